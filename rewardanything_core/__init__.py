@@ -1,0 +1,1 @@
+"""Judge LLM responses under a principle written in plain language."""

@@ -1,0 +1,1 @@
+"""Models that can be asked, each behind the same one-method seam."""

@@ -1,0 +1,122 @@
+"""The seam between a judge and a model: one request in, one completion out.
+
+A backend knows nothing of principles, labels or verdicts. It is asked for a reply to messages, told what form the reply
+must have, and may be able to hold the model to it (``follows_forms``) or only to ask for it by JSON schema.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from rewardanything_core.forms import FormFactory
+from rewardanything_core.types import Message, SamplingParams, Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One reply to be written."""
+
+    messages: tuple[Message, ...]
+    """The conversation so far."""
+
+    sampling: SamplingParams
+    """How to write; ``thinking_budget`` is a number here, never None."""
+
+    form: FormFactory | None = None
+    """Makes the form of the reply, for backends that follow forms. None: free text until the model stops."""
+
+    schema: Mapping[str, Any] | None = None
+    """JSON schema of the answer, for backends that ask for it. None: none."""
+
+    thinks: bool = False
+    """Whether the model was trained to reason in think tags before it answers, so that constraining a whole reply would
+    silence it."""
+
+    wrap_up: str | None = None
+    """What to say to a model that used up its thinking budget without an answer. None: nothing."""
+
+    token_probabilities: bool = False
+    """Whether the completion must carry `TokenProbability` for its answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenProbability:
+    """One token of an answer and what could have stood in its place."""
+
+    text: str
+    """The token as text."""
+
+    alternatives: Mapping[str, float] = field(default_factory=dict)
+    """Token text -> probability, 0..1, the token itself among them. Empty where they are not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """What the model said."""
+
+    answer: str
+    """The reply after the reasoning, or all of it where the backend cannot tell them apart."""
+
+    reasoning: str | None = None
+    """The reasoning. None: the backend cannot tell; it may stand inside ``answer`` in think tags."""
+
+    truncated: bool = False
+    """Whether the reply was cut off by a token limit."""
+
+    usage: Usage = field(default_factory=Usage)
+    """What this completion took."""
+
+    tokens: tuple[TokenProbability, ...] = ()
+    """The tokens of ``answer`` in order; their texts joined are ``answer``. Empty unless asked for."""
+
+    @property
+    def raw(self) -> str:
+        """The whole reply in one piece."""
+        return self.answer if self.reasoning is None else f"<think>\n{self.reasoning}\n</think>\n\n{self.answer}"
+
+
+class Backend(ABC):
+    """A model that can be asked.
+
+    ``complete`` is called on the package's one event loop, many times at once. Implementations batch, queue, retry
+    transport errors and time out inside it; cancelling it must stop the work.
+    """
+
+    follows_forms: ClassVar[bool] = False
+    """Whether ``Request.form`` is enforced while decoding."""
+
+    guards_markup: ClassVar[bool] = False
+    """Whether special tokens spelled out inside a message's text are kept from becoming special tokens."""
+
+    @property
+    @abstractmethod
+    def model(self) -> str:
+        """The model's name, as recorded in verdicts."""
+
+    @abstractmethod
+    async def complete(self, request: Request) -> Completion:
+        """Write one reply.
+
+        Raises:
+            ContextLengthError: the request does not fit the model's window.
+            BackendError: the model could not be asked; already retried as far as that makes sense.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """All that identifies the model and can change its replies, as plain JSON: part of the store's key."""
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """How to make this backend again in another process, as plain JSON with a ``kind``; never holds a key.
+
+        Raises:
+            ConfigError: it cannot be made again elsewhere.
+        """
+
+    def close(self) -> None:
+        """Let go of connections, threads and memory. Called at interpreter exit; calling it twice is fine."""
+        return

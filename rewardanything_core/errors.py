@@ -1,0 +1,134 @@
+"""Everything that can go wrong, as one tree.
+
+RewardAnythingError
+├── InvalidCaseError      a principle, prompt or response that cannot be judged as given
+├── ConfigError           settings that contradict each other or cannot be read
+├── MissingExtraError     an optional dependency is not installed
+├── ContextLengthError    the rendered case does not fit the model's window
+├── VerdictParseError     the model replied, but not with a complete, in-range verdict
+├── StoreError            the verdict store is not one, or cannot be used
+├── ModelFetchError       model weights could not be found, fetched or verified
+└── BackendError          the model could not be asked
+    ├── AuthenticationError
+    ├── RateLimitError
+    ├── BackendTimeoutError
+    └── BackendConnectionError
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rewardanything_core.types import JudgeFailure
+
+
+class RewardAnythingError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    retryable: bool = False
+    """Whether the same call may succeed later without anything being changed."""
+
+    hint: str = ""
+    """What to do about it, when that is known; part of ``str(error)``."""
+
+    failure: JudgeFailure | None = None
+    """The record of the failed judgement, when one had begun: attempts, usage and the raw reply."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint or type(self).hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class InvalidCaseError(RewardAnythingError, ValueError):
+    """The case cannot be judged as given; nothing was sent to a model."""
+
+    def __init__(self, message: str, *, field: str, case_id: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.case_id = case_id
+
+
+class ConfigError(RewardAnythingError, ValueError):
+    """A setting is missing, unknown or contradicts another."""
+
+
+class MissingExtraError(RewardAnythingError, ImportError):
+    """An optional dependency is needed and not installed."""
+
+    def __init__(self, feature: str, *, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs packages that are not installed.",
+            hint=f"Install them with: pip install 'rewardanything-core[{extra}]'",
+        )
+        self.extra = extra
+
+
+class ContextLengthError(RewardAnythingError):
+    """The rendered case and its reply do not fit the model's window; nothing is ever cut to make it fit."""
+
+    def __init__(self, *, tokens: int | None, limit: int | None, detail: str = "") -> None:
+        needs = f"{tokens:,} tokens" if tokens is not None else "more tokens than the model takes"
+        has = f"the model's window of {limit:,}" if limit is not None else "the model's window"
+        super().__init__(
+            f"The case needs {needs}, which exceeds {has}. {detail}".strip(),
+            hint="Shorten the texts, judge fewer responses at a time, or use a model with a longer window.",
+        )
+        self.tokens = tokens
+        self.limit = limit
+
+
+class VerdictParseError(RewardAnythingError):
+    """The model's reply is not a complete, in-range verdict."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, raw: str) -> None:
+        super().__init__(message)
+        self.raw = raw
+
+
+class StoreError(RewardAnythingError):
+    """The verdict store cannot be opened, read or written."""
+
+
+class ModelFetchError(RewardAnythingError):
+    """Model weights could not be found, fetched or verified."""
+
+
+class BackendError(RewardAnythingError):
+    """The model could not be asked, or failed while answering."""
+
+    def __init__(
+        self, message: str, *, hint: str = "", status_code: int | None = None, retryable: bool | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status_code = status_code
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class AuthenticationError(BackendError):
+    """The endpoint refused the key, or none was given."""
+
+
+class RateLimitError(BackendError):
+    """The endpoint asked us to slow down and kept doing so for every attempt."""
+
+    retryable = True
+
+
+class BackendTimeoutError(BackendError):
+    """No reply came within the time limit of an attempt."""
+
+    retryable = True
+
+
+class BackendConnectionError(BackendError):
+    """The endpoint could not be reached, or hung up."""
+
+    retryable = True

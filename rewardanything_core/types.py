@@ -1,0 +1,175 @@
+"""The values that travel between the floors: messages, sampling parameters, usage, verdicts and failures."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypedDict
+
+from rewardanything_core.errors import ConfigError
+
+JSON: TypeAlias = "str | int | float | bool | None | list[JSON] | dict[str, JSON]"
+
+MIN_SCORE, MAX_SCORE = 1.0, 5.0
+
+
+class Message(TypedDict):
+    """One chat turn."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How a judge model is asked to write its reply."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token at each step; above 0 samples."""
+
+    top_p: float = 1.0
+    """Nucleus of the distribution to sample from, in (0, 1]."""
+
+    thinking_budget: int | None = None
+    """Most tokens of reasoning before the verdict is asked for. None: the default for the model. 0: none."""
+
+    max_tokens: int = 1024
+    """Most tokens of the answer that follows the reasoning."""
+
+    seed: int = 0
+    """Seed of the sampler; no effect at temperature 0."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 5:
+            raise ConfigError(f"temperature must be within 0..5, not {self.temperature!r}.")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p must be above 0 and at most 1, not {self.top_p!r}.")
+        if self.max_tokens < 1:
+            raise ConfigError(f"max_tokens must be at least 1, not {self.max_tokens!r}.")
+        if self.thinking_budget is not None and self.thinking_budget < 0:
+            raise ConfigError(f"thinking_budget must be 0 or more, not {self.thinking_budget!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What judging took. Adds up with ``+``."""
+
+    calls: int = 0
+    """Completions asked of the model, retries included."""
+
+    prompt_tokens: int = 0
+    """Tokens read by the model."""
+
+    completion_tokens: int = 0
+    """Tokens written by the model, reasoning included."""
+
+    seconds: float = 0.0
+    """Wall time of the calls, added up; concurrent calls overlap, so this can exceed the clock."""
+
+    cost: float | None = None
+    """US dollars, or None where no price is known."""
+
+    def __add__(self, other: Usage) -> Usage:
+        known = [c for c in (self.cost, other.cost) if c is not None]
+        return Usage(
+            calls=self.calls + other.calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            seconds=self.seconds + other.seconds,
+            cost=sum(known) if known else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A complete judgement of one case. There is no partial verdict."""
+
+    scores: dict[str, float]
+    """label -> 1.0..5.0, one for each response; the mean over passes."""
+
+    ranking: list[str]
+    """Every label once, best first."""
+
+    reasoning: str
+    """What the model wrote before its scores, pass by pass; empty if it wrote nothing."""
+
+    raw_output: str
+    """The model's replies as received, pass by pass."""
+
+    spread: dict[str, float] = field(default_factory=dict)
+    """label -> standard deviation of its score over the passes (population form); 0.0 after a single pass."""
+
+    agreement: float | None = None
+    """Kendall's W of the passes' rankings, 0..1. None when there was one pass or one response."""
+
+    usage: Usage = field(default_factory=Usage)
+    """What this verdict took when it was made, failed attempts included."""
+
+    cached: bool = False
+    """True if it was read from the store instead of being judged now."""
+
+    record_id: str | None = None
+    """Where the store keeps it (``ra-judge log --show ID``). None if it was not stored."""
+
+    case_id: str | None = None
+    """The case's own id. None if it had none."""
+
+    model: str = ""
+    """The judge model's name."""
+
+    template_hash: str = ""
+    """Hash of the judging prompt's wording and wire format."""
+
+    seed: int = 0
+    """Seed from which the orders were drawn."""
+
+    orders: list[list[str]] = field(default_factory=list)
+    """For each pass, the labels in the order in which the model saw them."""
+
+    pass_scores: list[dict[str, float]] = field(default_factory=list)
+    """For each pass, label -> score; ``scores`` is their mean."""
+
+    @property
+    def normalized(self) -> dict[str, float]:
+        """label -> (score - 1) / 4, within 0..1."""
+        return {label: (score - MIN_SCORE) / (MAX_SCORE - MIN_SCORE) for label, score in self.scores.items()}
+
+    @property
+    def best(self) -> str:
+        """The label ranked first."""
+        return self.ranking[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict as plain JSON types, with ``normalized`` and ``best``."""
+        return {**dataclasses.asdict(self), "normalized": self.normalized, "best": self.best}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeFailure:
+    """A judgement that could not be made. It has no score, and nothing turns it into one."""
+
+    case_id: str | None
+    """The case's own id. None if it had none."""
+
+    error_type: str
+    """Name of the error class, such as ``VerdictParseError``."""
+
+    message: str
+    """What went wrong and what to do about it."""
+
+    raw_output: str | None = None
+    """The last reply as received. None if there was none."""
+
+    attempts: int = 0
+    """Completions that were tried for the pass that failed."""
+
+    usage: Usage = field(default_factory=Usage)
+    """What the failed attempts took."""
+
+    record_id: str | None = None
+    """Where the store logs it. None if it was not stored."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The failure as plain JSON types."""
+        return dataclasses.asdict(self)
+
