@@ -1,0 +1,367 @@
+"""A real local server that speaks the OpenAI chat protocol and fails on demand.
+
+>>> with FakeOpenAI() as server:                        # a valid verdict for every request
+...     judge = from_endpoint("hosted_vllm/fake", api_base=server.url)
+
+By default the reply is a verdict derived from the request (`verdict_for`): each response scores `score_text(text)`, so a
+test can tell whether any score ended up with the wrong response. What is answered instead:
+
+- ``reply="prose"``, ``reply={"content": ..., "reasoning_content": ..., "finish_reason": "length"}``: the same each time;
+- ``reply=lambda body: ...``: a function of the request's JSON body; returning None means the default verdict;
+- ``plan=[Fault.status(500), None, "prose"]``: by order of arrival, before ``reply``; None means no special treatment;
+- ``fault_rate=0.2``: that share of requests draws a fault from ``fault_kinds``, by a private seeded generator.
+
+The server runs on an event loop in its own thread, so it serves synchronous and asynchronous tests alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+Reply = str | Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that goes wrong instead of a reply. Use the constants and `Fault.status`."""
+
+    kind: str
+    """``status``, ``hang``, ``hang_mid_body``, ``garbage``, ``half_json`` or ``reset``."""
+
+    code: int = 500
+    """HTTP status of a ``status`` fault."""
+
+    message: str = "injected fault"
+    """The server's message in a ``status`` fault."""
+
+    error: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the error object, such as ``param``."""
+
+    retry_after: str | None = None
+    """The ``Retry-After`` header, verbatim. None: not sent."""
+
+    @staticmethod
+    def status(code: int, message: str = "injected fault", *, retry_after: str | None = None, **error: Any) -> Fault:
+        """An HTTP error with a JSON body such as servers send."""
+        return Fault(kind="status", code=code, message=message, retry_after=retry_after, error=error)
+
+
+HANG = Fault(kind="hang")
+"""Accepts the request and never answers."""
+HANG_MID_BODY = Fault(kind="hang_mid_body")
+"""Sends status 200 and half a body, then nothing more."""
+GARBAGE = Fault(kind="garbage")
+"""Status 200 and a body that is not JSON."""
+HALF_JSON = Fault(kind="half_json")
+"""Status 200 and half a JSON body, then the connection is closed."""
+RESET = Fault(kind="reset")
+"""The connection is reset before any answer."""
+
+QUICK_FAULTS = (Fault.status(429, retry_after="0"), Fault.status(500), Fault.status(503), GARBAGE, HALF_JSON, RESET)
+"""Every fault that shows at once; a hang costs a timeout."""
+
+
+@dataclass(kw_only=True)
+class Received:
+    """One request as the server saw it."""
+
+    body: dict[str, Any]
+    """The JSON body."""
+
+    headers: dict[str, str]
+    """Header names (lower case) -> values."""
+
+    at: float
+    """`time.monotonic` at arrival."""
+
+    dropped: bool = False
+    """Whether the client hung up before it was answered."""
+
+
+def score_text(text: str) -> int:
+    """The score the fake judge gives: the first number 1..5 in the text, or else one that follows from its length."""
+    number = re.search(r"(?<!\d)[1-5](?!\d)", text)
+    return int(number[0]) if number else 1 + len(text) % 5
+
+
+def verdict_for(body: Mapping[str, Any]) -> str:
+    """The verdict on the case in the last user message that holds one, in the form the request's schema asks for.
+
+    Raises:
+        ValueError: no user message is a JSON object with ``responses``.
+    """
+    for message in reversed(body["messages"]):
+        try:
+            case = json.loads(message["content"])
+            responses = case["responses"]
+        except (ValueError, TypeError, KeyError):
+            continue
+        scores = {name: score_text(text) for name, text in responses.items()}
+        verdict: dict[str, Any] = {"scores": scores, "best-to-worst": sorted(scores, key=lambda n: -scores[n])}
+        schema = ((body.get("response_format") or {}).get("json_schema") or {}).get("schema") or {}
+        if "reasoning" in schema.get("properties", {}):
+            verdict = {"reasoning": "By the number in the text.", **verdict}
+        return json.dumps(verdict)
+    raise ValueError("no user message holds a case")
+
+
+class FakeOpenAI:
+    """The server. Starts on ``with`` or `start`; every attribute may be changed while it runs.
+
+    Args:
+        reply: What to answer instead of the default verdict; see the module's docstring.
+        plan: What to do with the first requests, in order of arrival.
+        fault_rate: Share of the other requests that fail, 0..1.
+        fault_kinds: What they fail with.
+        seed: Seed of the draws.
+        latency: Seconds before each answer, or a function of the body.
+        rejects: Parameter name -> status with which a request that carries it is refused, as strict servers do.
+        require_key: The bearer token to insist on; a refusal repeats the key that came, as careless servers do.
+        reasoning: Reasoning that comes with the default verdict. None: none.
+        reasoning_inline: Whether it comes in think tags inside the content (no reasoning parser) or in its own field.
+        logprobs: Whether token log-probabilities are given when asked for.
+        max_top_logprobs: The most alternatives a token may have; more are refused with 400.
+    """
+
+    def __init__(
+        self,
+        reply: Reply | Fault | Callable[[dict[str, Any]], Reply | Fault | None] | None = None,
+        *,
+        plan: Iterable[Reply | Fault | None] = (),
+        fault_rate: float = 0.0,
+        fault_kinds: Sequence[Fault] = QUICK_FAULTS,
+        seed: int = 0,
+        latency: float | Callable[[dict[str, Any]], float] = 0.0,
+        rejects: Mapping[str, int] | None = None,
+        require_key: str | None = None,
+        reasoning: str | None = None,
+        reasoning_inline: bool = False,
+        logprobs: bool = True,
+        max_top_logprobs: int = 20,
+    ) -> None:
+        self.reply = reply
+        self.plan = list(plan)
+        self.fault_rate = fault_rate
+        self.fault_kinds = tuple(fault_kinds)
+        self.latency = latency
+        self.rejects = dict(rejects or {})
+        self.require_key = require_key
+        self.reasoning = reasoning
+        self.reasoning_inline = reasoning_inline
+        self.logprobs = logprobs
+        self.max_top_logprobs = max_top_logprobs
+        self.requests: list[Received] = []
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self._rng = random.Random(seed)
+        self._loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+        self._port = 0
+        self._done: asyncio.Event
+
+    @property
+    def url(self) -> str:
+        """The api_base, once started; it stays the same after `stop`, when nothing answers there any more."""
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def count(self) -> int:
+        """How many completions were asked for."""
+        return len(self.requests)
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """The JSON bodies in order of arrival."""
+        return [r.body for r in self.requests]
+
+    @property
+    def dropped(self) -> int:
+        """How many requests the client gave up on."""
+        return sum(r.dropped for r in self.requests)
+
+    def start(self) -> FakeOpenAI:
+        """Listen on a free port of 127.0.0.1; returns when connections are accepted."""
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="fake-openai", daemon=True)
+        self._thread.start()
+        if not ready.wait(10):
+            raise RuntimeError("the fake server did not start")
+        return self
+
+    def stop(self) -> None:
+        """Close every connection and stop listening. Calling it twice is fine."""
+        if self._thread is not None:
+            self._loop.call_soon_threadsafe(self._done.set)
+            self._thread.join(10)
+            self._thread = None
+
+    def __enter__(self) -> FakeOpenAI:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait_for(self, condition: Callable[[FakeOpenAI], bool], timeout: float = 10.0) -> None:
+        """Block until the condition holds of this server.
+
+        Raises:
+            TimeoutError: it never did.
+        """
+        deadline = time.monotonic() + timeout
+        while not condition(self):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"still not so after {timeout} s: {self.count} requests, {self.dropped} dropped")
+            time.sleep(0.005)
+
+    def _run(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve(ready))
+        self._loop.close()
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._done = asyncio.Event()
+        app = web.Application(client_max_size=1 << 28)
+        app.router.add_post("/v1/chat/completions", self._completions)
+        app.router.add_get("/v1/models", self._models)
+        # Handlers are cancelled when their client hangs up: that is how a dropped request is seen.
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
+        await site.start()
+        self._port = runner.addresses[0][1]
+        ready.set()
+        await self._done.wait()
+        await runner.cleanup()
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "fake", "object": "model"}]})
+
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        received = Received(body=body, headers=headers, at=time.monotonic())
+        index = len(self.requests)
+        self.requests.append(received)
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(self.latency(body) if callable(self.latency) else self.latency)
+            return await self._answer(request, received, index)
+        except asyncio.CancelledError:
+            received.dropped = not self._done.is_set()
+            raise
+        finally:
+            self.in_flight -= 1
+
+    async def _answer(self, request: web.Request, received: Received, index: int) -> web.StreamResponse:
+        body = received.body
+        outcome = self._refusal(received)
+        if outcome is None:
+            outcome = self.plan[index] if index < len(self.plan) else self._draw()
+        if outcome is None:
+            outcome = self.reply(body) if callable(self.reply) else self.reply
+        if isinstance(outcome, Fault):
+            return await self._fail(request, outcome, body)
+        if outcome is None:
+            outcome = self._verdict(body)
+        return web.json_response(self._envelope(body, {"content": outcome} if isinstance(outcome, str) else outcome))
+
+    def _draw(self) -> Fault | None:
+        return self._rng.choice(self.fault_kinds) if self._rng.random() < self.fault_rate else None
+
+    def _refusal(self, received: Received) -> Fault | None:
+        sent = received.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.require_key is not None and sent != self.require_key:
+            return Fault.status(401, f"Incorrect API key provided: {sent}", code="invalid_api_key")
+        for name, status in self.rejects.items():
+            if name in received.body:
+                return Fault.status(status, f"Unsupported parameter: {name!r}", param=name)
+        if received.body.get("top_logprobs", 0) > self.max_top_logprobs:
+            return Fault.status(400, f"top_logprobs must be at most {self.max_top_logprobs}", param="top_logprobs")
+        return None
+
+    def _verdict(self, body: dict[str, Any]) -> Mapping[str, Any]:
+        content = verdict_for(body)
+        if self.reasoning is None:
+            return {"content": content}
+        if self.reasoning_inline:
+            return {"content": f"<think>\n{self.reasoning}\n</think>\n\n{content}"}
+        return {"content": content, "reasoning_content": self.reasoning}
+
+    async def _fail(self, request: web.Request, fault: Fault, body: dict[str, Any]) -> web.StreamResponse:
+        if fault.kind == "status":
+            headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else None
+            error = {"message": fault.message, "type": "injected", **fault.error}
+            return web.json_response({"error": error}, status=fault.code, headers=headers)
+        if fault.kind == "garbage":
+            return web.Response(text="<html>502 this is not JSON</html>", content_type="application/json")
+        if fault.kind == "hang":
+            await self._done.wait()
+        if fault.kind in ("half_json", "hang_mid_body"):
+            whole = json.dumps(self._envelope(body, {"content": "never read to its end"})).encode()
+            response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
+            await response.prepare(request)
+            await response.write(whole[: len(whole) // 2])
+            if fault.kind == "hang_mid_body":
+                await self._done.wait()
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()
+
+    def _envelope(self, body: dict[str, Any], reply: Mapping[str, Any]) -> dict[str, Any]:
+        content = reply.get("content")
+        message: dict[str, Any] = {"role": "assistant", "content": content}
+        if "reasoning_content" in reply:
+            message["reasoning_content"] = reply["reasoning_content"]
+        choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": reply.get("finish_reason", "stop")}
+        if body.get("logprobs") and self.logprobs:
+            tokens = reply.get("tokens") or tokens_of(content or "", top=body.get("top_logprobs", 0))
+            choice["logprobs"] = {"content": tokens}
+        prompt = sum(len(m["content"]) for m in body["messages"]) // 4 + 1
+        written = (len(content or "") + len(reply.get("reasoning_content") or "")) // 4 + 1
+        usage = {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
+        return {
+            "id": "chatcmpl-fake",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body.get("model", "fake"),
+            "choices": [choice],
+            "usage": reply.get("usage", usage),
+        }
+
+
+def tokens_of(text: str, *, top: int = 5) -> list[dict[str, Any]]:
+    """Log-probabilities for a text as servers give them: digits are tokens of their own with five alternatives at 0.6
+    for the one written and 0.1 for the others; a character beyond ASCII comes as one token for each of its bytes.
+    """
+    tokens: list[dict[str, Any]] = []
+    for piece in re.findall(r"\d|[^\d\s]{1,4}|\s+", text):
+        if piece.isdigit():
+            probabilities = {d: 0.6 if d == piece else 0.1 for d in {"1", "2", "3", "4", "5", piece}}
+            tokens.append(_token(piece, piece.encode(), 0.6, probabilities, top))
+        elif piece.isascii():
+            tokens.append(_token(piece, piece.encode(), 0.9, {piece: 0.9}, top))
+        else:
+            tokens.extend(_token("\N{REPLACEMENT CHARACTER}", bytes([b]), 0.9, {}, top) for b in piece.encode())
+    return tokens
+
+
+def _token(text: str, raw: bytes, probability: float, others: Mapping[str, float], top: int) -> dict[str, Any]:
+    ranked = sorted(others.items(), key=lambda item: (-item[1], item[0]))[:top]
+    return {
+        "token": text,
+        "bytes": list(raw),
+        "logprob": math.log(probability),
+        "top_logprobs": [{"token": t, "bytes": list(t.encode()), "logprob": math.log(p)} for t, p in ranked],
+    }
