@@ -1,1 +1,74 @@
-"""Judge LLM responses under a principle written in plain language."""
+"""Judge LLM responses under a principle written in plain language.
+
+>>> from rewardanything_core import load_judge
+>>> judge = load_judge()  # settings, or the small embedded model
+>>> verdict = judge.judge(principle="Prefer the shorter answer.", prompt="What is 2 + 2?", responses={"a": "4", "b": "It is 4."})
+>>> verdict.scores, verdict.ranking, verdict.reasoning
+"""
+
+from rewardanything_core.backends.base import Backend, Completion, Request, TokenProbability
+from rewardanything_core.backends.scripted import ScriptedBackend, verdict_reply
+from rewardanything_core.cases import Case
+from rewardanything_core.errors import (
+    AuthenticationError,
+    BackendConnectionError,
+    BackendError,
+    BackendTimeoutError,
+    ConfigError,
+    ContextLengthError,
+    InvalidCaseError,
+    MissingExtraError,
+    ModelFetchError,
+    RateLimitError,
+    RewardAnythingError,
+    StoreError,
+    VerdictParseError,
+)
+from rewardanything_core.judge import Judge, JudgeOptions
+from rewardanything_core.loading import from_endpoint, from_pretrained, load_judge
+from rewardanything_core.parsing import parse_verdict
+from rewardanything_core.principles import Principle
+from rewardanything_core.store import VerdictStore
+from rewardanything_core.templates import Rendered, Template, render
+from rewardanything_core.types import JudgeFailure, Message, SamplingParams, Usage, Verdict
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AuthenticationError",
+    "Backend",
+    "BackendConnectionError",
+    "BackendError",
+    "BackendTimeoutError",
+    "Case",
+    "Completion",
+    "ConfigError",
+    "ContextLengthError",
+    "InvalidCaseError",
+    "Judge",
+    "JudgeFailure",
+    "JudgeOptions",
+    "Message",
+    "MissingExtraError",
+    "ModelFetchError",
+    "Principle",
+    "RateLimitError",
+    "Rendered",
+    "Request",
+    "RewardAnythingError",
+    "SamplingParams",
+    "ScriptedBackend",
+    "StoreError",
+    "Template",
+    "TokenProbability",
+    "Usage",
+    "Verdict",
+    "VerdictParseError",
+    "VerdictStore",
+    "from_endpoint",
+    "from_pretrained",
+    "load_judge",
+    "parse_verdict",
+    "render",
+    "verdict_reply",
+]

@@ -117,6 +117,10 @@ class Backend(ABC):
             ConfigError: it cannot be made again elsewhere.
         """
 
+    def default_thinking_budget(self, *, trained: bool) -> int:
+        """Tokens of reasoning to allow where the user did not say; ``trained``: the model was trained to reason first."""
+        return 2048 if trained else 1024
+
     def close(self) -> None:
         """Let go of connections, threads and memory. Called at interpreter exit; calling it twice is fine."""
         return

@@ -1,0 +1,262 @@
+"""Form-following decoding: a batch of replies written together, each held to its form.
+
+Text that a form is certain of is never decoded token by token: it goes through the model in one piece together with the
+token before it. Only `Choice` and `Text` places cost a step each, which for the JSON of a verdict is about one step in
+eight tokens. Rows still writing free text are waited for, so that the structured parts of a batch run in step.
+
+Rows of a batch stand in one rectangular key-value cache. Where a row has nothing to add, or takes tokens back, the
+columns are masked out and its positions go on without a gap, so that a row's result does not depend on its neighbours
+beyond the rounding of the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rewardanything_core.backends.base import TokenProbability
+from rewardanything_core.forms import Choice, Form, Text
+
+if TYPE_CHECKING:
+    import torch
+
+    from rewardanything_core.backends._chat import ChatTokenizer
+    from rewardanything_core.types import SamplingParams
+
+_TAIL = 16  # tokens to look back over for a stop string
+
+
+@dataclass
+class Row:
+    """One reply being written."""
+
+    prompt: list[int]
+    """Token ids of the conversation."""
+
+    form: Form
+    """What remains to be filled in."""
+
+    sampling: SamplingParams
+    """How to pick tokens in free text."""
+
+    opening: str = ""
+    """End of the prompt's text, whose overlap with the form's first literal is not written twice."""
+
+    cancelled: Callable[[], bool] = lambda: False
+    """Whether nobody wants this reply any more."""
+
+    pieces: list[TokenProbability] = field(default_factory=list)
+    """What has been written, place by place."""
+
+    written: int = 0
+    """Tokens appended after the prompt."""
+
+    place: Choice | Text | None = None
+    """What is being filled in now. None: the reply is complete."""
+
+    pending: list[int] = field(default_factory=list)
+    """Tokens decided on and not yet run through the model."""
+
+    text_ids: list[int] = field(default_factory=list)
+    """Tokens of the free text being written."""
+
+    text_columns: list[int] = field(default_factory=list)
+    """Where in the cache those of them stand that have been run."""
+
+    generator: torch.Generator | None = None
+    """Source of randomness. None: greedy."""
+
+    @property
+    def reply(self) -> str:
+        """What has been written, as text."""
+        return "".join(piece.text for piece in self.pieces)
+
+
+class FormDecoder:
+    """Writes replies with a Hugging Face causal language model."""
+
+    def __init__(self, model: Any, tokenizer: Any, chat: ChatTokenizer) -> None:
+        import torch
+
+        self._torch = torch
+        self._model = model
+        self._tokenizer = tokenizer
+        self._chat = chat
+        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        ends = model.generation_config.eos_token_id
+        self._ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
+        self._options: dict[tuple[str, ...], list[list[int]]] = {}
+
+    def run(self, rows: Sequence[Row]) -> None:
+        """Fill in the forms of all rows, in place. Rows that are cancelled are left as they are."""
+        with self._torch.inference_mode():
+            self._run(list(rows))
+
+    def _run(self, rows: list[Row]) -> None:
+        for row in rows:
+            if row.sampling.temperature > 0:
+                row.generator = self._torch.Generator().manual_seed(row.sampling.seed)
+            self._advance(row, next(row.form), first=True)
+            row.pending = row.prompt + row.pending
+        state = _Batch(self, rows)
+        while live := [row for row in rows if row.place is not None and not row.cancelled()]:
+            state.forward()
+            writing = [row for row in live if isinstance(row.place, Text)]
+            for row, logits in state.logits_of(writing or live):
+                if isinstance(row.place, Text):
+                    self._write(row, logits, state)
+                else:
+                    self._choose(row, logits)
+
+    # --- filling in places
+
+    def _advance(self, row: Row, item: str | Choice | Text | None, *, first: bool = False, prefix: str = "") -> None:
+        """Take literals from the form up to its next place, with ``prefix`` before them."""
+        literal = prefix
+        while isinstance(item, str):
+            literal += item
+            item = next(row.form, None)
+        if literal:
+            row.pieces.append(TokenProbability(text=literal[len(prefix) :]))
+            todo = literal[_overlap(row.opening, literal) :] if first else literal
+            ids = self._chat.literal(todo) if todo else []
+            row.pending += ids
+            row.written += len(ids)
+        row.place = item
+        row.text_ids, row.text_columns = [], []
+        if item is None:
+            row.pending = []  # nothing follows that would need them
+
+    def _send(self, row: Row, value: str, *, prefix: str = "") -> None:
+        try:
+            item = row.form.send(value)
+        except StopIteration:
+            item = None
+        self._advance(row, item, prefix=prefix)
+
+    def _choose(self, row: Row, logits: torch.Tensor) -> None:
+        """Take the likeliest option; its first token decides, and among those alike the next, and so on."""
+        assert isinstance(row.place, Choice)
+        options = row.place.options
+        ids = self._option_ids(options)
+        done = len(row.text_ids)
+        open_ = [i for i, tokens in enumerate(ids) if tokens[:done] == row.text_ids]
+        firsts = sorted({ids[i][done] for i in open_})
+        best = firsts[int(logits[firsts].argmax())]
+        alternatives: dict[str, float] = {}
+        if not done and len(firsts) == len(options):
+            probabilities = self._torch.softmax(logits.float(), dim=-1)
+            alternatives = {option: float(probabilities[ids[i][0]]) for i, option in enumerate(options)}
+        row.text_ids = [*row.text_ids, best]
+        open_ = [i for i in open_ if ids[i][done] == best]
+        row.pending.append(best)
+        row.written += 1
+        if len(open_) > 1:
+            return
+        rest = ids[open_[0]][done + 1 :]
+        row.pending += rest
+        row.written += len(rest)
+        row.pieces.append(TokenProbability(text=options[open_[0]], alternatives=alternatives))
+        self._send(row, options[open_[0]])
+
+    def _write(self, row: Row, logits: torch.Tensor, state: _Batch) -> None:
+        """Add one token of free text, and end the text if that is what the token does."""
+        place = row.place
+        assert isinstance(place, Text)
+        token = self._pick(row, logits)
+        ended = token in self._ends
+        if not ended:
+            row.text_ids.append(token)
+            tail = self._tokenizer.decode(row.text_ids[-_TAIL:])
+            ended = place.stop in tail or len(row.text_ids) >= place.max_tokens
+        if not ended:
+            row.pending.append(token)
+            row.written += 1
+            return
+        text = self._tokenizer.decode(row.text_ids).partition(place.stop)[0].rstrip()
+        kept = len(row.text_columns)
+        while kept and not text.startswith(self._tokenizer.decode(row.text_ids[:kept])):
+            kept -= 1
+        state.forget(row, row.text_columns[kept:])
+        rest = text[len(self._tokenizer.decode(row.text_ids[:kept])) :]
+        row.pieces.append(TokenProbability(text=text))
+        self._send(row, text, prefix=rest)
+
+    def _pick(self, row: Row, logits: torch.Tensor) -> int:
+        if row.generator is None:
+            return int(logits.argmax())
+        probabilities = self._torch.softmax(logits.float().cpu() / row.sampling.temperature, dim=-1)
+        if row.sampling.top_p < 1:
+            ordered, order = probabilities.sort(descending=True)
+            ordered[ordered.cumsum(-1) - ordered > row.sampling.top_p] = 0
+            return int(order[self._torch.multinomial(ordered, 1, generator=row.generator)])
+        return int(self._torch.multinomial(probabilities, 1, generator=row.generator))
+
+    def _option_ids(self, options: tuple[str, ...]) -> list[list[int]]:
+        if options not in self._options:
+            self._options[options] = [self._chat.literal(option) for option in options]
+        return self._options[options]
+
+
+class _Batch:
+    """The rows' shared key-value cache."""
+
+    def __init__(self, decoder: FormDecoder, rows: list[Row]) -> None:
+        import torch
+        from transformers import DynamicCache
+
+        self._torch, self._model, self._pad = torch, decoder._model, decoder._pad
+        self._rows = rows
+        self._index = {id(row): i for i, row in enumerate(rows)}
+        self._device = decoder._model.device
+        self._cache = DynamicCache(config=decoder._model.config)
+        self._mask = torch.zeros((len(rows), 0), dtype=torch.long, device=self._device)
+        self._positions = [0] * len(rows)
+        self._logits: torch.Tensor | None = None
+
+    def forward(self) -> None:
+        """Run all pending tokens through the model, each row's aligned to the right."""
+        torch, width = self._torch, max(len(row.pending) for row in self._rows)
+        ids = torch.full((len(self._rows), width), self._pad, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        positions = torch.zeros_like(ids)
+        start = self._mask.shape[1]
+        for i, row in enumerate(self._rows):
+            if not (count := len(row.pending)):
+                continue
+            ids[i, -count:] = torch.tensor(row.pending)
+            mask[i, -count:] = 1
+            positions[i, -count:] = torch.arange(self._positions[i], self._positions[i] + count)
+            self._positions[i] += count
+            if isinstance(row.place, Text) and row.text_ids:
+                row.text_columns.append(start + width - 1)
+        self._mask = torch.cat([self._mask, mask.to(self._device)], dim=1)
+        logits = self._model(
+            input_ids=ids.to(self._device),
+            attention_mask=self._mask,
+            position_ids=positions.to(self._device),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        fed = torch.tensor([bool(row.pending) for row in self._rows], device=logits.device)
+        self._logits = logits if self._logits is None else torch.where(fed[:, None], logits, self._logits)
+        for row in self._rows:
+            row.pending = []
+
+    def logits_of(self, rows: Sequence[Row]) -> list[tuple[Row, torch.Tensor]]:
+        """Each row with the logits (vocabulary,) that follow its last token."""
+        assert self._logits is not None
+        return [(row, self._logits[self._index[id(row)]]) for row in rows]
+
+    def forget(self, row: Row, columns: Sequence[int]) -> None:
+        """Take back a row's tokens that stand in these columns, its latest ones."""
+        i = self._index[id(row)]
+        self._mask[i, list(columns)] = 0
+        self._positions[i] -= len(columns)
+
+
+def _overlap(before: str, text: str) -> int:
+    """Length of the longest start of ``text`` that ``before`` ends with."""
+    return next((size for size in range(len(text), 0, -1) if before.endswith(text[:size])), 0)

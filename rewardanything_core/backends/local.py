@@ -1,0 +1,391 @@
+"""A Hugging Face model on this machine, on a GPU or the CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rewardanything_core.backends._chat import ChatTokenizer
+from rewardanything_core.backends._decoder import FormDecoder, Row
+from rewardanything_core.backends.base import Backend, Completion, Request
+from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError, MissingExtraError
+from rewardanything_core.forms import Choice, Form, FormFactory, Text
+from rewardanything_core.types import Usage
+
+if TYPE_CHECKING:
+    import torch
+
+_log = logging.getLogger("rewardanything_core")
+
+_SMALL = 1_000_000_000
+"""Parameters below which bfloat16 is too coarse: its rounding makes different scores come out exactly equal."""
+
+
+class LocalBackend(Backend):
+    """A chat model run through transformers, in batches, with its replies held to their form while decoding.
+
+    Requests from anywhere join a queue; a thread of the backend's own takes them in batches of similar length. The
+    model is loaded at construction.
+
+    Args:
+        model: Hugging Face hub id, or a folder.
+        device: ``auto`` (CUDA, then Apple's MPS, then the CPU), ``cuda``, ``cuda:1``, ``mps`` or ``cpu``.
+        dtype: ``auto`` or the name of a torch dtype. Auto is bfloat16 on GPUs and on CPUs that are fast at it, but
+            float32 for models under a billion parameters and on all other CPUs.
+        device_map: Passed to transformers, to spread a model over devices; then ``device`` is not used.
+        quantization_config: Passed to transformers.
+        trust_remote_code: Run Python code that comes with the model. Off unless asked for.
+        revision: Branch, tag or commit on the hub.
+        gguf_file: Name of a GGUF file in the folder or repository; it is dequantised while loading.
+        max_batch_size: Most replies written at once.
+        max_batch_tokens: Most prompt tokens in a batch, padding included.
+        name: The model's name in verdicts. None: ``model``.
+
+    Raises:
+        MissingExtraError: torch or transformers is not installed.
+        ConfigError: there is no such model or device, or it is no chat model.
+    """
+
+    follows_forms: ClassVar[bool] = True
+    guards_markup: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        device_map: str | Mapping[str, Any] | None = None,
+        quantization_config: Any = None,
+        trust_remote_code: bool = False,
+        revision: str | None = None,
+        gguf_file: str | None = None,
+        max_batch_size: int = 16,
+        max_batch_tokens: int = 32_768,
+        name: str | None = None,
+    ) -> None:
+        if max_batch_size < 1 or max_batch_tokens < 1:
+            raise ConfigError("max_batch_size and max_batch_tokens must be 1 or more.")
+        self._arguments = {
+            "model": str(model),
+            "device": device,
+            "dtype": dtype,
+            "device_map": device_map,
+            "trust_remote_code": trust_remote_code,
+            "revision": revision,
+            "gguf_file": gguf_file,
+            "max_batch_size": max_batch_size,
+            "max_batch_tokens": max_batch_tokens,
+            "name": name,
+        }
+        self._quantization_config = quantization_config
+        self._name = name or str(model)
+        self._max_batch_size, self._max_batch_tokens = max_batch_size, max_batch_tokens
+        where = None if device_map is not None else _device(device)
+        common = {"trust_remote_code": trust_remote_code, "revision": revision}
+        if gguf_file:
+            common["gguf_file"] = gguf_file
+        self._model, tokenizer = _load(str(model), where, dtype, device_map, quantization_config, common)
+        self._chat = ChatTokenizer(tokenizer, name=self._name)
+        self._decoder = FormDecoder(self._model, tokenizer, self._chat)
+        self._window = _window(self._model.config)
+        self._queue: queue.Queue[_Job | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._name
+
+    def default_thinking_budget(self, *, trained: bool) -> int:
+        """As for any backend if the model was trained to reason; a plain model gets room for a few sentences."""
+        return super().default_thinking_budget(trained=trained) if trained else 160
+
+    async def complete(self, request: Request) -> Completion:
+        """Queue the request and wait for its reply."""
+        job = _Job(request, asyncio.get_running_loop(), asyncio.get_running_loop().create_future())
+        with self._lock:
+            if self._closed:
+                raise BackendError(f"{self._name} was closed.")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"judge {self._name}", daemon=True)
+                self._thread.start()
+        self._queue.put(job)
+        return await job.future
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The model, what its weights are, and the arithmetic it runs in."""
+        return {
+            "kind": "local",
+            "model": self._name,
+            "weights": _identity(self._arguments["model"], self._model.config),
+            "gguf_file": self._arguments["gguf_file"],
+            "dtype": str(self._model.dtype),
+            "quantization": repr(self._quantization_config) if self._quantization_config is not None else None,
+        }
+
+    def spec(self) -> dict[str, Any]:
+        """The arguments it was made with.
+
+        Raises:
+            ConfigError: it was given a quantisation config, which does not travel.
+        """
+        if self._quantization_config is not None:
+            raise ConfigError("A judge with a quantization_config object cannot be sent to another process.")
+        return {"kind": "local", **self._arguments}
+
+    def close(self) -> None:
+        """Stop the thread and let go of the model."""
+        with self._lock:
+            self._closed = True
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            if thread is not threading.current_thread():
+                thread.join(timeout=10)
+
+    # --- the backend's thread
+
+    def _work(self) -> None:
+        waiting: list[_Job] = []
+        while not self._closed:
+            if not waiting:
+                job = self._queue.get()
+                if job is None:
+                    break
+                waiting.append(job)
+                time.sleep(0.005)  # callers come in bursts; a moment's wait makes one batch of them
+            while not self._queue.empty():
+                job = self._queue.get()
+                if job is not None:
+                    waiting.append(job)
+            waiting = [job for job in waiting if self._prepare(job)]
+            batch = _next_batch(waiting, self._max_batch_size, self._max_batch_tokens)
+            waiting = [job for job in waiting if job not in batch]
+            self._write(batch)
+        for job in waiting:
+            job.fail(BackendError(f"{self._name} was closed before it replied."))
+
+    def _prepare(self, job: _Job) -> bool:
+        """Tokenize once; False for a job that is cancelled or has failed."""
+        if job.cancelled or job.row is not None:
+            return not job.cancelled
+        try:
+            job.row = self._row(job)
+        except Exception as error:  # noqa: BLE001  # whatever it is belongs to this job alone
+            job.fail(error)
+            return False
+        return True
+
+    def _row(self, job: _Job) -> Row:
+        if job.request.form is None:
+            raise ConfigError("The local backend writes replies of a given form only.")
+        chat = self._chat.encode(job.request.messages)
+        needed = len(chat.ids) + self._longest(job.request.form)
+        if needed > self._window:
+            raise ContextLengthError(
+                tokens=needed,
+                limit=self._window,
+                detail=f"({len(chat.ids):,} of them are the case, the rest is room for the reply of {self._name}.)",
+            )
+        return Row(
+            prompt=chat.ids,
+            form=job.request.form(),
+            sampling=job.request.sampling,
+            opening=chat.ending,
+            cancelled=lambda: job.cancelled or self._closed,
+        )
+
+    def _longest(self, make: FormFactory) -> int:
+        """Tokens that a reply of this form can take."""
+        form, total, literal = make(), 0, ""
+        answer: str | None = None
+        while (item := _step(form, answer)) is not None:
+            answer = None
+            if isinstance(item, str):
+                literal += item
+            elif isinstance(item, Text):
+                total, answer = total + item.max_tokens, ""
+            elif isinstance(item, Choice):
+                answer = max(item.options, key=len)
+                literal += answer
+        return total + len(self._chat.literal(literal))
+
+    def _write(self, batch: Sequence[_Job]) -> None:
+        rows = [job.row for job in batch if job.row is not None]
+        started = time.perf_counter()
+        try:
+            self._decoder.run(rows)
+        except Exception as error:  # noqa: BLE001  # reported to those who wait
+            if _out_of_memory(error) and len(batch) > 1:
+                self._again_in_halves(batch)
+                return
+            _log.exception("The local model failed on a batch of %d.", len(batch))
+            for job in batch:
+                job.fail(BackendError(f"{self._name} failed while writing: {type(error).__name__}: {error}"))
+            return
+        seconds = (time.perf_counter() - started) / max(1, len(batch))
+        for job, row in zip(batch, rows, strict=True):
+            if row.place is not None:  # cancelled, or cut short by close()
+                job.fail(BackendError(f"{self._name} was closed before it replied."))
+                continue
+            usage = Usage(calls=1, prompt_tokens=len(row.prompt), completion_tokens=row.written, seconds=seconds)
+            tokens = tuple(row.pieces) if job.request.token_probabilities else ()
+            job.succeed(Completion(answer=row.reply, usage=usage, tokens=tokens))
+
+    def _again_in_halves(self, batch: Sequence[_Job]) -> None:
+        import torch
+
+        torch.cuda.empty_cache()
+        _log.warning("Out of memory with %d replies at once; going on with half as many.", len(batch))
+        self._max_batch_size = max(1, len(batch) // 2)
+        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+            for job in half:
+                job.row = self._row(job)
+            self._write(half)
+
+
+@dataclass(eq=False)
+class _Job:
+    """A request on its way through the backend's thread."""
+
+    request: Request
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Completion]
+    row: Row | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        return self.future.cancelled()
+
+    def succeed(self, completion: Completion) -> None:
+        self._settle(lambda: self.future.set_result(completion))
+
+    def fail(self, error: Exception) -> None:
+        self._settle(lambda: self.future.set_exception(error))
+
+    def _settle(self, act: Any) -> None:
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(lambda: None if self.future.done() else act())
+
+
+def _next_batch(waiting: Sequence[_Job], size: int, tokens: int) -> list[_Job]:
+    """The job that has waited longest, with those nearest to it in length among the ones that came next."""
+    if not waiting:
+        return []
+    first = waiting[0]
+    length = _length(first)
+    peers = sorted(waiting[1 : 8 * size], key=lambda job: abs(_length(job) - length))
+    batch, longest = [first], length
+    for job in peers[: size - 1]:
+        longest = max(longest, _length(job))
+        if longest * (len(batch) + 1) > tokens:
+            break
+        batch.append(job)
+    return batch
+
+
+def _length(job: _Job) -> int:
+    return len(job.row.prompt) if job.row is not None else 0
+
+
+def _step(form: Form, answer: str | None) -> str | Choice | Text | None:
+    try:
+        return form.send(answer)
+    except StopIteration:
+        return None
+
+
+def _load(
+    model: str, device: str | None, dtype: str, device_map: Any, quantization_config: Any, common: dict[str, Any]
+) -> tuple[Any, Any]:
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    except ImportError as error:
+        raise MissingExtraError("Running a model on this machine", extra="local") from error
+    if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ConfigError(f"dtype {dtype!r} is not the name of a torch dtype, such as 'bfloat16' or 'float32'.")
+    if "gguf_file" in common and quantization_config is None:
+        quantization_config = GgufConfig(dequantize=True)
+    given = {"device_map": device_map, "quantization_config": quantization_config}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, **common)
+        loaded = AutoModelForCausalLM.from_pretrained(
+            model,
+            dtype="auto" if dtype == "auto" else getattr(torch, dtype),
+            **{key: value for key, value in given.items() if value is not None},
+            **common,
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"Cannot load the model {model!r}: {_first_line(error)} "
+            "Give a Hugging Face id that this machine can reach, a folder, or a name that `ra-judge models` lists."
+        ) from error
+    if device is not None:
+        if dtype == "auto" and quantization_config is None:
+            loaded = loaded.to(_auto_dtype(loaded, device))
+        loaded = loaded.to(device)
+    return loaded.eval(), tokenizer
+
+
+def _device(device: str) -> str:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("Running a model on this machine", extra="local") from error
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = device.partition(":")[0]
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in there:
+        raise ConfigError(f"device {device!r} is not one of auto, cuda, cuda:N, mps, cpu.")
+    if not there[kind]:
+        raise ConfigError(f"device {device!r} was asked for, but this machine's torch has no {kind}.")
+    return device
+
+
+def _auto_dtype(model: Any, device: str) -> torch.dtype:
+    import torch
+
+    if model.num_parameters() < _SMALL:
+        return torch.float32
+    if device.startswith("cpu") and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.float32
+    return torch.bfloat16
+
+
+def _window(config: Any) -> int:
+    """The longest sequence the model takes, prompt and reply together, in tokens."""
+    text = config.get_text_config()
+    return int(getattr(text, "max_position_embeddings", 0) or 2**31)
+
+
+def _identity(model: str, config: Any) -> str:
+    """What tells these weights from others of the same name: the hub's commit, or the folder's files."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return str(getattr(config, "_commit_hash", None))
+    files = sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin", ".gguf", ".json", ".jinja"))
+    listing = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    return hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return type(error).__name__ == "OutOfMemoryError"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

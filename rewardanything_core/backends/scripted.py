@@ -1,0 +1,103 @@
+"""A backend that says what it is told to: for testing what you build on a judge, without a model."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rewardanything_core.backends.base import Backend, Completion, Request
+from rewardanything_core.errors import BackendError, ConfigError
+from rewardanything_core.types import Usage
+
+
+class ScriptedBackend(Backend):
+    """Replies from a list, in order, or from a function of the request.
+
+    >>> backend = ScriptedBackend(['{"scores": {"model-1": 4}, "best-to-worst": ["model-1"]}'])
+
+    Args:
+        replies: A sequence of replies, or a function (sync or async) from a `Request` to one. A reply is the text a
+            model would write, a `Completion`, or an exception to raise.
+        name: The model's name in verdicts.
+    """
+
+    def __init__(self, replies: Sequence[Reply] | Callable[[Request], Any], *, name: str = "scripted") -> None:
+        self._replies = replies
+        self._name = name
+        self.calls = 0
+        """How many requests came in."""
+        self.requests: deque[Request] = deque(maxlen=100)
+        """The latest requests, oldest first."""
+
+    @classmethod
+    def scoring(cls, score: Callable[[str], float], *, name: str = "scripted") -> ScriptedBackend:
+        """A judge that gives each response the score that a function of its text returns, 1..5."""
+
+        def reply(request: Request) -> str:
+            responses = json.loads(request.messages[1]["content"])["responses"]
+            return verdict_reply({masked: score(text) for masked, text in responses.items()})
+
+        return cls(reply, name=name)
+
+    @classmethod
+    def from_spec(cls, replies: Sequence[str] | str, *, name: str = "scripted") -> ScriptedBackend:
+        """Replies from a list, or from the function that ``module:function`` names."""
+        if not isinstance(replies, str):
+            return cls(replies, name=name)
+        module, _, function = replies.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(f"There is no function {replies!r} to take replies from: {error}.") from error
+        return cls(found, name=name)
+
+    @property
+    def model(self) -> str:
+        """The name given."""
+        return self._name
+
+    async def complete(self, request: Request) -> Completion:
+        """The next reply."""
+        index, self.calls = self.calls, self.calls + 1
+        self.requests.append(request)
+        if callable(self._replies):
+            reply = self._replies(request)
+            if inspect.isawaitable(reply):
+                reply = await reply
+        elif index < len(self._replies):
+            reply = self._replies[index]
+        else:
+            raise BackendError(f"The script has {len(self._replies)} replies and was asked for one more.")
+        if isinstance(reply, Exception):
+            raise reply
+        return reply if isinstance(reply, Completion) else Completion(answer=str(reply), usage=Usage(calls=1))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The name; and the script itself where it is a list, since that is the model."""
+        script = None if callable(self._replies) else [str(reply) for reply in self._replies]
+        return {"kind": "scripted", "model": self._name, "replies": script}
+
+    def spec(self) -> dict[str, Any]:
+        """The replies, or where to import the function from."""
+        if not callable(self._replies):
+            if not all(isinstance(reply, str) for reply in self._replies):
+                raise ConfigError("Only a script of strings can be sent to another process.")
+            return {"kind": "scripted", "replies": list(self._replies), "name": self._name}
+        name = getattr(self._replies, "__qualname__", "")
+        if not name.isidentifier():
+            raise ConfigError("Only a script that is a function of a module can be sent to another process.")
+        return {"kind": "scripted", "replies": f"{self._replies.__module__}:{name}", "name": self._name}
+
+
+Reply = str | Completion | Exception
+
+
+def verdict_reply(scores: Mapping[str, float], *, thoughts: str = "") -> str:
+    """What a model would write to give these scores, masked name -> 1..5, best first in the ranking."""
+    ranking = sorted(scores, key=lambda name: -scores[name])
+    answer = json.dumps({"scores": dict(scores), "best-to-worst": ranking})
+    return f"<think>\n{thoughts}\n</think>\n\n{answer}" if thoughts else answer

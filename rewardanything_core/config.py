@@ -1,0 +1,148 @@
+"""Settings: one flat set of names, from arguments, ``RA_JUDGE_*`` variables and ``ra-judge.toml``, in that order."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardanything_core.errors import ConfigError
+
+FILE_NAME = "ra-judge.toml"
+PREFIX = "RA_JUDGE_"
+
+_NOT_SETTINGS = {"RA_JUDGE_CONFIG", "RA_JUDGE_HOME", "RA_JUDGE_API_KEY"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing that can be set."""
+
+    kind: type
+    """The type of its value; a list setting also takes one string, with commas between its items."""
+
+    belongs: str
+    """What it is for: ``judge``, ``sampling``, ``local``, ``endpoint`` or ``any`` backend."""
+
+
+SETTINGS: dict[str, Setting] = {
+    "model": Setting(str, "any"),
+    "backend": Setting(str, "any"),
+    "passes": Setting(int, "judge"),
+    "seed": Setting(int, "judge"),
+    "retries": Setting(int, "judge"),
+    "expected_scores": Setting(bool, "judge"),
+    "store": Setting(str, "judge"),
+    "cache": Setting(str, "judge"),
+    "temperature": Setting(float, "sampling"),
+    "top_p": Setting(float, "sampling"),
+    "thinking_budget": Setting(int, "sampling"),
+    "max_tokens": Setting(int, "sampling"),
+    "device": Setting(str, "local"),
+    "dtype": Setting(str, "local"),
+    "device_map": Setting(str, "local"),
+    "revision": Setting(str, "local"),
+    "gguf_file": Setting(str, "local"),
+    "trust_remote_code": Setting(bool, "local"),
+    "max_batch_size": Setting(int, "local"),
+    "max_batch_tokens": Setting(int, "local"),
+    "api_base": Setting(list, "endpoint"),
+    "api_key_env": Setting(str, "endpoint"),
+    "max_concurrency": Setting(int, "endpoint"),
+    "timeout": Setting(float, "endpoint"),
+    "attempts": Setting(int, "endpoint"),
+    "response_format": Setting(str, "endpoint"),
+    "context_window": Setting(int, "endpoint"),
+    "cache_as": Setting(str, "endpoint"),
+    "input_cost_per_token": Setting(float, "endpoint"),
+    "output_cost_per_token": Setting(float, "endpoint"),
+}
+
+
+def read_settings(
+    config: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Collect settings: ``overrides`` before the environment before the file.
+
+    Args:
+        config: The file. None: what ``RA_JUDGE_CONFIG`` names, else the nearest ``ra-judge.toml`` from the working
+            folder upwards, else none.
+        overrides: Settings given by the caller; None values count as not given.
+        environ: The environment. None: the process's own.
+
+    Raises:
+        ConfigError: a file cannot be read, or a setting is unknown or of a wrong type; the message says where.
+    """
+    environ = os.environ if environ is None else environ
+    settings = _from_file(config or environ.get("RA_JUDGE_CONFIG"))
+    settings |= _from_environment(environ)
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    return settings | {name: _typed(name, value, "the arguments") for name, value in given.items()}
+
+
+def _from_file(path: str | Path | None) -> dict[str, Any]:
+    if path is None:
+        here = Path.cwd()
+        found = next((f for d in (here, *here.parents) if (f := d / FILE_NAME).is_file()), None)
+        if found is None:
+            return {}
+        path = found
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"Cannot read the settings file {path}: {error}.") from error
+    judge = content.get("judge", {})
+    if not isinstance(judge, dict):
+        raise ConfigError(f"[judge] in {path} must be a table.")
+    return {name: _typed(name, value, f"[judge] in {path}") for name, value in judge.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    settings = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS or not value:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in SETTINGS:
+            warnings.warn(f"The environment variable {variable} sets nothing that a judge knows.", stacklevel=4)
+            continue
+        settings[name] = _typed(name, value, f"the environment variable {variable}")
+    return settings
+
+
+def _typed(name: str, value: Any, where: str) -> Any:
+    if name not in SETTINGS:
+        raise ConfigError(f"{where[0].upper()}{where[1:]} has an unknown setting {name!r}; there are: {', '.join(SETTINGS)}.")
+    kind = SETTINGS[name].kind
+    if isinstance(value, str) and kind is not str:
+        value = _parsed(value, kind)
+    elif kind is str and isinstance(value, Path):
+        value = str(value)
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    elif kind is list and isinstance(value, tuple):
+        value = list(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{name!r} in {where} must be {_describe(kind)}, not {value!r}.")
+    return value
+
+
+def _parsed(text: str, kind: type) -> Any:
+    if kind is list:
+        return [item.strip() for item in text.split(",") if item.strip()]
+    if kind is bool:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def _describe(kind: type) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a string", list: "a list"}[kind]

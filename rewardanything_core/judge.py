@@ -1,0 +1,448 @@
+"""The judge: a backend, a template and options, callable from anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import queue
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar
+
+from rewardanything_core import runtime
+from rewardanything_core.aggregate import aggregate
+from rewardanything_core.backends.base import Backend
+from rewardanything_core.cases import Case
+from rewardanything_core.errors import ConfigError, InvalidCaseError, RewardAnythingError
+from rewardanything_core.passes import Ballot, Procedure
+from rewardanything_core.principles import Principle
+from rewardanything_core.records import Entry, StoredVerdict
+from rewardanything_core.store import VerdictStore
+from rewardanything_core.templates import Template
+from rewardanything_core.types import JudgeFailure, Message, SamplingParams, Usage, Verdict
+
+CacheMode = Literal["off", "read", "on"]
+Outcome = Verdict | JudgeFailure
+T = TypeVar("T")
+
+DEFAULT_WINDOW = 256
+"""How many cases `Judge.judge_stream` keeps in flight."""
+
+
+class JudgeOptions(TypedDict, total=False):
+    """The options every way of making a judge takes."""
+
+    passes: int
+    """How many orders of the responses to judge, 1 or more; the scores are their mean."""
+
+    seed: int
+    """Seed of the orders and of the sampler."""
+
+    sampling: SamplingParams | None
+    """How the model writes. None: greedy, with the model's default thinking budget."""
+
+    expected_scores: bool
+    """Take each score as the expectation over its token probabilities rather than the digit written."""
+
+    retries: int
+    """How often a reply that is no verdict is asked for again, with a fresh order, before the case fails."""
+
+    template: Template | None
+    """The wording. None: the trained one for RewardAnything models, our own for all others."""
+
+    store: VerdictStore | str | Path | None
+    """Where verdicts are kept. None: the user's default store."""
+
+    cache: CacheMode
+    """``on``: read stored verdicts and store new ones. ``read``: only read. ``off``: neither."""
+
+
+class Judge:
+    """Judges responses under a principle. Thread-safe; usable from scripts, threads and any event loop.
+
+    Args:
+        backend: The model.
+        passes, seed, sampling, expected_scores, retries, template, store, cache: see `JudgeOptions`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        passes: int = 1,
+        seed: int = 0,
+        sampling: SamplingParams | None = None,
+        expected_scores: bool = False,
+        retries: int = 2,
+        template: Template | None = None,
+        store: VerdictStore | str | Path | None = None,
+        cache: CacheMode = "on",
+    ) -> None:
+        if passes < 1 or retries < 0:
+            raise ConfigError(f"passes must be 1 or more and retries 0 or more, not {passes!r} and {retries!r}.")
+        if cache not in ("off", "read", "on"):
+            raise ConfigError(f"cache must be 'off', 'read' or 'on', not {cache!r}.")
+        self.backend = backend
+        self.template = template or Template.for_model(
+            backend.model, style="think" if backend.follows_forms else "json"
+        )
+        sampling = sampling or SamplingParams()
+        if sampling.thinking_budget is None:
+            budget = backend.default_thinking_budget(trained=self.template.name == "trained")
+            sampling = dataclasses.replace(sampling, thinking_budget=budget)
+        self.sampling = sampling
+        self.passes, self.seed, self.retries = passes, seed, retries
+        self.expected_scores = expected_scores
+        self.cache = cache
+        self._store = store
+        self._usage = Usage()
+        self._flights: dict[str, _Flight] = {}
+        self._settings = {
+            "backend": backend.fingerprint(),
+            "template": self.template.hash,
+            "sampling": dataclasses.asdict(sampling),
+            "passes": passes,
+            "seed": seed,
+            "readout": "expected" if expected_scores else "generate",
+        }
+        self._provenance = {
+            "model": self.model,
+            "template_hash": self.template.hash,
+            "settings": self._settings,
+        }
+        self._procedure = Procedure(
+            backend=backend,
+            template=self.template,
+            sampling=sampling,
+            seed=seed,
+            retries=retries,
+            expected=expected_scores,
+        )
+        if cache != "off":
+            _ = self.store  # a store that cannot be used is an error now, not after the first judgement
+
+    # --- asking
+
+    def judge(
+        self,
+        principle: Principle | str | Case,
+        prompt: str | Sequence[Message] | None = None,
+        responses: Mapping[str, str] | Sequence[str] | None = None,
+        *,
+        reference: str | None = None,
+        context: str | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> Verdict:
+        """Judge one case, given as its parts or as a `Case`.
+
+        Raises:
+            InvalidCaseError: the case cannot be judged as given; nothing was sent.
+            ContextLengthError: it does not fit the model's window.
+            VerdictParseError: no attempt gave a verdict; ``raw`` holds the last reply.
+            BackendError: the model could not be asked.
+        """
+        return _wait(runtime.submit(self._verdict(_case(principle, prompt, responses, reference, context, id))))
+
+    async def ajudge(
+        self,
+        principle: Principle | str | Case,
+        prompt: str | Sequence[Message] | None = None,
+        responses: Mapping[str, str] | Sequence[str] | None = None,
+        *,
+        reference: str | None = None,
+        context: str | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> Verdict:
+        """`judge`, awaited. Cancelling it cancels the requests it made."""
+        case = _case(principle, prompt, responses, reference, context, id)
+        return await asyncio.wrap_future(runtime.submit(self._verdict(case)))
+
+    def judge_batch(self, cases: Iterable[Case | Mapping[str, Any]]) -> list[Outcome]:
+        """Judge many cases: a verdict or a failure for each, in the order given.
+
+        Raises:
+            InvalidCaseError: one of them is no valid case; nothing was sent for any.
+        """
+        checked = _checked(cases)
+        outcomes = dict(self.judge_stream(checked, window=max(1, len(checked))))
+        return [outcomes[i] for i in range(len(checked))]
+
+    async def ajudge_batch(self, cases: Iterable[Case | Mapping[str, Any]]) -> list[Outcome]:
+        """`judge_batch`, awaited. Cancelling it cancels the requests it made."""
+        futures = [runtime.submit(self._outcome(case)) for case in _checked(cases)]
+        try:
+            return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def judge_stream(
+        self, cases: Iterable[Case | Mapping[str, Any]], *, window: int = DEFAULT_WINDOW, ordered: bool = False
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Judge cases as they come and yield ``(index, verdict or failure)`` as they are done.
+
+        The input is read no further than ``window`` cases ahead of what was yielded, so it may be endless. What is no
+        valid case comes back as a failure in its place. Leaving the loop cancels what is still in flight.
+
+        Args:
+            cases: Cases, or mappings with their fields.
+            window: Most cases in flight or waiting to be yielded, 1 or more.
+            ordered: Yield in input order, each as soon as all before it are done.
+        """
+        if window < 1:
+            raise ConfigError(f"window must be 1 or more, not {window!r}.")
+        source = enumerate(cases)
+        done: queue.SimpleQueue[int] = queue.SimpleQueue()
+        pending: dict[int, Future[Outcome]] = {}
+        ready: set[int] = set()
+        following = 0
+        try:
+            while True:
+                while len(pending) < window and (item := next(source, None)) is not None:
+                    index, case = item
+                    pending[index] = runtime.submit(self._outcome(case))
+                    pending[index].add_done_callback(lambda _, index=index: done.put(index))
+                if not pending:
+                    return
+                ready.add(done.get())
+                while ready and (not ordered or following in ready):
+                    index = following if ordered else next(iter(ready))
+                    ready.remove(index)
+                    following += 1
+                    yield index, pending.pop(index).result()
+        finally:
+            for future in pending.values():
+                future.cancel()
+
+    def score(
+        self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **about: Any
+    ) -> float:
+        """The score of a single response, 1.0..5.0. Raises what `judge` raises."""
+        (score,) = self.judge(principle, prompt, [response], **about).scores.values()
+        return score
+
+    async def ascore(
+        self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **about: Any
+    ) -> float:
+        """`score`, awaited."""
+        (score,) = (await self.ajudge(principle, prompt, [response], **about)).scores.values()
+        return score
+
+    # --- about itself
+
+    @property
+    def model(self) -> str:
+        """The judge model's name."""
+        return self.backend.model
+
+    @property
+    def store(self) -> VerdictStore:
+        """The verdict store, opened on first use."""
+        if not isinstance(self._store, VerdictStore):
+            self._store = VerdictStore(self._store)
+        return self._store
+
+    @property
+    def usage(self) -> Usage:
+        """All that this judge has asked of its model so far, failures included; stored verdicts cost nothing."""
+        return self._usage
+
+    def spec(self) -> dict[str, Any]:
+        """This judge as plain JSON, to be made again by ``load_judge(spec)`` in another process; it holds no key."""
+        return {
+            "backend": self.backend.spec(),
+            "options": {
+                "passes": self.passes,
+                "seed": self.seed,
+                "sampling": dataclasses.asdict(self.sampling),
+                "expected_scores": self.expected_scores,
+                "retries": self.retries,
+                "template": dataclasses.asdict(self.template),
+                "store": str(self._store.path) if isinstance(self._store, VerdictStore) else self._store and str(self._store),
+                "cache": self.cache,
+            },
+        }
+
+    def close(self) -> None:
+        """Let go of the backend's threads, connections and memory."""
+        self.backend.close()
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Judge({self.model!r}, passes={self.passes}, template={self.template.name!r}, cache={self.cache!r})"
+
+    def __reduce__(self) -> tuple[Callable[..., Judge], tuple[dict[str, Any]]]:
+        from rewardanything_core.loading import load_judge  # the floor above; a pickle is only ever the spec
+
+        return load_judge, (self.spec(),)
+
+    # --- making a verdict
+
+    async def _outcome(self, case: Case | Mapping[str, Any]) -> Outcome:
+        try:
+            return await self._verdict(Case.of(case))
+        except InvalidCaseError as error:
+            return JudgeFailure(case_id=error.case_id, error_type=type(error).__name__, message=str(error))
+        except RewardAnythingError as error:
+            assert error.failure is not None
+            return error.failure
+
+    async def _verdict(self, case: Case) -> Verdict:
+        """From the store; else from the same judgement already under way; else by judging."""
+        key = self._key(case)
+        if self.cache != "off" and (stored := self.store.get(key)):
+            return _relabelled(stored, case)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(asyncio.ensure_future(self._judged(case, key)))
+            flight.task.add_done_callback(lambda _: self._flights.pop(key, None))
+        labels, verdict = await flight.join()
+        return _relabelled(StoredVerdict(verdict=verdict, labels=labels), case, cached=False)
+
+    async def _judged(self, case: Case, key: str) -> tuple[tuple[str, ...], Verdict]:
+        """Judge a case for real: its labels at that time in canonical order, and the verdict on them."""
+        spent: list[Usage] = []
+
+        def spend(usage: Usage) -> None:
+            spent.append(usage)
+            self._usage += usage
+
+        try:
+            ballots = await _all(self._procedure.cast(case, index, spend=spend) for index in range(self.passes))
+        except RewardAnythingError as error:
+            assert error.failure is not None
+            failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()))
+            if self.cache == "on":
+                record_id = await asyncio.to_thread(self.store.put_failure, case, failure, **self._provenance)
+                failure = dataclasses.replace(failure, record_id=record_id)
+            error.failure = failure
+            raise
+        verdict = self._combined(case, ballots, sum(spent, Usage()))
+        if self.cache == "on":
+            entry = Entry(key=key, case=case, verdict=verdict, **self._provenance)
+            await asyncio.to_thread(self.store.put, entry)
+            verdict = dataclasses.replace(verdict, record_id=entry.record_id)
+        return case.canonical_labels, verdict
+
+    def _combined(self, case: Case, ballots: Sequence[Ballot], usage: Usage) -> Verdict:
+        consensus = aggregate([ballot.scores for ballot in ballots], [ballot.ranking for ballot in ballots])
+        return Verdict(
+            scores={label: consensus.scores[label] for label in case.labels},
+            ranking=consensus.ranking,
+            reasoning=_by_pass([ballot.reasoning for ballot in ballots]),
+            raw_output=_by_pass([ballot.raw for ballot in ballots]),
+            spread={label: consensus.spread[label] for label in case.labels},
+            agreement=consensus.agreement,
+            usage=usage,
+            case_id=case.id,
+            model=self.model,
+            template_hash=self.template.hash,
+            seed=self.seed,
+            orders=[ballot.order for ballot in ballots],
+            pass_scores=[ballot.scores for ballot in ballots],
+        )
+
+    def _key(self, case: Case) -> str:
+        """SHA-256 of everything that can change the verdict, and of nothing else."""
+        content = json.dumps([case.digest, self._settings], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+class _Flight:
+    """A judgement under way, shared by all who ask for it; it is cancelled when the last of them leaves."""
+
+    def __init__(self, task: asyncio.Task[tuple[tuple[str, ...], Verdict]]) -> None:
+        self.task = task
+        self._waiting = 0
+
+    async def join(self) -> tuple[tuple[str, ...], Verdict]:
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self.task)
+        except asyncio.CancelledError:
+            if self._waiting == 1:
+                self.task.cancel()
+            raise
+        finally:
+            self._waiting -= 1
+
+
+def _case(
+    principle: Principle | str | Case,
+    prompt: str | Sequence[Message] | None,
+    responses: Mapping[str, str] | Sequence[str] | None,
+    reference: str | None,
+    context: str | None,
+    case_id: str | None,
+) -> Case:
+    if isinstance(principle, Case):
+        if any(part is not None for part in (prompt, responses, reference, context, case_id)):
+            raise InvalidCaseError("Give either a Case or its parts, not both.", field="principle", case_id=case_id)
+        return principle
+    return Case(principle, prompt, responses, reference, context, case_id)  # type: ignore[arg-type]  # Case checks
+
+
+def _checked(cases: Iterable[Case | Mapping[str, Any]]) -> list[Case]:
+    checked = []
+    for index, case in enumerate(cases):
+        try:
+            checked.append(Case.of(case))
+        except InvalidCaseError as error:
+            error.args = (f"Item {index} of the batch: {error.message}",)
+            error.message = error.args[0]
+            raise
+    return checked
+
+
+def _relabelled(stored: StoredVerdict, case: Case, *, cached: bool = True) -> Verdict:
+    """The verdict under the case's own labels and id; the judge saw neither."""
+    verdict, to = stored.verdict, dict(zip(stored.labels, case.canonical_labels, strict=True))
+
+    def renamed(values: Mapping[str, float]) -> dict[str, float]:
+        by_label = {to[label]: value for label, value in values.items()}
+        return {label: by_label[label] for label in case.labels}
+
+    return dataclasses.replace(
+        verdict,
+        scores=renamed(verdict.scores),
+        ranking=[to[label] for label in verdict.ranking],
+        spread=renamed(verdict.spread),
+        orders=[[to[label] for label in order] for order in verdict.orders],
+        pass_scores=[renamed(scores) for scores in verdict.pass_scores],
+        case_id=case.id,
+        cached=cached,
+    )
+
+
+def _by_pass(texts: Sequence[str]) -> str:
+    """One text as it is; several under headings that say which pass they are from."""
+    if len(texts) == 1:
+        return texts[0]
+    return "\n\n".join(f"[pass {i} of {len(texts)}]\n{text}" for i, text in enumerate(texts, start=1) if text)
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all to the end, or cancel the rest when one fails."""
+    tasks = [asyncio.ensure_future(item) for item in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _wait(future: Future[T]) -> T:
+    """Wait for work on the background loop; leaving early, as on Ctrl-C, cancels it."""
+    try:
+        return future.result()
+    finally:
+        future.cancel()

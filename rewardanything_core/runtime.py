@@ -1,0 +1,80 @@
+"""The one event loop on which all judging happens, whoever asks.
+
+Scripts, threads, coroutines on any loop and notebooks with a loop of their own all hand their work to a background
+thread. There, requests from everywhere meet in the same queues and connection pools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class _Runtime:
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._run, name="rewardanything", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def stop(self) -> None:
+        if self.pid != os.getpid() or not self.thread.is_alive():
+            return
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop)
+        self.thread.join(timeout=5)
+
+
+async def _cancel_all() -> None:
+    tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    asyncio.get_running_loop().stop()
+
+
+_current: _Runtime | None = None
+_lock = threading.Lock()
+
+
+def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
+    """Start a coroutine on the background loop. Cancelling the future cancels the coroutine.
+
+    Raises:
+        RuntimeError: called from the background loop itself, where waiting for the result would never end.
+    """
+    global _current
+    with _lock:
+        if _current is None or _current.pid != os.getpid() or not _current.thread.is_alive():
+            if _current is None:
+                atexit.register(_stop)
+            _current = _Runtime()
+        runtime = _current
+    if threading.current_thread() is runtime.thread:
+        work.close()
+        raise RuntimeError("A judge was called from inside its own backend; that call could never return.")
+    return asyncio.run_coroutine_threadsafe(work, runtime.loop)
+
+
+def _stop() -> None:
+    if _current is not None:
+        _current.stop()
+
+
+def _forget_after_fork() -> None:
+    global _current, _lock
+    _current, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
