@@ -1,0 +1,233 @@
+"""One SQLite connection that threads share and forks survive, on a file checked before it is touched."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rewardanything_core.errors import StoreError
+
+APPLICATION_ID = 0x52415653  # "RAVS"
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 30.0
+
+SCHEMA = """
+CREATE TABLE records (
+    seq INTEGER PRIMARY KEY,
+    record_id TEXT NOT NULL UNIQUE,
+    key TEXT UNIQUE,
+    created TEXT NOT NULL,
+    case_id TEXT,
+    model TEXT NOT NULL,
+    template_hash TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    "case" TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    verdict TEXT,
+    failure TEXT,
+    CHECK ((verdict IS NULL) = (key IS NULL) AND (verdict IS NULL) <> (failure IS NULL))
+)
+"""
+
+
+class Database:
+    """The store's file. Opened at construction; a file that is not ours is refused without being modified.
+
+    Raises:
+        StoreError: from every method, whatever SQLite or the file system object to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+        with self._lock, self._explained():
+            self._connection = self._open()
+        _open_databases.add(self)
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Hold the connection for a statement or two."""
+        with self._lock, self._explained():
+            if self._closed:
+                raise StoreError(f"The verdict store {self.path} has been closed.")
+            if self._connection is None:
+                self._connection = self._open()
+            yield self._connection
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Hold the connection in a transaction: all of it is written, or on any error nothing."""
+        with self.read() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Let go of the file. Closing twice is fine."""
+        with self._lock, self._explained():
+            self._closed = True
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_connection", None) is not None:
+            self.close()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._check_header()
+        except OSError as error:
+            raise StoreError(
+                f"Cannot use {self.path} as a verdict store: {error.strerror or error}.",
+                hint="Choose another path with --store, RA_JUDGE_STORE or VerdictStore(path).",
+            ) from error
+        connection = sqlite3.connect(
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=32,
+        )
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check_header(self) -> None:
+        """Read the file's first bytes before SQLite sees it: a foreign file must not even be locked."""
+        if self.path.is_dir():
+            raise self._refused("it is a directory")
+        try:
+            with self.path.open("rb") as file:
+                header = file.read(100)
+        except FileNotFoundError:
+            return
+        if not header:
+            return
+        if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+            raise self._refused("it is not an SQLite database")
+        if int.from_bytes(header[68:72]) != APPLICATION_ID:
+            raise self._refused("it is the database of another application")
+        self._check_version(int.from_bytes(header[60:64]))
+
+    def _check_version(self, version: int) -> None:
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"The verdict store {self.path} was written by a newer version of rewardanything-core"
+                f" (schema {version}; this version reads {SCHEMA_VERSION}).",
+                hint="Upgrade rewardanything-core, or choose another path for this version.",
+            )
+
+    def _refused(self, reason: str) -> StoreError:
+        return StoreError(
+            f"{self.path} is not a verdict store: {reason}. It was left as it is.",
+            hint="Choose another path, or move that file away.",
+        )
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")  # of several processes that find no file, one creates
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        self._check_version(version)
+        if version == 0:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute(SCHEMA)
+        connection.execute("COMMIT")
+        _into_wal(connection)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(
+            "SELECT record_id, key, verdict, failure FROM records ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._explanation(error) from error
+
+    def _explanation(self, error: sqlite3.Error) -> StoreError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreError(
+                f"The verdict store {self.path} stayed locked by another process for {BUSY_SECONDS:.0f} s.",
+                hint="Find the process that holds it, or choose another path.",
+            )
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return StoreError(
+                f"The verdict store {self.path} is damaged ({error}).",
+                hint="Move it and its -wal file away to begin anew; `sqlite3 FILE .recover` may save some.",
+            )
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            return StoreError(
+                f"The verdict store {self.path} cannot be written ({error}).",
+                hint="Its folder must be writable too; make it so, or choose another path.",
+            )
+        if code == sqlite3.SQLITE_FULL:
+            return StoreError(
+                f"No space is left for the verdict store {self.path}.", hint="Free some, or move it."
+            )
+        return StoreError(f"The verdict store {self.path} cannot be used: {error}.")
+
+
+def _into_wal(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging; a file keeps the mode. SQLite does not wait for locks here, so we do."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+# A connection must not be used, nor even closed, in a forked child, and a lock held by another thread at the
+# moment of the fork would stay held there for ever. So no fork happens amid a statement; children open anew.
+_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_held_while_forking: list[Database] = []
+_inherited: list[sqlite3.Connection] = []
+
+
+def _before_fork() -> None:
+    for database in list(_open_databases):
+        database._lock.acquire()
+        _held_while_forking.append(database)
+
+
+def _after_fork_in_parent() -> None:
+    while _held_while_forking:
+        _held_while_forking.pop()._lock.release()
+
+
+def _after_fork_in_child() -> None:
+    while _held_while_forking:
+        database = _held_while_forking.pop()
+        database._lock = threading.RLock()
+        if database._connection is not None:
+            _inherited.append(database._connection)
+            database._connection = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

@@ -1,0 +1,209 @@
+"""Records: what the verdict store holds, and how it stands in its columns."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from rewardanything_core.cases import Case
+from rewardanything_core.errors import StoreError
+from rewardanything_core.principles import Principle
+from rewardanything_core.types import JudgeFailure, Usage, Verdict
+
+T = TypeVar("T", Verdict, JudgeFailure)
+
+RECORD_ID_LENGTH = 16
+COLUMNS = 'seq, record_id, key, created, "case", model, template_hash, settings, verdict, failure'
+INSERT = """
+    INSERT INTO records
+        (record_id, key, created, case_id, model, template_hash, labels, "case", settings, verdict, failure)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO NOTHING
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A verdict about to be stored."""
+
+    key: str
+    """SHA-256, in hex, of everything that can change the verdict."""
+
+    case: Case
+    """What was judged."""
+
+    verdict: Verdict
+    """How."""
+
+    model: str
+    """The judge model's name."""
+
+    template_hash: str
+    """Hash of the judging prompt's wording and wire format."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """All else that the key was made from, as plain JSON."""
+
+    @property
+    def record_id(self) -> str:
+        """Under which ``ra-judge log`` will show it."""
+        return record_id_of(self.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVerdict:
+    """A verdict found under a key, possibly for a case that was labelled otherwise."""
+
+    verdict: Verdict
+    """With the labels it was written with."""
+
+    labels: tuple[str, ...]
+    """The `Case.canonical_labels` it was written with: the n-th is the n-th of any case under that key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One line of the log: a verdict or a failure, with all that led to it."""
+
+    record_id: str
+    """Hexadecimal; any beginning of it that no other record shares finds it."""
+
+    key: str | None
+    """The verdict's key. None for a failure: those are logged, never looked up."""
+
+    created: datetime
+    """When it was written, in UTC."""
+
+    case: Case
+    """What was judged."""
+
+    verdict: Verdict | None
+    """How. None for a failure."""
+
+    failure: JudgeFailure | None
+    """Why not. None for a verdict."""
+
+    model: str
+    """The judge model's name."""
+
+    template_hash: str
+    """Hash of the judging prompt's wording and wire format."""
+
+    settings: Mapping[str, Any]
+    """All else that the key was made from, as plain JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole record as plain JSON types."""
+        return {
+            "record_id": self.record_id,
+            "key": self.key,
+            "created": self.created.isoformat(),
+            "model": self.model,
+            "template_hash": self.template_hash,
+            "settings": dict(self.settings),
+            "case": _case_to_dict(self.case),
+            "verdict": self.verdict.to_dict() if self.verdict else None,
+            "failure": self.failure.to_dict() if self.failure else None,
+        }
+
+
+def record_id_of(key: str) -> str:
+    """The id of the record under a key: its beginning, and so known before writing."""
+    return key[:RECORD_ID_LENGTH]
+
+
+def to_row(
+    record_id: str,
+    key: str | None,
+    case: Case,
+    model: str,
+    template_hash: str,
+    settings: Mapping[str, Any],
+    outcome: Verdict | JudgeFailure,
+) -> tuple[str | None, ...]:
+    """The values for `INSERT`."""
+    judged = isinstance(outcome, Verdict)
+    if judged != (key is not None):
+        raise TypeError("a verdict has a key and a failure has none")
+    content = _json(dataclasses.asdict(outcome))
+    created = datetime.now(UTC).isoformat(timespec="microseconds")
+    labels = _json(case.canonical_labels)
+    verdict, failure = (content, None) if judged else (None, content)
+    texts = _json(_case_to_dict(case)), _json(dict(settings))
+    return record_id, key, created, case.id, model, template_hash, labels, *texts, verdict, failure
+
+
+def from_row(
+    record_id: str,
+    key: str | None,
+    created: str,
+    case: str,
+    model: str,
+    template_hash: str,
+    settings: str,
+    verdict: str | None,
+    failure: str | None,
+) -> Record:
+    """The record in the values of `COLUMNS`, without the first."""
+    with _readable(record_id):
+        content = json.loads(case)
+        return Record(
+            record_id=record_id,
+            key=key,
+            created=datetime.fromisoformat(created),
+            case=Case(**content | {"principle": Principle(**content["principle"])}),
+            verdict=_outcome(Verdict, record_id, verdict) if verdict else None,
+            failure=_outcome(JudgeFailure, record_id, failure) if failure else None,
+            model=model,
+            template_hash=template_hash,
+            settings=json.loads(settings),
+        )
+
+
+def stored_verdict(record_id: str, labels: str, verdict: str) -> StoredVerdict:
+    """The verdict in the columns of those names."""
+    with _readable(record_id):
+        return StoredVerdict(verdict=_outcome(Verdict, record_id, verdict), labels=tuple(json.loads(labels)))
+
+
+@contextmanager
+def _readable(record_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"Record {record_id} of the verdict store cannot be read ({type(error).__name__}: {error}).",
+            hint="It was not written by this package; delete it or use another store.",
+        ) from error
+
+
+def _outcome(kind: type[T], record_id: str, content: str) -> T:
+    found = json.loads(content) | {"record_id": record_id}
+    known = {name: found[name] for name in kind.__dataclass_fields__ if name in found}
+    return kind(**known | {"usage": Usage(**found["usage"])})
+
+
+def _case_to_dict(case: Case) -> dict[str, Any]:
+    return {
+        "principle": dataclasses.asdict(case.principle),
+        "prompt": case.prompt,
+        "responses": dict(case.responses),
+        "reference": case.reference,
+        "context": case.context,
+        "id": case.id,
+    }
+
+
+def _json(value: Any) -> str:
+    """JSON that a person can read; half a surrogate pair, for which UTF-8 has no place, is escaped."""
+    readable = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        readable.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return readable
