@@ -1,7 +1,7 @@
 """The verdict store: cache, log and place to resume from, in one SQLite file.
 
-Several threads and processes may share a file. Writes are short transactions in WAL mode, so a process killed
-at any instant leaves a whole store behind. The file must lie on a local disk: network file systems carry no WAL.
+Several threads and processes may share a file. Writes are short transactions in WAL mode: a process killed at any
+instant leaves a whole store behind. The file must lie on a local disk, as network file systems carry no WAL.
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ class VerdictStore:
     def get(self, key: str) -> StoredVerdict | None:
         """The verdict under a key, or None."""
         with self._database.read() as connection:
-            row = connection.execute(
-                "SELECT record_id, labels, verdict FROM records WHERE key = ?", (key,)
-            ).fetchone()
+            row = connection.execute("SELECT record_id, labels, verdict FROM records WHERE key = ?", (key,)).fetchone()
         return stored_verdict(*row) if row else None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, StoredVerdict]:
@@ -252,9 +250,7 @@ def _filters(
 
 def _add_functions(connection: sqlite3.Connection) -> None:
     """Teach SQLite to search as Python does: in any script, whatever the case, past the escapes of JSON."""
-    connection.create_function(
-        "contains", 2, lambda whole, part: part in whole.casefold(), deterministic=True
-    )
+    connection.create_function("contains", 2, lambda whole, part: part in whole.casefold(), deterministic=True)
     connection.create_function("principle_says", 2, _principle_says, deterministic=True)
     connection.create_function("texts_say", 3, _texts_say, deterministic=True)
 
