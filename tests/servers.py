@@ -3,13 +3,17 @@
 >>> with FakeOpenAI() as server:                        # a valid verdict for every request
 ...     judge = from_endpoint("hosted_vllm/fake", api_base=server.url)
 
-By default the reply is a verdict derived from the request (`verdict_for`): each response scores `score_text(text)`, so a
-test can tell whether any score ended up with the wrong response. What is answered instead:
+By default the reply is a verdict derived from the request (`verdict_for`): each response scores
+`score_text(text)`, so a test can tell whether any score ended up with the wrong response. What is answered
+instead:
 
-- ``reply="prose"``, ``reply={"content": ..., "reasoning_content": ..., "finish_reason": "length"}``: the same each time;
+- ``reply="prose"``, ``reply={"content": ..., "reasoning_content": ..., "finish_reason": "length"}``: the same
+  each time;
 - ``reply=lambda body: ...``: a function of the request's JSON body; returning None means the default verdict;
-- ``plan=[Fault.status(500), None, "prose"]``: by order of arrival, before ``reply``; None means no special treatment;
-- ``fault_rate=0.2``: that share of requests draws a fault from ``fault_kinds``, by a private seeded generator.
+- ``plan=[Fault.status(500), None, "prose"]``: by order of arrival, before ``reply``; None means no special
+  treatment;
+- ``fault_rate=0.2``: that share of requests draws a fault from ``fault_kinds``, by a private seeded
+  generator.
 
 The server runs on an event loop in its own thread, so it serves synchronous and asynchronous tests alike.
 """
@@ -52,7 +56,7 @@ class Fault:
     """The ``Retry-After`` header, verbatim. None: not sent."""
 
     @staticmethod
-    def status(code: int, message: str = "injected fault", *, retry_after: str | None = None, **error: Any) -> Fault:
+    def status(code: int, message: str = "injected fault", /, *, retry_after: str | None = None, **error: Any) -> Fault:
         """An HTTP error with a JSON body such as servers send."""
         return Fault(kind="status", code=code, message=message, retry_after=retry_after, error=error)
 
@@ -68,7 +72,14 @@ HALF_JSON = Fault(kind="half_json")
 RESET = Fault(kind="reset")
 """The connection is reset before any answer."""
 
-QUICK_FAULTS = (Fault.status(429, retry_after="0"), Fault.status(500), Fault.status(503), GARBAGE, HALF_JSON, RESET)
+QUICK_FAULTS = (
+    Fault.status(429, retry_after="0"),
+    Fault.status(500),
+    Fault.status(503),
+    GARBAGE,
+    HALF_JSON,
+    RESET,
+)
 """Every fault that shows at once; a hang costs a timeout."""
 
 
@@ -90,13 +101,13 @@ class Received:
 
 
 def score_text(text: str) -> int:
-    """The score the fake judge gives: the first number 1..5 in the text, or else one that follows from its length."""
+    """The fake judge's score: the first number 1..5 in the text, or else one that follows from its length."""
     number = re.search(r"(?<!\d)[1-5](?!\d)", text)
     return int(number[0]) if number else 1 + len(text) % 5
 
 
 def verdict_for(body: Mapping[str, Any]) -> str:
-    """The verdict on the case in the last user message that holds one, in the form the request's schema asks for.
+    """The verdict on the case in the last user message that holds one, in the form the schema asks for.
 
     Raises:
         ValueError: no user message is a JSON object with ``responses``.
@@ -108,7 +119,10 @@ def verdict_for(body: Mapping[str, Any]) -> str:
         except (ValueError, TypeError, KeyError):
             continue
         scores = {name: score_text(text) for name, text in responses.items()}
-        verdict: dict[str, Any] = {"scores": scores, "best-to-worst": sorted(scores, key=lambda n: -scores[n])}
+        verdict: dict[str, Any] = {
+            "scores": scores,
+            "best-to-worst": sorted(scores, key=lambda n: -scores[n]),
+        }
         schema = ((body.get("response_format") or {}).get("json_schema") or {}).get("schema") or {}
         if "reasoning" in schema.get("properties", {}):
             verdict = {"reasoning": "By the number in the text.", **verdict}
@@ -126,10 +140,13 @@ class FakeOpenAI:
         fault_kinds: What they fail with.
         seed: Seed of the draws.
         latency: Seconds before each answer, or a function of the body.
-        rejects: Parameter name -> status with which a request that carries it is refused, as strict servers do.
-        require_key: The bearer token to insist on; a refusal repeats the key that came, as careless servers do.
+        rejects: Parameter name -> status with which a request that carries it is refused, as strict servers
+            do.
+        require_key: The bearer token to insist on; a refusal repeats the key that came, as careless servers
+            do.
         reasoning: Reasoning that comes with the default verdict. None: none.
-        reasoning_inline: Whether it comes in think tags inside the content (no reasoning parser) or in its own field.
+        reasoning_inline: Whether it comes in think tags inside the content (no reasoning parser) or in its
+            own field.
         logprobs: Whether token log-probabilities are given when asked for.
         max_top_logprobs: The most alternatives a token may have; more are refused with 400.
     """
@@ -293,7 +310,10 @@ class FakeOpenAI:
 
     def _verdict(self, body: dict[str, Any]) -> Mapping[str, Any]:
         content = verdict_for(body)
-        if self.reasoning is None:
+        template = body.get("chat_template_kwargs") or {}
+        # Without a reasoning parser a constraint applies from the first token, so that the model cannot think.
+        silenced = self.reasoning_inline and "response_format" in body
+        if self.reasoning is None or silenced or template.get("enable_thinking") is False:
             return {"content": content}
         if self.reasoning_inline:
             return {"content": f"<think>\n{self.reasoning}\n</think>\n\n{content}"}
@@ -310,7 +330,9 @@ class FakeOpenAI:
             await self._done.wait()
         if fault.kind in ("half_json", "hang_mid_body"):
             whole = json.dumps(self._envelope(body, {"content": "never read to its end"})).encode()
-            response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
+            response = web.StreamResponse(
+                headers={"Content-Type": "application/json", "Content-Length": str(len(whole))}
+            )
             await response.prepare(request)
             await response.write(whole[: len(whole) // 2])
             if fault.kind == "hang_mid_body":
@@ -324,7 +346,11 @@ class FakeOpenAI:
         message: dict[str, Any] = {"role": "assistant", "content": content}
         if "reasoning_content" in reply:
             message["reasoning_content"] = reply["reasoning_content"]
-        choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": reply.get("finish_reason", "stop")}
+        choice: dict[str, Any] = {
+            "index": 0,
+            "message": message,
+            "finish_reason": reply.get("finish_reason", "stop"),
+        }
         if body.get("logprobs") and self.logprobs:
             tokens = reply.get("tokens") or tokens_of(content or "", top=body.get("top_logprobs", 0))
             choice["logprobs"] = {"content": tokens}
@@ -342,8 +368,9 @@ class FakeOpenAI:
 
 
 def tokens_of(text: str, *, top: int = 5) -> list[dict[str, Any]]:
-    """Log-probabilities for a text as servers give them: digits are tokens of their own with five alternatives at 0.6
-    for the one written and 0.1 for the others; a character beyond ASCII comes as one token for each of its bytes.
+    """Log-probabilities for a text as servers give them: digits are tokens of their own with five
+    alternatives at 0.6 for the one written and 0.1 for the others; a character beyond ASCII comes as one
+    token for each of its bytes.
     """
     tokens: list[dict[str, Any]] = []
     for piece in re.findall(r"\d|[^\d\s]{1,4}|\s+", text):

@@ -1,0 +1,71 @@
+"""Several servers of one model: LiteLLM's Router draws, and those that just failed are left to rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rewardanything_core.backends._litellm import quiet
+
+REST = 10.0
+"""Seconds for which a replica that could not be reached is passed over."""
+
+DRAWS = 64
+"""How often to draw before taking whatever comes; two of three replicas resting are all drawn once in
+10^11."""
+
+
+class Replicas:
+    """The replicas of one model. Used on one event loop only.
+
+    The Router only picks. It would also retry, cool down every replica after an ordinary 500, and put its
+    callbacks into LiteLLM's global lists, where the host program's own calls run through them; we do our own
+    retrying and resting, and take back what its constructor changes.
+    """
+
+    def __init__(self, litellm: Any, model: str, api_bases: Sequence[str]) -> None:
+        self._group = model
+        self._resting: dict[str, float] = {}
+        self._bases = tuple(api_bases)
+        known = set(litellm.model_cost)
+        with quiet(litellm):
+            self._router = litellm.Router(
+                model_list=[
+                    {
+                        "model_name": self._group,
+                        # The key stays with us; the placeholder keeps the Router from looking for one.
+                        "litellm_params": {"model": model, "api_base": base, "api_key": "unused"},
+                        "model_info": {"id": base},
+                    }
+                    for base in self._bases
+                ],
+                num_retries=0,
+                disable_cooldowns=True,
+                routing_strategy="simple-shuffle",
+            )
+        self._router.discard()
+        for name in set(litellm.model_cost) - known:
+            del litellm.model_cost[name]
+
+    async def pick(self) -> str:
+        """The api_base to ask next: any that does not rest, or any at all when all of them do."""
+        base = ""
+        for _ in range(DRAWS):
+            deployment = await self._router.async_get_available_deployment(model=self._group, request_kwargs={})
+            base = deployment["model_info"]["id"]
+            if self._awake(base) or not any(map(self._awake, self._bases)):
+                break
+        return base
+
+    def rest(self, base: str) -> bool:
+        """Pass over a replica for a while.
+
+        Returns:
+            Whether another one is awake, so that there is no need to wait before asking again.
+        """
+        self._resting[base] = time.monotonic() + REST
+        return any(map(self._awake, self._bases))
+
+    def _awake(self, base: str) -> bool:
+        return self._resting.get(base, 0.0) <= time.monotonic()
