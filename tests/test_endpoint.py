@@ -39,6 +39,7 @@ from rewardanything_core.errors import (
     BackendTimeoutError,
     ConfigError,
     ContextLengthError,
+    MissingExtraError,
     RateLimitError,
     RewardAnythingError,
 )
@@ -246,6 +247,19 @@ def test_a_dead_replica_fails_nothing(server: FakeOpenAI) -> None:
     assert len(run(everything())) == server.count == 40
 
 
+def test_a_hanging_replica_is_passed_over_after_one_timeout(server: FakeOpenAI) -> None:
+    with FakeOpenAI(HANG) as stuck:
+        backend = backend_for(server, api_base=[stuck.url, server.url], attempts=2, timeout=1.0)
+
+        async def one_by_one() -> None:
+            for _ in range(20):
+                await backend.complete(ask())
+
+        run(one_by_one())
+        assert server.count == 20
+        assert stuck.count == 1
+
+
 def test_replicas_share_the_load_and_all_dead_is_an_error(server: FakeOpenAI) -> None:
     with FakeOpenAI() as other:
         backend = backend_for(server, api_base=[other.url, server.url], attempts=2)
@@ -412,6 +426,13 @@ def test_a_server_without_a_thinking_switch_is_asked_without_it(server: FakeOpen
     completion = complete(backend_for(server), ask(thinks=True, wrap_up="Now the verdict."))
     assert scores(completion)["model-2"] == 2
     assert server.count == 3
+
+
+def test_hidden_thinking_is_wrapped_up_without_an_empty_turn(server: FakeOpenAI) -> None:
+    server.reply = cut_off(content=None)
+    completion = complete(backend_for(server), ask(thinks=True, wrap_up="Now the verdict."))
+    assert [m["role"] for m in server.bodies[1]["messages"]] == ["system", "user", "user"]
+    assert completion.reasoning is None
 
 
 def test_without_a_wrap_up_a_cut_is_reported(server: FakeOpenAI) -> None:
@@ -621,6 +642,12 @@ def test_litellm_prints_nothing(server: FakeOpenAI, capfd: pytest.CaptureFixture
         complete(backend_for(server, "nosuchprovider/x", attempts=1))
     out, err = capfd.readouterr()
     assert out == err == ""
+
+
+def test_a_missing_litellm_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "litellm", None)
+    with pytest.raises(MissingExtraError, match=r"rewardanything-core\[endpoint\]"):
+        EndpointBackend("hosted_vllm/fake")
 
 
 # Identity

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from rewardanything_core.backends._litellm import quiet
+from rewardanything_core.errors import ConfigError
 
 REST = 10.0
 """Seconds for which a replica that could not be reached is passed over."""
@@ -69,3 +71,23 @@ class Replicas:
 
     def _awake(self, base: str) -> bool:
         return self._resting.get(base, 0.0) <= time.monotonic()
+
+
+def addresses(api_base: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One api_base or several, as distinct URLs without a trailing slash.
+
+    Raises:
+        ConfigError: one is not an HTTP URL, or holds something that may be a secret.
+    """
+    given = (api_base,) if isinstance(api_base, str) else tuple(api_base or ())
+    bases = tuple(dict.fromkeys(base.rstrip("/") for base in given))
+    for base in bases:
+        parts = urlsplit(base)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"api_base must be a URL such as 'http://localhost:8000/v1', not {base!r}.")
+        if parts.username or parts.password or parts.query:
+            # Addresses are logged and stored, so they are no place for a secret.
+            raise ConfigError(
+                f"The api_base on {parts.hostname} must hold no user name, password or query; give api_key=."
+            )
+    return bases

@@ -8,16 +8,21 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from rewardanything_core.backends import _litellm
 from rewardanything_core.backends._dialect import Dialect
 from rewardanything_core.backends._litellm import Problem, Target
-from rewardanything_core.backends._replicas import Replicas
+from rewardanything_core.backends._replicas import Replicas, addresses
 from rewardanything_core.backends._replies import Reply, align_tokens, read_reply
 from rewardanything_core.backends._retry import Backoff
 from rewardanything_core.backends.base import Backend, Completion, Request, TokenProbability
-from rewardanything_core.errors import BackendConnectionError, BackendError, ConfigError, ContextLengthError
+from rewardanything_core.errors import (
+    BackendConnectionError,
+    BackendError,
+    BackendTimeoutError,
+    ConfigError,
+    ContextLengthError,
+)
 from rewardanything_core.types import Message, Usage
 
 ResponseFormat = Literal["auto", "json_schema", "off"]
@@ -76,7 +81,7 @@ class EndpointBackend(Backend):
     ) -> None:
         _litellm.require()
         self._model = model
-        self._api_bases = _addresses(api_base)
+        self._api_bases = addresses(api_base)
         self._api_key_env = api_key_env
         self._api_key = api_key if api_key is not None else _from_environment(api_key_env)
         self._max_concurrency = max_concurrency
@@ -169,22 +174,17 @@ class EndpointBackend(Backend):
             reply, usage = await self._first(request, budget)
             if not (reply.truncated and request.wrap_up is not None):
                 return self._completion(request, reply, reply.reasoning, usage)
-            written = "\n\n".join(part for part in (reply.reasoning, reply.answer) if part)
-            # Templates of thinking models cut think tags, with what is in them, out of earlier turns; so it
-            # goes as text.
-            thoughts = written.removeprefix("<think>").replace("</think>", "").strip()
+            # Templates of thinking models cut think tags, with what is in them, out of earlier turns: no tags.
+            thoughts = _joined(reply.reasoning, reply.answer).removeprefix("<think>").replace("</think>", "").strip()
+            so_far = [Message(role="assistant", content=thoughts)] if thoughts else []
             last, more = await self._ask(
                 request,
-                (
-                    *request.messages,
-                    Message(role="assistant", content=thoughts),
-                    Message(role="user", content=request.wrap_up),
-                ),
+                [*request.messages, *so_far, Message(role="user", content=request.wrap_up)],
                 max_tokens=request.sampling.max_tokens,
                 unthinking=request.thinks,
                 constrained=True,
             )
-            return self._completion(request, last, "\n\n".join(filter(None, (thoughts, last.reasoning))), usage + more)
+            return self._completion(request, last, _joined(thoughts, last.reasoning) or None, usage + more)
 
     async def _first(self, request: Request, budget: int) -> tuple[Reply, Usage]:
         """The reply to the messages as they are, with reasoning if the model thinks and has a budget for it."""
@@ -199,8 +199,8 @@ class EndpointBackend(Backend):
         constrained = not thinking or self._dialect.constrains_thinking is True
         reply, usage = await ask(constrained=constrained)
         if thinking and self._response_format == "auto":
-            silenced = constrained and not reply.separate and "</think>" not in reply.answer
-            if silenced and not reply.truncated and self._dialect.takes("response_format"):
+            held = constrained and request.schema is not None and self._dialect.takes("response_format")
+            if held and not (reply.separate or reply.truncated or "</think>" in reply.answer):
                 self._dialect.saw_silence()
                 reply, more = await ask(constrained=False)
                 usage += more
@@ -248,15 +248,22 @@ class EndpointBackend(Backend):
                 continue
             if not outcome.error.retryable:
                 raise outcome.error
-            unreachable = isinstance(outcome.error, BackendConnectionError)
-            another = unreachable and base is not None and self._replicas is not None and self._replicas.rest(base)
-            if another and failovers < len(self._api_bases):
+            if self._gone(outcome, base) and failovers < len(self._api_bases):
                 failovers += 1
                 continue
             failures += 1
             if failures >= self._attempts:
                 raise outcome.error
             await asyncio.sleep(self._backoff.delay(failures - 1, outcome.retry_after))
+
+    def _gone(self, problem: Problem, base: str | None) -> bool:
+        """Rest a replica that does not answer; whether another one can be asked at once and at no cost."""
+        silent = isinstance(problem.error, BackendConnectionError | BackendTimeoutError)
+        if not silent or self._replicas is None or base is None:
+            return False
+        another = self._replicas.rest(base)
+        # A timeout has cost its time, and may be the request's own fault: it counts as an attempt.
+        return another and isinstance(problem.error, BackendConnectionError)
 
     async def _attempt(
         self, messages: Sequence[Message], parameters: dict[str, Any], base: str | None
@@ -374,19 +381,8 @@ class EndpointBackend(Backend):
             raise ContextLengthError(tokens=least, limit=self._context_window, detail=detail)
 
 
-def _addresses(api_base: str | Sequence[str] | None) -> tuple[str, ...]:
-    given = (api_base,) if isinstance(api_base, str) else tuple(api_base or ())
-    bases = tuple(dict.fromkeys(base.rstrip("/") for base in given))
-    for base in bases:
-        parts = urlsplit(base)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"api_base must be a URL such as 'http://localhost:8000/v1', not {base!r}.")
-        if parts.username or parts.password or parts.query:
-            # Addresses are logged and stored, so they are no place for a secret.
-            raise ConfigError(
-                f"The api_base on {parts.hostname} must hold no user name, password or query; give api_key=."
-            )
-    return bases
+def _joined(*parts: str | None) -> str:
+    return "\n\n".join(part for part in parts if part)
 
 
 def _from_environment(name: str | None) -> str | None:
