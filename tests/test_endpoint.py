@@ -566,6 +566,7 @@ def test_a_missing_key_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> No
         {"input_cost_per_token": 1e-6},
         {"api_base": "localhost:8000"},
         {"api_base": "http://me:secret@localhost/v1"},
+        {"api_base": "me:secret@localhost/v1"},
         {"api_key_env": "NO_SUCH_VARIABLE_HERE"},
     ],
     ids=str,

@@ -82,12 +82,10 @@ def addresses(api_base: str | Sequence[str] | None) -> tuple[str, ...]:
     given = (api_base,) if isinstance(api_base, str) else tuple(api_base or ())
     bases = tuple(dict.fromkeys(base.rstrip("/") for base in given))
     for base in bases:
+        if "@" in base or "?" in base:
+            # Addresses are logged and stored, so they are no place for a secret; nor is this message.
+            raise ConfigError("An api_base must hold no user name, password or query; give the key as api_key=.")
         parts = urlsplit(base)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"api_base must be a URL such as 'http://localhost:8000/v1', not {base!r}.")
-        if parts.username or parts.password or parts.query:
-            # Addresses are logged and stored, so they are no place for a secret.
-            raise ConfigError(
-                f"The api_base on {parts.hostname} must hold no user name, password or query; give api_key=."
-            )
     return bases
