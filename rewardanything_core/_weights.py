@@ -46,7 +46,7 @@ _CHUNK = 1 << 20
 
 _PYTHON = (sys.executable, "-P")  # -P: a torch.py in the user's folder must not be taken for torch
 
-_WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*"]
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICENSE*"]
 
 _PROBE = """
 import json, sys
