@@ -1,0 +1,38 @@
+"""The command ``ra-judge``.
+
+Exit codes: 0 done, 1 a regression was found, 2 usage or configuration error, 3 judge failures or an inconclusive
+result, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rewardanything_core.errors import BackendError, ContextLengthError, RewardAnythingError, VerdictParseError
+
+USAGE, JUDGE_FAILED, INTERRUPTED = 2, 3, 130
+
+
+def main() -> None:
+    """Run the command line; every error that this package raises on purpose becomes one line and an exit code."""
+    from rewardanything_core.cli.app import app
+
+    try:
+        app(prog_name="ra-judge")
+    except RewardAnythingError as error:
+        _complain(str(error))
+        failed = isinstance(error, BackendError | VerdictParseError | ContextLengthError)
+        sys.exit(JUDGE_FAILED if failed else USAGE)
+    except KeyboardInterrupt:
+        _complain("Interrupted.")
+        sys.exit(INTERRUPTED)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            _complain("Interrupted.")
+        raise
+
+
+def _complain(message: str) -> None:
+    import typer
+
+    typer.secho(" ".join(message.split()), fg=typer.colors.RED, err=True)

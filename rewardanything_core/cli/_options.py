@@ -1,0 +1,105 @@
+"""Options that several commands share, and how they print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+# What is not given comes from RA_JUDGE_* variables, then from ra-judge.toml, then it is the small embedded model.
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="Hub id, folder, embedded model, or provider/model."),
+]
+ApiBase = Annotated[
+    list[str] | None,
+    typer.Option("--api-base", help="URL of the model's server; several are balanced."),
+]
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option("--api-key-env", help="Environment variable with the server's key."),
+]
+BackendName = Annotated[str | None, typer.Option("--backend", help="auto, local or endpoint.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cuda, cpu or mps; local only.")]
+Passes = Annotated[int | None, typer.Option("--passes", help="Orders in which each case is judged.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="From which the orders are drawn.")]
+Store = Annotated[str | None, typer.Option("--store", help="The verdict store's file.")]
+Cache = Annotated[
+    str | None,
+    typer.Option("--cache", help="on: use and fill the store; read: only use it; off."),
+]
+Config = Annotated[str | None, typer.Option("--config", help="The settings file to use.")]
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON: laid out for a person on a terminal, on one line otherwise."""
+    typer.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+
+
+def printable(text: str) -> str:
+    """A text that a model or a file may have filled with anything, without what would steer a terminal."""
+    return "".join(
+        character if character in "\n\t" or character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: drawn on a terminal; otherwise its fields with tabs between, for ``cut`` and the like."""
+    if not sys.stdout.isatty():
+        for row in [columns, *rows]:
+            typer.echo("\t".join(printable(" ".join(field.split())) for field in row))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*columns, box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(escape(printable(field)) for field in row))
+    Console().print(table)
+
+
+@contextmanager
+def fetch_progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """What `fetch` wants for its ``progress``: a bar on a terminal, a line a stage otherwise; on stderr."""
+    if not sys.stderr.isatty():
+        told: set[str] = set()
+
+        def tell(stage: str, done: int, total: int | None) -> None:
+            del done
+            if stage not in told:
+                told.add(stage)
+                size = f" ({total / 1e6:,.0f} MB)" if total else ""
+                typer.echo(f"{stage}{size}", err=True)
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bars:
+        tasks: dict[str, Any] = {}
+
+        def draw(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield draw

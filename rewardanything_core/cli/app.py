@@ -1,0 +1,42 @@
+"""The commands, put together. Each imports what it works with only once it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rewardanything_core.cli.grade import grade
+from rewardanything_core.cli.log import log
+from rewardanything_core.cli.models import models
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from rewardanything_core import __version__
+
+        typer.echo(f"rewardanything-core {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="\b\nExample:\n  ra-judge grade answers.jsonl --principle-name concise -o judged.jsonl")
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Judge LLM responses under a principle written in plain language."""
+
+
+app.command(epilog="\b\nExample:\n  ra-judge grade answers.csv --principle 'Be brief.' --response-column a -o out.csv")(
+    grade
+)
+app.command(epilog="\b\nExample:\n  ra-judge log --since 2h --principle concise\n  ra-judge log 3f9a")(log)
+app.command(epilog="\b\nExample:\n  ra-judge models --fetch qwen2.5-coder-1.5b")(models)

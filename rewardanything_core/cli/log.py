@@ -1,0 +1,191 @@
+"""``ra-judge log``: look through the verdict store."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rewardanything_core.cli._options import JsonFlag, print_json, print_table, printable
+from rewardanything_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rewardanything_core.store import Record
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def log(
+    record: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Show this record in full; the beginning of its id will do.")
+    ] = None,
+    store: Annotated[str | None, typer.Option("--store", help="The verdict store's file.")] = None,
+    principle: Annotated[str | None, typer.Option(help="Part of the principle's text or name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Part of the judge model's name.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="2h|2026-11-01", help="Not older than so long, or than this time.")
+    ] = None,
+    case: Annotated[str | None, typer.Option(metavar="ID", help="The case's id.")] = None,
+    text: Annotated[str | None, typer.Option(help="Part of a prompt, response, reasoning or error.")] = None,
+    failures: Annotated[bool, typer.Option("--failures", help="Failures instead of verdicts.")] = False,
+    limit: Annotated[int | None, typer.Option(min=0, help="At most so many; 20 if not said, all for --export.")] = None,
+    show: Annotated[str | None, typer.Option("--show", metavar="ID", help="The same as giving the ID.")] = None,
+    export: Annotated[
+        str | None, typer.Option("--export", metavar="FILE|-", help="Write complete records as JSON lines.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List what was judged, newest first; show one verdict with its reasoning; or export records."""
+    from rewardanything_core.store import VerdictStore, default_path
+
+    path = Path(store).expanduser() if store is not None else default_path()
+    if not path.exists():
+        raise ConfigError(f"There is no verdict store at {path} yet; it begins with the first verdict.")
+    with VerdictStore(path) as verdicts:
+        if (wanted := record or show) is not None:
+            found = verdicts.find(wanted)
+            print_json(found.to_dict()) if as_json else _show(found)
+            return
+        records = verdicts.entries(
+            principle=principle,
+            model=model,
+            since=None if since is None else parse_since(since),
+            case_id=case,
+            text=text,
+            kind="failure" if failures else "verdict",
+            limit=20 if limit is None and export is None else limit,
+        )
+        if export is not None:
+            _export(records, export, as_json)
+        elif as_json:
+            print_json([found.to_dict() for found in records])
+        else:
+            _list(list(records), path)
+
+
+def parse_since(text: str) -> datetime:
+    """A time so long ago (``90s``, ``15m``, ``2h``, ``3d``, ``1w``), or an ISO date or time, local if it has no zone.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    try:
+        if ago := re.fullmatch(r"(\d+)([smhdw])", text.strip()):
+            return datetime.now().astimezone() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        return datetime.fromisoformat(text.strip()).astimezone()
+    except (ValueError, OverflowError):
+        raise ConfigError(f"--since takes a time ago like 2h or 3d, or a date like 2026-11-01, not {text!r}.") from None
+
+
+def _export(records: Iterable[Record], target: str, as_json: bool) -> None:
+    if target == "-":
+        for record in records:
+            typer.echo(json.dumps(record.to_dict()))
+        return
+    written = 0
+    try:
+        with Path(target).open("w", encoding="utf-8") as file:
+            for record in records:
+                file.write(json.dumps(record.to_dict()) + "\n")
+                written += 1
+    except OSError as error:
+        raise ConfigError(f"Cannot write {target}: {error.strerror or error}.") from error
+    if as_json:
+        print_json({"path": target, "records": written})
+    typer.echo(f"{written} records written to {target}.", err=True)
+
+
+def _list(records: list[Record], path: Path) -> None:
+    print_table(
+        ("ID", "WHEN", "MODEL", "CASE", "PRINCIPLE", "PROMPT", "OUTCOME"),
+        [
+            (
+                record.record_id,
+                record.created.astimezone().strftime("%Y-%m-%d %H:%M"),
+                record.model,
+                record.case.id or "",
+                record.case.principle.name or _short(record.case.principle.text, 30),
+                _short(_last_words(record.case.prompt), 40),
+                _outcome(record),
+            )
+            for record in records
+        ],
+    )
+    if not records:
+        typer.echo(f"Nothing in {path} matches.", err=True)
+
+
+def _outcome(record: Record) -> str:
+    if record.failure:
+        return f"{record.failure.error_type}: {_short(record.failure.message, 60)}"
+    assert record.verdict
+    return _short("  ".join(f"{label} {record.verdict.scores[label]:.3g}" for label in record.verdict.ranking), 60)
+
+
+def _show(record: Record) -> None:
+    """One record in full, as plain text: what was asked, what was answered, what was made of it."""
+    case, verdict = record.case, record.verdict
+    about = [
+        ("record", record.record_id),
+        ("when", record.created.astimezone().isoformat(" ", "seconds")),
+        ("model", record.model),
+        ("case", case.id),
+        ("prompt template", record.template_hash[:12]),
+        ("seed", verdict and verdict.seed),
+        ("passes", verdict and len(verdict.pass_scores)),
+        ("tokens", _tokens(record)),
+    ]
+    typer.echo("\n".join(f"{name:16} {printable(str(value))}" for name, value in about if value not in (None, "")))
+    _section(f"Principle{f' ({case.principle.name})' if case.principle.name else ''}", case.principle.text)
+    if isinstance(case.prompt, str):
+        _section("Prompt", case.prompt)
+    else:
+        for message in case.prompt:
+            _section(f"Prompt, {message['role']}", message["content"])
+    for name, text in (("Context", case.context), ("Reference", case.reference)):
+        if text is not None:
+            _section(name, text)
+    for label in verdict.ranking if verdict else case.labels:
+        _section(f"Response {label}" + (f": {_scored(verdict, label)}" if verdict else ""), case.responses[label])
+    if verdict:
+        _section("Ranking", " > ".join(verdict.ranking))
+        if verdict.agreement is not None:
+            _section("Agreement of the passes (Kendall's W)", f"{verdict.agreement:.2f}")
+        _section("Reasoning", verdict.reasoning or "(none)")
+    if record.failure:
+        _section(f"{record.failure.error_type} after {record.failure.attempts} attempts", record.failure.message)
+        _section("Last reply", record.failure.raw_output or "(none)")
+
+
+def _scored(verdict: Any, label: str) -> str:
+    spread = verdict.spread.get(label, 0.0)
+    return f"{verdict.scores[label]:.3g}" + (f" (spread {spread:.2g})" if len(verdict.pass_scores) > 1 else "")
+
+
+def _tokens(record: Record) -> str:
+    outcome = record.verdict or record.failure
+    assert outcome
+    usage = outcome.usage
+    return f"{usage.prompt_tokens:,} read, {usage.completion_tokens:,} written, {usage.calls} calls"
+
+
+def _section(title: str, text: str) -> None:
+    title = printable(title)
+    typer.echo("\n" + typer.style(title, bold=True) if sys.stdout.isatty() else f"\n## {title}")
+    typer.echo(printable(text))
+
+
+def _last_words(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
+
+
+def _short(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 1] + "…"
