@@ -2,7 +2,7 @@
 
 >>> from rewardanything_core import load_judge
 >>> judge = load_judge()  # settings, or the small embedded model
->>> verdict = judge.judge(principle="Prefer the shorter answer.", prompt="What is 2 + 2?", responses={"a": "4", "b": "It is 4."})
+>>> verdict = judge.judge(principle="Prefer the shorter answer.", prompt="2+2?", responses={"a": "4", "b": "It is 4."})
 >>> verdict.scores, verdict.ranking, verdict.reasoning
 """
 

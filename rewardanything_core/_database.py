@@ -151,9 +151,7 @@ class Database:
         connection.execute("COMMIT")
         _into_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(
-            "SELECT record_id, key, verdict, failure FROM records ORDER BY seq DESC LIMIT 1"
-        ).fetchone()
+        connection.execute("SELECT record_id, key, verdict, failure FROM records ORDER BY seq DESC LIMIT 1").fetchone()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -180,9 +178,7 @@ class Database:
                 hint="Its folder must be writable too; make it so, or choose another path.",
             )
         if code == sqlite3.SQLITE_FULL:
-            return StoreError(
-                f"No space is left for the verdict store {self.path}.", hint="Free some, or move it."
-            )
+            return StoreError(f"No space is left for the verdict store {self.path}.", hint="Free some, or move it.")
         return StoreError(f"The verdict store {self.path} cannot be used: {error}.")
 
 
@@ -228,6 +224,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -74,7 +74,10 @@ class Case:
         missing, unknown = {"principle", "prompt", "responses"} - given, given - known
         if missing or unknown:
             wrong = ", ".join(
-                [*(f"no {name!r}" for name in sorted(missing)), *(f"an unknown {name!r}" for name in sorted(unknown))]
+                [
+                    *(f"no {name!r}" for name in sorted(missing)),
+                    *(f"an unknown {name!r}" for name in sorted(unknown)),
+                ]
             )
             raise InvalidCaseError(
                 f"{_name(value.get('id'))} has {wrong}; a case has {', '.join(sorted(known))}.",
@@ -135,7 +138,10 @@ class Case:
         content = message["content"]
         if isinstance(content, list):
             content = "\n".join(self._text_part(where, part) for part in content)
-        return {"role": message["role"], "content": self._check_text(content, "prompt", f"{where} of the prompt")}
+        return {
+            "role": message["role"],
+            "content": self._check_text(content, "prompt", f"{where} of the prompt"),
+        }
 
     def _text_part(self, where: str, part: Any) -> str:
         if isinstance(part, str):

@@ -118,7 +118,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _typed(name: str, value: Any, where: str) -> Any:
     if name not in SETTINGS:
-        raise ConfigError(f"{where[0].upper()}{where[1:]} has an unknown setting {name!r}; there are: {', '.join(SETTINGS)}.")
+        raise ConfigError(
+            f"{where[0].upper()}{where[1:]} has an unknown setting {name!r}; there are: {', '.join(SETTINGS)}."
+        )
     kind = SETTINGS[name].kind
     if isinstance(value, str) and kind is not str:
         value = _parsed(value, kind)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rewardanything_core.types import JudgeFailure
+    from rewardanything_core.types import JudgeFailure, Usage
 
 
 class RewardAnythingError(Exception):
@@ -34,6 +34,9 @@ class RewardAnythingError(Exception):
 
     failure: JudgeFailure | None = None
     """The record of the failed judgement, when one had begun: attempts, usage and the raw reply."""
+
+    usage: Usage | None = None
+    """What was spent on the call that failed, where the backend could tell."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

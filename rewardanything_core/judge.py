@@ -9,6 +9,7 @@ import json
 import queue
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
@@ -108,7 +109,7 @@ class Judge:
             "seed": seed,
             "readout": "expected" if expected_scores else "generate",
         }
-        self._provenance = {
+        self._provenance: _Provenance = {
             "model": self.model,
             "template_hash": self.template.hash,
             "settings": self._settings,
@@ -180,7 +181,11 @@ class Judge:
                 future.cancel()
 
     def judge_stream(
-        self, cases: Iterable[Case | Mapping[str, Any]], *, window: int = DEFAULT_WINDOW, ordered: bool = False
+        self,
+        cases: Iterable[Case | Mapping[str, Any]],
+        *,
+        window: int = DEFAULT_WINDOW,
+        ordered: bool = False,
     ) -> Iterator[tuple[int, Outcome]]:
         """Judge cases as they come and yield ``(index, verdict or failure)`` as they are done.
 
@@ -204,7 +209,7 @@ class Judge:
                 while len(pending) < window and (item := next(source, None)) is not None:
                     index, case = item
                     pending[index] = runtime.submit(self._outcome(case))
-                    pending[index].add_done_callback(lambda _, index=index: done.put(index))
+                    pending[index].add_done_callback(partial(_announce, done, index))
                 if not pending:
                     return
                 ready.add(done.get())
@@ -217,9 +222,7 @@ class Judge:
             for future in pending.values():
                 future.cancel()
 
-    def score(
-        self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **about: Any
-    ) -> float:
+    def score(self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **about: Any) -> float:
         """The score of a single response, 1.0..5.0. Raises what `judge` raises."""
         (score,) = self.judge(principle, prompt, [response], **about).scores.values()
         return score
@@ -261,7 +264,9 @@ class Judge:
                 "expected_scores": self.expected_scores,
                 "retries": self.retries,
                 "template": dataclasses.asdict(self.template),
-                "store": str(self._store.path) if isinstance(self._store, VerdictStore) else self._store and str(self._store),
+                "store": str(self._store.path)
+                if isinstance(self._store, VerdictStore)
+                else self._store and str(self._store),
                 "cache": self.cache,
             },
         }
@@ -321,7 +326,8 @@ class Judge:
             assert error.failure is not None
             failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()))
             if self.cache == "on":
-                record_id = await asyncio.to_thread(self.store.put_failure, case, failure, **self._provenance)
+                log = partial(self.store.put_failure, case, failure, **self._provenance)
+                record_id = await asyncio.to_thread(log)
                 failure = dataclasses.replace(failure, record_id=record_id)
             error.failure = failure
             raise
@@ -354,6 +360,12 @@ class Judge:
         """SHA-256 of everything that can change the verdict, and of nothing else."""
         content = json.dumps([case.digest, self._settings], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+class _Provenance(TypedDict):
+    model: str
+    template_hash: str
+    settings: dict[str, Any]
 
 
 class _Flight:
@@ -438,6 +450,10 @@ async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _announce(done: queue.SimpleQueue[int], index: int, _: object) -> None:
+    done.put(index)
 
 
 def _wait(future: Future[T]) -> T:

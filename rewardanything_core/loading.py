@@ -22,9 +22,11 @@ REWARDANYTHING_8B = "WisdomShell/RewardAnything-8B-v1"
 """The RewardAnything model on the Hugging Face hub; it wants a GPU."""
 
 PROVIDERS = frozenset(
-    "anthropic azure azure_ai bedrock cerebras cohere databricks deepinfra deepseek fireworks_ai gemini groq hosted_vllm "
-    "litellm_proxy lm_studio mistral nvidia_nim ollama ollama_chat openai openrouter perplexity replicate sagemaker "
-    "sambanova together_ai vertex_ai vllm watsonx xai xinference".split()
+    """
+    anthropic azure azure_ai bedrock cerebras cohere databricks deepinfra deepseek fireworks_ai gemini groq hosted_vllm
+    litellm_proxy lm_studio mistral nvidia_nim ollama ollama_chat openai openrouter perplexity replicate sagemaker
+    sambanova together_ai vertex_ai vllm watsonx xai xinference
+    """.split()
 )
 """First parts of a model string (``openai/gpt-4o-mini``) that say it is to be asked over the network."""
 
@@ -108,7 +110,7 @@ def from_endpoint(
     """A judge that asks a model over the network through LiteLLM.
 
     Args:
-        model: A LiteLLM model string, such as ``hosted_vllm/WisdomShell/RewardAnything-8B-v1`` or ``openai/gpt-4o-mini``.
+        model: A LiteLLM model string: ``hosted_vllm/WisdomShell/RewardAnything-8B-v1``, ``openai/gpt-4o-mini``.
         api_base: URL of the server, up to and with ``/v1``; several are balanced.
         api_key: The key. None: from ``api_key_env``, else from the provider's own variable. Never stored or shown.
         max_concurrency: Most requests in flight.
@@ -121,7 +123,8 @@ def from_endpoint(
         cache_as: A name for the model in the store's key, so that servers of the same model share verdicts. None: model
             and ``api_base`` together.
         extra_body: More fields for each request.
-        input_cost_per_token, output_cost_per_token: US dollars, for the usage's cost.
+        input_cost_per_token: US dollars, for the usage's cost. None: what LiteLLM knows.
+        output_cost_per_token: The same for tokens written.
         **options: See `JudgeOptions`.
 
     Raises:
@@ -164,7 +167,7 @@ def load_judge(
         spec: What ``Judge.spec()`` gave; then there are no settings.
         config: The settings file. None: the nearest ``ra-judge.toml`` from the working folder upwards.
         progress: Told how the download of one of the small known models goes.
-        **settings: Any of `rewardanything_core.config.SETTINGS`, such as ``model``, ``api_base`` or ``passes``.
+        **settings: Any of `rewardanything_core.config.SETTINGS`: ``model``, ``api_base`` or ``passes``.
 
     Raises:
         ConfigError: the spec or a setting is wrong; the message says which and where.
@@ -186,7 +189,9 @@ def load_judge(
         return Judge(ScriptedBackend.from_spec(str(model).removeprefix("scripted:")), **options)
     if kind == "endpoint":
         if model is None:
-            raise ConfigError("An endpoint needs a model; set it in the arguments, in RA_JUDGE_MODEL or in ra-judge.toml.")
+            raise ConfigError(
+                "An endpoint needs a model; set it in the arguments, in RA_JUDGE_MODEL or in ra-judge.toml."
+            )
         if os.environ.get("RA_JUDGE_API_KEY"):
             given.setdefault("api_key_env", "RA_JUDGE_API_KEY")
         return from_endpoint(model, **_pick(given, "endpoint"), **options)

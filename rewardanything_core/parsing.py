@@ -6,6 +6,7 @@ it (a model likes to quote), so wherever two readings are possible there is no v
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -73,7 +74,7 @@ def parse_reply(text: str, names: Sequence[str]) -> ParsedReply:
     start, found = _find_verdict(text)
     scores = _checked_scores(found.get("scores"), names, text)
     ranking = _checked_ranking(next((found[k] for k in _RANKING_KEYS if k in found), None), names, text)
-    for better, worse in zip(ranking, ranking[1:], strict=False):
+    for better, worse in itertools.pairwise(ranking):
         if scores[better] < scores[worse]:
             _fail(f"{better} is ranked above {worse} but has the lower score", text)
     return ParsedReply(scores, ranking, _reasoning(text, start, found), start)
@@ -81,7 +82,8 @@ def parse_reply(text: str, names: Sequence[str]) -> ParsedReply:
 
 def value_spans(text: str, start: int) -> dict[str, tuple[int, int]]:
     """Where each value of the JSON object at ``text[start]`` stands: key -> (start, end) in ``text``."""
-    decoder, spans, at = json.JSONDecoder(), {}, start + 1
+    decoder, at = json.JSONDecoder(), start + 1
+    spans: dict[str, tuple[int, int]] = {}
     while True:
         at = _skip(text, at, " \t\r\n,")
         if text[at] == "}":
@@ -177,11 +179,11 @@ def _same_names(given: Mapping[str, Any] | list[str], names: Sequence[str], what
 
 def _reasoning(text: str, start: int, found: dict[str, Any]) -> str:
     """The thoughts in think tags if there are any; else the JSON's own field; else the prose around the JSON."""
-    thoughts = text[: text.rfind(THINK_CLOSE, 0, start)] if THINK_CLOSE in text[:start] else ""
-    thoughts = thoughts.strip().removeprefix("<think>").strip()
+    closed = text.rfind(THINK_CLOSE, 0, start)
+    thoughts = text[: max(closed, 0)].strip().removeprefix("<think>").strip()
     field = found.get("reasoning")
     inside = field.strip() if isinstance(field, str) else ""
-    if thoughts or inside:
+    if closed >= 0 or inside:
         return "\n\n".join(part for part in (thoughts, inside) if part)
     around = text[:start] + text[_DECODER.raw_decode(text, start)[1] :]
     return re.sub(r"```(?:json)?", "", around).strip()

@@ -85,6 +85,8 @@ class Procedure:
                 return self._ballot(completion, rendered)
             except RewardAnythingError as error:
                 attempt += 1
+                if error.usage is not None:
+                    spend(error.usage)
                 if not isinstance(error, VerdictParseError) or attempt > self.retries:
                     error.failure = JudgeFailure(
                         case_id=case.id,

@@ -9,26 +9,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Protocol
 
+from rewardanything_core.backends.base import TokenProbability
 from rewardanything_core.errors import VerdictParseError
 from rewardanything_core.forms import SCORES
 from rewardanything_core.parsing import ParsedReply, value_spans
 
 
-class Token(Protocol):
-    """A token of a reply and the probabilities of what could have stood there."""
-
-    @property
-    def text(self) -> str:
-        """The token as text."""
-
-    @property
-    def alternatives(self) -> dict[str, float]:
-        """Token text -> probability."""
-
-
-def expected_scores(answer: str, reply: ParsedReply, tokens: Sequence[Token]) -> dict[str, float]:
+def expected_scores(answer: str, reply: ParsedReply, tokens: Sequence[TokenProbability]) -> dict[str, float]:
     """The probability-weighted score of each response.
 
     Args:
@@ -47,7 +35,7 @@ def expected_scores(answer: str, reply: ParsedReply, tokens: Sequence[Token]) ->
     expected = {}
     for name, (start, end) in value_spans(answer, scores_at).items():
         token = tokens[bisect_right(starts, start) - 1]
-        weights = {option: 0.0 for option in SCORES}
+        weights = dict.fromkeys(SCORES, 0.0)
         for text, probability in token.alternatives.items():
             if text.strip() in weights:
                 weights[text.strip()] += probability

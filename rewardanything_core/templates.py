@@ -76,13 +76,13 @@ class Template:
 
     @classmethod
     def trained(cls) -> Template | None:
-        """The RewardAnything models' own wording, or None where the ``rewardanything`` distribution is not installed."""
+        """The RewardAnything models' own wording. None where the `rewardanything` distribution is not installed."""
         system = trained_system_prompt()
         return None if system is None else cls("trained", system, "think")
 
     @classmethod
     def for_model(cls, model: str, *, style: ReplyStyle) -> Template:
-        """The template for a model by its name; warns if a RewardAnything model must do without its trained wording."""
+        """A template by the model's name; warns if a RewardAnything model must do without its trained wording."""
         if not is_rewardanything(model):
             return cls.own(style)
         template = cls.trained()

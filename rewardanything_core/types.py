@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypedDict
 
 from rewardanything_core.errors import ConfigError
-
-JSON: TypeAlias = "str | int | float | bool | None | list[JSON] | dict[str, JSON]"
 
 MIN_SCORE, MAX_SCORE = 1.0, 5.0
 
@@ -131,7 +129,7 @@ class Verdict:
 
     @property
     def normalized(self) -> dict[str, float]:
-        """label -> (score - 1) / 4, within 0..1."""
+        """Scores as (score - 1) / 4 by label, within 0..1."""
         return {label: (score - MIN_SCORE) / (MAX_SCORE - MIN_SCORE) for label, score in self.scores.items()}
 
     @property
@@ -172,4 +170,3 @@ class JudgeFailure:
     def to_dict(self) -> dict[str, Any]:
         """The failure as plain JSON types."""
         return dataclasses.asdict(self)
-

@@ -7,6 +7,9 @@ eight tokens. Rows still writing free text are waited for, so that the structure
 Rows of a batch stand in one rectangular key-value cache. Where a row has nothing to add, or takes tokens back, the
 columns are masked out and its positions go on without a gap, so that a row's result does not depend on its neighbours
 beyond the rounding of the arithmetic.
+
+What all prompts of a batch begin with (the judging instructions, often the principle too) is run once and kept for the
+batches that follow.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rewardanything_core.backends._prefix import SharedPrefix
 from rewardanything_core.backends.base import TokenProbability
 from rewardanything_core.forms import Choice, Form, Text
 
@@ -80,13 +84,16 @@ class FormDecoder:
         import torch
 
         self._torch = torch
-        self._model = model
+        self.model = model
         self._tokenizer = tokenizer
         self._chat = chat
-        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         ends = model.generation_config.eos_token_id
         self._ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
         self._options: dict[tuple[str, ...], list[list[int]]] = {}
+        kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
+        # A window that slides over the cache forgets the beginning, so there is nothing to share.
+        self._prefix = SharedPrefix(self._run_alone) if kinds == {"full_attention"} else None
 
     def run(self, rows: Sequence[Row]) -> None:
         """Fill in the forms of all rows, in place. Rows that are cancelled are left as they are."""
@@ -98,8 +105,10 @@ class FormDecoder:
             if row.sampling.temperature > 0:
                 row.generator = self._torch.Generator().manual_seed(row.sampling.seed)
             self._advance(row, next(row.form), first=True)
-            row.pending = row.prompt + row.pending
-        state = _Batch(self, rows)
+        shared, cache = self._prefix.of([row.prompt for row in rows]) if self._prefix else (0, None)
+        for row in rows:
+            row.pending = row.prompt[shared:] + row.pending
+        state = _Batch(self, rows, shared, self.new_cache() if cache is None else cache)
         while live := [row for row in rows if row.place is not None and not row.cancelled()]:
             state.forward()
             writing = [row for row in live if isinstance(row.place, Text)]
@@ -108,6 +117,19 @@ class FormDecoder:
                     self._write(row, logits, state)
                 else:
                     self._choose(row, logits)
+
+    def _run_alone(self, ids: list[int]) -> Any:
+        """The cache after running these tokens as a batch of one."""
+        cache = self.new_cache()
+        tokens = self._torch.tensor([ids], device=self.model.device)
+        self.model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache
+
+    def new_cache(self) -> Any:
+        """An empty key-value cache of the kind that the model wants."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.model.config)
 
     # --- filling in places
 
@@ -202,17 +224,16 @@ class FormDecoder:
 class _Batch:
     """The rows' shared key-value cache."""
 
-    def __init__(self, decoder: FormDecoder, rows: list[Row]) -> None:
+    def __init__(self, decoder: FormDecoder, rows: list[Row], shared: int, cache: Any) -> None:
         import torch
-        from transformers import DynamicCache
 
-        self._torch, self._model, self._pad = torch, decoder._model, decoder._pad
+        self._torch, self._model, self._pad = torch, decoder.model, decoder.pad
         self._rows = rows
         self._index = {id(row): i for i, row in enumerate(rows)}
-        self._device = decoder._model.device
-        self._cache = DynamicCache(config=decoder._model.config)
-        self._mask = torch.zeros((len(rows), 0), dtype=torch.long, device=self._device)
-        self._positions = [0] * len(rows)
+        self._device = decoder.model.device
+        self._cache = cache
+        self._mask = torch.ones((len(rows), shared), dtype=torch.long, device=self._device)
+        self._positions = [shared] * len(rows)
         self._logits: torch.Tensor | None = None
 
     def forward(self) -> None:

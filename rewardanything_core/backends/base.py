@@ -118,7 +118,7 @@ class Backend(ABC):
         """
 
     def default_thinking_budget(self, *, trained: bool) -> int:
-        """Tokens of reasoning to allow where the user did not say; ``trained``: the model was trained to reason first."""
+        """Tokens of reasoning to allow where nobody said; ``trained``: the model was trained to reason first."""
         return 2048 if trained else 1024
 
     def close(self) -> None:

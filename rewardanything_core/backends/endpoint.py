@@ -246,6 +246,7 @@ class EndpointBackend(Backend):
                 return outcome, usage + self._spent(outcome)
             if outcome.blames_request and self._dialect.concede(parameters, outcome.text):
                 continue
+            outcome.error.usage = usage
             if not outcome.error.retryable:
                 raise outcome.error
             if self._gone(outcome, base) and failovers < len(self._api_bases):

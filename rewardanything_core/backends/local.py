@@ -8,7 +8,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rewardanything_core.backends._chat import ChatTokenizer
 from rewardanything_core.backends._decoder import FormDecoder, Row
 from rewardanything_core.backends.base import Backend, Completion, Request
+from rewardanything_core.embedded import origin
 from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError, MissingExtraError
 from rewardanything_core.forms import Choice, Form, FormFactory, Text
 from rewardanything_core.types import Usage
@@ -128,7 +130,7 @@ class LocalBackend(Backend):
         return {
             "kind": "local",
             "model": self._name,
-            "weights": _identity(self._arguments["model"], self._model.config),
+            "weights": _identity(Path(str(self._arguments["model"])), self._model.config),
             "gguf_file": self._arguments["gguf_file"],
             "dtype": str(self._model.dtype),
             "quantization": repr(self._quantization_config) if self._quantization_config is not None else None,
@@ -307,7 +309,12 @@ def _step(form: Form, answer: str | None) -> str | Choice | Text | None:
 
 
 def _load(
-    model: str, device: str | None, dtype: str, device_map: Any, quantization_config: Any, common: dict[str, Any]
+    model: str,
+    device: str | None,
+    dtype: str,
+    device_map: Any,
+    quantization_config: Any,
+    common: dict[str, Any],
 ) -> tuple[Any, Any]:
     try:
         import torch
@@ -321,22 +328,38 @@ def _load(
     given = {"device_map": device_map, "quantization_config": quantization_config}
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, **common)
-        loaded = AutoModelForCausalLM.from_pretrained(
-            model,
-            dtype="auto" if dtype == "auto" else getattr(torch, dtype),
-            **{key: value for key, value in given.items() if value is not None},
-            **common,
-        )
+        with _no_progress_bar():
+            loaded = AutoModelForCausalLM.from_pretrained(
+                model,
+                dtype="auto" if dtype == "auto" else getattr(torch, dtype),
+                **{key: value for key, value in given.items() if value is not None},
+                **common,
+            )
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"Cannot load the model {model!r}: {_first_line(error)} "
-            "Give a Hugging Face id that this machine can reach, a folder, or a name that `ra-judge models` lists."
+            "Give a Hugging Face id that this machine can reach, a folder, or a name from `ra-judge models`; for a "
+            "model behind an API give its provider too (openai/gpt-4o-mini) or an api_base."
         ) from error
     if device is not None:
         if dtype == "auto" and quantization_config is None:
             loaded = loaded.to(_auto_dtype(loaded, device))
         loaded = loaded.to(device)
     return loaded.eval(), tokenizer
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Loading a small folder is no occasion for a progress bar; the host program's setting is put back."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _device(device: str) -> str:
@@ -373,11 +396,12 @@ def _window(config: Any) -> int:
     return int(getattr(text, "max_position_embeddings", 0) or 2**31)
 
 
-def _identity(model: str, config: Any) -> str:
-    """What tells these weights from others of the same name: the hub's commit, or the folder's files."""
-    folder = Path(model)
+def _identity(folder: Path, config: Any) -> str:
+    """What tells these weights from others of the same name: where they came from, or the folder's files."""
     if not folder.is_dir():
         return str(getattr(config, "_commit_hash", None))
+    if known := origin(folder):
+        return known
     files = sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin", ".gguf", ".json", ".jinja"))
     listing = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     return hashlib.sha256(repr(listing).encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardanything_core.cases import Case
-from rewardanything_core.cli._rows import Row, load_json
+from rewardanything_core.cli._rows import Format, Row, load_json
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import JudgeFailure, Verdict
@@ -62,22 +62,24 @@ class Columns:
                 hint="Give the new columns other names with --prefix, such as --prefix judge_.",
             )
 
-    def case(self, row: Row, principle: Principle | None, *, texts_only: bool) -> Case:
+    def case(self, row: Row, principle: Principle | None, kind: Format) -> Case:
         """The case in a row.
 
         Args:
             row: A row that could be read.
             principle: For all rows. None: each has its own.
-            texts_only: The row is from CSV: lists and mappings are spelled in JSON, and an empty cell means none.
+            kind: Where the row is from. In CSV lists and mappings are spelled in JSON, and an empty cell means none; in
+                Parquet a mapping has every key, and null for those that it lacks.
 
         Raises:
             InvalidCaseError: there is none; the message says where.
         """
+        texts_only = kind == "csv"
         try:
             return Case(
                 principle=principle or Principle.of(self._of(row, self.principle, "principle")),
                 prompt=self._prompt(row, texts_only),
-                responses=self._responses(row, texts_only),
+                responses=self._responses(row, kind),
                 reference=self._optional(row, self.reference, texts_only),
                 context=self._optional(row, self.context, texts_only),
                 id=self.case_id(row),
@@ -110,11 +112,13 @@ class Columns:
                 return messages
         return prompt
 
-    def _responses(self, row: Row, texts_only: bool) -> Any:
+    def _responses(self, row: Row, kind: Format) -> Any:
         if self.each_response:
             return {column: self._of(row, column, "responses") for column in self.each_response}
         responses = self._of(row, self.responses, "responses")
-        if texts_only and responses.lstrip().startswith(("{", "[")):
+        if kind == "parquet" and isinstance(responses, dict):
+            return {label: text for label, text in responses.items() if text is not None}
+        if kind == "csv" and responses.lstrip().startswith(("{", "[")):
             spelled = _maybe_json(responses)
             texts = spelled.values() if isinstance(spelled, dict) else spelled
             if isinstance(spelled, list | dict) and texts and all(isinstance(text, str) for text in texts):

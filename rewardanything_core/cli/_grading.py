@@ -109,7 +109,7 @@ def run(task: Task) -> dict[str, Any]:
         )
         stack.callback(output.close)
         counts = dict.fromkeys(("rows", "judged", "from_store", "failed", "done_before"), 0)
-        items = _items(task, output, chain(peeked, rows), counts, texts_only=kind == "csv")
+        items = _items(task, output, chain(peeked, rows), counts, kind)
         show = stack.enter_context(progress_bar(_total(task, kind)))
         _judge(judge, items, output, task, counts, show)
         output.finish()
@@ -172,13 +172,13 @@ def _items(task: Task, output: Run, rows: Iterator[Row], counts: dict[str, int],
     for row, written in done:
         so_far += 1
         if again:
-            yield _item(task, row, texts_only) if written[error] else Item(row=row, kept=written)
+            yield _item(task, row, kind) if written[error] else Item(row=row, kept=written)
         else:
             counts["rows"] += 1
             counts["failed" if written[error] else "done_before"] += 1
     left = None if task.limit is None else max(0, task.limit - so_far)
     for row in islice(rows, left):
-        yield _item(task, row, texts_only)
+        yield _item(task, row, kind)
 
 
 def _paired(output: Run, rows: Iterator[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
@@ -198,7 +198,7 @@ def _paired(output: Run, rows: Iterator[Row]) -> Iterator[tuple[Row, dict[str, A
     return pairs()
 
 
-def _item(task: Task, row: Row, texts_only: bool) -> Item:
+def _item(task: Task, row: Row, kind: Format) -> Item:
     case_id = task.columns.case_id(row)
     if row.problem is not None:
         problem = f"In {row.place}: {row.problem}."
@@ -206,7 +206,7 @@ def _item(task: Task, row: Row, texts_only: bool) -> Item:
         problem = f"In {row.place}: the row has a column {min(clash)!r} of its own; give --prefix."
     else:
         try:
-            return Item(row=row, case=task.columns.case(row, task.principle, texts_only=texts_only))
+            return Item(row=row, case=task.columns.case(row, task.principle, kind))
         except InvalidCaseError as error:
             problem = str(error)
     return Item(row=row, failure=JudgeFailure(case_id=case_id, error_type="InvalidCaseError", message=problem))

@@ -77,8 +77,7 @@ class Run:
             ConfigError: they have nothing to do with each other.
         """
         expected = own(self._codec.plain(row.columns), self.prefix)
-        found = {name: value for name, value in own(written, self.prefix).items() if name in expected or value != ""}
-        if _canonical(expected) != _canonical(found):
+        if not _alike(expected, own(written, self.prefix)):
             raise ConfigError(
                 f"Cannot go on with {self.out}: its rows were made from other input; {row.place} differs.",
                 hint="Choose another -o, or give --overwrite to begin again.",
@@ -141,8 +140,17 @@ class Run:
         shutil.move(unfinished.path, self._gathers)
 
 
-def _canonical(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, sort_keys=True)
+def _alike(given: Any, written: Any) -> bool:
+    """Whether a value may have been written for one that was given: CSV and Parquet change types and fill up gaps."""
+    if given == written or (given is None and written == ""):
+        return True
+    if isinstance(given, dict) and isinstance(written, dict):
+        gaps = [value for name, value in written.items() if name not in given]
+        return all(name in written and _alike(value, written[name]) for name, value in given.items()) and not any(gaps)
+    if isinstance(given, list) and isinstance(written, list):
+        return len(given) == len(written) and all(map(_alike, given, written))
+    as_text = json.dumps(given, ensure_ascii=False).encode(errors="backslashreplace").decode()
+    return bool(as_text == (written if isinstance(written, str) else json.dumps(written)))  # NaN is not NaN
 
 
 def _lock(file: TextIO, out: str) -> None:

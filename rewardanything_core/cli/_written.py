@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import sys
@@ -123,9 +122,9 @@ class Csv(Codec):
         return {name: self._cell(value) for name, value in columns.items()}
 
     def _line(self, cells: Sequence[str]) -> bytes:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(cells)
-        return line.getvalue().encode()
+        """By hand, because `csv` leaves a lone carriage return without quotes when lines end in a line feed."""
+        quoted = ['"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\r\n') else cell for cell in cells]
+        return (",".join(quoted) + "\n").encode()
 
     def _cell(self, value: Any) -> str:
         if value is None:
