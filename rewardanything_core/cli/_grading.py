@@ -161,7 +161,7 @@ def _sort(outcome: Verdict | JudgeFailure) -> str:
     return "from_store" if outcome.cached else "judged"
 
 
-def _items(task: Task, output: Run, rows: Iterator[Row], counts: dict[str, int], *, texts_only: bool) -> Iterator[Item]:
+def _items(task: Task, output: Run, rows: Iterator[Row], counts: dict[str, int], kind: Format) -> Iterator[Item]:
     """What is left to do after an earlier run; with --retry-failed every row, since they are all written anew."""
     error = task.prefix + "error"
     again = task.retry_failed and any(written[error] for written in output.done())

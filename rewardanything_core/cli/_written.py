@@ -170,21 +170,20 @@ class RowFile:
     def add(self, row: Mapping[str, Any]) -> None:
         """Write a row at the end."""
         if self._file is None:
-            self._file = cast(BinaryIO, sys.stdout.buffer) if self.path == STANDARD else self._begin()
+            self._file = self._begin()
         self._file.write(self.codec.encode(row))
         self._file.flush()
 
     def close(self) -> None:
         """Let go of the file, which is there from now on even if it has no rows."""
+        file = self._file or self._begin()
         if self.path != STANDARD:
-            (self._file or self._begin()).close()
-        elif self._file is None:
-            sys.stdout.buffer.write(self.codec.head())
-            sys.stdout.buffer.flush()
+            file.close()
 
     def _begin(self) -> BinaryIO:
-        file = Path(self.path).open("ab")  # noqa: SIM115 (closed by close)
-        if os.fstat(file.fileno()).st_size == 0:
+        standard = self.path == STANDARD
+        file = cast(BinaryIO, sys.stdout.buffer) if standard else Path(self.path).open("ab")
+        if standard or os.fstat(file.fileno()).st_size == 0:
             file.write(self.codec.head())
             file.flush()
         return file
