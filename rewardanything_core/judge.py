@@ -306,11 +306,15 @@ class Judge:
         if self.cache != "off" and (stored := self.store.get(key)):
             return _relabelled(stored, case)
         flight = self._flights.get(key)
-        if flight is None:
+        if flight is None or flight.abandoned:
             flight = self._flights[key] = _Flight(asyncio.ensure_future(self._judged(case, key)))
-            flight.task.add_done_callback(lambda _: self._flights.pop(key, None))
+            flight.task.add_done_callback(partial(self._land, key, flight))
         labels, verdict = await flight.join()
         return _relabelled(StoredVerdict(verdict=verdict, labels=labels), case, cached=False)
+
+    def _land(self, key: str, flight: _Flight, _: object) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
 
     async def _judged(self, case: Case, key: str) -> tuple[tuple[str, ...], Verdict]:
         """Judge a case for real: its labels at that time in canonical order, and the verdict on them."""
@@ -374,6 +378,11 @@ class _Flight:
     def __init__(self, task: asyncio.Task[tuple[tuple[str, ...], Verdict]]) -> None:
         self.task = task
         self._waiting = 0
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether all who waited have left, so that it is being cancelled."""
+        return self.task.cancelling() > 0
 
     async def join(self) -> tuple[tuple[str, ...], Verdict]:
         self._waiting += 1

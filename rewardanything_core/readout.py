@@ -30,6 +30,8 @@ def expected_scores(answer: str, reply: ParsedReply, tokens: Sequence[TokenProba
     Raises:
         VerdictParseError: a score does not stand in a token of its own, or its probabilities are missing.
     """
+    if "".join(token.text for token in tokens) != answer:
+        raise VerdictParseError("The reply came without the token probabilities that expected scores need.", raw=answer)
     starts = [0, *accumulate(len(token.text) for token in tokens)]
     scores_at, _ = value_spans(answer, reply.start)["scores"]
     expected = {}

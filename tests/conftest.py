@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-# Set before LiteLLM or MLflow is first imported: both would otherwise try the network.
+# Set before these libraries are first imported: they would otherwise try the network.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
 from servers import FakeOpenAI
+
+if TYPE_CHECKING:
+    from rewardanything_core.backends.local import LocalBackend
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's own verdicts or settings."""
+    for variable in [name for name in os.environ if name.startswith("RA_JUDGE_") and name != "RA_JUDGE_HOME"]:
+        monkeypatch.delenv(variable)
+    path = tmp_path / "verdicts.sqlite3"
+    monkeypatch.setenv("RA_JUDGE_STORE", str(path))
+    return path
 
 
 @pytest.fixture
@@ -17,3 +34,21 @@ def server() -> Iterator[FakeOpenAI]:
     """A local chat server that gives valid verdicts; its attributes may be changed by the test."""
     with FakeOpenAI() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> Path:
+    """The 135M model, downloaded once into the user's cache."""
+    from rewardanything_core.embedded import fetch
+
+    return fetch("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def small_model(model_folder: Path) -> Iterator[LocalBackend]:
+    """The 135M model, loaded once."""
+    from rewardanything_core.backends.local import LocalBackend
+
+    backend = LocalBackend(model_folder, name="smollm2-135m", device="cpu")
+    yield backend
+    backend.close()

@@ -174,7 +174,8 @@ class LocalBackend(Backend):
             waiting = [job for job in waiting if self._prepare(job)]
             batch = _next_batch(waiting, self._max_batch_size, self._max_batch_tokens)
             waiting = [job for job in waiting if job not in batch]
-            self._write(batch)
+            if batch:
+                self._write(batch)
         for job in waiting:
             job.fail(BackendError(f"{self._name} was closed before it replied."))
 

@@ -1,0 +1,32 @@
+"""Scripted judges that a process of its own can import by name."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+
+from rewardanything_core import Request, verdict_reply
+
+
+def by_length(request: Request) -> str:
+    """1..5 by length, so that what belongs to which response can be checked."""
+    responses = json.loads(request.messages[1]["content"])["responses"]
+    return verdict_reply({name: min(5, max(1, len(text))) for name, text in responses.items()}, thoughts="by length")
+
+
+async def slowly(request: Request) -> str:
+    """`by_length` after 20 ms, leaving a line in the file that ``CALLS`` names."""
+    await asyncio.sleep(0.02)
+    if "CALLS" in os.environ:
+        with Path(os.environ["CALLS"]).open("a") as calls:
+            calls.write(f"{time.time()}\n")
+    return by_length(request)
+
+
+async def never(request: Request) -> str:
+    """No reply, ever."""
+    await asyncio.Event().wait()
+    raise AssertionError
