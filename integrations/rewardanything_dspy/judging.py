@@ -1,0 +1,91 @@
+"""The judge behind metrics and modules: shared, made when first needed, and not asked for ever once it is dead."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from rewardanything_core import Case, ConfigError, Judge, JudgeFailure, Principle, Verdict, load_judge
+
+log = logging.getLogger(__name__)
+
+Principles = Principle | str | Sequence[Principle | str]
+
+_lock = threading.Lock()
+_shared: list[Judge] = []
+
+
+class JudgeUnavailableError(BaseException):
+    """Judgement after judgement failed.
+
+    No `Exception`: DSPy would catch it, take it for a score of 0.0, and go on.
+    """
+
+    def __init__(self, failures: int, last: JudgeFailure) -> None:
+        super().__init__(
+            f"{failures} judgements in a row failed, the last with {last.error_type}: {last.message} "
+            "Nothing was scored. Set max_failures=None to go on regardless."
+        )
+        self.last = last
+
+
+def shared_judge() -> Judge:
+    """The judge that ``judge=None`` means: one for the process, made by the first call."""
+    with _lock:
+        if not _shared:
+            _shared.append(load_judge())
+        return _shared[0]
+
+
+def principles_of(given: Principles) -> tuple[Principle, ...]:
+    """One or several principles, as a tuple."""
+    several = [given] if isinstance(given, Principle | str) else list(given)
+    if not several:
+        raise ConfigError("Give at least one principle.")
+    return tuple(Principle.of(one) for one in several)
+
+
+class Bench:
+    """Judges cases for a metric, and keeps count of failures.
+
+    DSPy deep-copies programs and what they hold; a copy of this is itself, so that there stays one judge.
+    """
+
+    def __init__(self, judge: Judge | None, *, max_failures: int | None = None) -> None:
+        if max_failures is not None and max_failures < 1:
+            raise ConfigError(f"max_failures must be 1 or more, or None, not {max_failures!r}.")
+        self._judge = judge
+        self._max_failures = max_failures
+        self._in_a_row = 0
+        self.failures: deque[JudgeFailure] = deque(maxlen=1000)
+
+    @property
+    def judge(self) -> Judge:
+        """The judge given, else the shared one."""
+        return self._judge if self._judge is not None else shared_judge()
+
+    def outcomes(self, cases: Sequence[Case]) -> list[Verdict | JudgeFailure]:
+        """A verdict or a failure for each case, in order.
+
+        Raises:
+            JudgeUnavailableError: this was the last of ``max_failures`` calls in a row with a failure in them.
+        """
+        outcomes = self.judge.judge_batch(cases)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
+        with _lock:
+            self._in_a_row = self._in_a_row + 1 if failures else 0
+            in_a_row = self._in_a_row
+            self.failures.extend(failures)
+        for failure in failures:
+            log.warning("Not judged: %s: %s", failure.error_type, failure.message)
+        if self._max_failures is not None and in_a_row >= self._max_failures:
+            raise JudgeUnavailableError(in_a_row, failures[-1])
+        return outcomes
+
+    def __deepcopy__(self, memo: object) -> Bench:
+        return self
+
+    def __copy__(self) -> Bench:
+        return self
