@@ -1,0 +1,33 @@
+"""Principles as MLflow metrics and scorers.
+
+>>> from rewardanything_mlflow import PrincipleScorer
+>>> mlflow.genai.evaluate(data=data, scorers=[PrincipleScorer(principle="Concise before complete.")])
+"""
+
+from rewardanything_core import MissingExtraError
+
+try:
+    import mlflow.genai  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError("rewardanything_mlflow", extra="mlflow") from error
+
+from rewardanything_mlflow.compare import Comparison, Estimate, compare_runs
+from rewardanything_mlflow.feedback import log_verdict
+from rewardanything_mlflow.metric import principle_metric, principle_metrics
+from rewardanything_mlflow.scorer import PrincipleScorer, principle_scorers
+from rewardanything_mlflow.spans import autolog
+from rewardanything_mlflow.workers import StoreWarning, check_store
+
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "PrincipleScorer",
+    "StoreWarning",
+    "autolog",
+    "check_store",
+    "compare_runs",
+    "log_verdict",
+    "principle_metric",
+    "principle_metrics",
+    "principle_scorers",
+]

@@ -1,0 +1,30 @@
+"""Asking a judge: the one for whom none was given, and many cases of which some are none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from rewardanything_core import Case, Judge, JudgeFailure, Verdict, load_judge
+
+Outcome = Verdict | JudgeFailure
+
+_lock = threading.Lock()
+_shared: list[Judge] = []
+
+
+def shared_judge() -> Judge:
+    """One `load_judge()` for the whole process, made when it is first needed."""
+    with _lock:
+        if not _shared:
+            _shared.append(load_judge())
+        return _shared[0]
+
+
+def judge_all(judge: Judge, cases: Sequence[Case | JudgeFailure]) -> list[Outcome]:
+    """An outcome for each, in order; what already is a failure stays one."""
+    outcomes: dict[int, Outcome] = {i: case for i, case in enumerate(cases) if isinstance(case, JudgeFailure)}
+    waiting = [(i, case) for i, case in enumerate(cases) if isinstance(case, Case)]
+    for place, outcome in judge.judge_stream(case for _, case in waiting):
+        outcomes[waiting[place][0]] = outcome
+    return [outcomes[i] for i in range(len(cases))]
