@@ -74,10 +74,11 @@ class NotJudged(float):
         return isinstance(other, NotJudged)
 
     def __ne__(self, other: object) -> bool:
-        return not self == other
+        # The json module knows a NaN by its being unequal to itself.
+        return other is self or not self == other
 
     def __lt__(self, other: Any) -> bool:
-        return not isinstance(other, NotJudged) and bool(other > -math.inf)
+        return not isinstance(other, NotJudged) and float(other) > -math.inf
 
     def __le__(self, other: Any) -> bool:
         return self == other or self < other
