@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rewardanything_core.cli.demo import demo
 from rewardanything_core.cli.grade import grade
 from rewardanything_core.cli.log import log
 from rewardanything_core.cli.models import models
@@ -35,6 +36,7 @@ def _root(
     """Judge LLM responses under a principle written in plain language."""
 
 
+app.command(epilog="\b\nExample:\n  ra-judge demo\n  ra-judge demo --model openai/gpt-4o-mini")(demo)
 app.command(epilog="\b\nExample:\n  ra-judge grade answers.csv --principle 'Be brief.' --response-column a -o out.csv")(
     grade
 )

@@ -1,0 +1,159 @@
+"""``ra-judge demo``: the same answers judged under two opposite principles."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rewardanything_core.cli._options import (
+    ApiBase,
+    ApiKeyEnv,
+    BackendName,
+    Config,
+    Device,
+    JsonFlag,
+    Model,
+    Store,
+    fetch_progress,
+    print_json,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from rewardanything_core import Case, JudgeFailure, Verdict
+
+PRINCIPLES = (
+    "Prefer the shortest answer. Every extra sentence counts against a response; explanations and examples are faults.",
+    "Prefer the answer that explains most. A bare answer without reasons or examples is a poor one, however correct.",
+)
+
+ANSWERS = {
+    "Why is the sky blue?": {
+        "short": "Air scatters blue light more than red.",
+        "medium": "Sunlight holds all colours. Air molecules scatter the short blue waves far more than the long red ones, "
+        "so blue light reaches us from every direction.",
+        "long": "Sunlight is a mix of all colours. When it enters the atmosphere it meets molecules much smaller than its "
+        "wavelength, and these scatter light with a strength that grows with the fourth power of the frequency: blue, "
+        "at 450 nm, about four times as much as red at 650 nm. That scattered blue comes to your eye from the whole "
+        "sky. For example, at sunset the light crosses so much air that the blue is gone and the rest looks red.",
+    },
+    "How do I undo my last git commit but keep the changes?": {
+        "short": "git reset --soft HEAD~1",
+        "medium": "Run `git reset --soft HEAD~1`. The commit goes away and its changes stay staged.",
+        "long": "Run `git reset --soft HEAD~1`. HEAD~1 means the commit before the current one; --soft moves the branch "
+        "back to it and leaves both the index and your files alone, so that all changes stay staged and you can commit "
+        "them again. For example, to fix the message: `git reset --soft HEAD~1`, then `git commit -m 'better'`. If you "
+        "have pushed the commit already, use `git revert` instead, because others may have built on it.",
+    },
+}
+
+
+def demo(
+    passes: Annotated[int, typer.Option("--passes", min=1, help="Orders in which each case is judged.")] = 2,
+    model: Model = None,
+    api_base: ApiBase = None,
+    api_key_env: ApiKeyEnv = None,
+    backend: BackendName = None,
+    device: Device = None,
+    store: Store = None,
+    config: Config = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Judge three answers to two questions under two opposite principles, and say why.
+
+    Without options it runs the small embedded model on this machine, which is fetched once. It stores what it judges:
+    run it again and the verdicts come from the log.
+    """
+    from rewardanything_core import Case, JudgeFailure, Principle, load_judge
+
+    with fetch_progress() as progress:
+        judge = load_judge(
+            model=model,
+            api_base=api_base,
+            api_key_env=api_key_env,
+            backend=backend,
+            device=device,
+            store=store,
+            config=config,
+            passes=passes,
+            progress=progress,
+        )
+    principles = [Principle(text) for text in PRINCIPLES]
+    cases = [
+        Case(principle, prompt, answers, id=f"demo/{number}/{'AB'[which]}")
+        for number, (prompt, answers) in enumerate(ANSWERS.items(), start=1)
+        for which, principle in enumerate(principles)
+    ]
+    _say(f"Judging {len(cases)} cases in {passes} orders each with {judge.model} ...")
+    started = time.perf_counter()
+    outcomes = judge.judge_batch(cases)
+    seconds = time.perf_counter() - started
+    if as_json:
+        print_json(
+            [
+                {"case": case.id, "principle": case.principle.text, **o.to_dict()}
+                for case, o in zip(cases, outcomes, strict=True)
+            ]
+        )
+    else:
+        for case, outcome in zip(cases, outcomes, strict=True):
+            _show(case, outcome)
+        cached = sum(not isinstance(outcome, JudgeFailure) and outcome.cached for outcome in outcomes)
+        usage = judge.usage
+        typer.echo(
+            f"{len(cases)} verdicts in {seconds:.0f} s ({cached} from the log): {usage.calls} calls, "
+            f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written."
+        )
+        typer.echo(f"Every verdict is in {judge.store.path}\nBrowse them: ra-judge log")
+        if judge.model in _small_models():
+            typer.echo(
+                "This small model shows how things work. For verdicts to rely on, use RewardAnything-8B or a strong model:\n"
+                "  ra-judge demo --model hosted_vllm/WisdomShell/RewardAnything-8B-v1 --api-base http://localhost:8000/v1"
+            )
+    judge.close()
+    if any(isinstance(outcome, JudgeFailure) for outcome in outcomes):
+        from rewardanything_core.cli import JUDGE_FAILED
+
+        raise typer.Exit(JUDGE_FAILED)
+
+
+def _show(case: Case, outcome: Verdict | JudgeFailure) -> None:
+    from rewardanything_core import JudgeFailure
+
+    _rule()
+    _paragraph("Principle", case.principle.text)
+    _paragraph("Prompt", str(case.prompt))
+    if isinstance(outcome, JudgeFailure):
+        _paragraph("Failed", f"{outcome.error_type}: {outcome.message}")
+        return
+    for label in outcome.ranking:
+        score = outcome.scores[label]
+        bar = "#" * round(score * 4)
+        text = textwrap.shorten(printable(case.responses[label]), 52, placeholder=" ...")
+        typer.echo(f"  {label:<7} {score:4.2f}  {bar:<20}  {text}")
+    agreement = "" if outcome.agreement is None else f"   agreement of the orders: {outcome.agreement:.2f}"
+    typer.echo(f"  ranking: {' > '.join(outcome.ranking)}{agreement}")
+    _paragraph("Why", outcome.reasoning or "(the model gave no reasons)")
+
+
+def _paragraph(title: str, text: str) -> None:
+    lines = [wrapped for line in printable(text).splitlines() if line.strip() for wrapped in textwrap.wrap(line, 88)]
+    typer.secho(f"{title}:", bold=True)
+    typer.echo(textwrap.indent("\n".join(lines), "  "))
+
+
+def _rule() -> None:
+    typer.echo("-" * 90)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _small_models() -> frozenset[str]:
+    from rewardanything_core.embedded import KNOWN_MODELS
+
+    return frozenset(KNOWN_MODELS)
