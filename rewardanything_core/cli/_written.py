@@ -182,7 +182,7 @@ class RowFile:
 
     def _begin(self) -> BinaryIO:
         standard = self.path == STANDARD
-        file = cast(BinaryIO, sys.stdout.buffer) if standard else Path(self.path).open("ab")
+        file = cast(BinaryIO, sys.stdout.buffer) if standard else Path(self.path).open("ab")  # noqa: SIM115
         if standard or os.fstat(file.fileno()).st_size == 0:
             file.write(self.codec.head())
             file.flush()
