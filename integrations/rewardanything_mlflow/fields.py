@@ -107,7 +107,9 @@ def _is_chat(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """The object of an SDK as the dict it stands for."""
+    """The object of an SDK as the dict it stands for, and what pandas puts for nothing as None."""
+    if isinstance(value, float) and value != value:
+        return None
     return value.model_dump() if callable(getattr(value, "model_dump", None)) else value
 
 

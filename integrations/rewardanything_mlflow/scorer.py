@@ -9,7 +9,7 @@ from mlflow.entities import Feedback, Trace
 from mlflow.genai.scorers import Scorer
 from pydantic import ConfigDict, Field, field_serializer, model_validator
 
-from rewardanything_core import Judge, Principle, RewardAnythingError
+from rewardanything_core import Case, Judge, Principle, RewardAnythingError
 from rewardanything_mlflow.feedback import (
     Scale,
     failure_feedback,
@@ -20,6 +20,7 @@ from rewardanything_mlflow.feedback import (
 )
 from rewardanything_mlflow.fields import Selector, prompt_from, reference_from, responses_from
 from rewardanything_mlflow.judges import shared_judge
+from rewardanything_mlflow.spans import within_scorer
 from rewardanything_mlflow.workers import check_store
 
 
@@ -109,13 +110,15 @@ class PrincipleScorer(Scorer):
         judge = self.judge or shared_judge()
         try:
             responses = responses_from(outputs, self.response)
-            verdict = judge.judge(
+            case = Case(
                 self.principle,
-                prompt_from(inputs, self.prompt),
-                [responses] if isinstance(responses, str) else responses,
-                reference=reference_from(expectations, self.reference),
+                prompt_from(inputs, self.prompt),  # type: ignore[arg-type]  # Case checks
+                [responses] if isinstance(responses, str) else responses,  # type: ignore[arg-type]
+                reference_from(expectations, self.reference),
                 id=trace.info.trace_id if trace else None,
             )
+            with within_scorer():
+                verdict = judge.judge(case)
         except RewardAnythingError as error:
             return failure_feedback(failure_of(error), self.name, model=judge.model)
         feedback = verdict_feedback(verdict, self.name, scale=self.scale)

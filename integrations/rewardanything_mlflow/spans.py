@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import mlflow
@@ -15,13 +17,14 @@ from rewardanything_mlflow.feedback import failure_of
 
 _originals: dict[str, Callable[..., Any]] = {}
 _logged: list[Judge | None] = []
+_in_scorer: ContextVar[bool] = ContextVar("in_scorer", default=False)
 
 
 def autolog(judge: Judge | None = None, *, disable: bool = False) -> None:
     """Log each verdict as a span with the case, the scores and the reasoning, whoever asks the judge for it.
 
-    A span goes under the one that is active where the judge is called, else it makes a trace of its own. What is
-    logged within `mlflow.genai.evaluate` MLflow deletes at the end; there the verdicts are on the rows' own traces.
+    A span goes under the one that is active where the judge is called, else it makes a trace of its own. A
+    `PrincipleScorer` makes no such traces: its verdicts are on the rows' own, as feedback.
 
     Args:
         judge: The judge whose verdicts to log. None: every judge in this process.
@@ -41,13 +44,24 @@ def autolog(judge: Judge | None = None, *, disable: bool = False) -> None:
             setattr(Judge, name, functools.wraps(_originals[name])(wrap(_originals[name])))
 
 
+@contextmanager
+def within_scorer() -> Iterator[None]:
+    """Here a verdict makes no trace of its own."""
+    token = _in_scorer.set(True)
+    try:
+        yield
+    finally:
+        _in_scorer.reset(token)
+
+
 class _Span:
     """A span in the making; it is written when the outcome is known, and only for a judge that is logged."""
 
     def __init__(self, judge: Judge, case: Any) -> None:
-        self.wanted = any(known is None or known is judge for known in _logged)
+        logged = any(known is None or known is judge for known in _logged)
         self.case, self.start = case, time.time_ns()
-        self.parent = mlflow.get_current_active_span() if self.wanted else None
+        self.parent = mlflow.get_current_active_span() if logged else None
+        self.wanted = logged and (self.parent is not None or not _in_scorer.get())
 
     def end(self, outcome: Verdict | JudgeFailure) -> None:
         if not self.wanted:
