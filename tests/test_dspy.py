@@ -237,7 +237,7 @@ def test_a_dead_judge_stops_the_run(threads: int) -> None:
     judge = scripted(fails=lambda text: True)
     metric = PrincipleMetric(PRINCIPLE, judge=judge, max_failures=5)
     devset = [example(f"question {i}") for i in range(30)]
-    with pytest.raises(JudgeUnavailableError, match="5 judgements in a row"):
+    with pytest.raises(JudgeUnavailableError, match=r"\d+ judgements in a row"):
         dspy.Evaluate(devset=devset, metric=metric, num_threads=threads)(Echo())
 
 

@@ -75,13 +75,13 @@ class NotJudged(float):
 
     def __ne__(self, other: object) -> bool:
         # The json module knows a NaN by its being unequal to itself.
-        return other is self or not self == other
+        return bool(other is self or not self == other)
 
     def __lt__(self, other: Any) -> bool:
         return not isinstance(other, NotJudged) and float(other) > -math.inf
 
     def __le__(self, other: Any) -> bool:
-        return self == other or self < other
+        return bool(self == other or self < other)
 
     def __gt__(self, other: Any) -> bool:
         return not self <= other
