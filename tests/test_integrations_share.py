@@ -1,0 +1,76 @@
+"""The same cases judged through several frameworks are paid for once, since all of them share the verdict store."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from langsmith import Client
+from langsmith.evaluation import evaluate
+from langsmith.schemas import Example
+from servers import FakeOpenAI, score_text
+
+from rewardanything_core import Judge, from_endpoint
+from rewardanything_dspy import PrincipleMetric
+from rewardanything_langchain import JudgeRunnable, principle_evaluator
+
+PRINCIPLE = "The higher the number in the answer, the better."
+QUESTIONS = [f"question {i + 1000} of two hundred" for i in range(200)]
+
+
+def answer(question: str) -> str:
+    return f"{'xyzuv'[len(question) % 5] * (int(question.split()[1]) % 5)} to {question}"
+
+
+class Program(dspy.Module):
+    def forward(self, question: str) -> Any:
+        return dspy.Prediction(answer=answer(question))
+
+
+def through_dspy(judge: Judge) -> list[float]:
+    devset = [dspy.Example(question=q).with_inputs("question") for q in QUESTIONS]
+    evaluation = dspy.Evaluate(devset=devset, metric=PrincipleMetric(PRINCIPLE, judge=judge), num_threads=16)
+    return [float(score) for *_, score in evaluation(Program()).results]
+
+
+def through_langsmith(judge: Judge) -> list[float]:
+    data = [Example(id=uuid.uuid4(), inputs={"question": q}, dataset_id=uuid.uuid4()) for q in QUESTIONS]
+    results = evaluate(
+        lambda inputs: {"answer": answer(inputs["question"])},
+        data=data,
+        evaluators=[principle_evaluator(PRINCIPLE, judge=judge, key="high")],
+        client=Client(api_key="none", api_url="http://127.0.0.1:9", auto_batch_tracing=False),
+        upload_results=False,
+        max_concurrency=16,
+    )
+    scores = {row["example"].inputs["question"]: row["evaluation_results"]["results"][0].score for row in results}
+    return [scores[question] for question in QUESTIONS]
+
+
+def through_a_runnable(judge: Judge) -> list[float]:
+    rows = [{"prompt": q, "responses": {"any label": answer(q)}} for q in QUESTIONS]
+    verdicts = JudgeRunnable(principle=PRINCIPLE, judge=judge).batch(rows)
+    return [verdict.normalized["any label"] for verdict in verdicts]
+
+
+# Another framework joins by being added here: a function from a judge to the scores 0..1 of QUESTIONS, in order.
+ROUTES: list[Callable[[Judge], list[float]]] = [through_dspy, through_langsmith, through_a_runnable]
+
+
+def test_two_hundred_cases_through_every_framework_cost_two_hundred_judgements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+    expected = [(score_text(answer(question)) - 1) / 4 for question in QUESTIONS]
+    with FakeOpenAI() as server:
+        for place, route in enumerate(ROUTES):
+            # A judge of its own for each, as in processes of their own: what they share is the store.
+            judge = from_endpoint("hosted_vllm/fake", api_base=server.url, store=tmp_path / "store.sqlite")
+            assert route(judge) == expected, route.__name__
+            assert server.count == 200
+            assert judge.usage.calls == (200 if place == 0 else 0)
+            judge.close()
