@@ -1,0 +1,58 @@
+"""What a row costs in `dspy.Evaluate` with our metric, over the same run with a metric that returns a constant.
+
+    PYTHONPATH=integrations python benchmarks/integrations_dspy.py
+
+The judge answers from a script, so what is left is DSPy, our translation, and the core (rendering, parsing, engine).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import dspy
+
+from rewardanything_core import Judge, ScriptedBackend
+from rewardanything_dspy import PrincipleMetric
+
+
+class Echo(dspy.Module):
+    def forward(self, question: str) -> Any:
+        return dspy.Prediction(answer=question)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rows", type=int, default=1000)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--threads", type=int, default=16)
+    chosen = options.parse_args()
+    logging.disable(logging.WARNING)
+
+    judge = Judge(ScriptedBackend.scoring(lambda text: 1 + len(text) % 5), cache="off")
+    stored = Judge(ScriptedBackend.scoring(lambda text: 1 + len(text) % 5), store=tempfile.mktemp(suffix=".sqlite"))
+    metrics: dict[str, Any] = {
+        "constant": lambda *_: 1.0,
+        "judge, no store": PrincipleMetric("Be short.", judge=judge),
+        "judge, every verdict stored": PrincipleMetric("Be short.", judge=stored),
+    }
+    devset = [dspy.Example(question=f"question {i}").with_inputs("question") for i in range(chosen.rows)]
+    taken: dict[str, list[float]] = {name: [] for name in metrics}
+    for round_ in range(chosen.rounds):
+        rows = [dspy.Example(question=f"{e.question}, round {round_}").with_inputs("question") for e in devset]
+        for name, metric in metrics.items():
+            start = time.perf_counter()
+            dspy.Evaluate(devset=rows, metric=metric, num_threads=chosen.threads)(Echo())
+            taken[name].append((time.perf_counter() - start) / chosen.rows * 1000)
+    bare = statistics.median(taken["constant"])
+    for name, times in taken.items():
+        middle = statistics.median(times)
+        print(f"{name:<30} {middle:7.3f} ms a row ({min(times):.3f} to {max(times):.3f})  x{middle / bare:.2f}")
+
+
+if __name__ == "__main__":
+    main()

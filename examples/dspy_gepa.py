@@ -1,0 +1,102 @@
+"""GEPA improves a small program under a principle, on this machine alone. Prints the score before and after.
+
+    pip install "rewardanything-core[dspy]" && pip install --no-deps xllamacpp
+    python examples/dspy_gepa.py                    # five to fifteen minutes on two cores
+
+The program's model is the embedded Qwen2.5-Coder-1.5B, served by llama.cpp on localhost; it also reflects for GEPA. A model of
+that size is no judge, so the judge here is a script: it counts words. With a real one, say `judge=from_endpoint(...)`
+or leave `judge` out, and change nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import time
+
+import dspy
+import xllamacpp
+
+from rewardanything_core import Completion, Judge, Request, ScriptedBackend, verdict_reply
+from rewardanything_core.embedded import fetch_gguf
+from rewardanything_dspy import PrincipleMetric
+
+PRINCIPLE = "Answer in one plain sentence of at most twelve words."
+
+QUESTIONS = [
+    "Why is the sky blue?",
+    "What does a compiler do?",
+    "Why do leaves change colour in autumn?",
+    "What is a hash table?",
+    "How do vaccines work?",
+    "Why does ice float on water?",
+    "How does a refrigerator cool food?",
+    "What causes tides?",
+    "What is recursion?",
+    "How do plants make food?",
+    "Why is the sea salty?",
+    "How does a microwave oven heat food?",
+]
+
+
+def count_words(request: Request) -> Completion:
+    """Judge as the principle says: 5 up to twelve words, and one less for every eight more."""
+    (text,) = json.loads(request.messages[1]["content"])["responses"].values()
+    words = len(text.split())
+    score = max(1, 5 - max(0, -(-(words - 12) // 8)))
+    return Completion(
+        answer=verdict_reply({"model-1": score}), reasoning=f"The answer has {words} words; twelve are allowed."
+    )
+
+
+def serve(model: str) -> tuple[xllamacpp.Server, str]:
+    """A llama.cpp server on a free port: the server, to be kept, and its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    params = xllamacpp.CommonParams()
+    params.model.path = str(fetch_gguf(model))
+    params.n_ctx, params.n_parallel, params.cpuparams.n_threads, params.port = 16384, 2, 2, port
+    return xllamacpp.Server(params), f"http://127.0.0.1:{port}/v1"
+
+
+def main() -> None:
+    """Serve, evaluate, optimise, evaluate."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--model", default="qwen2.5-coder-1.5b")
+    options.add_argument("--metric-calls", type=int, default=24)
+    chosen = options.parse_args()
+
+    _server, url = serve(chosen.model)
+    name = f"hosted_vllm/{chosen.model}"
+    lm = dspy.LM(name, api_base=url, api_key="none", max_tokens=80, temperature=0.0, timeout=600)
+    reflection = lm.copy(max_tokens=250, temperature=0.7)
+    dspy.configure(lm=lm)
+
+    examples = [dspy.Example(question=question).with_inputs("question") for question in QUESTIONS]
+    train, validation, held_out = examples[:3], examples[3:6], examples[6:]
+    metric = PrincipleMetric(PRINCIPLE, judge=Judge(ScriptedBackend(count_words), cache="off"))
+    evaluate = dspy.Evaluate(devset=held_out, metric=metric, num_threads=2)
+    program = dspy.Predict("question -> answer")
+
+    start = time.monotonic()
+    before = evaluate(program).score
+    optimizer = dspy.GEPA(
+        metric=metric,
+        max_metric_calls=chosen.metric_calls,
+        reflection_lm=reflection,
+        reflection_minibatch_size=3,
+        num_threads=2,
+        seed=0,
+    )
+    improved = optimizer.compile(program, trainset=train, valset=validation)
+    after = evaluate(improved).score
+
+    print(f"\nThe instruction GEPA arrived at:\n{improved.signature.instructions}\n")
+    print(f"Principle score on {len(held_out)} questions never seen: {before:.1f} before, {after:.1f} after (of 100).")
+    print(f"{len(metric.failures)} not judged; {time.monotonic() - start:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()
