@@ -43,9 +43,7 @@ def main() -> None:
     for example, _, score in result.results:
         print(f"\n{example.question}")
         print("  not judged: " + score.error if isinstance(score, NotJudged) else f"  {score:.2f}  {score.feedback}")
-    print(
-        f"\nMean over what was judged: {result.score:.1f} of 100, by {metric.judge.model}; {len(metric.failures)} failed."
-    )
+    print(f"\nMean over what was judged: {result.score:.1f} of 100. {len(metric.failures)} judgements failed.")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     pip install "rewardanything-core[dspy]" && pip install --no-deps xllamacpp
     python examples/dspy_gepa.py                    # five to fifteen minutes on two cores
 
-The program's model is the embedded Qwen2.5-Coder-1.5B, served by llama.cpp on localhost; it also reflects for GEPA. A model of
-that size is no judge, so the judge here is a script: it counts words. With a real one, say `judge=from_endpoint(...)`
-or leave `judge` out, and change nothing else.
+The program's model is the embedded Qwen2.5-Coder-1.5B, served by llama.cpp on localhost; it also reflects for GEPA. A
+model of that size is no judge, so the judge here is a script: it counts words. With a real one, say
+`judge=from_endpoint(...)` or leave `judge` out, and change nothing else.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def main() -> None:
     """Serve, evaluate, optimise, evaluate."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model", default="qwen2.5-coder-1.5b")
-    options.add_argument("--metric-calls", type=int, default=24)
+    options.add_argument("--metric-calls", type=int, default=15)
     chosen = options.parse_args()
 
     _server, url = serve(chosen.model)
     name = f"hosted_vllm/{chosen.model}"
-    lm = dspy.LM(name, api_base=url, api_key="none", max_tokens=80, temperature=0.0, timeout=600)
-    reflection = lm.copy(max_tokens=250, temperature=0.7)
+    lm = dspy.LM(name, api_base=url, api_key="none", max_tokens=60, temperature=0.0, timeout=600)
+    reflection = lm.copy(max_tokens=150, temperature=0.7)
     dspy.configure(lm=lm)
 
     examples = [dspy.Example(question=question).with_inputs("question") for question in QUESTIONS]
