@@ -6,31 +6,35 @@
 >>> verdict.scores, verdict.ranking, verdict.reasoning
 """
 
-from rewardanything_core.backends.base import Backend, Completion, Request, TokenProbability
-from rewardanything_core.backends.scripted import ScriptedBackend, verdict_reply
-from rewardanything_core.cases import Case
-from rewardanything_core.errors import (
-    AuthenticationError,
-    BackendConnectionError,
-    BackendError,
-    BackendTimeoutError,
-    ConfigError,
-    ContextLengthError,
-    InvalidCaseError,
-    MissingExtraError,
-    ModelFetchError,
-    RateLimitError,
-    RewardAnythingError,
-    StoreError,
-    VerdictParseError,
-)
-from rewardanything_core.judge import Judge, JudgeOptions
-from rewardanything_core.loading import from_endpoint, from_pretrained, load_judge
-from rewardanything_core.parsing import parse_verdict
-from rewardanything_core.principles import Principle
-from rewardanything_core.store import VerdictStore
-from rewardanything_core.templates import Rendered, Template, render
-from rewardanything_core.types import JudgeFailure, Message, SamplingParams, Usage, Verdict
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rewardanything_core.backends.base import Backend, Completion, Request, TokenProbability
+    from rewardanything_core.backends.scripted import ScriptedBackend, verdict_reply
+    from rewardanything_core.cases import Case
+    from rewardanything_core.errors import (
+        AuthenticationError,
+        BackendConnectionError,
+        BackendError,
+        BackendTimeoutError,
+        ConfigError,
+        ContextLengthError,
+        InvalidCaseError,
+        MissingExtraError,
+        ModelFetchError,
+        RateLimitError,
+        RewardAnythingError,
+        StoreError,
+        VerdictParseError,
+    )
+    from rewardanything_core.judge import Judge, JudgeOptions
+    from rewardanything_core.loading import from_endpoint, from_pretrained, load_judge
+    from rewardanything_core.parsing import parse_verdict
+    from rewardanything_core.principles import Principle
+    from rewardanything_core.store import VerdictStore
+    from rewardanything_core.templates import Rendered, Template, render
+    from rewardanything_core.types import JudgeFailure, Message, SamplingParams, Usage, Verdict
 
 __version__ = "0.1.0"
 
@@ -72,3 +76,33 @@ __all__ = [
     "render",
     "verdict_reply",
 ]
+
+# A name is fetched from its module when it is first used, so that importing the package costs next to nothing.
+_HOMES = {
+    "backends.base": "Backend Completion Request TokenProbability",
+    "backends.scripted": "ScriptedBackend verdict_reply",
+    "cases": "Case",
+    "errors": "AuthenticationError BackendConnectionError BackendError BackendTimeoutError ConfigError "
+    "ContextLengthError InvalidCaseError MissingExtraError ModelFetchError RateLimitError RewardAnythingError "
+    "StoreError VerdictParseError",
+    "judge": "Judge JudgeOptions",
+    "loading": "from_endpoint from_pretrained load_judge",
+    "parsing": "parse_verdict",
+    "principles": "Principle",
+    "store": "VerdictStore",
+    "templates": "Rendered Template render",
+    "types": "JudgeFailure Message SamplingParams Usage Verdict",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,6 +92,8 @@ def _from_file(path: str | Path | None) -> dict[str, Any]:
         if found is None:
             return {}
         path = found
+    import tomllib
+
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

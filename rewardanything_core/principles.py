@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 from rewardanything_core.errors import ConfigError, InvalidCaseError
@@ -91,6 +89,8 @@ class Principle:
 
 
 def _from_toml(content: str, path: Path) -> Principle:
+    import tomllib
+
     try:
         table = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:
@@ -110,8 +110,9 @@ def _from_toml(content: str, path: Path) -> Principle:
 @cache
 def library() -> dict[str, Principle]:
     """Name -> principle, for every principle that ships with the package, family by family."""
-    content = resources.files("rewardanything_core").joinpath("prompts", "principles.toml").read_text("utf-8")
-    table = tomllib.loads(content)
+    import tomllib
+
+    table = tomllib.loads((Path(__file__).parent / "prompts" / "principles.toml").read_text(encoding="utf-8"))
     return {
         name: Principle(text, name=name, source="library", family=family)
         for family in FAMILIES

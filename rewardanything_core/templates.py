@@ -7,7 +7,6 @@ JSON object ``{"principle", "prompt", "responses": {"model-1": ...}}``. Their ex
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import re
@@ -15,7 +14,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Literal
 
@@ -137,6 +135,9 @@ def is_rewardanything(model: str) -> bool:
 @cache
 def trained_system_prompt() -> str | None:
     """The RewardAnything models' system prompt out of the installed distribution, whose code is read but never run."""
+    import ast
+    from importlib import metadata
+
     try:
         source = Path(str(metadata.distribution("rewardanything").locate_file("rewardanything/processing.py")))
         module = ast.parse(source.read_text(encoding="utf-8"))
@@ -164,4 +165,4 @@ def _prompt_value(case: Case) -> object:
 
 @cache
 def _prompt(name: str) -> str:
-    return resources.files("rewardanything_core").joinpath("prompts", name).read_text("utf-8")
+    return (Path(__file__).parent / "prompts" / name).read_text(encoding="utf-8")

@@ -127,6 +127,7 @@ def test_a_rewardanything_model_without_its_wording_warns():
     """The distribution is hidden by an empty search path, in a process of its own."""
     code = (
         "import warnings, sys; from rewardanything_core.templates import Template\n"
+        "from importlib import metadata\n"
         "Template.own('think'), Template.own('json')  # read before the search path goes\n"
         "sys.meta_path = [f for f in sys.meta_path if not hasattr(f, 'find_distributions')]\n"
         "with warnings.catch_warnings(record=True) as caught:\n"

@@ -1,0 +1,83 @@
+"""Judging through the real HTTP stack while the server misbehaves."""
+
+import pytest
+from servers import FakeOpenAI
+
+from rewardanything_core import Case, JudgeFailure, Verdict, VerdictStore, from_endpoint
+from rewardanything_core.backends._retry import Backoff
+
+
+def judge_at(server, **options):
+    judge = from_endpoint("hosted_vllm/judge", server.url, attempts=8, timeout=5, **options)
+    judge.backend._backoff = Backoff(base=0.01, cap=0.05)
+    return judge
+
+
+def cases(n):
+    """The score of each response stands in its text, so that a mix-up would show."""
+    return [
+        Case(
+            "p", f"question {i}", {f"a{i}": f"{i} says {i % 5 + 1}", f"b{i}": f"{i} says {(i + 2) % 5 + 1}"}, id=str(i)
+        )
+        for i in range(n)
+    ]
+
+
+def right(i, outcome):
+    return outcome.scores == {f"a{i}": i % 5 + 1, f"b{i}": (i + 2) % 5 + 1} and outcome.case_id == str(i)
+
+
+def score_said(body):
+    import json
+
+    from rewardanything_core import verdict_reply
+
+    content = json.loads(body["messages"][-1]["content"])
+    return verdict_reply({name: int(text.split()[-1]) for name, text in content["responses"].items()})
+
+
+def test_2000_cases_at_20_percent_faults_come_back_in_order_with_nothing_invented(own_store):
+    with FakeOpenAI(score_said, fault_rate=0.2, seed=1) as server:
+        judge = judge_at(server)
+        outcomes = judge.judge_batch(cases(2000))
+    assert all(isinstance(outcome, Verdict) and right(i, outcome) for i, outcome in enumerate(outcomes))
+    assert judge.usage.calls >= 2000
+    assert VerdictStore(own_store).count() == 2000
+    assert all(o.cached and right(i, o) for i, o in enumerate(judge.judge_batch(cases(2000))))
+
+
+def test_what_keeps_failing_is_a_failure_in_its_place_and_the_rest_is_right():
+    def reply(body):
+        return "I would rather not." if "7 says" in body["messages"][-1]["content"] else score_said(body)
+
+    with FakeOpenAI(reply, fault_rate=0.1, seed=2) as server:
+        outcomes = judge_at(server).judge_batch(cases(100))
+    failed = {i for i, outcome in enumerate(outcomes) if isinstance(outcome, JudgeFailure)}
+    assert failed == {i for i in range(100) if i % 10 == 7}
+    assert all(right(i, outcome) for i, outcome in enumerate(outcomes) if i not in failed)
+    assert all(outcomes[i].raw_output == "I would rather not." and outcomes[i].attempts == 3 for i in failed)
+
+
+@pytest.mark.parametrize("score", ["95", "NaN", '"4"', "true", "0"])
+def test_a_server_that_invents_scores_gets_none_through(score):
+    reply = '{"scores": {"model-1": 3, "model-2": SCORE}, "best-to-worst": ["model-2", "model-1"]}'.replace(
+        "SCORE", score
+    )
+    with FakeOpenAI(lambda body: reply) as server:
+        (outcome,) = judge_at(server).judge_batch(cases(1))
+    assert isinstance(outcome, JudgeFailure)
+    assert outcome.raw_output == reply
+
+
+def test_expected_scores_over_http():
+    with FakeOpenAI(score_said) as server:
+        verdict = judge_at(server, expected_scores=True).judge(cases(1)[0])
+    assert set(verdict.scores) == {"a0", "b0"}
+    assert all(1 <= score <= 5 for score in verdict.scores.values())
+
+
+def test_expected_scores_from_a_server_without_probabilities_fail_clearly():
+    with FakeOpenAI(score_said, logprobs=False) as server:
+        (outcome,) = judge_at(server, expected_scores=True).judge_batch(cases(1))
+    assert isinstance(outcome, JudgeFailure)
+    assert "expected_scores" in outcome.message

@@ -1,0 +1,125 @@
+import pytest
+
+from rewardanything_core import ConfigError, ScriptedBackend, from_endpoint, load_judge
+from rewardanything_core.config import SETTINGS, read_settings
+from rewardanything_core.loading import _kind
+
+SCRIPT = "scripted:scripts:by_length"
+
+
+def test_arguments_come_before_the_environment_before_the_file(tmp_path, monkeypatch):
+    (tmp_path / "ra-judge.toml").write_text('[judge]\nmodel = "file"\npasses = 2\nseed = 5\napi_base = ["http://a/v1"]')
+    monkeypatch.chdir(tmp_path)
+    settings = read_settings(None, {"seed": 9}, {"RA_JUDGE_PASSES": "3", "RA_JUDGE_SEED": "7", "OTHER": "x"})
+    assert settings == {"model": "file", "passes": 3, "seed": 9, "api_base": ["http://a/v1"]}
+
+
+def test_the_nearest_file_upwards_is_found(tmp_path, monkeypatch):
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    (tmp_path / "ra-judge.toml").write_text(f'[judge]\nmodel = "{SCRIPT}"\npasses = 4\n')
+    monkeypatch.chdir(inner)
+    assert load_judge().passes == 4
+    assert load_judge(passes=1).passes == 1
+
+
+def test_other_tables_of_the_file_belong_to_others(tmp_path):
+    path = tmp_path / "ra-judge.toml"
+    path.write_text('[check]\nmargin = 0.3\n[judge]\nmodel = "m"\n')
+    assert read_settings(path, None, {}) == {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('[judge]\nmodle = "x"', "unknown setting 'modle'"),
+        ('[judge]\npasses = "two"', "'passes'.*whole number.*'two'"),
+        ("[judge]\npasses = true", "whole number"),
+        ("[judge]\nmodel = 3", "'model'.*a string"),
+        ("judge = 3", "must be a table"),
+        ("[judge", "Cannot read"),
+    ],
+)
+def test_a_wrong_file_says_what_is_wrong_and_where(tmp_path, content, words):
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=words) as caught:
+        read_settings(path, None, {})
+    assert "mine.toml" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_an_error_when_it_was_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml"):
+        read_settings(tmp_path / "nowhere.toml", None, {})
+    with pytest.raises(ConfigError, match=r"nowhere\.toml"):
+        read_settings(None, None, {"RA_JUDGE_CONFIG": str(tmp_path / "nowhere.toml")})
+
+
+def test_a_misspelt_variable_warns_and_a_wrong_one_fails():
+    with pytest.warns(UserWarning, match="RA_JUDGE_MODLE"):
+        assert read_settings(None, None, {"RA_JUDGE_MODLE": "x"}) == {}
+    with pytest.raises(ConfigError, match="RA_JUDGE_PASSES"):
+        read_settings(None, None, {"RA_JUDGE_PASSES": "many"})
+
+
+def test_every_setting_can_come_from_the_environment():
+    values = {str: "text", int: "3", float: "0.5", bool: "true", list: "http://a/v1, http://b/v1"}
+    environ = {f"RA_JUDGE_{name.upper()}": values[setting.kind] for name, setting in SETTINGS.items()}
+    settings = read_settings(None, None, environ)
+    assert set(settings) == set(SETTINGS)
+    assert settings["api_base"] == ["http://a/v1", "http://b/v1"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({}, "local"),
+        ({"model": "smollm2-135m"}, "local"),
+        ({"model": "Qwen/Qwen3-8B"}, "local"),
+        ({"model": "WisdomShell/RewardAnything-8B-v1"}, "local"),
+        ({"model": "hosted_vllm/WisdomShell/RewardAnything-8B-v1"}, "endpoint"),
+        ({"model": "openai/gpt-4o-mini"}, "endpoint"),
+        ({"model": "Qwen/Qwen3-8B", "api_base": ["http://localhost:8000/v1"]}, "endpoint"),
+        ({"model": "openai/gpt-oss-20b", "backend": "local"}, "local"),
+        ({"model": SCRIPT}, "scripted"),
+    ],
+)
+def test_which_backend_settings_speak_of(settings, kind):
+    assert _kind(settings) == kind
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    with pytest.raises(ConfigError, match="backend must be"):
+        load_judge(model="x", backend="cloud")
+    with pytest.raises(ConfigError, match="api_base mean nothing"):
+        load_judge(model="x", backend="local", api_base="http://localhost/v1")
+    with pytest.raises(ConfigError, match="needs a model"):
+        load_judge(backend="endpoint")
+    with pytest.raises(ConfigError, match="unknown setting 'passse'"):
+        load_judge(passse=2)
+    with pytest.raises(ConfigError, match="either a spec or settings"):
+        load_judge({"backend": {}}, passes=2)
+    with pytest.raises(ConfigError, match="passes must be"):
+        load_judge(model=SCRIPT, passes=0)
+    with pytest.raises(ConfigError, match="temperature"):
+        load_judge(model=SCRIPT, temperature=-1.0)
+
+
+def test_sampling_settings_reach_the_judge():
+    judge = load_judge(model=SCRIPT, temperature=0.6, thinking_budget=7, max_tokens=99, top_p=0.9)
+    assert (judge.sampling.temperature, judge.sampling.thinking_budget) == (0.6, 7)
+    assert (judge.sampling.max_tokens, judge.sampling.top_p) == (99, 0.9)
+    assert isinstance(judge.backend, ScriptedBackend)
+
+
+def test_a_scripted_model_that_is_not_there_says_so():
+    with pytest.raises(ConfigError, match="no_such_function"):
+        load_judge(model="scripted:scripts:no_such_function")
+
+
+def test_an_endpoint_judge_travels_without_its_key(monkeypatch):
+    monkeypatch.setenv("MY_KEY", "sk-very-secret")
+    judge = from_endpoint("openai/m", "http://localhost:1/v1", api_key_env="MY_KEY", max_concurrency=3)
+    assert "sk-very-secret" not in repr(judge) + str(judge.spec())
+    assert load_judge(judge.spec()).spec() == judge.spec()
+    assert judge.spec()["backend"]["api_key_env"] == "MY_KEY"
