@@ -112,7 +112,7 @@ class PrincipleScorer(Scorer):
             responses = responses_from(outputs, self.response)
             case = Case(
                 self.principle,
-                prompt_from(inputs, self.prompt),  # type: ignore[arg-type]  # Case checks
+                prompt_from(inputs, self.prompt),  # Case checks
                 [responses] if isinstance(responses, str) else responses,  # type: ignore[arg-type]
                 reference_from(expectations, self.reference),
                 id=trace.info.trace_id if trace else None,
