@@ -3,8 +3,8 @@
     PYTHONPATH=integrations python benchmarks/integrations_mlflow.py [--rows 100] [--repeats 3]
 
 Both sides are the host's own entry points on a fresh SQLite store, taken in turns in the same process, with MLflow's
-rate limits off. The judge is scripted and its verdicts are stored, as they are in use; the figure is the time for everything
-but the model.
+rate limits off. The judge is scripted and its verdicts are stored, as they are in use: what is timed is everything but
+the model.
 """
 
 from __future__ import annotations
