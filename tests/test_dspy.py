@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import json
 import math
 import pickle
@@ -490,3 +491,18 @@ def test_importing_is_free_of_a_judge() -> None:
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {folder!r}); {code}"], capture_output=True, text=True
     )
     assert done.stdout.strip() == "ok", done.stderr
+
+
+def test_the_page_runs_as_written(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "integrations" / "dspy.md").read_text()
+    fields = "[[ ## discussion ## ]]\nd\n\n[[ ## advice ## ]]\n{}\n\n[[ ## completed ## ]]"
+    numbers = itertools.cycle("12345")
+    answer = "[[ ## answer ## ]]\nnumber {}\n\n[[ ## completed ## ]]"
+    server.reply = lambda body: fields if "reward_code" in str(body) else answer.format(next(numbers))
+    monkeypatch.setattr(dspy_judging, "_shared", [scripted()])
+    names: dict[str, Any] = {}
+    with dspy.context(lm=chat_lm(server)):
+        for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+            exec(block, names)
+        assert names["refine"](question="?").answer
+    assert names["result"].score > 0 and len(names["ranked"].predictions) == 4

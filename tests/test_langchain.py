@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -502,3 +503,24 @@ except ImportError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install langchain-classic" in done.stdout, done.stderr
+
+
+def test_the_page_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the blocks that need a LangSmith server, whose functions are run above."""
+    page = (Path(__file__).parents[1] / "docs" / "integrations" / "langchain.md").read_text()
+    blocks = [b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "from langsmith" not in b]
+    monkeypatch.setattr(judging, "_shared", [scripted(lambda text: max(1, 5 - len(text) // 10))])
+    names: dict[str, Any] = {
+        "rows": [row(1), row(2)],
+        "prompt": ChatPromptTemplate.from_template("{question}"),
+        "model": numbered("1234"),
+    }
+
+    async def run() -> None:
+        for block in blocks:
+            code = eval(compile(block, "page", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+            if code is not None:
+                await code
+
+    asyncio.run(run())
+    assert len(blocks) == 3 and names["verdict"].best == "a" and len(names["verdicts"]) == 2 and names["answer"]
