@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import queue
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from rewardanything_core.aggregate import aggregate
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, InvalidCaseError, RewardAnythingError
+from rewardanything_core.flights import Flights
 from rewardanything_core.passes import Ballot, Procedure
 from rewardanything_core.principles import Principle
 from rewardanything_core.records import Entry, StoredVerdict
@@ -100,7 +101,7 @@ class Judge:
         self.cache = cache
         self._store = store
         self._usage = Usage()
-        self._flights: dict[str, _Flight] = {}
+        self._flights: Flights[StoredVerdict] = Flights()
         self._settings = {
             "backend": backend.fingerprint(),
             "template": self.template.hash,
@@ -145,7 +146,7 @@ class Judge:
             VerdictParseError: no attempt gave a verdict; ``raw`` holds the last reply.
             BackendError: the model could not be asked.
         """
-        return _wait(runtime.submit(self._verdict(_case(principle, prompt, responses, reference, context, id))))
+        return runtime.wait(runtime.submit(self._verdict(_case(principle, prompt, responses, reference, context, id))))
 
     async def ajudge(
         self,
@@ -304,20 +305,12 @@ class Judge:
         """From the store; else from the same judgement already under way; else by judging."""
         key = self._key(case)
         if self.cache != "off" and (stored := self.store.get(key)):
-            return _relabelled(stored, case)
-        flight = self._flights.get(key)
-        if flight is None or flight.abandoned:
-            flight = self._flights[key] = _Flight(asyncio.ensure_future(self._judged(case, key)))
-            flight.task.add_done_callback(partial(self._land, key, flight))
-        labels, verdict = await flight.join()
-        return _relabelled(StoredVerdict(verdict=verdict, labels=labels), case, cached=False)
+            return stored.under(case, cached=True)
+        stored = await self._flights.join(key, lambda: self._judged(case, key))
+        return stored.under(case, cached=False)
 
-    def _land(self, key: str, flight: _Flight, _: object) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-
-    async def _judged(self, case: Case, key: str) -> tuple[tuple[str, ...], Verdict]:
-        """Judge a case for real: its labels at that time in canonical order, and the verdict on them."""
+    async def _judged(self, case: Case, key: str) -> StoredVerdict:
+        """Judge a case for real and store what came of it."""
         spent: list[Usage] = []
 
         def spend(usage: Usage) -> None:
@@ -325,7 +318,9 @@ class Judge:
             self._usage += usage
 
         try:
-            ballots = await _all(self._procedure.cast(case, index, spend=spend) for index in range(self.passes))
+            ballots = await runtime.gather(
+                self._procedure.cast(case, index, spend=spend) for index in range(self.passes)
+            )
         except RewardAnythingError as error:
             assert error.failure is not None
             failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()))
@@ -340,7 +335,7 @@ class Judge:
             entry = Entry(key=key, case=case, verdict=verdict, **self._provenance)
             await asyncio.to_thread(self.store.put, entry)
             verdict = dataclasses.replace(verdict, record_id=entry.record_id)
-        return case.canonical_labels, verdict
+        return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
     def _combined(self, case: Case, ballots: Sequence[Ballot], usage: Usage) -> Verdict:
         consensus = aggregate([ballot.scores for ballot in ballots], [ballot.ranking for ballot in ballots])
@@ -372,30 +367,6 @@ class _Provenance(TypedDict):
     settings: dict[str, Any]
 
 
-class _Flight:
-    """A judgement under way, shared by all who ask for it; it is cancelled when the last of them leaves."""
-
-    def __init__(self, task: asyncio.Task[tuple[tuple[str, ...], Verdict]]) -> None:
-        self.task = task
-        self._waiting = 0
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether all who waited have left, so that it is being cancelled."""
-        return self.task.cancelling() > 0
-
-    async def join(self) -> tuple[tuple[str, ...], Verdict]:
-        self._waiting += 1
-        try:
-            return await asyncio.shield(self.task)
-        except asyncio.CancelledError:
-            if self._waiting == 1:
-                self.task.cancel()
-            raise
-        finally:
-            self._waiting -= 1
-
-
 def _case(
     principle: Principle | str | Case,
     prompt: str | Sequence[Message] | None,
@@ -423,26 +394,6 @@ def _checked(cases: Iterable[Case | Mapping[str, Any]]) -> list[Case]:
     return checked
 
 
-def _relabelled(stored: StoredVerdict, case: Case, *, cached: bool = True) -> Verdict:
-    """The verdict under the case's own labels and id; the judge saw neither."""
-    verdict, to = stored.verdict, dict(zip(stored.labels, case.canonical_labels, strict=True))
-
-    def renamed(values: Mapping[str, float]) -> dict[str, float]:
-        by_label = {to[label]: value for label, value in values.items()}
-        return {label: by_label[label] for label in case.labels}
-
-    return dataclasses.replace(
-        verdict,
-        scores=renamed(verdict.scores),
-        ranking=[to[label] for label in verdict.ranking],
-        spread=renamed(verdict.spread),
-        orders=[[to[label] for label in order] for order in verdict.orders],
-        pass_scores=[renamed(scores) for scores in verdict.pass_scores],
-        case_id=case.id,
-        cached=cached,
-    )
-
-
 def _by_pass(texts: Sequence[str]) -> str:
     """One text as it is; several under headings that say which pass they are from."""
     if len(texts) == 1:
@@ -450,24 +401,5 @@ def _by_pass(texts: Sequence[str]) -> str:
     return "\n\n".join(f"[pass {i} of {len(texts)}]\n{text}" for i, text in enumerate(texts, start=1) if text)
 
 
-async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all to the end, or cancel the rest when one fails."""
-    tasks = [asyncio.ensure_future(item) for item in work]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def _announce(done: queue.SimpleQueue[int], index: int, _: object) -> None:
     done.put(index)
-
-
-def _wait(future: Future[T]) -> T:
-    """Wait for work on the background loop; leaving early, as on Ctrl-C, cancels it."""
-    try:
-        return future.result()
-    finally:
-        future.cancel()

@@ -65,6 +65,25 @@ class StoredVerdict:
     labels: tuple[str, ...]
     """The `Case.canonical_labels` it was written with: the n-th is the n-th of any case under that key."""
 
+    def under(self, case: Case, *, cached: bool) -> Verdict:
+        """The verdict with a case's own labels, in their order, and its id; the judge saw none of them."""
+        verdict, to = self.verdict, dict(zip(self.labels, case.canonical_labels, strict=True))
+
+        def renamed(values: Mapping[str, float]) -> dict[str, float]:
+            by_label = {to[label]: value for label, value in values.items()}
+            return {label: by_label[label] for label in case.labels}
+
+        return dataclasses.replace(
+            verdict,
+            scores=renamed(verdict.scores),
+            ranking=[to[label] for label in verdict.ranking],
+            spread=renamed(verdict.spread),
+            orders=[[to[label] for label in order] for order in verdict.orders],
+            pass_scores=[renamed(scores) for scores in verdict.pass_scores],
+            case_id=case.id,
+            cached=cached,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:

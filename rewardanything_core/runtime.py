@@ -10,7 +10,7 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -64,6 +64,25 @@ def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
         work.close()
         raise RuntimeError("A judge was called from inside its own backend; that call could never return.")
     return asyncio.run_coroutine_threadsafe(work, runtime.loop)
+
+
+def wait(future: Future[T]) -> T:
+    """Wait for work on the background loop; leaving early, as on Ctrl-C, cancels it."""
+    try:
+        return future.result()
+    finally:
+        future.cancel()
+
+
+async def gather(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run coroutines side by side to the end, or cancel the rest when one fails."""
+    tasks = [asyncio.ensure_future(item) for item in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _stop() -> None:

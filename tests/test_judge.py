@@ -80,7 +80,9 @@ def test_passes_visit_every_place_and_are_averaged():
 
 
 def test_what_is_no_verdict_is_asked_again_in_a_fresh_order():
-    backend = ScriptedBackend(["what?", '{"scores": {}}', verdict_reply(dict.fromkeys(map("model-{}".format, range(1, 10)), 3))])
+    backend = ScriptedBackend(
+        ["what?", '{"scores": {}}', verdict_reply(dict.fromkeys(map("model-{}".format, range(1, 10)), 3))]
+    )
     verdict = Judge(backend, retries=2).judge("p", "q", [str(i) for i in range(9)])
     assert verdict.usage.calls == 3
     assert len({request.messages[1]["content"] for request in backend.requests}) == 3

@@ -17,7 +17,7 @@ mlflow = pytest.importorskip("mlflow")
 pd = pytest.importorskip("pandas")
 
 from mlflow.entities import AssessmentSourceType  # noqa: E402
-from mlflow.genai.optimize.optimizers import BasePromptOptimizer  # noqa: E402
+from mlflow.genai.optimize.optimizers import BasePromptOptimizer, GepaPromptOptimizer  # noqa: E402
 from mlflow.genai.optimize.types import PromptOptimizerOutput  # noqa: E402
 from servers import Fault, score_text  # noqa: E402
 
@@ -503,6 +503,24 @@ def test_optimize_prompts_hears_the_reasoning(judge):
         scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge, scale="normalized")],
     )
     assert optimizer.told == [{"brief": "By the number."}] * 2
+    assert (result.initial_eval_score, result.final_eval_score) == (0.25, 1.0)
+    assert result.optimized_prompts[0].template == "Answer 5: {{q}}"
+
+
+def test_gepa_reflects_on_the_reasoning(judge, server, monkeypatch):
+    pytest.importorskip("gepa")
+    server.reply = "```\nAnswer 5: {{q}}\n```"
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    prompt = mlflow.genai.register_prompt(name="ask-gepa", template="Answer 2: {{q}}")
+    result = mlflow.genai.optimize_prompts(
+        predict_fn=lambda q: mlflow.genai.load_prompt(prompt.uri).format(q=q),
+        train_data=[{"inputs": {"q": letter}} for letter in "abc"],
+        prompt_uris=[prompt.uri],
+        optimizer=GepaPromptOptimizer(reflection_model="openai:/fake", max_metric_calls=12),
+        scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge, scale="normalized")],
+    )
+    assert "By the number." in json.dumps(server.bodies[0])
     assert (result.initial_eval_score, result.final_eval_score) == (0.25, 1.0)
     assert result.optimized_prompts[0].template == "Answer 5: {{q}}"
 

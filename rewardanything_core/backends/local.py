@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from rewardanything_core.backends._chat import ChatTokenizer
 from rewardanything_core.backends._decoder import FormDecoder, Row
+from rewardanything_core.backends._loading import identity_of, load, pick_device, window_of
 from rewardanything_core.backends.base import Backend, Completion, Request
-from rewardanything_core.embedded import origin
-from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError, MissingExtraError
+from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError
 from rewardanything_core.forms import Choice, Form, FormFactory, Text
 from rewardanything_core.types import Usage
 
-if TYPE_CHECKING:
-    import torch
-
 _log = logging.getLogger("rewardanything_core")
-
-_SMALL = 1_000_000_000
-"""Parameters below which bfloat16 is too coarse: its rounding makes different scores come out exactly equal."""
 
 
 class LocalBackend(Backend):
@@ -91,14 +83,14 @@ class LocalBackend(Backend):
         self._quantization_config = quantization_config
         self._name = name or str(model)
         self._max_batch_size, self._max_batch_tokens = max_batch_size, max_batch_tokens
-        where = None if device_map is not None else _device(device)
+        where = None if device_map is not None else pick_device(device)
         common = {"trust_remote_code": trust_remote_code, "revision": revision}
         if gguf_file:
             common["gguf_file"] = gguf_file
-        self._model, tokenizer = _load(str(model), where, dtype, device_map, quantization_config, common)
+        self._model, tokenizer = load(str(model), where, dtype, device_map, quantization_config, common)
         self._chat = ChatTokenizer(tokenizer, name=self._name)
         self._decoder = FormDecoder(self._model, tokenizer, self._chat)
-        self._window = _window(self._model.config)
+        self._window = window_of(self._model.config)
         self._queue: queue.Queue[_Job | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -130,7 +122,7 @@ class LocalBackend(Backend):
         return {
             "kind": "local",
             "model": self._name,
-            "weights": _identity(Path(str(self._arguments["model"])), self._model.config),
+            "weights": identity_of(Path(str(self._arguments["model"])), self._model.config),
             "gguf_file": self._arguments["gguf_file"],
             "dtype": str(self._model.dtype),
             "quantization": repr(self._quantization_config) if self._quantization_config is not None else None,
@@ -309,108 +301,5 @@ def _step(form: Form, answer: str | None) -> str | Choice | Text | None:
         return None
 
 
-def _load(
-    model: str,
-    device: str | None,
-    dtype: str,
-    device_map: Any,
-    quantization_config: Any,
-    common: dict[str, Any],
-) -> tuple[Any, Any]:
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    except ImportError as error:
-        raise MissingExtraError("Running a model on this machine", extra="local") from error
-    if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise ConfigError(f"dtype {dtype!r} is not the name of a torch dtype, such as 'bfloat16' or 'float32'.")
-    if "gguf_file" in common and quantization_config is None:
-        quantization_config = GgufConfig(dequantize=True)
-    given = {"device_map": device_map, "quantization_config": quantization_config}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model, **common)
-        with _no_progress_bar():
-            loaded = AutoModelForCausalLM.from_pretrained(
-                model,
-                dtype="auto" if dtype == "auto" else getattr(torch, dtype),
-                **{key: value for key, value in given.items() if value is not None},
-                **common,
-            )
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"Cannot load the model {model!r}: {_first_line(error)} "
-            "Give a Hugging Face id that this machine can reach, a folder, or a name from `ra-judge models`; for a "
-            "model behind an API give its provider too (openai/gpt-4o-mini) or an api_base."
-        ) from error
-    if device is not None:
-        if dtype == "auto" and quantization_config is None:
-            loaded = loaded.to(_auto_dtype(loaded, device))
-        loaded = loaded.to(device)
-    return loaded.eval(), tokenizer
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Loading a small folder is no occasion for a progress bar; the host program's setting is put back."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _device(device: str) -> str:
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtraError("Running a model on this machine", extra="local") from error
-    if device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = device.partition(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if kind not in there:
-        raise ConfigError(f"device {device!r} is not one of auto, cuda, cuda:N, mps, cpu.")
-    if not there[kind]:
-        raise ConfigError(f"device {device!r} was asked for, but this machine's torch has no {kind}.")
-    return device
-
-
-def _auto_dtype(model: Any, device: str) -> torch.dtype:
-    import torch
-
-    if model.num_parameters() < _SMALL:
-        return torch.float32
-    if device.startswith("cpu") and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return torch.float32
-    return torch.bfloat16
-
-
-def _window(config: Any) -> int:
-    """The longest sequence the model takes, prompt and reply together, in tokens."""
-    text = config.get_text_config()
-    return int(getattr(text, "max_position_embeddings", 0) or 2**31)
-
-
-def _identity(folder: Path, config: Any) -> str:
-    """What tells these weights from others of the same name: where they came from, or the folder's files."""
-    if not folder.is_dir():
-        return str(getattr(config, "_commit_hash", None))
-    if known := origin(folder):
-        return known
-    files = sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin", ".gguf", ".json", ".jinja"))
-    listing = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    return hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
-
-
 def _out_of_memory(error: Exception) -> bool:
     return type(error).__name__ == "OutOfMemoryError"
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
