@@ -32,7 +32,7 @@ class Constant(StringEvaluator):
         return {"score": 1.0}
 
 
-def constant(inputs: Any, outputs: Any) -> dict[str, Any]:  # noqa: ARG001 - LangSmith goes by the names
+def constant(inputs: Any, outputs: Any) -> dict[str, Any]:
     return {"key": "constant", "score": 1.0}
 
 

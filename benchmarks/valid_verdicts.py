@@ -2,8 +2,9 @@
 
     python benchmarks/valid_verdicts.py DATA_FOLDER [--model qwen2.5-coder-1.5b] [--cases 100] [--json OUT]
 
-DATA_FOLDER holds JSONL files of the public judge benchmarks (llmbar, hhh, topicalchat, summeval), one case a line with
-"principle", "prompt" and "responses". The same cases, order of responses and greedy decoding in all three arms; no retries.
+DATA_FOLDER holds JSONL files of public judge benchmarks (llmbar, hhh, topicalchat), one case a line with "principle",
+"prompt" and "responses". The same cases, orders of responses and greedy decoding in all arms; no retries. The two
+arms that are not ours run `transformers.generate`, eight cases at a time, up to 256 new tokens.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from rewardanything_core.embedded import fetch
 from rewardanything_core.forms import verdict_schema
 from rewardanything_core.masking import draw_order
 
-SOURCES = ("llmbar", "hhh", "topicalchat", "summeval")
-NEW_TOKENS = 512
+SOURCES = ("llmbar", "hhh", "topicalchat")
+NEW_TOKENS = 256
+BATCH = 8
 
 
 def sample(folder: Path, count: int) -> list[Case]:
@@ -30,9 +32,9 @@ def sample(folder: Path, count: int) -> list[Case]:
     cases = []
     for source in SOURCES:
         rows = [json.loads(line) for line in (folder / f"{source}.jsonl").open()]
-        for row in rng.sample(rows, count // len(SOURCES)):
-            cases.append(Case(row["principle"], row["prompt"], row["responses"], id=row["id"]))
-    return cases
+        drawn = rng.sample(rows, -(-count // len(SOURCES)))
+        cases += [Case(row["principle"], row["prompt"], row["responses"], id=row["id"]) for row in drawn]
+    return cases[:count]
 
 
 def generated(backend: LocalBackend, cases: list[Case], *, grammar: bool) -> list[str]:
@@ -44,24 +46,25 @@ def generated(backend: LocalBackend, cases: list[Case], *, grammar: bool) -> lis
     template = Template.own("json" if grammar else "think")
     info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=model.config.vocab_size)
     compiler = xgrammar.GrammarCompiler(info)
-    replies = []
-    for case in cases:
-        rendered = template.render(case, draw_order(case, seed=0), escape_markup=False)
-        ids = torch.tensor([backend._chat.encode(rendered.messages).ids])
+    replies: list[str] = []
+    for start in range(0, len(cases), BATCH):
+        rendered = [
+            template.render(c, draw_order(c, seed=0), escape_markup=False) for c in cases[start : start + BATCH]
+        ]
+        prompts = [backend._chat.encode(r.messages).ids for r in rendered]
+        width = max(map(len, prompts))
+        ids = torch.tensor([[tokenizer.pad_token_id] * (width - len(p)) + p for p in prompts])
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
         processors = []
         if grammar:
-            schema = json.dumps(verdict_schema(list(rendered.labels), reasoning=True))
-            compiled = compiler.compile_json_schema(schema, any_whitespace=False)
+            schemas = [json.dumps(verdict_schema(list(r.labels), reasoning=True)) for r in rendered]
+            compiled = [compiler.compile_json_schema(schema, any_whitespace=False) for schema in schemas]
             processors = [xgrammar.contrib.hf.LogitsProcessor(compiled)]
         with torch.inference_mode():
             out = model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=NEW_TOKENS,
-                do_sample=False,
-                logits_processor=processors,
+                ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False, logits_processor=processors
             )
-        replies.append(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True))
+        replies += tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
     return replies
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.principles import Principle, check_text
@@ -29,10 +29,10 @@ class Case:
     principle: Principle
     """What to prefer; a string becomes a `Principle`."""
 
-    prompt: str | Sequence[Message]
+    prompt: str | tuple[Message, ...]
     """What the responses answer: a string, or chat messages (``{"role", "content"}``, text only)."""
 
-    responses: Mapping[str, str]
+    responses: dict[str, str]
     """label -> text, one or more; texts may be empty. A sequence is labelled "0", "1", ..."""
 
     reference: str | None = None
@@ -43,6 +43,18 @@ class Case:
 
     id: str | None = None
     """The caller's own name for the case, used in messages and logs; never shown to the judge."""
+
+    if TYPE_CHECKING:  # what may be given is wider than what is then there
+
+        def __init__(
+            self,
+            principle: Principle | str,
+            prompt: str | Sequence[Message] | Sequence[Mapping[str, Any]],
+            responses: Mapping[str, str] | Sequence[str],
+            reference: str | None = None,
+            context: str | None = None,
+            id: str | None = None,  # noqa: A002
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if self.id is not None:

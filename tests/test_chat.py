@@ -68,7 +68,8 @@ def test_piecewise_encoding_of_text_around_markup_decodes_to_the_same_text(token
 @pytest.mark.model
 def test_a_template_without_a_system_role_gets_it_in_the_users_turn(tokenizer):
     tokenizer.chat_template = (
-        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "{% for m in messages %}"
+        "{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
         "<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
     )
     ids = ChatTokenizer(tokenizer, name="m").encode(

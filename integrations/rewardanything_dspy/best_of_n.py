@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import dspy  # noqa: TID253 - this package is for those who have it
+import dspy
 
 from rewardanything_core import Case, ConfigError, Judge, Principle, Verdict
 from rewardanything_dspy.fields import Selector, prompt_of, response_of
@@ -77,9 +77,7 @@ class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
             distinct.setdefault(response_of(prediction, select_response), (prediction, trace))
         candidates, verdict, order = list(distinct.values()), None, [0]
         if len(candidates) > 1:
-            verdict = self._bench.judge.judge(
-                Case(self._principle, prompt_of(inputs, select_prompt), list(distinct))  # type: ignore[arg-type]
-            )
+            verdict = self._bench.judge.judge(Case(self._principle, prompt_of(inputs, select_prompt), list(distinct)))
             order = [int(label) for label in verdict.ranking]
         if dspy.settings.trace is not None:
             dspy.settings.trace.extend(candidates[order[0]][1])

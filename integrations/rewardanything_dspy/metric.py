@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import dspy  # noqa: TID253 - this package is for those who have it
+import dspy
 
 from rewardanything_core import Case, ConfigError, Judge, JudgeFailure, Principle, RewardAnythingError, Verdict
 from rewardanything_dspy.fields import Selector, prompt_of, reference_of, response_of

@@ -7,7 +7,7 @@ import linecache
 from collections.abc import Callable
 from typing import Any
 
-import dspy  # noqa: TID253 - this package is for those who have it
+import dspy
 
 from rewardanything_core import Judge
 from rewardanything_dspy.fields import Selector

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun  # noqa: TID253
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable, patch_config  # noqa: TID253
+from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable, patch_config
 from pydantic import ConfigDict, Field
 
 from rewardanything_langchain.runnable import JudgeRunnable

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig, RunnableSerializable  # noqa: TID253
+from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rewardanything_core import Case, InvalidCaseError, Judge, JudgeFailure, Verdict

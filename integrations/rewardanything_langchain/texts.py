@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from langchain_core.messages import BaseMessage  # noqa: TID253 - this package is for those who have it
-from langchain_core.messages.utils import convert_to_openai_messages  # noqa: TID253
-from langchain_core.prompt_values import PromptValue  # noqa: TID253
+from langchain_core.messages import BaseMessage
+from langchain_core.messages.utils import convert_to_openai_messages
+from langchain_core.prompt_values import PromptValue
 
 from rewardanything_core import InvalidCaseError, Message
 

@@ -93,7 +93,7 @@ def _case(principle: Principle, index: int, prediction: Any, inputs: Any, refere
                 "A table's metric has one score a row; judge several responses with PrincipleScorer.", field="responses"
             )
         expected = reference_from({"reference": reference}, "reference")
-        return Case(principle, prompt_from(inputs), [response], expected, id=case_id)  # type: ignore[arg-type]
+        return Case(principle, prompt_from(inputs), [response], expected, id=case_id)
     except InvalidCaseError as error:
         return JudgeFailure(case_id=case_id, error_type=type(error).__name__, message=str(error))
 

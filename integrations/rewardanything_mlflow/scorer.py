@@ -113,7 +113,7 @@ class PrincipleScorer(Scorer):
             case = Case(
                 self.principle,
                 prompt_from(inputs, self.prompt),  # Case checks
-                [responses] if isinstance(responses, str) else responses,  # type: ignore[arg-type]
+                [responses] if isinstance(responses, str) else responses,
                 reference_from(expectations, self.reference),
                 id=trace.info.trace_id if trace else None,
             )

@@ -25,30 +25,33 @@ from rewardanything_core.cli._options import (
 if TYPE_CHECKING:
     from rewardanything_core import Case, JudgeFailure, Verdict
 
-PRINCIPLES = (
-    "Prefer the shortest answer. Every extra sentence counts against a response; explanations and examples are faults.",
-    "Prefer the answer that explains most. A bare answer without reasons or examples is a poor one, however correct.",
+PRINCIPLES_AND_ANSWERS = (
+    (
+        "What is gravity?",
+        (
+            "Prefer the answer that a child of six can understand.",
+            "Prefer the answer for an expert, with technical terms.",
+        ),
+        {
+            "playground": "Gravity is what pulls things down, like when you drop a ball and it falls.",
+            "school": "Gravity is a force by which all things with mass attract each other.",
+            "seminar": "Gravity is the curvature of spacetime described by the Einstein field equations, with "
+            "geodesics as free-fall trajectories.",
+        },
+    ),
+    (
+        "Will it rain tomorrow?",
+        (
+            "Prefer the answer that expresses confidence.",
+            "Prefer the answer that expresses uncertainty and hedges.",
+        ),
+        {
+            "sure": "Yes, it will definitely rain tomorrow.",
+            "likely": "Rain is likely tomorrow.",
+            "unsure": "It might rain tomorrow, but I am not sure; forecasts can be wrong.",
+        },
+    ),
 )
-
-ANSWERS = {
-    "Why is the sky blue?": {
-        "short": "Air scatters blue light more than red.",
-        "medium": "Sunlight holds all colours. Air molecules scatter the short blue waves far more than the long red ones, "
-        "so blue light reaches us from every direction.",
-        "long": "Sunlight is a mix of all colours. When it enters the atmosphere it meets molecules much smaller than its "
-        "wavelength, and these scatter light with a strength that grows with the fourth power of the frequency: blue, "
-        "at 450 nm, about four times as much as red at 650 nm. That scattered blue comes to your eye from the whole "
-        "sky. For example, at sunset the light crosses so much air that the blue is gone and the rest looks red.",
-    },
-    "How do I undo my last git commit but keep the changes?": {
-        "short": "git reset --soft HEAD~1",
-        "medium": "Run `git reset --soft HEAD~1`. The commit goes away and its changes stay staged.",
-        "long": "Run `git reset --soft HEAD~1`. HEAD~1 means the commit before the current one; --soft moves the branch "
-        "back to it and leaves both the index and your files alone, so that all changes stay staged and you can commit "
-        "them again. For example, to fix the message: `git reset --soft HEAD~1`, then `git commit -m 'better'`. If you "
-        "have pushed the commit already, use `git revert` instead, because others may have built on it.",
-    },
-}
 
 
 def demo(
@@ -67,25 +70,28 @@ def demo(
     Without options it runs the small embedded model on this machine, which is fetched once. It stores what it judges:
     run it again and the verdicts come from the log.
     """
-    from rewardanything_core import Case, JudgeFailure, Principle, load_judge
+    from rewardanything_core import Case, JudgeFailure, load_judge
+    from rewardanything_core.config import read_settings
 
+    given = {
+        "model": model,
+        "api_base": api_base,
+        "api_key_env": api_key_env,
+        "backend": backend,
+        "device": device,
+        "store": store,
+        "passes": passes,
+    }
+    settings = read_settings(config, given)
+    if settings.get("model") is None or settings["model"] in _small_models():
+        # Whole scores of a small model are mostly ties; what its probabilities say about them is finer.
+        settings = {"expected_scores": True, "thinking_budget": 100, **settings}
     with fetch_progress() as progress:
-        judge = load_judge(
-            model=model,
-            api_base=api_base,
-            api_key_env=api_key_env,
-            backend=backend,
-            device=device,
-            store=store,
-            config=config,
-            passes=passes,
-            progress=progress,
-        )
-    principles = [Principle(text) for text in PRINCIPLES]
+        judge = load_judge(config=config, progress=progress, **settings)
     cases = [
-        Case(principle, prompt, answers, id=f"demo/{number}/{'AB'[which]}")
-        for number, (prompt, answers) in enumerate(ANSWERS.items(), start=1)
-        for which, principle in enumerate(principles)
+        Case(principle, prompt, answers, id=f"demo/{number}{letter}")
+        for number, (prompt, principles, answers) in enumerate(PRINCIPLES_AND_ANSWERS, start=1)
+        for letter, principle in zip("ab", principles, strict=True)
     ]
     _say(f"Judging {len(cases)} cases in {passes} orders each with {judge.model} ...")
     started = time.perf_counter()
@@ -110,7 +116,7 @@ def demo(
         typer.echo(f"Every verdict is in {judge.store.path}\nBrowse them: ra-judge log")
         if judge.model in _small_models():
             typer.echo(
-                "This small model shows how things work. For verdicts to rely on, use RewardAnything-8B or a strong model:\n"
+                "This small model shows how things work. For verdicts to rely on, use RewardAnything-8B:\n"
                 "  ra-judge demo --model hosted_vllm/WisdomShell/RewardAnything-8B-v1 --api-base http://localhost:8000/v1"
             )
     judge.close()
@@ -133,7 +139,7 @@ def _show(case: Case, outcome: Verdict | JudgeFailure) -> None:
         score = outcome.scores[label]
         bar = "#" * round(score * 4)
         text = textwrap.shorten(printable(case.responses[label]), 52, placeholder=" ...")
-        typer.echo(f"  {label:<7} {score:4.2f}  {bar:<20}  {text}")
+        typer.echo(f"  {label:<10} {score:4.2f}  {bar:<20}  {text}")
     agreement = "" if outcome.agreement is None else f"   agreement of the orders: {outcome.agreement:.2f}"
     typer.echo(f"  ranking: {' > '.join(outcome.ranking)}{agreement}")
     _paragraph("Why", outcome.reasoning or "(the model gave no reasons)")
