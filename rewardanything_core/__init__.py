@@ -29,7 +29,13 @@ if TYPE_CHECKING:
         VerdictParseError,
     )
     from rewardanything_core.judge import Judge, JudgeOptions
-    from rewardanything_core.loading import from_endpoint, from_pretrained, load_judge
+    from rewardanything_core.loading import (
+        default_judge,
+        from_endpoint,
+        from_pretrained,
+        load_judge,
+        set_default_judge,
+    )
     from rewardanything_core.parsing import parse_verdict
     from rewardanything_core.principles import Principle
     from rewardanything_core.store import VerdictStore
@@ -69,11 +75,13 @@ __all__ = [
     "Verdict",
     "VerdictParseError",
     "VerdictStore",
+    "default_judge",
     "from_endpoint",
     "from_pretrained",
     "load_judge",
     "parse_verdict",
     "render",
+    "set_default_judge",
     "verdict_reply",
 ]
 
@@ -86,7 +94,7 @@ _HOMES = {
     "ContextLengthError InvalidCaseError MissingExtraError ModelFetchError RateLimitError RewardAnythingError "
     "StoreError VerdictParseError",
     "judge": "Judge JudgeOptions",
-    "loading": "from_endpoint from_pretrained load_judge",
+    "loading": "default_judge from_endpoint from_pretrained load_judge set_default_judge",
     "parsing": "parse_verdict",
     "principles": "Principle",
     "store": "VerdictStore",

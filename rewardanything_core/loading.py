@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -196,6 +197,27 @@ def load_judge(
             given.setdefault("api_key_env", "RA_JUDGE_API_KEY")
         return from_endpoint(model, **_pick(given, "endpoint"), **options)
     return from_pretrained(model or DEFAULT_MODEL, progress=progress, **_pick(given, "local"), **options)
+
+
+_default: list[Judge] = []
+_default_lock = threading.Lock()
+
+
+def default_judge() -> Judge:
+    """The judge that ``judge=None`` means in every integration: one `load_judge()` for the process.
+
+    It is made when it is first needed, from whichever thread, or is the one last given to `set_default_judge`.
+    """
+    with _default_lock:
+        if not _default:
+            _default.append(load_judge())
+        return _default[0]
+
+
+def set_default_judge(judge: Judge | None) -> None:
+    """Choose what ``judge=None`` means from now on. None: `load_judge()` again, when next needed."""
+    with _default_lock:
+        _default[:] = [] if judge is None else [judge]
 
 
 def _kind(given: Mapping[str, Any]) -> str:

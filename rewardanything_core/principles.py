@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,6 +54,18 @@ class Principle:
         raise InvalidCaseError(
             f"The principle must be a string or a Principle, not {type(value).__name__}.", field="principle"
         )
+
+    @classmethod
+    def several(cls, value: Principle | str | Sequence[Principle | str]) -> tuple[Principle, ...]:
+        """One principle or a list of them, as a tuple.
+
+        Raises:
+            InvalidCaseError: there is none, or one of them is none.
+        """
+        items = [value] if isinstance(value, Principle | str) else list(value)
+        if not items:
+            raise InvalidCaseError("Give at least one principle.", field="principle")
+        return tuple(cls.of(item) for item in items)
 
     @classmethod
     def named(cls, name: str) -> Principle:

@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from rewardanything_core.errors import ConfigError
+from rewardanything_core import errors
+from rewardanything_core.errors import ConfigError, RewardAnythingError, VerdictParseError
 
 MIN_SCORE, MAX_SCORE = 1.0, 5.0
 
@@ -137,6 +138,17 @@ class Verdict:
         """The label ranked first."""
         return self.ranking[0]
 
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where it comes from, for a host's metadata: model, wording, seed, agreement and record."""
+        return {
+            "model": self.model,
+            "template_hash": self.template_hash,
+            "seed": self.seed,
+            "agreement": self.agreement,
+            "record_id": self.record_id,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """The verdict as plain JSON types, with ``normalized`` and ``best``."""
         return {**dataclasses.asdict(self), "normalized": self.normalized, "best": self.best}
@@ -166,6 +178,17 @@ class JudgeFailure:
 
     record_id: str | None = None
     """Where the store logs it. None if it was not stored."""
+
+    def error(self) -> RewardAnythingError:
+        """The failure as an exception of the class that judging the case alone would have raised."""
+        found = getattr(errors, self.error_type, RewardAnythingError)
+        kind: type[RewardAnythingError] = found if issubclass(found, RewardAnythingError) else RewardAnythingError
+        error = kind.__new__(kind)
+        RewardAnythingError.__init__(error, self.message)
+        if isinstance(error, VerdictParseError):
+            error.raw = self.raw_output or ""
+        error.failure = self
+        return error
 
     def to_dict(self) -> dict[str, Any]:
         """The failure as plain JSON types."""

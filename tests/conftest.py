@@ -15,18 +15,21 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import pytest
 from servers import FakeOpenAI
 
+from rewardanything_core import set_default_judge
+
 if TYPE_CHECKING:
     from rewardanything_core.backends.local import LocalBackend
 
 
 @pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or writes the user's own verdicts or settings."""
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """No test reads or writes the user's own verdicts or settings, or leaves a default judge behind."""
     for variable in [name for name in os.environ if name.startswith("RA_JUDGE_") and name != "RA_JUDGE_HOME"]:
         monkeypatch.delenv(variable)
     path = tmp_path / "verdicts.sqlite3"
     monkeypatch.setenv("RA_JUDGE_STORE", str(path))
-    return path
+    yield path
+    set_default_judge(None)
 
 
 @pytest.fixture

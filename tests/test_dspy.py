@@ -27,10 +27,11 @@ from rewardanything_core import (
     Principle,
     ScriptedBackend,
     from_endpoint,
+    loading,
+    set_default_judge,
     verdict_reply,
 )
 from rewardanything_dspy import BestOfN, JudgeUnavailableError, NotJudged, PrincipleMetric, PrincipleScore, reward_fn
-from rewardanything_dspy import judging as dspy_judging
 from rewardanything_dspy.fields import prompt_of, response_of
 from rewardanything_dspy.metric import NotJudgedError
 
@@ -119,8 +120,7 @@ def test_the_judge_is_made_at_the_first_judgement_and_once(monkeypatch: pytest.M
         made.append(scripted())
         return made[-1]
 
-    monkeypatch.setattr(dspy_judging, "load_judge", load)
-    monkeypatch.setattr(dspy_judging, "_shared", [])
+    monkeypatch.setattr(loading, "load_judge", load)
     metrics = [PrincipleMetric(f"Principle {i}") for i in range(8)]
     assert not made
     threads = [threading.Thread(target=m, args=(example("?"), dspy.Prediction(answer="1"))) for m in metrics]
@@ -180,7 +180,7 @@ def test_a_reference_reaches_the_judge() -> None:
 def test_settings_out_of_range_are_refused(options: Any) -> None:
     with pytest.raises(ConfigError):
         PrincipleMetric(PRINCIPLE, judge=scripted(), **options)
-    with pytest.raises(ConfigError):
+    with pytest.raises(InvalidCaseError):
         PrincipleMetric([], judge=scripted())
 
 
@@ -484,7 +484,8 @@ def test_a_reward_raises_rather_than_scores_when_the_judge_fails() -> None:
 def test_importing_is_free_of_a_judge() -> None:
     code = (
         "import sys, rewardanything_dspy as r; assert not {'torch', 'transformers', 'mlflow'} & set(sys.modules);"
-        "r.PrincipleMetric('x'); r.BestOfN; assert not r.judging._shared; print('ok')"
+        "r.PrincipleMetric('x'); r.BestOfN; from rewardanything_core import loading;"
+        "assert not loading._default; print('ok')"
     )
     folder = str(Path(__file__).parents[1] / "integrations")
     done = subprocess.run(
@@ -499,7 +500,7 @@ def test_the_page_runs_as_written(server: FakeOpenAI, monkeypatch: pytest.Monkey
     numbers = itertools.cycle("12345")
     answer = "[[ ## answer ## ]]\nnumber {}\n\n[[ ## completed ## ]]"
     server.reply = lambda body: fields if "reward_code" in str(body) else answer.format(next(numbers))
-    monkeypatch.setattr(dspy_judging, "_shared", [scripted()])
+    set_default_judge(scripted())
     names: dict[str, Any] = {}
     with dspy.context(lm=chat_lm(server)):
         for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

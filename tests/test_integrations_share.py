@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+import mlflow
+import pandas
 import pytest
 from langsmith import Client
 from langsmith.evaluation import evaluate
@@ -17,6 +19,7 @@ from servers import FakeOpenAI, score_text
 from rewardanything_core import Judge, from_endpoint
 from rewardanything_dspy import PrincipleMetric
 from rewardanything_langchain import JudgeRunnable, principle_evaluator
+from rewardanything_mlflow import PrincipleScorer, principle_metric
 
 PRINCIPLE = "The higher the number in the answer, the better."
 QUESTIONS = [f"question {i + 1000} of two hundred" for i in range(200)]
@@ -57,14 +60,42 @@ def through_a_runnable(judge: Judge) -> list[float]:
     return [verdict.normalized["any label"] for verdict in verdicts]
 
 
+def through_mlflow(judge: Judge) -> list[float]:
+    table = pandas.DataFrame({"inputs": QUESTIONS, "outputs": [answer(q) for q in QUESTIONS]})
+    metric = principle_metric(PRINCIPLE, judge=judge, name="high", scale="normalized")
+    result = mlflow.models.evaluate(
+        data=table, predictions="outputs", extra_metrics=[metric], evaluators="default", model_type=None
+    )
+    return list(result.tables["eval_results_table"]["high/score"])
+
+
+def through_mlflow_genai(judge: Judge) -> list[float]:
+    data = [{"inputs": {"question": q}, "outputs": answer(q)} for q in QUESTIONS]
+    scorer = PrincipleScorer(principle=PRINCIPLE, judge=judge, name="high", scale="normalized")
+    frame = mlflow.genai.evaluate(data=data, scorers=[scorer]).result_df
+    scores = dict(zip([request["question"] for request in frame["request"]], frame["high/value"], strict=True))
+    return [scores[question] for question in QUESTIONS]
+
+
 # Another framework joins by being added here: a function from a judge to the scores 0..1 of QUESTIONS, in order.
-ROUTES: list[Callable[[Judge], list[float]]] = [through_dspy, through_langsmith, through_a_runnable]
+ROUTES: list[Callable[[Judge], list[float]]] = [
+    through_dspy,
+    through_langsmith,
+    through_a_runnable,
+    through_mlflow,
+    through_mlflow_genai,
+]
 
 
 def test_two_hundred_cases_through_every_framework_cost_two_hundred_judgements(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
+    monkeypatch.setenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", "10")
+    monkeypatch.setenv("MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT", "0")
+    monkeypatch.chdir(tmp_path)  # MLflow writes artifacts beside its database
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_experiment("shared")
     expected = [(score_text(answer(question)) - 1) / 4 for question in QUESTIONS]
     with FakeOpenAI() as server:
         for place, route in enumerate(ROUTES):

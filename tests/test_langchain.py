@@ -37,6 +37,8 @@ from rewardanything_core import (
     Verdict,
     VerdictParseError,
     from_endpoint,
+    loading,
+    set_default_judge,
     verdict_reply,
 )
 from rewardanything_langchain import (
@@ -45,7 +47,6 @@ from rewardanything_langchain import (
     PrincipleEvaluator,
     PrinciplePairwiseEvaluator,
     comparative_evaluator,
-    judging,
     principle_evaluator,
 )
 from rewardanything_langchain.texts import prompt_of, text_of
@@ -233,8 +234,7 @@ def test_errors_have_their_own_class_in_a_batch(server: FakeOpenAI, tmp_path: Pa
 
 def test_the_judge_is_made_at_the_first_judgement_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Judge] = []
-    monkeypatch.setattr(judging, "load_judge", lambda: made.append(scripted()) or made[-1])
-    monkeypatch.setattr(judging, "_shared", [])
+    monkeypatch.setattr(loading, "load_judge", lambda: made.append(scripted()) or made[-1])
     judge, function = JudgeRunnable(principle=PRINCIPLE), principle_evaluator(PRINCIPLE)
     evaluator = PrincipleEvaluator(principle=PRINCIPLE)
     assert not made
@@ -495,7 +495,8 @@ sys.modules["langchain_classic"] = None
 import rewardanything_langchain as r
 assert not {{"torch", "transformers", "mlflow", "dspy", "litellm", "langsmith.evaluation"}} & set(sys.modules)
 r.JudgeRunnable(principle="x"), r.principle_evaluator("x"), r.comparative_evaluator("x")
-assert not r.judging._shared
+from rewardanything_core import loading
+assert not loading._default
 try:
     r.PrincipleEvaluator
 except ImportError as error:
@@ -509,7 +510,7 @@ def test_the_page_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """All but the blocks that need a LangSmith server, whose functions are run above."""
     page = (Path(__file__).parents[1] / "docs" / "integrations" / "langchain.md").read_text()
     blocks = [b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "from langsmith" not in b]
-    monkeypatch.setattr(judging, "_shared", [scripted(lambda text: max(1, 5 - len(text) // 10))])
+    set_default_judge(scripted(lambda text: max(1, 5 - len(text) // 10)))
     names: dict[str, Any] = {
         "rows": [row(1), row(2)],
         "prompt": ChatPromptTemplate.from_template("{question}"),

@@ -11,29 +11,28 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
+import pandas as pd
 import pytest
+from mlflow.entities import AssessmentSourceType
+from mlflow.genai.optimize.optimizers import BasePromptOptimizer, GepaPromptOptimizer
+from mlflow.genai.optimize.types import PromptOptimizerOutput
+from servers import Fault, score_text
 
-mlflow = pytest.importorskip("mlflow")
-pd = pytest.importorskip("pandas")
-
-from mlflow.entities import AssessmentSourceType  # noqa: E402
-from mlflow.genai.optimize.optimizers import BasePromptOptimizer, GepaPromptOptimizer  # noqa: E402
-from mlflow.genai.optimize.types import PromptOptimizerOutput  # noqa: E402
-from servers import Fault, score_text  # noqa: E402
-
-import rewardanything_mlflow as ra  # noqa: E402
-from rewardanything_core import (  # noqa: E402
+import rewardanything_mlflow as ra
+from rewardanything_core import (
     InvalidCaseError,
     Judge,
     JudgeFailure,
     Principle,
     ScriptedBackend,
     from_endpoint,
+    loading,
     verdict_reply,
 )
-from rewardanything_mlflow import judges, workers  # noqa: E402
-from rewardanything_mlflow.feedback import names_of  # noqa: E402
-from rewardanything_mlflow.fields import prompt_from, reference_from, responses_from  # noqa: E402
+from rewardanything_mlflow import workers
+from rewardanything_mlflow.feedback import names_of
+from rewardanything_mlflow.fields import prompt_from, reference_from, responses_from
 
 INTEGRATIONS = Path(__file__).parent.parent / "integrations"
 BRIEF = Principle("Prefer the shorter answer.", name="brief")
@@ -245,8 +244,7 @@ def test_one_judge_for_all_that_name_none(monkeypatch, own_store):
         made.append(Judge(ScriptedBackend(reply), store=own_store))
         return made[-1]
 
-    monkeypatch.setattr(judges, "load_judge", load)
-    monkeypatch.setattr(judges, "_shared", [])
+    monkeypatch.setattr(loading, "load_judge", load)
     scorers = ra.principle_scorers([BRIEF, BRIEF])
     assert [s.name for s in scorers] == ["brief", "brief_2"]
     assert not made

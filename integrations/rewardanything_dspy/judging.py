@@ -7,14 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from rewardanything_core import Case, ConfigError, Judge, JudgeFailure, Principle, Verdict, load_judge
+from rewardanything_core import Case, ConfigError, Judge, JudgeFailure, Principle, Verdict, default_judge
 
 log = logging.getLogger(__name__)
 
 Principles = Principle | str | Sequence[Principle | str]
 
 _lock = threading.Lock()
-_shared: list[Judge] = []
 
 
 class JudgeUnavailableError(BaseException):
@@ -29,22 +28,6 @@ class JudgeUnavailableError(BaseException):
             "Nothing was scored. Set max_failures=None to go on regardless."
         )
         self.last = last
-
-
-def shared_judge() -> Judge:
-    """The judge that ``judge=None`` means: one for the process, made by the first call."""
-    with _lock:
-        if not _shared:
-            _shared.append(load_judge())
-        return _shared[0]
-
-
-def principles_of(given: Principles) -> tuple[Principle, ...]:
-    """One or several principles, as a tuple."""
-    several = [given] if isinstance(given, Principle | str) else list(given)
-    if not several:
-        raise ConfigError("Give at least one principle.")
-    return tuple(Principle.of(one) for one in several)
 
 
 class Bench:
@@ -64,7 +47,7 @@ class Bench:
     @property
     def judge(self) -> Judge:
         """The judge given, else the shared one."""
-        return self._judge if self._judge is not None else shared_judge()
+        return self._judge if self._judge is not None else default_judge()
 
     def outcomes(self, cases: Sequence[Case]) -> list[Verdict | JudgeFailure]:
         """A verdict or a failure for each case, in order.

@@ -9,7 +9,7 @@ import dspy
 
 from rewardanything_core import Case, ConfigError, Judge, JudgeFailure, Principle, RewardAnythingError, Verdict
 from rewardanything_dspy.fields import Selector, prompt_of, reference_of, response_of
-from rewardanything_dspy.judging import Bench, Principles, principles_of
+from rewardanything_dspy.judging import Bench, Principles
 from rewardanything_dspy.scores import GOOD_ENOUGH, NotJudged, PrincipleScore
 
 
@@ -49,7 +49,7 @@ class PrincipleMetric:
             raise ConfigError(f"threshold is on the scale 0..1, as (score - 1) / 4; it cannot be {threshold!r}.")
         if on_failure not in ("leave_out", "raise"):
             raise ConfigError(f"on_failure must be 'leave_out' or 'raise', not {on_failure!r}.")
-        self.principles = principles_of(principle)
+        self.principles = Principle.several(principle)
         self.threshold = threshold
         self.on_failure = on_failure
         self._select = {"prompt": prompt, "response": response, "reference": reference}

@@ -9,9 +9,9 @@ from typing import Any
 
 import dspy
 
-from rewardanything_core import Judge
+from rewardanything_core import Judge, Principle
 from rewardanything_dspy.fields import Selector
-from rewardanything_dspy.judging import Principles, principles_of
+from rewardanything_dspy.judging import Principles
 from rewardanything_dspy.metric import PrincipleMetric
 
 RewardFn = Callable[[dict[str, Any], dspy.Prediction], float]
@@ -40,7 +40,7 @@ def reward_fn(
     the judge failed, which DSPy counts as a failed attempt.
     """
     metric = PrincipleMetric(principle, judge=judge, prompt=prompt, response=response, on_failure="raise")
-    text = "; ".join(one.text for one in principles_of(principle))
+    text = "; ".join(one.text for one in Principle.several(principle))
     source, filename = SOURCE.format(principle=text), f"<reward {next(_numbers)} of rewardanything_dspy>"
 
     def scored(_: str, args: dict[str, Any], pred: dspy.Prediction) -> float:

@@ -12,8 +12,8 @@ except ImportError as error:
 
     raise missing("langchain-classic", "PrincipleEvaluator") from error
 
-from rewardanything_core import Case, Judge, JudgeFailure, Verdict
-from rewardanything_langchain.judging import Principles, judge_or_shared, not_judged, principles_of, provenance
+from rewardanything_core import Case, Judge, JudgeFailure, Principle, Verdict
+from rewardanything_langchain.judging import Principles, judge_or_default, not_judged
 
 Outcomes = list[Verdict | JudgeFailure]
 
@@ -30,7 +30,7 @@ class _Principled:
             use_reference: Whether to require a reference and show it to the judge; otherwise one given is ignored,
                 with LangChain's warning.
         """
-        self.principles = principles_of(principle)
+        self.principles = Principle.several(principle)
         self.use_reference = use_reference
         self._judge = judge
 
@@ -53,7 +53,7 @@ class _Principled:
     @property
     def judge(self) -> Judge:
         """Who judges; made now if it was not yet."""
-        return judge_or_shared(self._judge)
+        return judge_or_default(self._judge)
 
     def _cases(self, prompt: Any, responses: Mapping[str, Any], reference: Any) -> list[Case]:
         shown = reference if self.use_reference else None
@@ -109,7 +109,7 @@ class PrincipleEvaluator(_Principled, StringEvaluator):
             "reasoning": self._reasoning(verdicts),
             "value": value,
             "score": (value - 1) / 4,
-            "metadata": [provenance(verdict) for verdict in verdicts],
+            "metadata": [verdict.provenance for verdict in verdicts],
         }
 
 
@@ -157,5 +157,5 @@ class PrinciplePairwiseEvaluator(_Principled, PairwiseStringEvaluator):
             "value": None if tie else "A" if margin > 0 else "B",
             "score": 0.5 if tie else 1 if margin > 0 else 0,
             "scores": scores,
-            "metadata": [provenance(verdict) for verdict in verdicts],
+            "metadata": [verdict.provenance for verdict in verdicts],
         }

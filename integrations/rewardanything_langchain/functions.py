@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rewardanything_core import Case, ConfigError, InvalidCaseError, Judge, JudgeFailure, Principle, Verdict
-from rewardanything_langchain.judging import Principles, judge_or_shared, not_judged, principles_of, provenance
+from rewardanything_langchain.judging import Principles, judge_or_default, not_judged
 from rewardanything_langchain.texts import Selector, prompt_of, select, text_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def principle_evaluator(
     """
     if scale not in ("normalized", "raw"):
         raise ConfigError(f"scale must be 'normalized' or 'raw', not {scale!r}.")
-    principles = principles_of(principle)
+    principles = Principle.several(principle)
     several = not isinstance(principle, Principle | str)
     keys = _keys(principles, key)
 
@@ -61,7 +61,7 @@ def principle_evaluator(
         good = text_of(select(reference_outputs, reference, "reference_outputs")) if use_reference else None
         asked = prompt_of(select(inputs, prompt, "inputs"))
         cases = [Case(one, asked, {"0": text}, good) for one in principles]
-        outcomes = judge_or_shared(judge).judge_batch(cases)
+        outcomes = judge_or_default(judge).judge_batch(cases)
         results = [_result(name, outcome, scale) for name, outcome in zip(keys, outcomes, strict=True)]
         return results if several else results[0]
 
@@ -94,7 +94,7 @@ def comparative_evaluator(
         texts = {str(run.id): text_of(select(run.outputs, response, "outputs")) for run in runs if run.outputs}
         inputs = example.inputs if example is not None else runs[0].inputs
         asked = prompt_of(select(inputs, prompt, "inputs"))
-        (outcome,) = judge_or_shared(judge).judge_batch([Case(checked, asked, texts)])
+        (outcome,) = judge_or_default(judge).judge_batch([Case(checked, asked, texts)])
         if isinstance(outcome, JudgeFailure):
             return ComparisonEvaluationResult(key=name, scores={}, comment=not_judged([outcome]))
         scores: Any = {ids[label]: score for label, score in outcome.normalized.items()}
@@ -126,4 +126,4 @@ def _result(key: str, outcome: Verdict | JudgeFailure, scale: Scale) -> dict[str
         failure = {"error_type": outcome.error_type, "attempts": outcome.attempts, "record_id": outcome.record_id}
         return {"key": key, "score": None, "comment": not_judged([outcome]), "metadata": failure}
     score = (outcome.normalized if scale == "normalized" else outcome.scores)["0"]
-    return {"key": key, "score": score, "comment": outcome.reasoning, "metadata": provenance(outcome)}
+    return {"key": key, "score": score, "comment": outcome.reasoning, "metadata": outcome.provenance}

@@ -10,8 +10,8 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rewardanything_core import Case, InvalidCaseError, Judge, JudgeFailure, Verdict
-from rewardanything_langchain.judging import as_error, judge_or_shared, principles_of
+from rewardanything_core import Case, InvalidCaseError, Judge, JudgeFailure, Principle, Verdict
+from rewardanything_langchain.judging import judge_or_default
 from rewardanything_langchain.texts import prompt_of, text_of
 
 Outcome = Verdict | JudgeFailure
@@ -51,7 +51,7 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
     def _checked(cls, value: Any) -> Any:
         if value is None:
             return None
-        checked = principles_of(value)
+        checked = Principle.several(value)
         return checked if isinstance(value, Sequence) and not isinstance(value, str) else checked[0]
 
     @field_validator("judge")
@@ -152,23 +152,23 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
         yield await self._aone(reduce(_joined, [chunk async for chunk in chunks]))
 
     def _one(self, value: dict[str, Any]) -> Judged:
-        return self._judged(judge_or_shared(self.judge).judge_batch(self._cases(value)))
+        return self._judged(judge_or_default(self.judge).judge_batch(self._cases(value)))
 
     async def _aone(self, value: dict[str, Any]) -> Judged:
-        judge = await asyncio.to_thread(judge_or_shared, self.judge)
+        judge = await asyncio.to_thread(judge_or_default, self.judge)
         return self._judged(await judge.ajudge_batch(self._cases(value)))
 
     def _many(self, inputs: list[dict[str, Any]], config: list[RunnableConfig]) -> list[Judged | Exception]:
         layout = [self._cases_or_error(value) for value in inputs]
         cases = [case for entry in layout if isinstance(entry, list) for case in entry]
         window = config[0].get("max_concurrency") or max(1, len(cases))
-        outcomes = dict(judge_or_shared(self.judge).judge_stream(cases, window=window))
+        outcomes = dict(judge_or_default(self.judge).judge_stream(cases, window=window))
         return self._laid_out(layout, [outcomes[index] for index in range(len(cases))])
 
     async def _amany(self, inputs: list[dict[str, Any]], config: list[RunnableConfig]) -> list[Judged | Exception]:
         layout = [self._cases_or_error(value) for value in inputs]
         cases = [case for entry in layout if isinstance(entry, list) for case in entry]
-        judge = await asyncio.to_thread(judge_or_shared, self.judge)
+        judge = await asyncio.to_thread(judge_or_default, self.judge)
         limit = config[0].get("max_concurrency")
         if not limit:
             return self._laid_out(layout, await judge.ajudge_batch(cases))
@@ -196,7 +196,7 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
         for part, read in (("prompt", prompt_of), ("responses", _responses)):
             if part in given:
                 given[part] = read(given[part])
-        return [Case.of({**given, "principle": principle}) for principle in principles_of(given["principle"])]
+        return [Case.of({**given, "principle": principle}) for principle in Principle.several(given["principle"])]
 
     def _cases_or_error(self, value: Any) -> list[Case] | InvalidCaseError:
         try:
@@ -208,7 +208,7 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
         verdicts = []
         for outcome in outcomes:
             if isinstance(outcome, JudgeFailure):
-                raise as_error(outcome)
+                raise outcome.error()
             verdicts.append(outcome)
         return verdicts if isinstance(self.principle, tuple) else verdicts[0]
 

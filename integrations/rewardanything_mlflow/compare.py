@@ -14,10 +14,10 @@ import mlflow
 import numpy as np
 from mlflow.entities import Run, Trace
 
-from rewardanything_core import Case, InvalidCaseError, Judge, JudgeFailure, Principle, Verdict
+from rewardanything_core import Case, InvalidCaseError, Judge, JudgeFailure, Principle, Verdict, default_judge
 from rewardanything_mlflow.feedback import Scale, log_verdict, name_of, scores_of
 from rewardanything_mlflow.fields import Selector, prompt_from, responses_from
-from rewardanything_mlflow.judges import Outcome, judge_all, shared_judge
+from rewardanything_mlflow.judges import Outcome, judge_all
 
 EVAL_TABLE = "eval_results_table.json"
 """Where ``mlflow.evaluate`` puts its table."""
@@ -127,7 +127,7 @@ def compare_runs(
         raise ValueError("The runs have no inputs in common; their rows are matched by equal inputs.")
     rows = [{label: table[key] for label, table in tables.items()} for key in shared]
     cases = [_case(principle, row, prompt, response) for row in rows]
-    outcomes = judge_all(judge or shared_judge(), cases)
+    outcomes = judge_all(judge or default_judge(), cases)
     with mlflow.start_run(run_name=f"compare {name}", nested=mlflow.active_run() is not None) as run:
         comparison = Comparison(
             run_id=run.info.run_id,

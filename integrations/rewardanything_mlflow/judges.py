@@ -1,24 +1,12 @@
-"""Asking a judge: the one for whom none was given, and many cases of which some are none."""
+"""Asking a judge about many cases of which some are none."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
-from rewardanything_core import Case, Judge, JudgeFailure, Verdict, load_judge
+from rewardanything_core import Case, Judge, JudgeFailure, Verdict
 
 Outcome = Verdict | JudgeFailure
-
-_lock = threading.Lock()
-_shared: list[Judge] = []
-
-
-def shared_judge() -> Judge:
-    """One `load_judge()` for the whole process, made when it is first needed."""
-    with _lock:
-        if not _shared:
-            _shared.append(load_judge())
-        return _shared[0]
 
 
 def judge_all(judge: Judge, cases: Sequence[Case | JudgeFailure]) -> list[Outcome]:

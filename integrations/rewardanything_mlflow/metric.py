@@ -11,10 +11,10 @@ import mlflow.metrics
 from mlflow.metrics import MetricValue
 from mlflow.models import EvaluationMetric
 
-from rewardanything_core import Case, InvalidCaseError, Judge, JudgeFailure, Principle, Verdict
+from rewardanything_core import Case, InvalidCaseError, Judge, JudgeFailure, Principle, Verdict, default_judge
 from rewardanything_mlflow.feedback import Scale, name_of, names_of, scores_of
 from rewardanything_mlflow.fields import prompt_from, reference_from, responses_from
-from rewardanything_mlflow.judges import Outcome, judge_all, shared_judge
+from rewardanything_mlflow.judges import Outcome, judge_all
 
 
 def principle_metric(
@@ -72,7 +72,7 @@ def _eval_fn(
         cases = [
             _case(principle, index, *row) for index, row in enumerate(zip(list(predictions), *columns, strict=True))
         ]
-        outcomes = _judged(judge or shared_judge(), cases, probed)
+        outcomes = _judged(judge or default_judge(), cases, probed)
         return _metric_value(outcomes, scale)
 
     # MLflow looks up each parameter by its name in the table.

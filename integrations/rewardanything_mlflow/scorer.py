@@ -9,7 +9,7 @@ from mlflow.entities import Feedback, Trace
 from mlflow.genai.scorers import Scorer
 from pydantic import ConfigDict, Field, field_serializer, model_validator
 
-from rewardanything_core import Case, Judge, Principle, RewardAnythingError
+from rewardanything_core import Case, Judge, Principle, RewardAnythingError, default_judge
 from rewardanything_mlflow.feedback import (
     Scale,
     failure_feedback,
@@ -19,7 +19,6 @@ from rewardanything_mlflow.feedback import (
     verdict_feedback,
 )
 from rewardanything_mlflow.fields import Selector, prompt_from, reference_from, responses_from
-from rewardanything_mlflow.judges import shared_judge
 from rewardanything_mlflow.spans import within_scorer
 from rewardanything_mlflow.workers import check_store
 
@@ -107,7 +106,7 @@ class PrincipleScorer(Scorer):
         self, *, inputs: Any = None, outputs: Any = None, expectations: Any = None, trace: Trace | None = None
     ) -> Feedback | list[Feedback]:
         """Judge one row; MLflow calls this from many threads, and the judge gathers their requests."""
-        judge = self.judge or shared_judge()
+        judge = self.judge or default_judge()
         try:
             responses = responses_from(outputs, self.response)
             case = Case(
