@@ -68,10 +68,12 @@ def from_pretrained(
         ConfigError: there is no such model or device.
         ModelFetchError: a known small model could not be fetched.
     """
+    from rewardanything_core.backends._loading import require
     from rewardanything_core.backends.local import LocalBackend
 
     name, path = str(model), Path(model)
     if name in KNOWN_MODELS:
+        require()  # before a download that could not be used
         path = fetch(name, progress=progress)
     elif path.suffix == ".gguf" and path.is_file():
         path, gguf_file = path.parent, path.name

@@ -120,7 +120,12 @@ class Procedure:
 
     def _ballot(self, completion: Completion, rendered: Rendered) -> Ballot:
         labels = rendered.labels
-        reply = parse_reply(completion.answer, list(labels))
+        try:
+            reply = parse_reply(completion.answer, list(labels))
+        except VerdictParseError as error:
+            if completion.truncated:
+                error.hint = "It was cut off by the token limit: raise max_tokens or thinking_budget."
+            raise
         scores = reply.scores
         ranking = reply.ranking
         if self.expected:

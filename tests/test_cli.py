@@ -184,3 +184,33 @@ def test_since():
     for text in ("yesterday", "2 hours", "", "99999999999999w", "2026-13-01"):
         with pytest.raises(ConfigError, match="--since"):
             parse_since(text)
+
+
+def test_a_key_that_is_refused_stops_the_run_before_rows_are_written_as_failures(tmp_path, server):
+    server.require_key = "right"
+    rows = tmp_path / "in.jsonl"
+    rows.write_text("".join(json.dumps({"id": str(i), "prompt": "q", "response": f"{i}"}) + "\n" for i in range(50)))
+    done = subprocess.run(
+        [RA_JUDGE, "grade", rows, "--principle", "p", "-o", tmp_path / "out.jsonl", "--model", "hosted_vllm/m"]
+        + ["--api-base", server.url, "--response-column", "response"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HOSTED_VLLM_API_KEY": "wrong-key-123"},
+    )
+    assert done.returncode == 3
+    assert "key" in done.stderr
+    assert "wrong-key-123" not in done.stderr
+    assert (tmp_path / "out.jsonl").read_text() == ""
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    rows = tmp_path / "in.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": f"q{i}", "response": "x" * 2000}) + "\n" for i in range(2000)))
+    command = f"{RA_JUDGE} grade {rows} --principle p -o - --model scripted:scripts:by_length --cache off"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --response-column response | head -n 1; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert done.stdout.splitlines()[-1] == "0", done.stderr

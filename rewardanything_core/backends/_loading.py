@@ -26,11 +26,10 @@ def load(
     quantization_config: Any,
     common: dict[str, Any],
 ) -> tuple[Any, Any]:
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    except ImportError as error:
-        raise MissingExtraError("Running a model on this machine", extra="local") from error
+    require()
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
     if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise ConfigError(f"dtype {dtype!r} is not the name of a torch dtype, such as 'bfloat16' or 'float32'.")
     if "gguf_file" in common and quantization_config is None:
@@ -72,11 +71,24 @@ def _no_progress_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def pick_device(device: str) -> str:
+def require() -> None:
+    """Make sure that what runs models is there.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
     try:
-        import torch
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("Running a model on this machine", extra="local") from error
+
+
+def pick_device(device: str) -> str:
+    """The device that ``auto`` means here, or the one asked for if there is one."""
+    require()
+    import torch
+
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"

@@ -29,6 +29,8 @@ def main() -> None:
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
             _complain("Interrupted.")
+        if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+            sys.exit(0)  # Typer's sign that the reader of our output has left, as `head` does; that is no regression
         raise
 
 

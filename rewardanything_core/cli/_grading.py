@@ -144,6 +144,9 @@ def _judge(
     with closing(outcomes):
         for _, outcome in outcomes:
             item = in_flight.popleft()
+            if _hopeless(outcome) and not counts["judged"]:
+                assert isinstance(outcome, JudgeFailure)
+                raise outcome.error()
             if item.kept is not None:
                 output.add(item.kept)
                 counts["done_before"] += 1
@@ -153,6 +156,11 @@ def _judge(
                 counts[_sort(made)] += 1
             counts["rows"] += 1
             show(counts)
+
+
+def _hopeless(outcome: Verdict | JudgeFailure) -> bool:
+    """Whether every row would fail alike: the endpoint does not accept the key."""
+    return isinstance(outcome, JudgeFailure) and outcome.error_type == "AuthenticationError"
 
 
 def _sort(outcome: Verdict | JudgeFailure) -> str:
