@@ -191,8 +191,21 @@ def test_a_key_that_is_refused_stops_the_run_before_rows_are_written_as_failures
     rows = tmp_path / "in.jsonl"
     rows.write_text("".join(json.dumps({"id": str(i), "prompt": "q", "response": f"{i}"}) + "\n" for i in range(50)))
     done = subprocess.run(
-        [RA_JUDGE, "grade", rows, "--principle", "p", "-o", tmp_path / "out.jsonl", "--model", "hosted_vllm/m"]
-        + ["--api-base", server.url, "--response-column", "response"],
+        [
+            RA_JUDGE,
+            "grade",
+            rows,
+            "--principle",
+            "p",
+            "-o",
+            tmp_path / "out.jsonl",
+            "--model",
+            "hosted_vllm/m",
+            "--api-base",
+            server.url,
+            "--response-column",
+            "response",
+        ],
         capture_output=True,
         text=True,
         env=os.environ | {"HOSTED_VLLM_API_KEY": "wrong-key-123"},
@@ -200,7 +213,7 @@ def test_a_key_that_is_refused_stops_the_run_before_rows_are_written_as_failures
     assert done.returncode == 3
     assert "key" in done.stderr
     assert "wrong-key-123" not in done.stderr
-    assert (tmp_path / "out.jsonl").read_text() == ""
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):

@@ -2,6 +2,12 @@
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -191,3 +197,30 @@ def test_what_cannot_be_loaded_says_so(model_folder, monkeypatch, arguments, wor
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ConfigError, match=words):
         LocalBackend(**{"model": str(model_folder)} | arguments)
+
+
+def test_ctrl_c_while_the_model_writes_leaves_cleanly(tmp_path, model_folder):
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("ra-judge")), "demo"],
+        env=os.environ | {"RA_JUDGE_MODEL": "smollm2-135m", "RA_JUDGE_THINKING_BUDGET": "4000"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "Judging" in process.stderr.readline()
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.strip()) == (130, "Interrupted.")
+
+
+def test_the_demo_runs_on_the_small_model_and_then_from_the_log(own_store, model_folder):
+    command = [str(Path(sys.executable).with_name("ra-judge")), "demo", "--passes", "1"]
+    environ = os.environ | {"RA_JUDGE_MODEL": "smollm2-135m", "RA_JUDGE_THINKING_BUDGET": "8"}
+    first = subprocess.run(command, env=environ, capture_output=True, text=True)
+    again = subprocess.run([*command, "--json"], env=environ, capture_output=True, text=True)
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert first.stdout.count("ranking:") == 4
+    assert str(own_store) in first.stdout
+    verdicts = json.loads(again.stdout)
+    assert [verdict["cached"] for verdict in verdicts] == [True] * 4

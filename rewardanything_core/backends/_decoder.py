@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rewardanything_core.types import SamplingParams
 
 _TAIL = 16  # tokens to look back over for a stop string
+_SLICE = 4096  # tokens of all rows together that go through the model at once
 
 
 @dataclass
@@ -110,7 +111,8 @@ class FormDecoder:
             row.pending = row.prompt[shared:] + row.pending
         state = _Batch(self, rows, shared, self.new_cache() if cache is None else cache)
         while live := [row for row in rows if row.place is not None and not row.cancelled()]:
-            state.forward()
+            if not state.forward(live):
+                return
             writing = [row for row in live if isinstance(row.place, Text)]
             for row, logits in state.logits_of(writing or live):
                 if isinstance(row.place, Text):
@@ -236,8 +238,14 @@ class _Batch:
         self._positions = [shared] * len(rows)
         self._logits: torch.Tensor | None = None
 
-    def forward(self) -> None:
-        """Run all pending tokens through the model, each row's aligned to the right."""
+    def forward(self, live: Sequence[Row]) -> bool:
+        """Run all pending tokens through the model, each row's aligned to the right.
+
+        Long prompts go through in slices, so that nobody waits long for a batch that is no longer wanted.
+
+        Returns:
+            False if all the rows in ``live`` were cancelled before it was done.
+        """
         torch, width = self._torch, max(len(row.pending) for row in self._rows)
         ids = torch.full((len(self._rows), width), self._pad, dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -253,18 +261,23 @@ class _Batch:
             if isinstance(row.place, Text) and row.text_ids:
                 row.text_columns.append(start + width - 1)
         self._mask = torch.cat([self._mask, mask.to(self._device)], dim=1)
-        logits = self._model(
-            input_ids=ids.to(self._device),
-            attention_mask=self._mask,
-            position_ids=positions.to(self._device),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        step = max(1, _SLICE // len(self._rows))
+        for at in range(0, width, step):
+            if all(row.cancelled() for row in live):
+                return False
+            logits = self._model(
+                input_ids=ids[:, at : at + step].to(self._device),
+                attention_mask=self._mask[:, : start + at + step],
+                position_ids=positions[:, at : at + step].to(self._device),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
         fed = torch.tensor([bool(row.pending) for row in self._rows], device=logits.device)
         self._logits = logits if self._logits is None else torch.where(fed[:, None], logits, self._logits)
         for row in self._rows:
             row.pending = []
+        return True
 
     def logits_of(self, rows: Sequence[Row]) -> list[tuple[Row, torch.Tensor]]:
         """Each row with the logits (vocabulary,) that follow its last token."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +97,8 @@ class LocalBackend(Backend):
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
+        # A thread inside torch must not be there any more when the interpreter is taken down.
+        atexit.register(_close, weakref.ref(self))
 
     @property
     def model(self) -> str:
@@ -111,7 +115,7 @@ class LocalBackend(Backend):
         with self._lock:
             if self._closed:
                 raise BackendError(f"{self._name} was closed.")
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # a fork leaves its threads behind
                 self._thread = threading.Thread(target=self._work, name=f"judge {self._name}", daemon=True)
                 self._thread.start()
         self._queue.put(job)
@@ -146,7 +150,7 @@ class LocalBackend(Backend):
         if thread is not None:
             self._queue.put(None)
             if thread is not threading.current_thread():
-                thread.join(timeout=10)
+                thread.join(timeout=60)
 
     # --- the backend's thread
 
@@ -272,6 +276,11 @@ class _Job:
     def _settle(self, act: Any) -> None:
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(lambda: None if self.future.done() else act())
+
+
+def _close(reference: weakref.ref[LocalBackend]) -> None:
+    if (backend := reference()) is not None:
+        backend.close()
 
 
 def _next_batch(waiting: Sequence[_Job], size: int, tokens: int) -> list[_Job]:
