@@ -34,6 +34,7 @@ def sample(folder: Path, count: int) -> list[Case]:
         rows = [json.loads(line) for line in (folder / f"{source}.jsonl").open()]
         drawn = rng.sample(rows, -(-count // len(SOURCES)))
         cases += [Case(row["principle"], row["prompt"], row["responses"], id=row["id"]) for row in drawn]
+    rng.shuffle(cases)  # so that the first ones are like all of them
     return cases[:count]
 
 
@@ -65,6 +66,7 @@ def generated(backend: LocalBackend, cases: list[Case], *, grammar: bool) -> lis
                 ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False, logits_processor=processors
             )
         replies += tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+        print(f"  {len(replies)} of {len(cases)}: {dict(tally(replies, cases[: len(replies)]))}", flush=True)
     return replies
 
 

@@ -321,7 +321,6 @@ def test_bootstrap_takes_no_demo_that_was_not_judged(server: FakeOpenAI, items: 
 
 
 def test_mipro_improves_the_instruction(server: FakeOpenAI, items: Any, metric: Any) -> None:
-    pytest.importorskip("optuna")
     with dspy.context(lm=rules_lm(server)):
         optimizer = dspy.MIPROv2(
             metric=metric, auto=None, num_candidates=2, num_threads=4, max_bootstrapped_demos=0, max_labeled_demos=0

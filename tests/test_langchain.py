@@ -447,7 +447,8 @@ def test_the_function_as_openevals_and_agentevals_call_theirs() -> None:
 
 
 def test_it_stands_beside_an_openevals_evaluator() -> None:
-    exact = pytest.importorskip("openevals.exact").exact_match
+    from openevals.exact import exact_match as exact
+
     theirs = exact(inputs="?", outputs={"answer": "4"}, reference_outputs={"answer": "4"})
     ours = principle_evaluator(PRINCIPLE, judge=scripted())(
         inputs="?", outputs={"answer": "4"}, reference_outputs={"answer": "4"}

@@ -506,7 +506,6 @@ def test_optimize_prompts_hears_the_reasoning(judge):
 
 
 def test_gepa_reflects_on_the_reasoning(judge, server, monkeypatch):
-    pytest.importorskip("gepa")
     server.reply = "```\nAnswer 5: {{q}}\n```"
     monkeypatch.setenv("OPENAI_API_BASE", server.url)
     monkeypatch.setenv("OPENAI_API_KEY", "x")
