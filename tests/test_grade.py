@@ -344,6 +344,7 @@ def test_parquet_in_and_out_keeps_types(here):
 
 def test_uneven_rows_to_parquet(here):
     import pyarrow.parquet as pq
+
     rows_ = [
         *rows(600),
         {"prompt": "q", "responses": ["x"], "id": 1.5, "odd": "s"},
@@ -383,7 +384,6 @@ def killed_after(lines: int, *arguments: object, out: str, sig: int = signal.SIG
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_killed_twice_and_gone_on_with_nothing_is_lost_or_judged_twice(here, suffix):
-    if suffix == "parquet":
     n = 2000
     write_jsonl("in.jsonl", rows(n))
     growing = "out.parquet.partial" if suffix == "parquet" else f"out.{suffix}"
