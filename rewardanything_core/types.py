@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -137,6 +138,20 @@ class Verdict:
     def best(self) -> str:
         """The label ranked first."""
         return self.ranking[0]
+
+    @property
+    def explanation(self) -> str:
+        """`reasoning` for a reader: the names that the judge saw (``model-1``) are replaced by the labels."""
+        passes = re.split(r"(?m)^\[pass (\d+) of \d+\]$", self.reasoning)
+        texts = [(1, passes[0])] if len(passes) == 1 else list(zip(map(int, passes[1::2]), passes[2::2], strict=True))
+
+        def named(text: str, order: list[str]) -> str:
+            names = {f"model-{place}": label for place, label in enumerate(order, start=1)}
+            return re.sub(r"\bmodel-\d+\b", lambda match: names.get(match[0], match[0]), text.strip())
+
+        return "\n\n".join(
+            named(text, self.orders[number - 1]) if number <= len(self.orders) else text for number, text in texts
+        )
 
     @property
     def provenance(self) -> dict[str, Any]:

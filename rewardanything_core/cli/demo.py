@@ -142,7 +142,7 @@ def _show(case: Case, outcome: Verdict | JudgeFailure) -> None:
         typer.echo(f"  {label:<10} {score:4.2f}  {bar:<20}  {text}")
     agreement = "" if outcome.agreement is None else f"   agreement of the orders: {outcome.agreement:.2f}"
     typer.echo(f"  ranking: {' > '.join(outcome.ranking)}{agreement}")
-    _paragraph("Why", outcome.reasoning or "(the model gave no reasons)")
+    _paragraph("Why", outcome.explanation or "(the model gave no reasons)")
 
 
 def _paragraph(title: str, text: str) -> None:

@@ -158,7 +158,7 @@ def _show(record: Record) -> None:
         _section("Ranking", " > ".join(verdict.ranking))
         if verdict.agreement is not None:
             _section("Agreement of the passes (Kendall's W)", f"{verdict.agreement:.2f}")
-        _section("Reasoning", verdict.reasoning or "(none)")
+        _section("Reasoning", verdict.explanation or "(none)")
     if record.failure:
         _section(f"{record.failure.error_type} after {record.failure.attempts} attempts", record.failure.message)
         _section("Last reply", record.failure.raw_output or "(none)")
