@@ -1,10 +1,11 @@
-"""Scripted judges that a process of its own can import by name."""
+"""Scripted judges that a process of its own can import by name, and how such a process is started."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -30,3 +31,8 @@ async def never(request: Request) -> str:
     """No reply, ever."""
     await asyncio.Event().wait()
     raise AssertionError
+
+
+def heed_ctrl_c() -> None:
+    """For ``preexec_fn``: a shell starts what runs in its background with Ctrl-C ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

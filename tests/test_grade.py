@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripts import heed_ctrl_c
 
 from rewardanything_core.cli._columns import RESULTS
 from rewardanything_core.cli._written import Csv, JsonLines, RowFile
@@ -368,7 +369,10 @@ def test_uneven_rows_to_parquet(here):
 
 def killed_after(lines: int, *arguments: object, out: str, sig: int = signal.SIGKILL, **env: str) -> bytes:
     process = subprocess.Popen(
-        command(*arguments, "--principle-name", "concise"), env=environ(**env), stderr=subprocess.PIPE
+        command(*arguments, "--principle-name", "concise"),
+        env=environ(**env),
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_ctrl_c,
     )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

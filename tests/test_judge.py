@@ -336,7 +336,12 @@ def test_ctrl_c_stops_at_once_and_leaves_the_store_whole(own_store):
         "Judge(ScriptedBackend(scripts.never)).judge_batch([Case('p', f'q{i}', ['a']) for i in range(9)])\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd="tests", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        cwd="tests",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=scripts.heed_ctrl_c,
     )
     assert process.stdout.readline().strip() == "{'0': 3.0}"
     time.sleep(0.5)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from scripts import heed_ctrl_c
 
 from rewardanything_core import (
     Case,
@@ -206,6 +207,7 @@ def test_ctrl_c_while_the_model_writes_leaves_cleanly(tmp_path, model_folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_ctrl_c,
     )
     assert "Judging" in process.stderr.readline()
     time.sleep(2)
