@@ -81,11 +81,23 @@ def tally(replies: list[str], cases: list[Case]) -> collections.Counter[str]:
     return kinds
 
 
+REASONS = {
+    "ranked above": "ranking against its own scores",
+    "twice": "a response ranked twice",
+    "leave out": "a response left out",
+    "nobody asked": "a response made up",
+    "no 'scores'": "no scores",
+    "no 'best-to-worst'": "no ranking of names",
+    "not a number": "a score that is no number within 1..5",
+    "no JSON": "no JSON",
+    "broken JSON": "broken JSON",
+    "never ended": "reasoning without end",
+    "different JSON": "several verdicts",
+}
+
+
 def reason(message: str) -> str:
-    for words in ("ranked above", "twice", "leave out", "no JSON", "broken JSON", "never ended", "different JSON"):
-        if words in message:
-            return words
-    return "other"
+    return next((said for words, said in REASONS.items() if words in message), message[:80])
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         StoreError,
         VerdictParseError,
     )
-    from rewardanything_core.judge import Judge, JudgeOptions
+    from rewardanything_core.judge import Judge
     from rewardanything_core.loading import (
         default_judge,
         from_endpoint,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         load_judge,
         set_default_judge,
     )
+    from rewardanything_core.options import JudgeOptions
     from rewardanything_core.parsing import parse_verdict
     from rewardanything_core.principles import Principle
     from rewardanything_core.store import VerdictStore
@@ -93,8 +94,9 @@ _HOMES = {
     "errors": "AuthenticationError BackendConnectionError BackendError BackendTimeoutError ConfigError "
     "ContextLengthError InvalidCaseError MissingExtraError ModelFetchError RateLimitError RewardAnythingError "
     "StoreError VerdictParseError",
-    "judge": "Judge JudgeOptions",
+    "judge": "Judge",
     "loading": "default_judge from_endpoint from_pretrained load_judge set_default_judge",
+    "options": "JudgeOptions",
     "parsing": "parse_verdict",
     "principles": "Principle",
     "store": "VerdictStore",

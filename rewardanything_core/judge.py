@@ -6,19 +6,21 @@ import asyncio
 import dataclasses
 import hashlib
 import json
+import logging
 import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from rewardanything_core import runtime
 from rewardanything_core.aggregate import aggregate
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case
-from rewardanything_core.errors import ConfigError, InvalidCaseError, RewardAnythingError
+from rewardanything_core.errors import ConfigError, InvalidCaseError, RewardAnythingError, StoreError
 from rewardanything_core.flights import Flights
+from rewardanything_core.options import CacheMode
 from rewardanything_core.passes import Ballot, Procedure
 from rewardanything_core.principles import Principle
 from rewardanything_core.records import Entry, StoredVerdict
@@ -26,40 +28,13 @@ from rewardanything_core.store import VerdictStore
 from rewardanything_core.templates import Template
 from rewardanything_core.types import JudgeFailure, Message, SamplingParams, Usage, Verdict
 
-CacheMode = Literal["off", "read", "on"]
 Outcome = Verdict | JudgeFailure
 T = TypeVar("T")
 
+_log = logging.getLogger("rewardanything_core")
+
 DEFAULT_WINDOW = 256
 """How many cases `Judge.judge_stream` keeps in flight."""
-
-
-class JudgeOptions(TypedDict, total=False):
-    """The options every way of making a judge takes."""
-
-    passes: int
-    """How many orders of the responses to judge, 1 or more; the scores are their mean."""
-
-    seed: int
-    """Seed of the orders and of the sampler."""
-
-    sampling: SamplingParams | None
-    """How the model writes. None: greedy, with the model's default thinking budget."""
-
-    expected_scores: bool
-    """Take each score as the expectation over its token probabilities rather than the digit written."""
-
-    retries: int
-    """How often a reply that is no verdict is asked for again, with a fresh order, before the case fails."""
-
-    template: Template | None
-    """The wording. None: the trained one for RewardAnything models, our own for all others."""
-
-    store: VerdictStore | str | Path | None
-    """Where verdicts are kept. None: the user's default store."""
-
-    cache: CacheMode
-    """``on``: read stored verdicts and store new ones. ``read``: only read. ``off``: neither."""
 
 
 class Judge:
@@ -294,12 +269,15 @@ class Judge:
 
     async def _outcome(self, case: Case | Mapping[str, Any]) -> Outcome:
         try:
-            return await self._verdict(Case.of(case))
+            case = Case.of(case)
         except InvalidCaseError as error:
             return JudgeFailure(case_id=error.case_id, error_type=type(error).__name__, message=str(error))
+        try:
+            return await self._verdict(case)
         except RewardAnythingError as error:
-            assert error.failure is not None
-            return error.failure
+            if error.failure is None:  # not this case's fault: the store, say, cannot be read
+                raise
+            return dataclasses.replace(error.failure, case_id=case.id)
 
     async def _verdict(self, case: Case) -> Verdict:
         """From the store; else from the same judgement already under way; else by judging."""
@@ -326,16 +304,18 @@ class Judge:
             failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()))
             if self.cache == "on":
                 log = partial(self.store.put_failure, case, failure, **self._provenance)
-                record_id = await asyncio.to_thread(log)
-                failure = dataclasses.replace(failure, record_id=record_id)
+                failure = dataclasses.replace(failure, record_id=await _kept(log))
             error.failure = failure
             raise
         verdict = self._combined(case, ballots, sum(spent, Usage()))
         if self.cache == "on":
             entry = Entry(key=key, case=case, verdict=verdict, **self._provenance)
-            await asyncio.to_thread(self.store.put, entry)
-            verdict = dataclasses.replace(verdict, record_id=entry.record_id)
+            verdict = dataclasses.replace(verdict, record_id=await _kept(partial(self._put, entry)))
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
+
+    def _put(self, entry: Entry) -> str:
+        self.store.put(entry)
+        return entry.record_id
 
     def _combined(self, case: Case, ballots: Sequence[Ballot], usage: Usage) -> Verdict:
         consensus = aggregate([ballot.scores for ballot in ballots], [ballot.ranking for ballot in ballots])
@@ -399,6 +379,15 @@ def _by_pass(texts: Sequence[str]) -> str:
     if len(texts) == 1:
         return texts[0]
     return "\n\n".join(f"[pass {i} of {len(texts)}]\n{text}" for i, text in enumerate(texts, start=1) if text)
+
+
+async def _kept(write: Callable[[], str]) -> str | None:
+    """The id of the record written; None if it could not be: what was paid for is not lost to a full disk."""
+    try:
+        return await asyncio.to_thread(write)
+    except StoreError as error:
+        _log.warning("A judgement could not be stored: %s", error)
+        return None
 
 
 def _announce(done: queue.SimpleQueue[int], index: int, _: object) -> None:

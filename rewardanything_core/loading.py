@@ -12,7 +12,8 @@ from rewardanything_core.backends.base import Backend
 from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.embedded import DEFAULT_MODEL, KNOWN_MODELS, fetch
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.judge import Judge, JudgeOptions
+from rewardanything_core.judge import Judge
+from rewardanything_core.options import JudgeOptions
 from rewardanything_core.templates import Template
 from rewardanything_core.types import SamplingParams
 

@@ -21,10 +21,12 @@ from rewardanything_core import (
     JudgeFailure,
     SamplingParams,
     ScriptedBackend,
+    StoreError,
     TokenProbability,
     Usage,
     Verdict,
     VerdictParseError,
+    VerdictStore,
     load_judge,
     verdict_reply,
 )
@@ -196,6 +198,23 @@ def test_what_can_change_a_verdict_is_in_the_key(options):
     by_length().judge("p", "q", TWO)
     assert not by_length(**options).judge("p", "q", TWO).cached
     assert by_length(retries=5).judge("p", "q", TWO).cached
+
+
+def test_a_verdict_that_cannot_be_stored_is_not_lost(own_store, caplog):
+    class Full(VerdictStore):
+        def put(self, entry):
+            raise StoreError("The disk is full.")
+
+    judge = by_length(store=Full(own_store))
+    verdict = judge.judge("p", "other", ["abc"])
+    assert (verdict.scores, verdict.record_id) == ({"0": 3.0}, None)
+    assert "disk is full" in caplog.text
+
+
+def test_those_who_share_a_judgement_that_fails_get_failures_under_their_own_ids():
+    judge = Judge(ScriptedBackend(lambda request: "no"), retries=0)
+    outcomes = judge.judge_batch([Case("p", "q", ["a"], id=name) for name in "xyz"])
+    assert [outcome.case_id for outcome in outcomes] == ["x", "y", "z"]
 
 
 def test_cache_modes(own_store):

@@ -1,0 +1,40 @@
+"""The options of a judge, said once for all the ways to make one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from rewardanything_core.store import VerdictStore
+from rewardanything_core.templates import Template
+from rewardanything_core.types import SamplingParams
+
+CacheMode = Literal["off", "read", "on"]
+
+
+class JudgeOptions(TypedDict, total=False):
+    """The options every way of making a judge takes."""
+
+    passes: int
+    """How many orders of the responses to judge, 1 or more; the scores are their mean."""
+
+    seed: int
+    """Seed of the orders and of the sampler."""
+
+    sampling: SamplingParams | None
+    """How the model writes. None: greedy, with the model's default thinking budget."""
+
+    expected_scores: bool
+    """Take each score as the expectation over its token probabilities rather than the digit written."""
+
+    retries: int
+    """How often a reply that is no verdict is asked for again, with a fresh order, before the case fails."""
+
+    template: Template | None
+    """The wording. None: the trained one for RewardAnything models, our own for all others."""
+
+    store: VerdictStore | str | Path | None
+    """Where verdicts are kept. None: the user's default store."""
+
+    cache: CacheMode
+    """``on``: read stored verdicts and store new ones. ``read``: only read. ``off``: neither."""
