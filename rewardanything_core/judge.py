@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 
 from rewardanything_core import runtime
 from rewardanything_core.aggregate import aggregate
@@ -29,7 +29,6 @@ from rewardanything_core.templates import Template
 from rewardanything_core.types import JudgeFailure, Message, SamplingParams, Usage, Verdict
 
 Outcome = Verdict | JudgeFailure
-T = TypeVar("T")
 
 _log = logging.getLogger("rewardanything_core")
 
