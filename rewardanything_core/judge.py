@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from rewardanything_core import runtime
 from rewardanything_core.aggregate import aggregate
@@ -20,7 +20,7 @@ from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, InvalidCaseError, RewardAnythingError, StoreError
 from rewardanything_core.flights import Flights
-from rewardanything_core.options import CacheMode
+from rewardanything_core.options import CacheMode, JudgeOptions
 from rewardanything_core.passes import Ballot, Procedure
 from rewardanything_core.principles import Principle
 from rewardanything_core.records import Entry, StoredVerdict
@@ -74,6 +74,16 @@ class Judge:
         self.expected_scores = expected_scores
         self.cache = cache
         self._store = store
+        self._options = JudgeOptions(
+            passes=passes,
+            seed=seed,
+            sampling=sampling,
+            expected_scores=expected_scores,
+            retries=retries,
+            template=self.template,
+            store=store,
+            cache=cache,
+        )
         self._usage = Usage()
         self._flights: Flights[StoredVerdict] = Flights()
         self._settings = {
@@ -227,6 +237,13 @@ class Judge:
     def usage(self) -> Usage:
         """All that this judge has asked of its model so far, failures included; stored verdicts cost nothing."""
         return self._usage
+
+    def with_options(self, **options: Unpack[JudgeOptions]) -> Judge:
+        """A judge over the same backend with some options changed; the model is not loaded again."""
+        changed = self._options.copy()
+        changed["store"] = self._store  # the open one, if it is open
+        changed.update(options)
+        return Judge(self.backend, **changed)
 
     def spec(self) -> dict[str, Any]:
         """This judge as plain JSON, to be made again by ``load_judge(spec)`` in another process; it holds no key."""

@@ -431,3 +431,12 @@ def test_expected_scores_without_probabilities_fail_rather_than_fall_back(tokens
     backend = ScriptedBackend(lambda request: Completion(answer=GOOD, tokens=tokens))
     with pytest.raises(RewardAnythingError, match="probabilities"):
         Judge(backend, expected_scores=True, retries=0).judge("p", "q", ["a"])
+
+
+def test_other_options_over_the_same_backend() -> None:
+    judge = Judge(ScriptedBackend(scripts.by_length), passes=2)
+    other = judge.with_options(seed=7)
+    assert other.backend is judge.backend
+    assert other.store is judge.store
+    assert (other.seed, other.passes) == (7, 2)
+    assert (judge.seed, judge.passes) == (0, 2)
