@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rewardanything_core.arbiter import Arbiter
     from rewardanything_core.backends.base import Backend, Completion, Request, TokenProbability
     from rewardanything_core.backends.scripted import ScriptedBackend, verdict_reply
     from rewardanything_core.cases import Case
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Arbiter",
     "AuthenticationError",
     "Backend",
     "BackendConnectionError",
@@ -88,6 +90,7 @@ __all__ = [
 
 # A name is fetched from its module when it is first used, so that importing the package costs next to nothing.
 _HOMES = {
+    "arbiter": "Arbiter",
     "backends.base": "Backend Completion Request TokenProbability",
     "backends.scripted": "ScriptedBackend verdict_reply",
     "cases": "Case",

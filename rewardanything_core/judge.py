@@ -1,4 +1,4 @@
-"""The judge: a backend, a template and options, callable from anywhere."""
+"""The judge: a backend, a template and options. How it is asked is in `Arbiter`."""
 
 from __future__ import annotations
 
@@ -7,36 +7,29 @@ import dataclasses
 import hashlib
 import json
 import logging
-import queue
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from rewardanything_core import runtime
 from rewardanything_core.aggregate import aggregate
+from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case
-from rewardanything_core.errors import ConfigError, InvalidCaseError, RewardAnythingError, StoreError
+from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
 from rewardanything_core.flights import Flights
 from rewardanything_core.options import CacheMode, JudgeOptions
 from rewardanything_core.passes import Ballot, Procedure
-from rewardanything_core.principles import Principle
 from rewardanything_core.records import Entry, StoredVerdict
 from rewardanything_core.store import VerdictStore
 from rewardanything_core.templates import Template
-from rewardanything_core.types import JudgeFailure, Message, SamplingParams, Usage, Verdict
-
-Outcome = Verdict | JudgeFailure
+from rewardanything_core.types import SamplingParams, Usage, Verdict
 
 _log = logging.getLogger("rewardanything_core")
 
-DEFAULT_WINDOW = 256
-"""How many cases `Judge.judge_stream` keeps in flight."""
 
-
-class Judge:
+class Judge(Arbiter):
     """Judges responses under a principle. Thread-safe; usable from scripts, threads and any event loop.
 
     Args:
@@ -110,115 +103,6 @@ class Judge:
         if cache != "off":
             _ = self.store  # a store that cannot be used is an error now, not after the first judgement
 
-    # --- asking
-
-    def judge(
-        self,
-        principle: Principle | str | Case,
-        prompt: str | Sequence[Message] | None = None,
-        responses: Mapping[str, str] | Sequence[str] | None = None,
-        *,
-        reference: str | None = None,
-        context: str | None = None,
-        id: str | None = None,  # noqa: A002
-    ) -> Verdict:
-        """Judge one case, given as its parts or as a `Case`.
-
-        Raises:
-            InvalidCaseError: the case cannot be judged as given; nothing was sent.
-            ContextLengthError: it does not fit the model's window.
-            VerdictParseError: no attempt gave a verdict; ``raw`` holds the last reply.
-            BackendError: the model could not be asked.
-        """
-        return runtime.wait(runtime.submit(self._verdict(_case(principle, prompt, responses, reference, context, id))))
-
-    async def ajudge(
-        self,
-        principle: Principle | str | Case,
-        prompt: str | Sequence[Message] | None = None,
-        responses: Mapping[str, str] | Sequence[str] | None = None,
-        *,
-        reference: str | None = None,
-        context: str | None = None,
-        id: str | None = None,  # noqa: A002
-    ) -> Verdict:
-        """`judge`, awaited. Cancelling it cancels the requests it made."""
-        case = _case(principle, prompt, responses, reference, context, id)
-        return await asyncio.wrap_future(runtime.submit(self._verdict(case)))
-
-    def judge_batch(self, cases: Iterable[Case | Mapping[str, Any]]) -> list[Outcome]:
-        """Judge many cases: a verdict or a failure for each, in the order given.
-
-        Raises:
-            InvalidCaseError: one of them is no valid case; nothing was sent for any.
-        """
-        checked = _checked(cases)
-        outcomes = dict(self.judge_stream(checked, window=max(1, len(checked))))
-        return [outcomes[i] for i in range(len(checked))]
-
-    async def ajudge_batch(self, cases: Iterable[Case | Mapping[str, Any]]) -> list[Outcome]:
-        """`judge_batch`, awaited. Cancelling it cancels the requests it made."""
-        futures = [runtime.submit(self._outcome(case)) for case in _checked(cases)]
-        try:
-            return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
-        finally:
-            for future in futures:
-                future.cancel()
-
-    def judge_stream(
-        self,
-        cases: Iterable[Case | Mapping[str, Any]],
-        *,
-        window: int = DEFAULT_WINDOW,
-        ordered: bool = False,
-    ) -> Iterator[tuple[int, Outcome]]:
-        """Judge cases as they come and yield ``(index, verdict or failure)`` as they are done.
-
-        The input is read no further than ``window`` cases ahead of what was yielded, so it may be endless. What is no
-        valid case comes back as a failure in its place. Leaving the loop cancels what is still in flight.
-
-        Args:
-            cases: Cases, or mappings with their fields.
-            window: Most cases in flight or waiting to be yielded, 1 or more.
-            ordered: Yield in input order, each as soon as all before it are done.
-        """
-        if window < 1:
-            raise ConfigError(f"window must be 1 or more, not {window!r}.")
-        source = enumerate(cases)
-        done: queue.SimpleQueue[int] = queue.SimpleQueue()
-        pending: dict[int, Future[Outcome]] = {}
-        ready: set[int] = set()
-        following = 0
-        try:
-            while True:
-                while len(pending) < window and (item := next(source, None)) is not None:
-                    index, case = item
-                    pending[index] = runtime.submit(self._outcome(case))
-                    pending[index].add_done_callback(partial(_announce, done, index))
-                if not pending:
-                    return
-                ready.add(done.get())
-                while ready and (not ordered or following in ready):
-                    index = following if ordered else next(iter(ready))
-                    ready.remove(index)
-                    following += 1
-                    yield index, pending.pop(index).result()
-        finally:
-            for future in pending.values():
-                future.cancel()
-
-    def score(self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **about: Any) -> float:
-        """The score of a single response, 1.0..5.0. Raises what `judge` raises."""
-        (score,) = self.judge(principle, prompt, [response], **about).scores.values()
-        return score
-
-    async def ascore(
-        self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **about: Any
-    ) -> float:
-        """`score`, awaited."""
-        (score,) = (await self.ajudge(principle, prompt, [response], **about)).scores.values()
-        return score
-
     # --- about itself
 
     @property
@@ -237,6 +121,10 @@ class Judge:
     def usage(self) -> Usage:
         """All that this judge has asked of its model so far, failures included; stored verdicts cost nothing."""
         return self._usage
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All beside the case that can change a verdict, as plain JSON; two with the same one judge alike."""
+        return dict(self._settings)
 
     def with_options(self, **options: Unpack[JudgeOptions]) -> Judge:
         """A judge over the same backend with some options changed; the model is not loaded again."""
@@ -267,35 +155,12 @@ class Judge:
         """Let go of the backend's threads, connections and memory."""
         self.backend.close()
 
-    def __enter__(self) -> Judge:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"Judge({self.model!r}, passes={self.passes}, template={self.template.name!r}, cache={self.cache!r})"
 
-    def __reduce__(self) -> tuple[Callable[..., Judge], tuple[dict[str, Any]]]:
-        from rewardanything_core.loading import load_judge  # the floor above; a pickle is only ever the spec
-
-        return load_judge, (self.spec(),)
-
     # --- making a verdict
 
-    async def _outcome(self, case: Case | Mapping[str, Any]) -> Outcome:
-        try:
-            case = Case.of(case)
-        except InvalidCaseError as error:
-            return JudgeFailure(case_id=error.case_id, error_type=type(error).__name__, message=str(error))
-        try:
-            return await self._verdict(case)
-        except RewardAnythingError as error:
-            if error.failure is None:  # not this case's fault: the store, say, cannot be read
-                raise
-            return dataclasses.replace(error.failure, case_id=case.id)
-
-    async def _verdict(self, case: Case) -> Verdict:
+    async def verdict_of(self, case: Case) -> Verdict:
         """From the store; else from the same judgement already under way; else by judging."""
         key = self._key(case)
         if self.cache != "off" and (stored := self.store.get(key)):
@@ -363,33 +228,6 @@ class _Provenance(TypedDict):
     settings: dict[str, Any]
 
 
-def _case(
-    principle: Principle | str | Case,
-    prompt: str | Sequence[Message] | None,
-    responses: Mapping[str, str] | Sequence[str] | None,
-    reference: str | None,
-    context: str | None,
-    case_id: str | None,
-) -> Case:
-    if isinstance(principle, Case):
-        if any(part is not None for part in (prompt, responses, reference, context, case_id)):
-            raise InvalidCaseError("Give either a Case or its parts, not both.", field="principle", case_id=case_id)
-        return principle
-    return Case(principle, prompt, responses, reference, context, case_id)  # type: ignore[arg-type]  # Case checks
-
-
-def _checked(cases: Iterable[Case | Mapping[str, Any]]) -> list[Case]:
-    checked = []
-    for index, case in enumerate(cases):
-        try:
-            checked.append(Case.of(case))
-        except InvalidCaseError as error:
-            error.args = (f"Item {index} of the batch: {error.message}",)
-            error.message = error.args[0]
-            raise
-    return checked
-
-
 def _by_pass(texts: Sequence[str]) -> str:
     """One text as it is; several under headings that say which pass they are from."""
     if len(texts) == 1:
@@ -404,7 +242,3 @@ async def _kept(write: Callable[[], str]) -> str | None:
     except StoreError as error:
         _log.warning("A judgement could not be stored: %s", error)
         return None
-
-
-def _announce(done: queue.SimpleQueue[int], index: int, _: object) -> None:
-    done.put(index)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.embedded import DEFAULT_MODEL, KNOWN_MODELS, fetch
@@ -202,11 +203,11 @@ def load_judge(
     return from_pretrained(model or DEFAULT_MODEL, progress=progress, **_pick(given, "local"), **options)
 
 
-_default: list[Judge] = []
+_default: list[Arbiter] = []
 _default_lock = threading.Lock()
 
 
-def default_judge() -> Judge:
+def default_judge() -> Arbiter:
     """The judge that ``judge=None`` means in every integration: one `load_judge()` for the process.
 
     It is made when it is first needed, from whichever thread, or is the one last given to `set_default_judge`.
@@ -217,7 +218,7 @@ def default_judge() -> Judge:
         return _default[0]
 
 
-def set_default_judge(judge: Judge | None) -> None:
+def set_default_judge(judge: Arbiter | None) -> None:
     """Choose what ``judge=None`` means from now on. None: `load_judge()` again, when next needed."""
     with _default_lock:
         _default[:] = [] if judge is None else [judge]

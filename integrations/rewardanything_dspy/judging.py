@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from rewardanything_core import Case, ConfigError, Judge, JudgeFailure, Principle, Verdict, default_judge
+from rewardanything_core import Arbiter, Case, ConfigError, JudgeFailure, Principle, Verdict, default_judge
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Bench:
     DSPy deep-copies programs and what they hold; a copy of this is itself, so that there stays one judge.
     """
 
-    def __init__(self, judge: Judge | None, *, max_failures: int | None = None) -> None:
+    def __init__(self, judge: Arbiter | None, *, max_failures: int | None = None) -> None:
         if max_failures is not None and max_failures < 1:
             raise ConfigError(f"max_failures must be 1 or more, or None, not {max_failures!r}.")
         self._judge = judge
@@ -45,7 +45,7 @@ class Bench:
         self.failures: deque[JudgeFailure] = deque(maxlen=1000)
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> Arbiter:
         """The judge given, else the shared one."""
         return self._judge if self._judge is not None else default_judge()
 

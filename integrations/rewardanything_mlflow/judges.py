@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewardanything_core import Case, Judge, JudgeFailure, Verdict
+from rewardanything_core import Arbiter, Case, JudgeFailure, Verdict
 
 Outcome = Verdict | JudgeFailure
 
 
-def judge_all(judge: Judge, cases: Sequence[Case | JudgeFailure]) -> list[Outcome]:
+def judge_all(judge: Arbiter, cases: Sequence[Case | JudgeFailure]) -> list[Outcome]:
     """An outcome for each, in order; what already is a failure stays one."""
     outcomes: dict[int, Outcome] = {i: case for i, case in enumerate(cases) if isinstance(case, JudgeFailure)}
     waiting = [(i, case) for i, case in enumerate(cases) if isinstance(case, Case)]

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from rewardanything_core import Case, InvalidCaseError, Judge, JudgeFailure, Principle, Verdict, load_judge
+from rewardanything_core import Arbiter, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, load_judge
 from rewardanything_core.cli._columns import Columns, added, results
 from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.cli._progress import progress_bar
@@ -125,7 +125,7 @@ def run(task: Task) -> dict[str, Any]:
 
 
 def _judge(
-    judge: Judge,
+    judge: Arbiter,
     items: Iterator[Item],
     output: Run,
     task: Task,
@@ -246,17 +246,12 @@ def _total(task: Task, kind: Format) -> int | None:
     return total if task.limit is None or total is None else min(total, task.limit)
 
 
-def _settings(task: Task, judge: Judge) -> dict[str, Any]:
+def _settings(task: Task, judge: Arbiter) -> dict[str, Any]:
     """All that must be the same for two runs to write into one file."""
     return {
         "principle": task.principle.text if task.principle else None,
         "columns": dataclasses.asdict(task.columns),
         "prefix": task.prefix,
         "model": judge.model,
-        "backend": judge.backend.fingerprint(),
-        "template": judge.template.hash,
-        "passes": judge.passes,
-        "seed": judge.seed,
-        "sampling": dataclasses.asdict(judge.sampling),
-        "expected_scores": judge.expected_scores,
+        **judge.fingerprint(),
     }
