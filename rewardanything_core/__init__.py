@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         StoreError,
         VerdictParseError,
     )
+    from rewardanything_core.gate.checking import check
+    from rewardanything_core.gate.results import CheckReport, Comparison, JudgeNoise, Pair, Requirement
     from rewardanything_core.judge import Judge
     from rewardanything_core.loading import (
         default_judge,
@@ -54,20 +56,25 @@ __all__ = [
     "BackendError",
     "BackendTimeoutError",
     "Case",
+    "CheckReport",
+    "Comparison",
     "Completion",
     "ConfigError",
     "ContextLengthError",
     "InvalidCaseError",
     "Judge",
     "JudgeFailure",
+    "JudgeNoise",
     "JudgeOptions",
     "Message",
     "MissingExtraError",
     "ModelFetchError",
+    "Pair",
     "Principle",
     "RateLimitError",
     "Rendered",
     "Request",
+    "Requirement",
     "RewardAnythingError",
     "SamplingParams",
     "ScriptedBackend",
@@ -78,6 +85,7 @@ __all__ = [
     "Verdict",
     "VerdictParseError",
     "VerdictStore",
+    "check",
     "default_judge",
     "from_endpoint",
     "from_pretrained",
@@ -97,6 +105,8 @@ _HOMES = {
     "errors": "AuthenticationError BackendConnectionError BackendError BackendTimeoutError ConfigError "
     "ContextLengthError InvalidCaseError MissingExtraError ModelFetchError RateLimitError RewardAnythingError "
     "StoreError VerdictParseError",
+    "gate.checking": "check",
+    "gate.results": "CheckReport Comparison JudgeNoise Pair Requirement",
     "judge": "Judge",
     "loading": "default_judge from_endpoint from_pretrained load_judge set_default_judge",
     "options": "JudgeOptions",

@@ -35,13 +35,15 @@ class TypicalValues:
     values: NDArray[np.float64]
     """Sorted means of subsets of the differences: all non-empty subsets for up to 13 differences, 9,999 otherwise."""
 
+    # Means of equal numbers differ in their last digits by the order they were added up in: hence the 1e-9.
+
     def p_below(self, null: float) -> float:
         """One-sided p-value, in (0, 1], of "the true mean is ``null`` or more" against its being below."""
-        return (1 + len(self.values) - self._rank(null, "left")) / (1 + len(self.values))
+        return (1 + int((self.values >= null - 1e-9).sum())) / (1 + len(self.values))
 
     def p_above(self, null: float) -> float:
         """One-sided p-value, in (0, 1], of "the true mean is ``null`` or less" against its being above."""
-        return (1 + self._rank(null, "right")) / (1 + len(self.values))
+        return (1 + int((self.values <= null + 1e-9).sum())) / (1 + len(self.values))
 
     def interval(self, level: float) -> tuple[float, float]:
         """Values with one-sided p-values above ``level`` on both sides; the scale's ends where nothing is excluded."""
@@ -49,12 +51,6 @@ class TypicalValues:
         if excluded < 0 or 2 * excluded >= len(self.values):
             return -LARGEST_DIFFERENCE, LARGEST_DIFFERENCE
         return float(self.values[excluded]), float(self.values[-1 - excluded])
-
-    def _rank(self, null: float, side: str) -> int:
-        import numpy as np
-
-        # Means of equal numbers differ in their last digits by the order they were added up in.
-        return int(np.searchsorted(self.values, null + (1e-9 if side == "right" else -1e-9), side=side))
 
 
 def typical_values(differences: Sequence[float]) -> TypicalValues:

@@ -77,6 +77,10 @@ class Pair:
     fresh_differences: tuple[float, ...] = ()
     """The difference in each pass of the confirmation; empty if there was none."""
 
+    first_advantage: float | None = None
+    """How much higher the answer in the first place scored than the one in the last, in the mean over passes; over all
+    orders an honest judge's is 0. None: not judged side by side."""
+
     reasoning: str = ""
     """What the judge wrote, with the names "baseline" and the candidate's in place of model-n."""
 
@@ -161,7 +165,7 @@ class Comparison:
     """Upper end."""
 
     confidence: float
-    """The interval's confidence, such as 0.9: its lower end is above ``-margin`` exactly when the margin is ruled out."""
+    """The confidence of the interval, such as 0.9; its lower end is above ``-margin`` just when that is ruled out."""
 
     p_drop: float
     """One-sided p-value of "no drop"."""

@@ -1,0 +1,98 @@
+"""The decision, on numbers alone: which comparisons are suspected of a drop, and which are shown to have none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from rewardanything_core.gate.inference import LARGEST_DIFFERENCE, typical_values
+from rewardanything_core.gate.sequential import levels
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a comparison stands at a look."""
+
+    p_drop: float
+    """One-sided p-value of "no drop"; 1.0 without any data."""
+
+    level: float
+    """What it is compared with, after Holm's correction and for this look."""
+
+    dropped: bool
+    """Whether there is a significant drop, of whatever size."""
+
+    p_margin: float
+    """One-sided p-value of "a drop of the margin or more"; 1.0 without any data."""
+
+    within: bool
+    """Whether a drop of the margin or more is ruled out."""
+
+    low: float
+    """Lower end of the interval for the mean difference that goes with ``within``."""
+
+    high: float
+    """Upper end."""
+
+    confidence: float
+    """The interval's confidence."""
+
+    @property
+    def suspected(self) -> bool:
+        """A drop that may be as large as the margin."""
+        return self.dropped and not self.within
+
+
+def standings(
+    samples: Mapping[Key, Sequence[float]],
+    margins: Mapping[Key, float],
+    *,
+    alpha: float,
+    looks: Sequence[float] = (1.0,),
+    look: int = 0,
+) -> dict[Key, Standing]:
+    """Test every comparison for a drop, and for the absence of one as large as its margin.
+
+    Drops are corrected for the number of comparisons (Holm, Scandinavian Journal of Statistics 6, 1979; with several
+    looks, each step at that look's level as Ye et al., Statistics in Medicine 32, 2013). That margins are ruled out is
+    not corrected: a check only passes if all are, and an error there needs only one of them (Berger 1982).
+
+    Args:
+        samples: Comparison -> differences of independent units, candidate minus baseline; may be empty.
+        margins: Comparison -> the drop to rule out, above 0.
+        alpha: One-sided error probability.
+        looks: The shares of the data at which is or was looked, the last one 1.
+        look: Index of the present look.
+    """
+    values = {key: typical_values(sample) if len(sample) else None for key, sample in samples.items()}
+    p_drop = {key: found.p_below(0.0) if found else 1.0 for key, found in values.items()}
+    level = levels(alpha, looks)[look]
+    corrected: dict[Key, float] = {}
+    dropped: set[Key] = set()
+    for rank, key in enumerate(sorted(p_drop, key=lambda key: p_drop[key])):
+        corrected[key] = levels(alpha / (len(p_drop) - rank), looks)[look]
+        if p_drop[key] <= corrected[key] and len(dropped) == rank:
+            dropped.add(key)
+    standing = {}
+    for key, found in values.items():
+        p_margin = found.p_above(-margins[key]) if found else 1.0
+        low, high = found.interval(level) if found else (-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
+        standing[key] = Standing(
+            p_drop=p_drop[key],
+            level=corrected[key],
+            dropped=key in dropped,
+            p_margin=p_margin,
+            within=p_margin <= level,
+            low=low,
+            high=high,
+            confidence=1 - 2 * level,
+        )
+    return standing
+
+
+def confirms(fresh: Sequence[float], *, alpha: float) -> bool:
+    """Whether differences from fresh passes alone show a drop again, at ``alpha`` uncorrected."""
+    return len(fresh) > 0 and typical_values(fresh).p_below(0.0) <= alpha

@@ -1,0 +1,135 @@
+"""Judging for the gate: every side's answer to an input in one list, blind, each in every place equally often."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from rewardanything_core.cases import Case
+from rewardanything_core.gate.pairing import Item
+from rewardanything_core.gate.results import Requirement
+from rewardanything_core.judge import Judge
+from rewardanything_core.types import JudgeFailure, Usage, Verdict
+
+_FRESH_TEMPERATURE = 0.7  # two answers have but two orders; a greedy judge would only say the same again
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """An input under a requirement: what is judged in one go."""
+
+    item: Item
+    requirement: Requirement
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Answer -> the first side that gave it; sides with the same answer are judged once."""
+        first: dict[str, str] = {}
+        for side, text in self.item.responses.items():
+            first.setdefault(text, side)
+        return first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a judge says about a cell."""
+
+    passes: tuple[dict[str, float], ...]
+    """For each pass, side -> score."""
+
+    first_advantage: float | None
+    """Mean over passes of the first answer's score minus the last one's. None for a single answer."""
+
+    reasoning: str
+    """The judge's reasoning, with sides in place of model-n."""
+
+    record_id: str | None
+    """Where the store keeps it."""
+
+    def score(self, side: str) -> float:
+        """A side's mean score over the passes."""
+        return fmean(scores[side] for scores in self.passes)
+
+
+class Panel:
+    """Judges cells; counts what fails, and stops once too much has.
+
+    Args:
+        judge: The judge; its ``passes`` are raised until every answer stands in every place equally often.
+        allowed: How many judgements may fail.
+        told: Called after each judgement.
+    """
+
+    def __init__(self, judge: Judge, *, allowed: float, told: Callable[[], None]) -> None:
+        self._judge = judge
+        self._allowed = allowed
+        self._told = told
+        self.usage = Usage()  # what was asked this time; stored verdicts cost nothing
+        self.failures = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether more judgements failed than may."""
+        return self.failures > self._allowed
+
+    def judge(self, cells: Sequence[Cell], *, fresh: bool = False) -> dict[Cell, Judged | JudgeFailure]:
+        """Judge cells; those not reached before too many failed are left out.
+
+        Args:
+            cells: What to judge.
+            fresh: Judge with other orders, and with a sampled instead of a greedy reply.
+        """
+        by_size: dict[int, list[Cell]] = defaultdict(list)
+        for cell in cells:
+            by_size[len(cell.texts)].append(cell)
+        outcomes: dict[Cell, Judged | JudgeFailure] = {}
+        for size, alike in by_size.items():
+            judge = self._judge_for(size, fresh=fresh)
+            for index, outcome in judge.judge_stream([_case(cell) for cell in alike]):
+                outcomes[alike[index]] = (
+                    outcome if isinstance(outcome, JudgeFailure) else _judged(alike[index], outcome)
+                )
+                self.failures += isinstance(outcome, JudgeFailure)
+                self._told()
+                if self.exhausted:
+                    break
+            self.usage += judge.usage
+            if self.exhausted:
+                break
+        return outcomes
+
+    def _judge_for(self, size: int, *, fresh: bool) -> Judge:
+        judge = self._judge
+        passes = -(-judge.passes // size) * size
+        if not fresh:
+            return judge.with_options(passes=passes)
+        warmer = max(judge.sampling.temperature, _FRESH_TEMPERATURE)
+        sampling = dataclasses.replace(judge.sampling, temperature=warmer)
+        return judge.with_options(passes=passes, seed=judge.seed + 1, sampling=sampling)
+
+
+def _case(cell: Cell) -> Case:
+    item = cell.item
+    responses = {side: text for text, side in cell.texts.items()}
+    return Case(cell.requirement.principle, item.prompt, responses, item.reference, item.context, item.id)
+
+
+def _judged(cell: Cell, verdict: Verdict) -> Judged:
+    texts = cell.texts
+    passes = tuple(
+        {side: scores[texts[text]] for side, text in cell.item.responses.items()} for scores in verdict.pass_scores
+    )
+    ends = [(order[0], order[-1]) for order in verdict.orders]
+    return Judged(
+        passes=passes,
+        first_advantage=fmean(
+            scores[first] - scores[last] for (first, last), scores in zip(ends, verdict.pass_scores, strict=True)
+        )
+        if len(texts) > 1
+        else None,
+        reasoning=verdict.explanation,
+        record_id=verdict.record_id,
+    )
