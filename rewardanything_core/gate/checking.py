@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.gate.decision import Standing, confirms, standings
+from rewardanything_core.gate.decision import Standing, standings
 from rewardanything_core.gate.pairing import Row, pair
 from rewardanything_core.gate.results import CheckReport, Pair, Requirement
 from rewardanything_core.gate.sequential import LOOKS
@@ -42,7 +42,7 @@ def check(
 
     All sides' answers to an input are judged together, blind, each in every place equally often. The check passes if a
     drop of ``margin`` in the mean score is ruled out under every principle. It finds a regression where there is a
-    significant drop that may be as large and that shows again in fresh orders, or where a ``min_score`` is missed.
+    significant drop that may be as large, also after judging again in fresh orders, or where a ``min_score`` is missed.
     Anything else is inconclusive. ``benchmarks/gate_error_rates.py`` measures how often it errs.
 
     Args:
@@ -143,7 +143,7 @@ class _Referee:
             guilty = {
                 key
                 for key in suspects
-                if (standing[key].suspected and self._drops_again(pairs, key))
+                if (standing[key].suspected and checked[key].suspected)
                 or (key in missed and self._misses_rules(pairs, key))
             }
         return {
@@ -164,9 +164,6 @@ class _Referee:
             looks=self._looks,
             look=look,
         )
-
-    def _drops_again(self, pairs: Sequence[Pair], key: Key) -> bool:
-        return confirms(by_input(_of(pairs, key), fresh=True), alpha=self._alpha)
 
     def _misses_rules(self, pairs: Sequence[Pair], key: Key) -> bool:
         return misses_rules(_of(pairs, key), self.requirements[key[1]])

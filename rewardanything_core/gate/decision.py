@@ -91,8 +91,3 @@ def standings(
             confidence=1 - 2 * level,
         )
     return standing
-
-
-def confirms(fresh: Sequence[float], *, alpha: float) -> bool:
-    """Whether differences from fresh passes alone show a drop again, at ``alpha`` uncorrected."""
-    return len(fresh) > 0 and typical_values(fresh).p_below(0.0) <= alpha

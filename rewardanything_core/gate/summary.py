@@ -32,26 +32,19 @@ class Ruling:
         outcome: Outcome = "inconclusive"
         if regressed:
             outcome = "regression"
+        elif confirmed is False:  # passing now would be a second chance, which costs more error than was agreed to
+            outcome = "inconclusive"
         elif standing.within or (pairs and all(pair.unchanged and not pair.failure for pair in pairs)):
             outcome = "passed"
         return cls(outcome=outcome, standing=standing, confirmed=confirmed)
 
 
-def by_input(pairs: Sequence[Pair], *, fresh: bool = False) -> list[float]:
-    """The differences of independent inputs: the mean over the cases that share one.
-
-    Args:
-        pairs: Of one comparison.
-        fresh: Only what the confirmation gave.
-    """
+def by_input(pairs: Sequence[Pair]) -> list[float]:
+    """The differences of independent inputs: the mean over the cases of a comparison that share one."""
     groups: dict[str, list[float]] = defaultdict(list)
     for pair in pairs:
-        if pair.difference is None:
-            continue
-        if not fresh or pair.unchanged:
+        if pair.difference is not None:
             groups[pair.group].append(pair.difference)
-        elif pair.fresh_differences:
-            groups[pair.group].append(fmean(pair.fresh_differences))
     return [fmean(differences) for differences in groups.values()]
 
 
@@ -165,7 +158,7 @@ def _reason(comparison: Comparison, pairs: Sequence[Pair], standing: Standing) -
         return f"{change}: a drop of {requirement.margin:g} is ruled out{also}."
     parts = [f"{change}: neither a drop of {requirement.margin:g} nor its absence is shown."]
     if comparison.confirmed is False:
-        parts.append("A drop seen at first did not show again in fresh orders.")
+        parts.append("A drop seen at first was not confirmed in fresh orders.")
     if comparison.cases_needed:
         parts.append(f"About {comparison.cases_needed:,} cases would settle it if the difference stays as it is.")
     return " ".join(parts)
@@ -174,7 +167,7 @@ def _reason(comparison: Comparison, pairs: Sequence[Pair], standing: Standing) -
 def _dropped(comparison: Comparison, change: str, standing: Standing) -> list[str]:
     if not standing.dropped and comparison.confirmed is not True:
         return [f"{change}."]
-    again = ", and lower again in fresh orders" if comparison.confirmed else ""
+    again = ", fresh orders included" if comparison.confirmed else ""
     return (
         [f"{change}: lower beyond chance (p = {comparison.p_drop:.2g}){again}."]
         if standing.suspected

@@ -1,0 +1,196 @@
+"""How often the gate errs: false alarms, missed drops and wrong passes, with judges of known noise and bias.
+
+    python benchmarks/gate_error_rates.py [--runs 20000] [--whole-runs 200]
+
+Scores are simulated the way judges give them: whole numbers within 1..5, from an answer's quality plus noise, plus an
+advantage for whoever stands first. The decision is the package's own (`gate.decision`, `gate.sequential`), and some
+runs go through `check` from end to end with a scripted judge of the same noise. Either side writes its answers anew,
+so even "no change" moves each case. A suspected drop is judged again with fresh noise, as `check` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from rewardanything_core import Judge, Request, ScriptedBackend, check, verdict_reply
+from rewardanything_core.gate import sequential
+from rewardanything_core.gate.decision import Standing, standings
+
+MARGIN, ALPHA = 0.3, 0.05
+
+
+@dataclass(frozen=True)
+class World:
+    """How answers and judges behave."""
+
+    answer_noise: float = 0.7
+    """Standard deviation of an answer's quality around its case's: what regenerating changes."""
+
+    judge_noise: float = 0.5
+    """Standard deviation of a score from pass to pass."""
+
+    position_bias: float = 0.0
+    """Points that standing first is worth."""
+
+    drop: float = 0.0
+    """How much worse the candidate is in the mean."""
+
+    rare: float = 0.0
+    """If above 0: the drop falls on this share of the cases only, and is as much larger there."""
+
+    cases: int = 100
+
+    def passes(self, rng: np.random.Generator, shape: tuple[int, ...], quality: np.ndarray) -> np.ndarray:
+        """Differences candidate - baseline in both orders: shape (..., cases, 2). ``quality``: (..., cases, side)."""
+        noisy = np.repeat(quality[..., None, :], 2, axis=-2) + rng.normal(0, self.judge_noise, (*shape, 2, 2))
+        first = np.array([[self.position_bias, 0.0], [0.0, self.position_bias]])  # order, side
+        scores = np.clip(np.rint(noisy + first), 1, 5)
+        return scores[..., 1] - scores[..., 0]
+
+    def qualities(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        case = rng.uniform(2.0, 4.5, shape)
+        sides = case[..., None] + rng.normal(0, self.answer_noise, (*shape, 2))
+        if self.rare:
+            sides[..., 1] -= (rng.random(shape) < self.rare) * self.drop / self.rare
+        else:
+            sides[..., 1] -= self.drop
+        return sides
+
+
+def shift_for(world: World, target: float) -> World:
+    """The world whose mean difference of scores (whole numbers, ends cut) is ``-target``."""
+    if not target:
+        return world
+    low, high = 0.0, 4.0
+    for _ in range(18):
+        middle = (low + high) / 2
+        rng = np.random.default_rng(1)
+        moved = World(**{**world.__dict__, "drop": middle})
+        mean = moved.passes(rng, (200_000,), moved.qualities(rng, (200_000,))).mean()
+        low, high = (middle, high) if mean > -target else (low, middle)
+    return moved
+
+
+def decide(first: np.ndarray, fresh: np.ndarray, looks: tuple[float, ...], confirm: str) -> tuple[str, int]:
+    """The outcome of one run and the passes it took. ``first`` and ``fresh``: (cases, 2)."""
+    known, again = first.mean(axis=1), np.zeros(len(first), dtype=bool)
+    for look, share in enumerate(looks):
+        number = round(share * len(first))
+        standing = standings({0: known[:number]}, {0: MARGIN}, alpha=ALPHA, looks=looks, look=look)[0]
+        if standing.suspected:
+            if confirm == "none":
+                return "regression", 2 * number + 2 * int(again.sum())
+            again[:number] = True
+            known = np.where(again, (first.mean(axis=1) + fresh.mean(axis=1)) / 2, first.mean(axis=1))
+            pooled = standings({0: known[:number]}, {0: MARGIN}, alpha=ALPHA, looks=looks, look=look)[0]
+            if (pooled if confirm == "pooled" else alone(fresh[:number])).suspected:
+                return "regression", 2 * number + 2 * int(again.sum())
+            continue
+        if standing.within:
+            return "passed", 2 * number + 2 * int(again.sum())
+    return "inconclusive", 2 * number + 2 * int(again.sum())
+
+
+def alone(fresh: np.ndarray) -> Standing:
+    """The variant that was not taken: fresh passes must show the drop by themselves."""
+    return standings({0: fresh.mean(axis=1)}, {0: MARGIN}, alpha=ALPHA)[0]
+
+
+def rates(
+    world: World, target: float, runs: int, *, looks: tuple[float, ...] = (1.0,), confirm: str = "pooled"
+) -> dict:
+    world = shift_for(world, target)
+    rng = np.random.default_rng(7)
+    outcomes, passes, deviation = Counter(), 0, []
+    for start in range(0, runs, 500):
+        shape = (min(500, runs - start), world.cases)
+        quality = world.qualities(rng, shape)
+        first, fresh = world.passes(rng, shape, quality), world.passes(rng, shape, quality)
+        deviation.append(first.mean(axis=2).std(axis=1).mean())
+        for one, two in zip(first, fresh, strict=True):
+            outcome, took = decide(one, two, looks, confirm)
+            outcomes[outcome] += 1
+            passes += took
+    return {
+        **{outcome: outcomes[outcome] / runs for outcome in ("passed", "regression", "inconclusive")},
+        "passes": passes / runs,
+        "deviation": float(np.mean(deviation)),
+    }
+
+
+def whole_run(world: World, seed: int, *, sequential_: bool) -> str:
+    """One run through `check` with a scripted judge: answers carry their quality, noise comes from the request."""
+    rng = np.random.default_rng(seed)
+    quality = world.qualities(rng, (world.cases,))
+
+    def judge_by_quality(request: Request) -> str:
+        responses = json.loads(request.messages[1]["content"])["responses"]
+        name = f"{seed}/{request.sampling.seed}/{request.messages[1]['content']}"
+        noise = np.random.default_rng(list(hashlib.sha256(name.encode()).digest())).normal(0, world.judge_noise, 2)
+        first = (world.position_bias, 0.0)
+        given = zip(responses.items(), noise, first, strict=True)
+        return verdict_reply({key: int(np.clip(np.rint(float(text) + n + f), 1, 5)) for (key, text), n, f in given})
+
+    rows = [
+        [{"id": str(i), "prompt": f"case {i}", "response": repr(float(sides[side]))} for i, sides in enumerate(quality)]
+        for side in (0, 1)
+    ]
+    judge = Judge(ScriptedBackend(judge_by_quality), cache="off")
+    return check(rows[0], rows[1], "Be right.", judge=judge, margin=MARGIN, alpha=ALPHA, sequential=sequential_).outcome
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=20_000)
+    parser.add_argument("--whole-runs", type=int, default=200)
+    given = parser.parse_args()
+    quiet, moderate, noisy = World(judge_noise=0.2), World(), World(judge_noise=1.0)
+    biased = World(position_bias=0.8)
+    judges = [("quiet judge", quiet), ("moderate judge", moderate), ("noisy judge", noisy), ("position-biased", biased)]
+    few, skewed = World(cases=20), World(rare=0.2, answer_noise=0.3)
+    worlds = [*judges, ("moderate, 20 cases", few), ("moderate, a fifth drops", skewed)]
+    print(f"{given.runs:,} runs each, margin {MARGIN}, alpha {ALPHA}; 100 cases where not said otherwise")
+    print(f"{'judge':<28}{'true drop':>10}{'looks':>6}{'confirm':>8}{'passed':>9}{'regress.':>9}", end="")
+    print(f"{'inconcl.':>9}{'passes':>8}{'sd':>6}")
+
+    def row(name: str, world: World, target: float, looks: tuple[float, ...] = (1.0,), confirm: str = "pooled") -> None:
+        found = rates(world, target, given.runs, looks=looks, confirm=confirm)
+        print(
+            f"{name:<28}{target:>10}{len(looks):>6}{confirm:>8}{found['passed']:>9.3f}{found['regression']:>9.4f}"
+            f"{found['inconclusive']:>9.3f}{found['passes']:>8.0f}{found['deviation']:>6.2f}",
+            flush=True,
+        )
+
+    for name, world in worlds:
+        for target in (0.0, 0.3, 0.6):
+            row(name, world, target)
+    for target in (0.0, 0.3):
+        for confirm in ("none", "pooled"):
+            row("moderate judge", moderate, target, confirm=confirm)
+    shape = sequential._SHAPE
+    for target in (0.0, 0.3, 0.6, 1.0):
+        for variant in (-4.0, -2.0, 1.0):
+            sequential.levels.__defaults__ = (variant,)
+            row(f"moderate, spending {variant:g}", moderate, target, looks=sequential.LOOKS)
+    sequential.levels.__defaults__ = (shape,)
+    row("position-biased", biased, 0.0, looks=sequential.LOOKS)
+
+    started = time.perf_counter()
+    print(f"\n{given.whole_runs} runs through check() with a scripted judge (moderate noise, position bias 0.8):")
+    for target in (0.0, 0.3):
+        for steps in (False, True):
+            world = shift_for(biased, target)
+            outcomes = Counter(whole_run(world, seed, sequential_=steps) for seed in range(given.whole_runs))
+            print(f"  true drop {target}, {'sequential' if steps else 'one look'}: {dict(outcomes)}", flush=True)
+    print(f"  {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
