@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rewardanything_core.gate.checking import check
     from rewardanything_core.gate.results import CheckReport, Comparison, JudgeNoise, Pair, Requirement
     from rewardanything_core.judge import Judge
+    from rewardanything_core.jury import Jury
     from rewardanything_core.loading import (
         default_judge,
         from_endpoint,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from rewardanything_core.options import JudgeOptions
     from rewardanything_core.parsing import parse_verdict
     from rewardanything_core.principles import Principle
+    from rewardanything_core.reliability import juror_ratings, krippendorff_alpha
     from rewardanything_core.store import VerdictStore
     from rewardanything_core.templates import Rendered, Template, render
     from rewardanything_core.types import JudgeFailure, Message, SamplingParams, Usage, Verdict
@@ -66,6 +68,7 @@ __all__ = [
     "JudgeFailure",
     "JudgeNoise",
     "JudgeOptions",
+    "Jury",
     "Message",
     "MissingExtraError",
     "ModelFetchError",
@@ -89,6 +92,8 @@ __all__ = [
     "default_judge",
     "from_endpoint",
     "from_pretrained",
+    "juror_ratings",
+    "krippendorff_alpha",
     "load_judge",
     "parse_verdict",
     "render",
@@ -108,10 +113,12 @@ _HOMES = {
     "gate.checking": "check",
     "gate.results": "CheckReport Comparison JudgeNoise Pair Requirement",
     "judge": "Judge",
+    "jury": "Jury",
     "loading": "default_judge from_endpoint from_pretrained load_judge set_default_judge",
     "options": "JudgeOptions",
     "parsing": "parse_verdict",
     "principles": "Principle",
+    "reliability": "juror_ratings krippendorff_alpha",
     "store": "VerdictStore",
     "templates": "Rendered Template render",
     "types": "JudgeFailure Message SamplingParams Usage Verdict",

@@ -1,41 +1,55 @@
-"""Aggregation: several passes over the same case, each in another order, into one verdict."""
+"""Aggregation: several opinions of the same case, those of a judge's passes or of a jury's jurors, into one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Consensus:
-    """What several passes say together."""
+    """What several opinions say together."""
 
     scores: dict[str, float]
     """label -> mean score, 1.0..5.0."""
 
     ranking: list[str]
-    """Labels by mean score, then by Borda count, then as the first pass had them."""
+    """Labels by mean score, then by Borda count, then as the first opinion had them."""
 
     spread: dict[str, float]
-    """label -> population standard deviation of its scores."""
+    """label -> standard deviation of its scores (population form)."""
 
     agreement: float | None
     """Kendall's W of the rankings. None with one pass or one response."""
 
 
-def aggregate(scores: Sequence[Mapping[str, float]], rankings: Sequence[Sequence[str]]) -> Consensus:
-    """Combine passes: ``scores[p][label]`` and ``rankings[p]`` (best first), over the same labels in every pass."""
-    labels, passes = rankings[0], len(rankings)
-    means = {label: math.fsum(s[label] for s in scores) / passes for label in labels}
-    borda = {label: sum(len(labels) - ranking.index(label) for ranking in rankings) for label in labels}
+def aggregate(
+    scores: Sequence[Mapping[str, float]],
+    rankings: Sequence[Sequence[str]],
+    weights: Sequence[float] | None = None,
+) -> Consensus:
+    """Combine opinions over the same labels.
+
+    Args:
+        scores: For each opinion, label -> score.
+        rankings: For each opinion, the labels, best first.
+        weights: What each opinion counts in mean, Borda count and spread, above 0. None: all the same.
+    """
+    labels = rankings[0]
+    weights = weights or [1.0] * len(rankings)
+    total = math.fsum(weights)
+
+    def mean(values: Iterable[float]) -> float:
+        return math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) / total
+
+    means = {label: mean(s[label] for s in scores) for label in labels}
+    borda = {label: mean(len(labels) - ranking.index(label) for ranking in rankings) for label in labels}
     first = {label: place for place, label in enumerate(labels)}
     return Consensus(
         scores={label: means[label] for label in scores[0]},
         ranking=sorted(labels, key=lambda label: (-means[label], -borda[label], first[label])),
-        spread={
-            label: math.sqrt(math.fsum((s[label] - means[label]) ** 2 for s in scores) / passes) for label in scores[0]
-        },
+        spread={label: math.sqrt(mean((s[label] - means[label]) ** 2 for s in scores)) for label in scores[0]},
         agreement=kendalls_w(rankings),
     )
 

@@ -14,6 +14,7 @@ from rewardanything_core.errors import ConfigError
 FILE_NAME = "ra-judge.toml"
 PREFIX = "RA_JUDGE_"
 
+_OF_A_WHOLE_JURY = {"jury", "min_jurors"}
 _NOT_SETTINGS = {"RA_JUDGE_CONFIG", "RA_JUDGE_HOME", "RA_JUDGE_API_KEY"}
 
 
@@ -25,7 +26,7 @@ class Setting:
     """The type of its value; a list setting also takes one string, with commas between its items."""
 
     belongs: str
-    """What it is for: ``judge``, ``sampling``, ``local``, ``endpoint`` or ``any`` backend."""
+    """What it is for: ``judge``, ``sampling``, ``local``, ``endpoint`` or ``any`` backend; or a ``jury``."""
 
 
 SETTINGS: dict[str, Setting] = {
@@ -59,6 +60,9 @@ SETTINGS: dict[str, Setting] = {
     "cache_as": Setting(str, "endpoint"),
     "input_cost_per_token": Setting(float, "endpoint"),
     "output_cost_per_token": Setting(float, "endpoint"),
+    "jury": Setting(list, "jury"),
+    "min_jurors": Setting(int, "jury"),
+    "weight": Setting(float, "jury"),
 }
 
 
@@ -68,6 +72,9 @@ def read_settings(
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Collect settings: ``overrides`` before the environment before the file.
+
+    Under ``jury`` stands the list of each juror's own settings, complete with those that all of them share. A
+    ``model`` or ``backend`` that comes before the source of a jury means that judge instead of the jury.
 
     Args:
         config: The file. None: what ``RA_JUDGE_CONFIG`` names, else the nearest ``ra-judge.toml`` from the working
@@ -79,10 +86,20 @@ def read_settings(
         ConfigError: a file cannot be read, or a setting is unknown or of a wrong type; the message says where.
     """
     environ = os.environ if environ is None else environ
-    settings = _from_file(config or environ.get("RA_JUDGE_CONFIG"))
-    settings |= _from_environment(environ)
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
-    return settings | {name: _typed(name, value, "the arguments") for name, value in given.items()}
+    settings: dict[str, Any] = {}
+    for source in (
+        _from_file(config or environ.get("RA_JUDGE_CONFIG")),
+        _from_environment(environ),
+        {name: _typed(name, value, "the arguments") for name, value in given.items()},
+    ):
+        jury, earlier = source.pop("jury", None), settings.pop("jury", None)
+        settings |= source
+        if jury:
+            settings["jury"] = [_of_one(settings) | juror for juror in jury]
+        elif earlier and jury is None and not source.keys() & {"model", "backend"}:
+            settings["jury"] = [juror | _of_one(source) for juror in earlier]
+    return settings
 
 
 def _from_file(path: str | Path | None) -> dict[str, Any]:
@@ -101,7 +118,10 @@ def _from_file(path: str | Path | None) -> dict[str, Any]:
     judge = content.get("judge", {})
     if not isinstance(judge, dict):
         raise ConfigError(f"[judge] in {path} must be a table.")
-    return {name: _typed(name, value, f"[judge] in {path}") for name, value in judge.items()}
+    settings = {name: _typed(name, value, f"[judge] in {path}") for name, value in judge.items()}
+    if "jury" in content:
+        settings["jury"] = _typed("jury", content["jury"], str(path))
+    return settings
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -131,9 +151,28 @@ def _typed(name: str, value: Any, where: str) -> Any:
         value = float(value)
     elif kind is list and isinstance(value, tuple):
         value = list(value)
+    if name == "jury" and isinstance(value, list):
+        return [_juror(place, juror, where) for place, juror in enumerate(value, start=1)]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{name!r} in {where} must be {_describe(kind)}, not {value!r}.")
     return value
+
+
+def _of_one(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that mean something to a single juror."""
+    return {name: value for name, value in settings.items() if name not in _OF_A_WHOLE_JURY}
+
+
+def _juror(place: int, juror: Any, where: str) -> dict[str, Any]:
+    """The settings of one juror; a string names a model."""
+    where = f"juror {place} of the jury in {where}"
+    if isinstance(juror, str):
+        juror = {"model": juror}
+    if not isinstance(juror, Mapping):
+        raise ConfigError(f"{where[0].upper()}{where[1:]} must be a table of settings, not {juror!r}.")
+    if shared := juror.keys() & _OF_A_WHOLE_JURY:
+        raise ConfigError(f"{where[0].upper()}{where[1:]} has {min(shared)!r}, which is a setting of a whole jury.")
+    return {name: _typed(name, value, where) for name, value in juror.items()}
 
 
 def _parsed(text: str, kind: type) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.backends.base import Backend
@@ -14,6 +15,7 @@ from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.embedded import DEFAULT_MODEL, KNOWN_MODELS, fetch
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.judge import Judge
+from rewardanything_core.jury import Jury
 from rewardanything_core.options import JudgeOptions
 from rewardanything_core.templates import Template
 from rewardanything_core.types import SamplingParams
@@ -162,17 +164,20 @@ def load_judge(
     config: str | Path | None = None,
     progress: Progress | None = None,
     **settings: Any,
-) -> Judge:
+) -> Arbiter:
     """A judge from another judge's spec, or from settings.
 
     Settings come from the arguments, then from ``RA_JUDGE_*`` variables, then from ``ra-judge.toml``; with none at all
     it is the small embedded model on the CPU.
 
     Args:
-        spec: What ``Judge.spec()`` gave; then there are no settings.
+        spec: What ``Judge.spec()`` or ``Jury.spec()`` gave; then there are no settings.
         config: The settings file. None: the nearest ``ra-judge.toml`` from the working folder upwards.
         progress: Told how the download of one of the small known models goes.
         **settings: Any of `rewardanything_core.config.SETTINGS`: ``model``, ``api_base`` or ``passes``.
+
+    Returns:
+        A `Judge`; or a `Jury`, where the settings or the spec are those of one.
 
     Raises:
         ConfigError: the spec or a setting is wrong; the message says which and where.
@@ -180,12 +185,28 @@ def load_judge(
     if spec is not None:
         if config is not None or settings:
             raise ConfigError("Give load_judge either a spec or settings, not both.")
-        return _from_spec(spec)
+        return _from_spec(spec, {})
     given = read_settings(config, settings)
-    kind = _kind(given)
-    options = _pick(given, "judge")
-    if sampling := _pick(given, "sampling"):
-        options["sampling"] = SamplingParams(**sampling)
+    return _jury(given, progress) if "jury" in given else _judge(given, progress)
+
+
+def _jury(given: Mapping[str, Any], progress: Progress | None) -> Jury:
+    jurors: list[Judge] = []
+    backends: dict[str, Backend] = {}
+    for settings in given["jury"]:
+        told = {name: settings[name] for name in settings if SETTINGS[name].belongs in {"any", "local", "endpoint"}}
+        key = json.dumps(told, sort_keys=True)
+        if key in backends:  # two jurors of one model do not load it twice
+            jurors.append(Judge(backends[key], **_options(settings)))
+        else:
+            jurors.append(_judge(settings, progress))
+            backends[key] = jurors[-1].backend
+    weights = [settings.get("weight", 1.0) for settings in given["jury"]]
+    return Jury(jurors, weights=weights, min_jurors=given.get("min_jurors"))
+
+
+def _judge(given: dict[str, Any], progress: Progress | None) -> Judge:
+    kind, options = _kind(given), _options(given)
     model = given.get("model")
     _refuse_others(given, kind)
     if kind == "scripted":
@@ -201,6 +222,13 @@ def load_judge(
             given.setdefault("api_key_env", "RA_JUDGE_API_KEY")
         return from_endpoint(model, **_pick(given, "endpoint"), **options)
     return from_pretrained(model or DEFAULT_MODEL, progress=progress, **_pick(given, "local"), **options)
+
+
+def _options(given: Mapping[str, Any]) -> JudgeOptions:
+    options: dict[str, Any] = _pick(given, "judge")
+    if sampling := _pick(given, "sampling"):
+        options["sampling"] = SamplingParams(**sampling)
+    return cast("JudgeOptions", options)
 
 
 _default: list[Arbiter] = []
@@ -248,13 +276,19 @@ def _refuse_others(given: Mapping[str, Any], kind: str) -> None:
         raise ConfigError(f"{', '.join(wrong)} mean nothing to a judge with backend = {kind!r}.")
 
 
-def _from_spec(spec: Mapping[str, Any]) -> Judge:
+def _from_spec(spec: Mapping[str, Any], backends: dict[str, Backend]) -> Arbiter:
+    """The judge or jury of a spec; ``backends`` are those made so far, by their own specs."""
     try:
-        backend = dict(spec["backend"])
-        kind, options = backend.pop("kind"), dict(spec["options"])
+        if "jurors" in spec:
+            jurors = [_from_spec(juror, backends) for juror in spec["jurors"]]
+            return Jury(jurors, weights=spec["weights"], min_jurors=spec["min_jurors"])
+        key, options = json.dumps(spec["backend"], sort_keys=True), dict(spec["options"])
         options["sampling"] = SamplingParams(**options["sampling"])
         options["template"] = Template(**options["template"])
-        return Judge(_backend(kind, backend), **options)
+        if key not in backends:
+            arguments = dict(spec["backend"])
+            backends[key] = _backend(arguments.pop("kind"), arguments)
+        return Judge(backends[key], **options)
     except (KeyError, TypeError) as error:
         raise ConfigError(f"This is not the spec of a judge: {error!r}.") from error
 

@@ -67,22 +67,8 @@ class StoredVerdict:
 
     def under(self, case: Case, *, cached: bool) -> Verdict:
         """The verdict with a case's own labels, in their order, and its id; the judge saw none of them."""
-        verdict, to = self.verdict, dict(zip(self.labels, case.canonical_labels, strict=True))
-
-        def renamed(values: Mapping[str, float]) -> dict[str, float]:
-            by_label = {to[label]: value for label, value in values.items()}
-            return {label: by_label[label] for label in case.labels}
-
-        return dataclasses.replace(
-            verdict,
-            scores=renamed(verdict.scores),
-            ranking=[to[label] for label in verdict.ranking],
-            spread=renamed(verdict.spread),
-            orders=[[to[label] for label in order] for order in verdict.orders],
-            pass_scores=[renamed(scores) for scores in verdict.pass_scores],
-            case_id=case.id,
-            cached=cached,
-        )
+        to = dict(zip(self.labels, case.canonical_labels, strict=True))
+        return dataclasses.replace(_renamed(self.verdict, to, case), cached=cached)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,9 +187,34 @@ def _readable(record_id: str) -> Iterator[None]:
         ) from error
 
 
+def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case) -> Verdict:
+    def named(values: Mapping[str, float]) -> dict[str, float]:
+        by_label = {to[label]: value for label, value in values.items()}
+        return {label: by_label[label] for label in case.labels if label in by_label}
+
+    return dataclasses.replace(
+        verdict,
+        scores=named(verdict.scores),
+        ranking=[to[label] for label in verdict.ranking],
+        spread=named(verdict.spread),
+        orders=[[to[label] for label in order] for order in verdict.orders],
+        pass_scores=[named(scores) for scores in verdict.pass_scores],
+        case_id=case.id,
+        jurors=verdict.jurors
+        and [_renamed(juror, to, case) if isinstance(juror, Verdict) else juror for juror in verdict.jurors],
+    )
+
+
 def _outcome(kind: type[T], record_id: str, content: str) -> T:
-    found = json.loads(content) | {"record_id": record_id}
+    return _revived(kind, json.loads(content) | {"record_id": record_id})
+
+
+def _revived(kind: type[T], found: Mapping[str, Any]) -> T:
     known = {name: found[name] for name in kind.__dataclass_fields__ if name in found}
+    if known.get("jurors"):
+        known["jurors"] = [
+            _revived(Verdict, one) if "scores" in one else _revived(JudgeFailure, one) for one in known["jurors"]
+        ]
     return kind(**known | {"usage": Usage(**found["usage"])})
 
 

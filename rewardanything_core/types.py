@@ -85,31 +85,32 @@ class Verdict:
     """A complete judgement of one case. There is no partial verdict."""
 
     scores: dict[str, float]
-    """label -> 1.0..5.0, one for each response; the mean over passes."""
+    """label -> 1.0..5.0, one for each response; the mean over passes, and of a jury the weighted mean over jurors."""
 
     ranking: list[str]
     """Every label once, best first."""
 
     reasoning: str
-    """What the model wrote before its scores, pass by pass; empty if it wrote nothing."""
+    """What the model wrote before its scores, pass by pass and juror by juror; empty if it wrote nothing."""
 
     raw_output: str
-    """The model's replies as received, pass by pass."""
+    """The model's replies as received, likewise."""
 
     spread: dict[str, float] = field(default_factory=dict)
-    """label -> standard deviation of its score over the passes (population form); 0.0 after a single pass."""
+    """label -> standard deviation of its score over the passes, or of a jury over the jurors, weighted as they are
+    (population form); 0.0 after a single pass."""
 
     agreement: float | None = None
-    """Kendall's W of the passes' rankings, 0..1. None when there was one pass or one response."""
+    """Kendall's W of the passes' rankings, or of the jurors', 0..1. None when there was one, or one response."""
 
     usage: Usage = field(default_factory=Usage)
     """What this verdict took when it was made, failed attempts included."""
 
     cached: bool = False
-    """True if it was read from the store instead of being judged now."""
+    """True if it was read from the store instead of being judged now; of a jury, if all of it was."""
 
     record_id: str | None = None
-    """Where the store keeps it (``ra-judge log --show ID``). None if it was not stored."""
+    """Where the store keeps it (``ra-judge log --show ID``). None if it was not stored; see also `record_ids`."""
 
     case_id: str | None = None
     """The case's own id. None if it had none."""
@@ -118,16 +119,19 @@ class Verdict:
     """The judge model's name."""
 
     template_hash: str = ""
-    """Hash of the judging prompt's wording and wire format."""
+    """Hash of the judging prompt's wording and wire format. Empty for a jury: each juror has its own."""
 
     seed: int = 0
-    """Seed from which the orders were drawn."""
+    """Seed from which the orders were drawn. 0 for a jury: each juror has its own."""
 
     orders: list[list[str]] = field(default_factory=list)
-    """For each pass, the labels in the order in which the model saw them."""
+    """For each pass, the labels in the order in which the model saw them; of a jury, juror after juror."""
 
     pass_scores: list[dict[str, float]] = field(default_factory=list)
-    """For each pass, label -> score; ``scores`` is their mean."""
+    """For each pass, label -> score as the model gave it; ``scores`` is their mean, if there is no jury."""
+
+    jurors: list[Verdict | JudgeFailure] | None = None
+    """What each juror of a jury said, in their order. None: it is the verdict of one judge."""
 
     @property
     def normalized(self) -> dict[str, float]:
@@ -142,6 +146,8 @@ class Verdict:
     @property
     def explanation(self) -> str:
         """`reasoning` for a reader: the names that the judge saw (``model-1``) are replaced by the labels."""
+        if self.jurors is not None:
+            return "\n\n".join(filter(None, map(_explained, self.jurors)))
         passes = re.split(r"(?m)^\[pass (\d+) of \d+\]$", self.reasoning)
         texts = [(1, passes[0])] if len(passes) == 1 else list(zip(map(int, passes[1::2]), passes[2::2], strict=True))
 
@@ -155,18 +161,37 @@ class Verdict:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where it comes from, for a host's metadata: model, wording, seed, agreement and record."""
-        return {
+        """Where it comes from, for a host's metadata: model, wording, seed, agreement and record, and each juror's."""
+        about = {
             "model": self.model,
             "template_hash": self.template_hash,
             "seed": self.seed,
             "agreement": self.agreement,
             "record_id": self.record_id,
         }
+        if self.jurors is not None:
+            about["jurors"] = [
+                juror.provenance
+                if isinstance(juror, Verdict)
+                else {"error_type": juror.error_type, "record_id": juror.record_id}
+                for juror in self.jurors
+            ]
+        return about
+
+    @property
+    def record_ids(self) -> list[str]:
+        """Where stores keep it: its own record, or those of its jurors, who are stored each for itself."""
+        if self.record_id is not None:
+            return [self.record_id]
+        found: list[str] = []
+        for juror in self.jurors or ():
+            found += juror.record_ids if isinstance(juror, Verdict) else filter(None, [juror.record_id])
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as plain JSON types, with ``normalized`` and ``best``."""
-        return {**dataclasses.asdict(self), "normalized": self.normalized, "best": self.best}
+        jurors = None if self.jurors is None else [juror.to_dict() for juror in self.jurors]
+        return {**dataclasses.asdict(self), "jurors": jurors, "normalized": self.normalized, "best": self.best}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,3 +233,9 @@ class JudgeFailure:
     def to_dict(self) -> dict[str, Any]:
         """The failure as plain JSON types."""
         return dataclasses.asdict(self)
+
+
+def _explained(juror: Verdict | JudgeFailure) -> str:
+    if isinstance(juror, JudgeFailure):
+        return f"[a juror without a verdict]\n{juror.error_type}: {juror.message}"
+    return f"[{juror.model}]\n{juror.explanation}" if juror.explanation else ""

@@ -36,3 +36,16 @@ async def never(request: Request) -> str:
 def heed_ctrl_c() -> None:
     """For ``preexec_fn``: a shell starts what runs in its background with Ctrl-C ignored, and children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def by_vowels(request: Request) -> str:
+    """1..5 by the number of vowels: another juror than `by_length`."""
+    responses = json.loads(request.messages[1]["content"])["responses"]
+    scores = {name: min(5, 1 + sum(letter in "aeiou" for letter in text)) for name, text in responses.items()}
+    best = max(scores, key=lambda name: scores[name])
+    return verdict_reply(scores, thoughts=f"{best} has the most vowels")
+
+
+def mute(request: Request) -> str:
+    """Never a verdict."""
+    return "I would rather not say."

@@ -45,16 +45,19 @@ def verdict_feedback(verdict: Verdict, name: str, *, scale: Scale = "raw", label
         "template_hash": verdict.template_hash,
         "seed": verdict.seed,
         "agreement": verdict.agreement,
-        "record_id": verdict.record_id,
+        "record_id": " ".join(verdict.record_ids) or None,
         "case_id": verdict.case_id,
         "cached": verdict.cached,
         "passes": len(verdict.orders),
     }
+    rationale = verdict.explanation
+    if verdict.jurors is None and len(verdict.orders) == 1:
+        rationale = (_key_to_names(verdict) if several else "") + verdict.reasoning
     return [
         Feedback(
             name=f"{name}/{one}" if several and label is None else name,
             value=score,
-            rationale=(_key_to_names(verdict) if several else "") + verdict.reasoning or None,
+            rationale=rationale or None,
             source=_source(verdict.model),
             metadata=_strings(
                 about,

@@ -145,6 +145,7 @@ def results(outcome: Verdict | JudgeFailure, prefix: str) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(RESULTS)
     if isinstance(outcome, Verdict):
         found |= {name: getattr(outcome, name) for name in RESULTS if name != "error"}
+        found["record_id"] = " ".join(outcome.record_ids) or None
         found["reasoning"] = outcome.explanation  # a row has no room to say which response was model-1
     else:
         found |= {"record_id": outcome.record_id, "error": f"{outcome.error_type}: {outcome.message}"}

@@ -70,7 +70,7 @@ def demo(
     Without options it runs the small embedded model on this machine, which is fetched once. It stores what it judges:
     run it again and the verdicts come from the log.
     """
-    from rewardanything_core import Case, JudgeFailure, load_judge
+    from rewardanything_core import Case, JudgeFailure, VerdictStore, load_judge
     from rewardanything_core.config import read_settings
 
     given = {
@@ -83,7 +83,7 @@ def demo(
         "passes": passes,
     }
     settings = read_settings(config, given)
-    if settings.get("model") is None or settings["model"] in _small_models():
+    if "jury" not in settings and (settings.get("model") is None or settings["model"] in _small_models()):
         # Whole scores of a small model are mostly ties; what its probabilities say about them is finer.
         settings = {"expected_scores": True, "thinking_budget": 100, **settings}
     with fetch_progress() as progress:
@@ -113,7 +113,8 @@ def demo(
             f"{len(cases)} verdicts in {seconds:.0f} s ({cached} from the log): {usage.calls} calls, "
             f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written."
         )
-        typer.echo(f"Every verdict is in {judge.store.path}\nBrowse them: ra-judge log")
+        kept = VerdictStore(settings.get("store"))
+        typer.echo(f"Every verdict is in {kept.path}\nBrowse them: ra-judge log")
         if judge.model in _small_models():
             typer.echo(
                 "This small model shows how things work. For verdicts to rely on, use RewardAnything-8B:\n"
