@@ -40,8 +40,8 @@ class Judged:
     passes: tuple[dict[str, float], ...]
     """For each pass, side -> score."""
 
-    first_advantage: float | None
-    """Mean over passes of the first answer's score minus the last one's. None for a single answer."""
+    orders: tuple[dict[str, int], ...]
+    """For each pass, side -> place of its answer."""
 
     reasoning: str
     """The judge's reasoning, with sides in place of model-n."""
@@ -122,14 +122,11 @@ def _judged(cell: Cell, verdict: Verdict) -> Judged:
     passes = tuple(
         {side: scores[texts[text]] for side, text in cell.item.responses.items()} for scores in verdict.pass_scores
     )
-    ends = [(order[0], order[-1]) for order in verdict.orders]
     return Judged(
         passes=passes,
-        first_advantage=fmean(
-            scores[first] - scores[last] for (first, last), scores in zip(ends, verdict.pass_scores, strict=True)
-        )
-        if len(texts) > 1
-        else None,
+        orders=tuple(
+            {side: order.index(texts[text]) for side, text in cell.item.responses.items()} for order in verdict.orders
+        ),
         reasoning=verdict.explanation,
         record_id=verdict.record_id,
     )

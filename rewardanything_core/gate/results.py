@@ -77,9 +77,8 @@ class Pair:
     fresh_differences: tuple[float, ...] = ()
     """The difference in each pass of the confirmation; empty if there was none."""
 
-    first_advantage: float | None = None
-    """How much higher the answer in the first place scored than the one in the last, in the mean over passes; over all
-    orders an honest judge's is 0. None: not judged side by side."""
+    candidate_first: tuple[bool, ...] = ()
+    """For each of these passes, the confirmation's last, whether the candidate's answer stood before the other one."""
 
     reasoning: str = ""
     """What the judge wrote, with the names "baseline" and the candidate's in place of model-n."""
@@ -109,16 +108,16 @@ class JudgeNoise:
     """How far the judge disagrees with itself on the same answers, from its passes."""
 
     deviation: float
-    """Standard deviation of a case's difference from pass to pass, in points of the scale."""
+    """Standard deviation of a case's difference from pass to pass, in points of the scale, position bias taken out."""
 
     flips: float
-    """Share of cases, 0..1, in which one pass preferred the candidate and another the baseline."""
+    """Share of cases, 0..1, in which one pass preferred the candidate and another the baseline, for whatever reason."""
 
     share: float
     """Share of the variance between cases, 0..1, that the judge's noise explains; more passes would lessen it."""
 
     position_bias: float
-    """How much higher an answer scores for standing first rather than last, in points; cancelled over the orders."""
+    """How much higher an answer scores for standing before the other, in points; the orders cancel it."""
 
 
 @dataclass(frozen=True, kw_only=True)

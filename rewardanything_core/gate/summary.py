@@ -101,19 +101,24 @@ def compared(
 
 def judge_noise(pairs: Sequence[Pair]) -> JudgeNoise | None:
     """The judge's noise, from pairs whose answers differ and that were judged in two passes or more."""
-    judged = [(pair, [*pair.pass_differences, *pair.fresh_differences]) for pair in pairs if not pair.unchanged]
-    judged = [(pair, differences) for pair, differences in judged if len(differences) > 1]
+    judged = [pair for pair in pairs if not pair.unchanged and len(_passes(pair)) > 1]
     if not judged:
         return None
-    within = fmean(variance(differences) for _, differences in judged)
-    of_means = fmean(variance(differences) / len(differences) for _, differences in judged)
-    between = variance([fmean(differences) for _, differences in judged]) if len(judged) > 1 else 0.0
+    bias = fmean(d if first else -d for pair in judged for d, first in _passes(pair))
+    levelled = [[d - bias if first else d + bias for d, first in _passes(pair)] for pair in judged]
+    of_means = fmean(variance(differences) / len(differences) for differences in levelled)
+    between = variance(map(fmean, levelled)) if len(levelled) > 1 else 0.0
+    raw = [[difference for difference, _ in _passes(pair)] for pair in judged]
     return JudgeNoise(
-        deviation=math.sqrt(within),
-        flips=fmean(min(differences) < -1e-9 and max(differences) > 1e-9 for _, differences in judged),
+        deviation=math.sqrt(fmean(map(variance, levelled))),
+        flips=fmean(min(differences) < -1e-9 and max(differences) > 1e-9 for differences in raw),
         share=min(1.0, of_means / between) if between else float(of_means > 0),
-        position_bias=fmean(pair.first_advantage or 0.0 for pair, _ in judged),
+        position_bias=bias,
     )
+
+
+def _passes(pair: Pair) -> list[tuple[float, bool]]:
+    return list(zip([*pair.pass_differences, *pair.fresh_differences], pair.candidate_first, strict=False))
 
 
 def concluded(comparisons: Sequence[Comparison], *, failures: int, tried: int, exhausted: bool) -> tuple[Outcome, str]:

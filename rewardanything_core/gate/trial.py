@@ -116,7 +116,6 @@ class Trial:
             return None
         by_look = [tuple(scores[candidate] - scores[BASELINE] for scores in outcome.passes) for outcome in judged]
         differences = [difference for look in by_look for difference in look]
-        advantages = [outcome.first_advantage for outcome in judged if outcome.first_advantage is not None]
         return Pair(
             id=cell.item.id,
             group=cell.item.group,
@@ -130,7 +129,9 @@ class Trial:
             difference=0.0 if unchanged else fmean(differences) if differences else None,
             pass_differences=by_look[0] if by_look else (),
             fresh_differences=by_look[1] if len(by_look) > 1 else (),
-            first_advantage=fmean(advantages) if advantages else None,
+            candidate_first=tuple(
+                places[candidate] < places[BASELINE] for outcome in judged for places in outcome.orders
+            ),
             reasoning="\n\n".join(outcome.reasoning for outcome in judged if outcome.reasoning),
             record_ids=tuple(outcome.record_id for outcome in judged if outcome.record_id),
             min_score=cell.item.min_score,
