@@ -1,0 +1,1 @@
+"""Judging a judge: benchmark files in, agreement with people out."""

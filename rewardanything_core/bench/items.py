@@ -1,0 +1,177 @@
+"""What a benchmark asks: lists of responses with what people said of them, and flip pairs between two lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from rewardanything_core.agreement.pairs import places
+from rewardanything_core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One list of responses to judge, with people's labels, which the judge never sees."""
+
+    id: str
+    """Unique within a run."""
+
+    source: str
+    """The benchmark it comes from."""
+
+    group: str
+    """What ties items of one prompt together; intervals and cross-validation go by it."""
+
+    principle: str
+    """What to prefer."""
+
+    prompt: str | list[dict[str, Any]]
+    """A text or chat messages."""
+
+    responses: dict[str, str]
+    """label -> text."""
+
+    domain: str | None = None
+    """chat, code, safety or the like. None: not said."""
+
+    category: str | None = None
+    """The principle's family, as RABench has them: Content, Logic, Style, Tone, Structure. None: not said."""
+
+    criterion: str | None = None
+    """The principle's short name, by which flip pairs refer to it within the group. None: none do."""
+
+    human: dict[str, float] | None = None
+    """label -> human score, on any scale; places count where only an order is known. None: pairs are all there is."""
+
+    rated: bool = False
+    """Whether ``human`` are scores that people gave, and not places of an order."""
+
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Pairs ``(better, worse)`` by people."""
+
+    chosen: tuple[str, ...] = ()
+    """Labels of all good responses, where responses are good or bad. RM-Bench: in style order."""
+
+    rejected: tuple[str, ...] = ()
+    """Labels of the bad ones."""
+
+    reference: str | None = None
+    """A good answer for the judge to compare with. None: none."""
+
+    context: str | None = None
+    """Background for the judge. None: none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flip:
+    """Two responses that people order one way under criterion ``a`` and the other way under ``b``."""
+
+    group: str
+    """The group of both items."""
+
+    a: str
+    """Criterion of one item."""
+
+    b: str
+    """Criterion of the other."""
+
+    better_under_a: str
+    """Label of the response that is better under ``a``, and worse under ``b``."""
+
+    better_under_b: str
+    """Label of the other one."""
+
+
+def pairs_of(human: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
+    """All pairs ``(better, worse)`` of responses with different scores."""
+    return tuple((one, other) for one, other in product(human, repeat=2) if human[one] > human[other])
+
+
+def common_item(row: Mapping[str, Any], where: str) -> Item:
+    """An item from a row of the common layout: see ``docs/judge-the-judge.md``.
+
+    Raises:
+        ConfigError: a field is missing or refers to a response that is not there.
+    """
+    item_id, meta = str(row.get("id") or where), row.get("meta") or {}
+    responses = _texts(row.get("responses"), where)
+    rated = row.get("human_scores") is not None
+    human = _numbers(row["human_scores"], responses, where) if rated else None
+    if human is None and row.get("ranking"):
+        human = places(_known(row["ranking"], responses, where))
+    chosen, rejected = (_known(meta.get(side) or (), responses, where) for side in ("chosen", "rejected"))
+    if row.get("pairs") is not None:
+        pairs = tuple((better, worse) for better, worse in (_known(p, responses, where) for p in row["pairs"]))
+    else:
+        pairs = pairs_of(human) if human else tuple(product(chosen, rejected))
+    return Item(
+        id=item_id,
+        source=str(row.get("source") or "file"),
+        group=str(row.get("group") or item_id),
+        principle=needed(row, "principle", where),
+        prompt=row["prompt"] if isinstance(row.get("prompt"), list) else needed(row, "prompt", where),
+        responses=responses,
+        domain=row.get("domain"),
+        category=row.get("category"),
+        criterion=meta.get("criterion"),
+        human=human,
+        rated=rated,
+        pairs=pairs,
+        chosen=chosen,
+        rejected=rejected,
+        reference=row.get("reference"),
+        context=row.get("context"),
+    )
+
+
+def flip(row: Mapping[str, Any], where: str) -> Flip:
+    """A flip pair from a row.
+
+    Raises:
+        ConfigError: a field is missing.
+    """
+    return Flip(**{name: needed(row, name, where) for name in ("group", "a", "b", "better_under_a", "better_under_b")})
+
+
+def needed(row: Mapping[str, Any], name: str, where: str) -> str:
+    """A field that must be a text.
+
+    Raises:
+        ConfigError: it is missing or something else.
+    """
+    value = row.get(name)
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{where}: {name!r} must be a text, not {type(value).__name__}.")
+    return value
+
+
+def _texts(responses: Any, where: str) -> dict[str, str]:
+    if isinstance(responses, list):
+        responses = {str(place): text for place, text in enumerate(responses)}
+    if not isinstance(responses, Mapping) or not responses:
+        raise ConfigError(f"{where}: 'responses' must be a mapping of names to texts, or a list of texts.")
+    texts = {str(name): text for name, text in responses.items() if text is not None}  # Parquet fills gaps with nulls
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise ConfigError(f"{where}: every response must be a text.")
+    return texts
+
+
+def _numbers(scores: Any, responses: Mapping[str, str], where: str) -> dict[str, float]:
+    if isinstance(scores, list) and len(scores) == len(responses):
+        scores = dict(zip(responses, scores, strict=True))
+    if not isinstance(scores, Mapping):
+        raise ConfigError(f"{where}: 'human_scores' must be a mapping of response names to numbers.")
+    numbers = {str(name): value for name, value in scores.items() if value is not None}
+    _known(numbers, responses, where)
+    if not all(isinstance(value, int | float) for value in numbers.values()):
+        raise ConfigError(f"{where}: every human score must be a number.")
+    return {name: float(value) for name, value in numbers.items()}
+
+
+def _known(names: Any, responses: Mapping[str, str], where: str) -> tuple[str, ...]:
+    given: Sequence[str] = tuple(str(name) for name in names)
+    if unknown := [name for name in given if name not in responses]:
+        raise ConfigError(f"{where}: there is no response named {unknown[0]!r}.")
+    return tuple(given)

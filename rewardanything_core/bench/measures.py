@@ -1,0 +1,219 @@
+"""From verdicts and labels to figures: what a judge gets right, in all and by domain, family and source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rewardanything_core.agreement import lists
+from rewardanything_core.agreement.intervals import CORRELATION, SHARE, Estimate, mean, mean_of_means
+from rewardanything_core.agreement.pairs import (
+    best_found,
+    both_right,
+    pair_credits,
+    places,
+    rm_bench_levels,
+    rm_bench_matrix,
+)
+from rewardanything_core.bench.items import Flip, Item
+from rewardanything_core.types import JudgeFailure, Verdict
+
+HEADLINE = ("flip_accuracy", "both_right", "pairwise_accuracy", "kendall_tau_b", "ndcg")
+"""The figures by which judges are compared, the most telling first."""
+
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "kendall_tau_b": CORRELATION,
+    "kendall_tau_b_by_ranking": CORRELATION,
+    "spearman": CORRELATION,
+    "score_variance": (0.0, 4.0),
+}
+
+FIGURES = (
+    *HEADLINE,
+    "spearman",
+    "score_variance",
+    "flip_accuracy_by_ranking",
+    "both_right_by_ranking",
+    "pairwise_accuracy_by_ranking",
+    "kendall_tau_b_by_ranking",
+    "pairwise_accuracy_ties_wrong",
+    "pairwise_accuracy_failures_wrong",
+    "flip_accuracy_failures_wrong",
+    "ties",
+    "best_found",
+    "ndcg_chance",
+    "agreement_between_passes",
+)
+"""Every figure that is there for all items and for each part of them."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An item and what the judge said of it."""
+
+    item: Item
+    outcome: Verdict | JudgeFailure
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict. None: the judgement failed."""
+        return self.outcome if isinstance(self.outcome, Verdict) else None
+
+    @cached_property
+    def observed(self) -> Mapping[str, Sequence[float]]:
+        """Figure -> what this item alone contributes to it."""
+        item, verdict = self.item, self.verdict
+        if verdict is None:
+            return {"pairwise_accuracy_failures_wrong": [0.0] * len(item.pairs)}
+        scores, order = verdict.scores, places(verdict.ranking)
+        right = pair_credits(scores, item.pairs)
+        human = item.human or {}
+        return {
+            "pairwise_accuracy": right,
+            "pairwise_accuracy_failures_wrong": right,
+            "pairwise_accuracy_by_ranking": pair_credits(order, item.pairs),
+            "pairwise_accuracy_ties_wrong": pair_credits(scores, item.pairs, ties="wrong"),
+            "ties": [float(credit == 0.5) for credit in right],
+            "kendall_tau_b": _known(lists.kendall_tau_b(scores, human)),
+            "kendall_tau_b_by_ranking": _known(lists.kendall_tau_b(order, human)),
+            "spearman": _known(lists.spearman(scores, human)),
+            "ndcg": _known(lists.ndcg(scores, human)),
+            "ndcg_chance": _known(lists.chance_ndcg(human)),
+            "score_variance": _known(lists.score_variance(scores)),
+            "best_found": [best_found(scores, item.chosen)] if item.chosen else [],
+            "agreement_between_passes": _known(verdict.agreement),
+        }
+
+
+@dataclass(frozen=True)
+class JudgedFlip:
+    """A flip pair with both its items."""
+
+    flip: Flip
+    under_a: Judged
+    under_b: Judged
+
+    def questions(self, *, by_ranking: bool = False) -> tuple[float | None, float | None]:
+        """The credit of both questions, whether A and whether B is followed; None where the judgement failed."""
+        a, b = self.flip.better_under_a, self.flip.better_under_b
+        return _answer(self.under_a, (a, b), by_ranking), _answer(self.under_b, (b, a), by_ranking)
+
+
+def _answer(judged: Judged, pair: tuple[str, str], by_ranking: bool) -> float | None:
+    if (verdict := judged.verdict) is None:
+        return None
+    (right,) = pair_credits(places(verdict.ranking) if by_ranking else verdict.scores, [pair])
+    return right
+
+
+def figures(judged: Iterable[Judged], flips: Iterable[JudgedFlip]) -> dict[str, Estimate]:
+    """All `FIGURES` over some items and the flip pairs between them.
+
+    Every figure is a mean: accuracy over pairs, flip accuracy over questions (two for each flip pair), both-right over
+    flip pairs, the rest over lists. A judgement that failed is left out, except from the figures whose names say that
+    failures count as wrong.
+    """
+    values: dict[str, list[float]] = {name: [] for name in FIGURES}
+    groups: dict[str, list[str]] = {name: [] for name in FIGURES}
+
+    def add(name: str, found: Sequence[float], group: str) -> None:
+        values[name] += found
+        groups[name] += [group] * len(found)
+
+    for one in judged:
+        for name, found in one.observed.items():
+            add(name, found, one.item.group)
+    for pair in flips:
+        for suffix, by_ranking in (("", False), ("_by_ranking", True)):
+            a, b = pair.questions(by_ranking=by_ranking)
+            answered = [credit for credit in (a, b) if credit is not None]
+            add(f"flip_accuracy{suffix}", answered, pair.flip.group)
+            if a is not None and b is not None:
+                add(f"both_right{suffix}", [both_right((a, b))], pair.flip.group)
+            if not by_ranking:
+                add("flip_accuracy_failures_wrong", [a or 0.0, b or 0.0], pair.flip.group)
+    return {name: mean(values[name], groups[name], bounds=_BOUNDS.get(name, SHARE)) for name in FIGURES}
+
+
+def by_part(
+    judged: Sequence[Judged], flips: Sequence[JudgedFlip], part_of: Callable[[Item], str | None]
+) -> dict[str, dict[str, Estimate]]:
+    """`figures` for each part of the items, in the order in which parts come up.
+
+    A flip pair belongs to the part that both its items are in; between two parts it belongs to neither.
+    """
+    parts = dict.fromkeys(part for one in judged if (part := part_of(one.item)) is not None)
+    return {
+        part: figures(
+            [one for one in judged if part_of(one.item) == part],
+            [pair for pair in flips if part_of(pair.under_a.item) == part == part_of(pair.under_b.item)],
+        )
+        for part in parts
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class RmBench:
+    """RM-Bench's own figures, by its own rule: see `rm_bench_levels`."""
+
+    domains: dict[str, dict[str, Estimate]]
+    """Domain -> ``hard``, ``normal``, ``easy`` and ``average``, each 0..1 with ``n`` the number of prompts."""
+
+    matrices: dict[str, list[list[float]]]
+    """Domain -> mean matrix; rows are chosen styles, columns rejected ones: concise, plain, markdown."""
+
+    overall: dict[str, Estimate]
+    """``hard``, ``normal``, ``easy`` and ``average``: means over the domains, each weighing the same."""
+
+
+def rm_bench(judged: Iterable[Judged]) -> RmBench | None:
+    """RM-Bench's figures over the items of its form. None if there is none, or none was judged."""
+    matrices: dict[str, list[list[list[float]]]] = {}
+    groups: dict[str, list[str]] = {}
+    for one in judged:
+        item, verdict = one.item, one.verdict
+        if verdict is None or item.source != "rm-bench" or len(item.chosen) != 3 or len(item.rejected) != 3:
+            continue
+        sides = ([verdict.scores[label] for label in labels] for labels in (item.chosen, item.rejected))
+        domain = item.domain or "all"
+        matrices.setdefault(domain, []).append(rm_bench_matrix(*sides))
+        groups.setdefault(domain, []).append(item.group)
+    if not matrices:
+        return None
+    levels = {domain: [rm_bench_levels(matrix) for matrix in found] for domain, found in matrices.items()}
+    names = ("hard", "normal", "easy", "average")
+    of = {
+        name: {domain: ([each[name] for each in found], groups[domain]) for domain, found in levels.items()}
+        for name in names
+    }
+    return RmBench(
+        domains={domain: {name: mean(*of[name][domain]) for name in names} for domain in levels},
+        matrices={
+            domain: [[sum(m[i][j] for m in found) / len(found) for j in range(3)] for i in range(3)]
+            for domain, found in matrices.items()
+        },
+        overall={name: mean_of_means(list(of[name].values())) for name in names},
+    )
+
+
+def match_flips(items: Sequence[Item], flips: Iterable[Flip]) -> tuple[list[tuple[Flip, int, int]], int]:
+    """Flip pairs with the places of the two items each speaks of, and how many speak of what is not there.
+
+    Pairs of groups of which there is no item at all do not count as missing: `limit_groups` leaves groups out.
+    """
+    found = {(item.group, item.criterion): place for place, item in enumerate(items) if item.criterion is not None}
+    groups = {item.group for item in items}
+    matched, missing = [], 0
+    for flip in flips:
+        a, b = found.get((flip.group, flip.a)), found.get((flip.group, flip.b))
+        labels = {flip.better_under_a, flip.better_under_b}
+        if a is not None and b is not None and labels <= items[a].responses.keys() & items[b].responses.keys():
+            matched.append((flip, a, b))
+        else:
+            missing += flip.group in groups
+    return matched, missing
+
+
+def _known(value: float | None) -> list[float]:
+    return [] if value is None else [value]

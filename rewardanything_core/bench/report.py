@@ -1,0 +1,180 @@
+"""What a benchmark run finds, as plain values; the table, the JSON and the page are written from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rewardanything_core.agreement.intervals import CONFIDENCE, Estimate
+from rewardanything_core.agreement.pair_probability import Reliability
+from rewardanything_core.bench.measures import Judged, RmBench
+from rewardanything_core.types import JudgeFailure, Usage, Verdict
+
+Figures = dict[str, Estimate]
+
+MOST_FAILED = 0.1
+"""The share of judgements that may fail before a run counts as failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """One look at a judge's habits."""
+
+    name: str
+    """``length``, ``position``, ``repeat`` or ``injection``."""
+
+    figures: Figures
+    """What was measured, by name."""
+
+    judged: int = 0
+    """Judgements made for it beyond those of the benchmark, or read from the store."""
+
+    failed: int = 0
+    """How many of them failed."""
+
+    note: str = ""
+    """What a reader should know; empty if nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchReport:
+    """The result of `run_bench`."""
+
+    judge: dict[str, Any]
+    """The judge's fingerprint: model, wording, readout and every other setting that can change a verdict."""
+
+    model: str
+    """The judge model's name."""
+
+    judged: tuple[Judged, ...]
+    """Every item with its verdict or failure, in input order."""
+
+    figures: Figures
+    """All of `FIGURES` over all items."""
+
+    by_source: dict[str, Figures]
+    """The same for each benchmark."""
+
+    by_domain: dict[str, Figures]
+    """The same for each domain."""
+
+    by_category: dict[str, Figures]
+    """The same for each family of principles."""
+
+    rm_bench: RmBench | None
+    """RM-Bench's own figures. None: there is no RM-Bench."""
+
+    flips: int
+    """Flip pairs asked."""
+
+    flips_missing: int
+    """Flip pairs that speak of an item or response that is not there, though others of their group are."""
+
+    reliability: Reliability | None
+    """Whether the gap between scores says how sure the judge is. None: too few groups, or all scores tie."""
+
+    audits: dict[str, Audit] = field(default_factory=dict)
+    """By name; ``length`` is always there."""
+
+    spent: Usage = field(default_factory=Usage)
+    """What this run took; verdicts from the store cost nothing."""
+
+    made: Usage = field(default_factory=Usage)
+    """What all verdicts and failures of the benchmark took when they were made, whenever that was."""
+
+    seconds: float = 0.0
+    """Wall time of this run."""
+
+    notes: tuple[str, ...] = ()
+    """What a reader should know, in sentences."""
+
+    @property
+    def failures(self) -> tuple[JudgeFailure, ...]:
+        """The judgements that failed."""
+        return tuple(one.outcome for one in self.judged if isinstance(one.outcome, JudgeFailure))
+
+    @property
+    def from_store(self) -> int:
+        """How many verdicts were read from the store."""
+        return sum(one.outcome.cached for one in self.judged if isinstance(one.outcome, Verdict))
+
+    @property
+    def failed_share(self) -> float:
+        """Share of judgements that failed, 0..1, those of audits included."""
+        failed = len(self.failures) + sum(audit.failed for audit in self.audits.values())
+        return failed / max(1, len(self.judged) + sum(audit.judged for audit in self.audits.values()))
+
+    @property
+    def exit_code(self) -> int:
+        """0 done; 3 if more than `MOST_FAILED` of the judgements failed."""
+        return 3 if self.failed_share > MOST_FAILED else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON types, without the verdicts: those are in the store."""
+        return {
+            **_plain(self.figures),
+            "confidence": CONFIDENCE,
+            "by_source": {name: _plain(figures) for name, figures in self.by_source.items()},
+            "by_domain": {name: _plain(figures) for name, figures in self.by_domain.items()},
+            "by_category": {name: _plain(figures) for name, figures in self.by_category.items()},
+            "rm_bench": self.rm_bench and {
+                "overall": _plain(self.rm_bench.overall),
+                "domains": {name: _plain(figures) for name, figures in self.rm_bench.domains.items()},
+                "matrices": self.rm_bench.matrices,
+            },
+            "audits": {
+                name: {"figures": _plain(a.figures), "judged": a.judged, "failed": a.failed, "note": a.note}
+                for name, a in self.audits.items()
+            },
+            "reliability": self.reliability and _reliability(self.reliability),
+            "items": len(self.judged),
+            "groups": len({one.item.group for one in self.judged}),
+            "flips": self.flips,
+            "flips_missing": self.flips_missing,
+            "from_store": self.from_store,
+            "failed": len(self.failures),
+            "failures": [
+                {"id": f.case_id, "error_type": f.error_type, "message": f.message, "record_id": f.record_id}
+                for f in self.failures[:20]
+            ],
+            "failures_by_type": self.failures_by_type,
+            "spent": _usage(self.spent),
+            "made": _usage(self.made),
+            "seconds": self.seconds,
+            "model": self.model,
+            "judge": self.judge,
+            "notes": list(self.notes),
+        }  # fmt: skip
+
+    @property
+    def failures_by_type(self) -> dict[str, int]:
+        """How many judgements failed with each class of error."""
+        counts: dict[str, int] = {}
+        for failure in self.failures:
+            counts[failure.error_type] = counts.get(failure.error_type, 0) + 1
+        return counts
+
+
+def _plain(figures: Figures) -> dict[str, Any]:
+    return {name: estimate.to_dict() for name, estimate in figures.items()}
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "calls": usage.calls,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "call_seconds": usage.seconds,
+        "cost": usage.cost,
+    }
+
+
+def _reliability(found: Reliability) -> dict[str, Any]:
+    return {
+        "bins": [{"predicted": each.predicted, "observed": each.observed.to_dict()} for each in found.bins],
+        "calibration_error": found.calibration_error,
+        "brier": found.brier,
+        "pairs": found.pairs,
+        "slope": found.fitted.slope,
+        "noise": found.fitted.noise,
+    }

@@ -1,0 +1,146 @@
+"""Running a judge over a benchmark."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from rewardanything_core.agreement.pair_probability import Reliability, reliability
+from rewardanything_core.arbiter import DEFAULT_WINDOW, Arbiter
+from rewardanything_core.bench.items import Flip, Item
+from rewardanything_core.bench.measures import Judged, JudgedFlip, by_part, figures, match_flips, rm_bench
+from rewardanything_core.bench.report import Audit, BenchReport
+from rewardanything_core.errors import ConfigError
+from rewardanything_core.types import JudgeFailure, Usage, Verdict
+
+Progress = Callable[[Mapping[str, int]], None]
+"""Told after each judgement how many there were: ``rows``, ``failed``, ``from_store`` and ``done_before`` (0)."""
+
+
+def run_bench(
+    judge: Arbiter,
+    items: Sequence[Item],
+    flips: Iterable[Flip] = (),
+    *,
+    progress: Progress | None = None,
+    window: int = DEFAULT_WINDOW,
+) -> BenchReport:
+    """Judge every item and measure agreement with people.
+
+    Verdicts go through the judge's store, so a run that was stopped goes on where it stopped. A judgement that failed
+    is counted and left out of every figure, save those whose names say that failures count as wrong.
+
+    Args:
+        judge: A judge or a jury.
+        items: From `read_items`.
+        flips: From `read_flips`, about these items.
+        progress: Told after each judgement.
+        window: Most judgements in flight.
+
+    Raises:
+        ConfigError: there are flip pairs and none is about these items.
+    """
+    flips = list(flips)
+    places, missing = match_flips(items, flips)
+    if flips and not places:
+        raise ConfigError(
+            "None of the flip pairs is about these items.",
+            hint="'group' must be that of two rows, 'a' and 'b' their meta.criterion.",
+        )
+    began, before = time.perf_counter(), judge.usage
+    judged = judge_items(judge, items, progress=progress, window=window)
+    matched = [JudgedFlip(flip, judged[a], judged[b]) for flip, a, b in places]
+    return BenchReport(
+        judge=judge.fingerprint(),
+        model=judge.model,
+        judged=tuple(judged),
+        figures=figures(judged, matched),
+        by_source=by_part(judged, matched, lambda item: item.source),
+        by_domain=by_part(judged, matched, lambda item: item.domain),
+        by_category=by_part(judged, matched, lambda item: item.category),
+        rm_bench=rm_bench(judged),
+        flips=len(matched),
+        flips_missing=missing,
+        reliability=pair_reliability(judged),
+        spent=_difference(judge.usage, before),
+        made=sum((one.outcome.usage for one in judged), Usage()),
+        seconds=time.perf_counter() - began,
+        notes=tuple(_notes(judged, flips, missing)),
+    )
+
+
+def judge_items(
+    judge: Arbiter, items: Sequence[Item], *, progress: Progress | None = None, window: int = DEFAULT_WINDOW
+) -> list[Judged]:
+    """Judge items, in whatever order they get done, and give them back in theirs."""
+    counts = {"rows": 0, "failed": 0, "from_store": 0, "done_before": 0}
+    outcomes: dict[int, Verdict | JudgeFailure] = {}
+    # Mappings and not cases: what is no valid case becomes a failure in its place.
+    for index, outcome in judge.judge_stream(map(_fields, items), window=window):
+        outcomes[index] = outcome
+        counts["rows"] += 1
+        counts["failed"] += isinstance(outcome, JudgeFailure)
+        counts["from_store"] += isinstance(outcome, Verdict) and outcome.cached
+        if progress is not None:
+            progress(counts)
+    return [Judged(item, outcomes[index]) for index, item in enumerate(items)]
+
+
+def pair_reliability(judged: Iterable[Judged]) -> Reliability | None:
+    """How well the gap and spread of two scores predict which response people prefer; from all labelled pairs."""
+    gaps: list[float] = []
+    spreads: list[float] = []
+    groups: list[str] = []
+    for one in judged:
+        if (verdict := one.verdict) is None:
+            continue
+        for better, worse in one.item.pairs:
+            gaps.append(verdict.scores[better] - verdict.scores[worse])
+            spreads.append(math.hypot(verdict.spread.get(better, 0.0), verdict.spread.get(worse, 0.0)))
+            groups.append(one.item.group)
+    return reliability(gaps, spreads, groups)
+
+
+def with_audits(report: BenchReport, audits: Iterable[Audit]) -> BenchReport:
+    """The same report with audits."""
+    import dataclasses
+
+    return dataclasses.replace(report, audits=report.audits | {audit.name: audit for audit in audits})
+
+
+def _fields(item: Item) -> dict[str, object]:
+    return {
+        "principle": item.principle,
+        "prompt": item.prompt,
+        "responses": item.responses,
+        "reference": item.reference,
+        "context": item.context,
+        "id": item.id,
+    }
+
+
+def _difference(after: Usage, before: Usage) -> Usage:
+    return Usage(
+        calls=after.calls - before.calls,
+        prompt_tokens=after.prompt_tokens - before.prompt_tokens,
+        completion_tokens=after.completion_tokens - before.completion_tokens,
+        seconds=after.seconds - before.seconds,
+        cost=None if after.cost is None else after.cost - (before.cost or 0.0),
+    )
+
+
+def _notes(judged: Sequence[Judged], flips: Sequence[Flip], missing: int) -> Iterable[str]:
+    verdicts = [one.verdict for one in judged if one.verdict is not None]
+    groups = len({one.item.group for one in judged})
+    if not flips:
+        yield (
+            "Without --flips nothing here shows whether the judge follows the principle: a judge that knows good "
+            "answers and never reads the principle can have high accuracy."
+        )
+    if missing:
+        yield f"{missing} flip pairs were left out: no item or response of theirs is in these files."
+    if groups < 10:
+        yield f"There are only {groups} groups of prompts; the intervals say how little that shows."
+    if verdicts and not any(len(verdict.orders) > 1 for verdict in verdicts):
+        yield "Each list was judged in one order; --passes 2 judges pairs both ways round, as LLMBar and JudgeBench do."

@@ -1,0 +1,21 @@
+"""Scripted judges for the tests of ``bench``, importable by name."""
+
+from __future__ import annotations
+
+import json
+
+from rewardanything_core import Request, verdict_reply
+
+
+def by_full_length(request: Request) -> str:
+    """The longer, the better, whatever the principle: no two lengths below 100,000 characters score alike."""
+    responses = json.loads(request.messages[1]["content"])["responses"]
+    return verdict_reply({name: 1 + 4 * min(1.0, len(text) / 100_000) for name, text in responses.items()})
+
+
+def by_principle(request: Request) -> str:
+    """Long responses are good, unless the principle has the word ``short`` in it."""
+    case = json.loads(request.messages[1]["content"])
+    sign = -1 if "short" in case["principle"] else 1
+    scores = {name: 3 + sign * 2 * min(1.0, len(text) / 1000) for name, text in case["responses"].items()}
+    return verdict_reply(scores, thoughts=f"It looks at length under: {case['principle']}")
