@@ -39,6 +39,40 @@ Cache = Annotated[
 ]
 Config = Annotated[str | None, typer.Option("--config", help="The settings file to use.")]
 
+# The application's own model, of `check` and `baseline`; it shares no setting with the judge.
+AppModel = Annotated[
+    str | None, typer.Option("--app-model", help="The model that prompts are run on; named as for --model.")
+]
+AppApiBase = Annotated[list[str] | None, typer.Option("--app-api-base", help="URL of that model's server.")]
+AppApiKeyEnv = Annotated[
+    str | None, typer.Option("--app-api-key-env", help="Environment variable with that server's key.")
+]
+AppDevice = Annotated[str | None, typer.Option("--app-device", help="auto, cuda, cpu or mps; local models only.")]
+AppTemperature = Annotated[
+    float | None, typer.Option("--app-temperature", help="0 takes the likeliest words.", show_default="0")
+]
+AppMaxTokens = Annotated[
+    int | None, typer.Option("--app-max-tokens", help="Longest answer, in tokens.", show_default="1024")
+]
+AppConcurrency = Annotated[
+    int | None,
+    typer.Option("--app-concurrency", help="Cases at a time.", show_default="4 for an app, 16 for a model's server"),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Use what the app's last run made, if its file is the same."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Have the app's model write all answers anew.")]
+IdColumn = Annotated[str | None, typer.Option("--id-column", help="The column with the case's id.", show_default="id")]
+PromptColumn = Annotated[
+    str | None, typer.Option("--prompt-column", help="The column with what was asked.", show_default="prompt")
+]
+
+
+def say(line: str) -> None:
+    """Tell the user something on standard error."""
+    typer.echo(line, err=True)
+
 
 def print_json(value: Any) -> None:
     """Print a value as JSON: laid out for a person on a terminal, on one line otherwise."""

@@ -1,4 +1,4 @@
-"""A progress bar for ``grade``: only on a terminal, only on stderr."""
+"""Progress bars: only on a terminal, only on stderr."""
 
 from __future__ import annotations
 
@@ -41,3 +41,25 @@ def progress_bar(total: int | None) -> Iterator[Callable[[Mapping[str, Any]], No
             )
 
         yield show
+
+
+@contextmanager
+def steps_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield what to call with (steps done, steps planned); what is planned may change."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _planned: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bars:
+        task = bars.add_task(label, total=None)
+        yield lambda done, planned: bars.update(task, completed=done, total=planned)

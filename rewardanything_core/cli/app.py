@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from rewardanything_core.cli.baseline import baseline
 from rewardanything_core.cli.bench import bench
+from rewardanything_core.cli.check import check
 from rewardanything_core.cli.demo import demo
 from rewardanything_core.cli.grade import grade
 from rewardanything_core.cli.log import log
@@ -40,6 +42,14 @@ def _root(
 app.command(epilog="\b\nExample:\n  ra-judge demo\n  ra-judge demo --model openai/gpt-4o-mini")(demo)
 app.command(epilog="\b\nExample:\n  ra-judge grade answers.csv --principle 'Be brief.' --response-column a -o out.csv")(
     grade
+)
+app.command(
+    epilog="\b\nExample:\n  ra-judge check --baseline a.jsonl --candidate b.jsonl --principle 'Be brief.'\n"
+    "  ra-judge check --prompt prompt.md --baseline-rev origin/main --dataset cases.jsonl \\\n"
+    "    --app-model openai/gpt-4o-mini --principle-name concise --html report.html"
+)(check)
+app.command(epilog="\b\nExample:\n  ra-judge baseline --dataset cases.jsonl --app app:answer -o baseline.jsonl")(
+    baseline
 )
 app.command(epilog="\b\nExample:\n  ra-judge log --since 2h --principle concise\n  ra-judge log 3f9a")(log)
 app.command(epilog="\b\nExample:\n  ra-judge models --fetch qwen2.5-coder-1.5b")(models)

@@ -1,0 +1,141 @@
+"""Files of cases and of outputs, read strictly: a row that cannot be used stops the command before anything is paid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rewardanything_core.cli._rows import STANDARD, Format, format_of, load_json, read_rows
+from rewardanything_core.errors import ConfigError
+
+Cells: TypeAlias = dict[str, Any]
+
+KNOWN = ("id", "prompt", "response", "context", "reference", "group", "min_score")
+"""The columns that mean something to a check; all others are inputs that prompts and applications may use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """What the columns are called in the user's files. None: as here."""
+
+    id: str | None = None
+    """The case's id."""
+
+    prompt: str | None = None
+    """What was asked."""
+
+    response: str | None = None
+    """The answer."""
+
+    def of(self, column: str) -> str:
+        """The name of a column in the files."""
+        return getattr(self, column, None) or column
+
+
+def read_outputs(path: str, names: Names) -> list[Cells]:
+    """The rows of a file of outputs, with ``prompt`` and ``response``.
+
+    Raises:
+        ConfigError: the file or a row cannot be used; the message says which line.
+    """
+    return _read(path, names, needed=("prompt", "response"))
+
+
+def read_cases(path: str, names: Names) -> list[Cells]:
+    """The rows of a data set: of any columns, ``prompt`` among them or not.
+
+    Raises:
+        ConfigError: the file or a row cannot be used; the message says which line.
+    """
+    return _read(path, names, needed=tuple(c for c in ("id", "prompt") if getattr(names, c) is not None))
+
+
+def case_name(row: Mapping[str, Any], number: int) -> str:
+    """How a message speaks of a case: by its id, else by its number from 1."""
+    return f"case {number}" if row.get("id") is None else f"case {row['id']!r}"
+
+
+def key_of(row: Mapping[str, Any], number: int) -> str:
+    """What pairs a row with its like: its id as text, else its number from 1."""
+    return str(number) if row.get("id") is None else str(row["id"])
+
+
+def prompt_of(row: Mapping[str, Any]) -> Any:
+    """What the judge is shown as the question: the row's own ``prompt``, else its inputs laid out as text."""
+    if row.get("prompt") is not None:
+        return row["prompt"]
+    inputs = {name: as_text(value) for name, value in row.items() if name not in KNOWN and value is not None}
+    if len(inputs) == 1:
+        return next(iter(inputs.values()))
+    return "\n\n".join(f"{name}: {text}" for name, text in inputs.items())
+
+
+def as_text(value: Any) -> str:
+    """A field's value as it stands in a prompt: text as it is, anything else in JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _read(path: str, names: Names, *, needed: tuple[str, ...]) -> list[Cells]:
+    kind = format_of(path) or ("jsonl" if path == STANDARD else None)
+    if kind is None:
+        raise ConfigError(
+            f"The name of {path} does not say its format.", hint="Files end in .jsonl, .ndjson, .csv, .parquet or .pq."
+        )
+    rows = list(_cells(path, kind, names))
+    if not rows:
+        raise ConfigError(f"{path} has no rows.")
+    columns = list(dict.fromkeys(column for _, cells in rows for column in cells))
+    for column in needed:
+        if column not in columns:
+            there = ", ".join(map(repr, columns)) or "none"
+            raise ConfigError(
+                f"{path} has no column {names.of(column)!r}; it has {there}.",
+                hint=f"Say which it is with --{column}-column.",
+            )
+        for place, cells in rows:
+            if cells.get(column) is None:
+                raise ConfigError(f"{path}, {place} has no {names.of(column)!r}.")
+    _refuse_duplicates(path, rows)
+    return [cells for _, cells in rows]
+
+
+def _cells(path: str, kind: Format, names: Names) -> Iterator[tuple[str, Cells]]:
+    own = {names.of(column): column for column in ("id", "prompt", "response")}
+    hidden = {column for column in ("id", "prompt", "response") if column not in own}  # another column is to be it
+    for row in read_rows(path, kind):
+        if row.problem is not None:
+            raise ConfigError(f"{path}, {row.place}: {row.problem}.")
+        cells = {own.get(name, name): value for name, value in row.columns.items() if name not in hidden}
+        yield row.place, _from_csv(cells, f"{path}, {row.place}") if kind == "csv" else cells
+
+
+def _from_csv(cells: Cells, where: str) -> Cells:
+    """What text-only cells mean: an empty one is none (but for an answer), a prompt may be messages in JSON."""
+    found = {name: None if value == "" and name != "response" else value for name, value in cells.items()}
+    if found.get("min_score") is not None:
+        try:
+            found["min_score"] = float(str(found["min_score"]))
+        except ValueError:
+            raise ConfigError(f"{where}: min_score must be a number, not {found['min_score']!r}.") from None
+    prompt = found.get("prompt")
+    if prompt is not None and prompt.lstrip().startswith("["):
+        try:
+            messages = load_json(prompt)
+        except (ValueError, RecursionError):
+            return found
+        if isinstance(messages, list) and all(isinstance(m, dict) and "role" in m for m in messages):
+            found["prompt"] = messages
+    return found
+
+
+def _refuse_duplicates(path: str, rows: list[tuple[str, Cells]]) -> None:
+    places: dict[str, str] = {}
+    for place, cells in rows:
+        if cells.get("id") is None:
+            continue
+        key = str(cells["id"])
+        if key in places:
+            raise ConfigError(f"{path}, {place}: the id {key!r} is already in {places[key]}; ids must be unique.")
+        places[key] = place

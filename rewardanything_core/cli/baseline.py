@@ -1,0 +1,136 @@
+"""``ra-judge baseline``: record outputs to compare with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rewardanything_core.cli import _options as options
+
+if TYPE_CHECKING:
+    from rewardanything_core.cli._check.recording import Summary
+
+Many = list[str] | None
+_SHOWN = 5
+
+
+def baseline(
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", metavar="FILE", help="Where to; baseline in [check] if not said.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(metavar="FILE", help="The cases to run on; any columns.")] = None,
+    app: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Takes a case as a dict, returns text.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="FILE|prompts:/NAME@ALIAS", help="A prompt to run --app-model under.")
+    ] = None,
+    rev: Annotated[str | None, typer.Option(metavar="REV", help="Take --prompt at this git revision.")] = None,
+    principle: Annotated[
+        Many, typer.Option(metavar="TEXT", help="A principle to judge by, in plain words; repeatable.")
+    ] = None,
+    principle_file: Annotated[
+        Many, typer.Option(metavar="FILE", help="A Markdown, text or TOML file with one; repeatable.")
+    ] = None,
+    principle_name: Annotated[
+        Many, typer.Option(metavar="NAME", help="One that ships with the package; repeatable.")
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Bring FILE up to date if it exists.")] = False,
+    app_model: options.AppModel = None,
+    app_api_base: options.AppApiBase = None,
+    app_api_key_env: options.AppApiKeyEnv = None,
+    app_device: options.AppDevice = None,
+    app_temperature: options.AppTemperature = None,
+    app_max_tokens: options.AppMaxTokens = None,
+    app_concurrency: options.AppConcurrency = None,
+    resume: options.Resume = False,
+    fresh: options.Fresh = False,
+    id_column: options.IdColumn = None,
+    prompt_column: options.PromptColumn = None,
+    model: options.Model = None,
+    api_base: options.ApiBase = None,
+    api_key_env: options.ApiKeyEnv = None,
+    backend: options.BackendName = None,
+    device: options.Device = None,
+    passes: options.Passes = None,
+    seed: options.Seed = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Most requests to the judge at a time.")] = None,
+    store: options.Store = None,
+    cache: options.Cache = None,
+    config: options.Config = None,
+    as_json: options.JsonFlag = False,
+) -> None:
+    """Record an application's outputs, for check --baseline, in a file that can be committed.
+
+    The file has a line for each case, sorted by id: id, prompt, response, what else the case has for the judge, and
+    under verdicts, by principle, what the judge says of this output alone, with the record's id for ra-judge log. The
+    same outputs give the same file. Rows without an id get their number.
+
+    With --update only what changed is judged: new cases, other outputs, another principle or another judge. What
+    changed is told on standard error (with --json: on standard output, as JSON). The app is run on every case.
+
+    What is not given comes from the [check] table of ra-judge.toml; see ra-judge check.
+
+    Exit code: 0 done, 2 the command cannot work, 3 written but not all could be judged, 130 interrupted.
+    """
+    from rewardanything_core.cli._check.asked import Named
+    from rewardanything_core.cli._check.recording import run_baseline
+    from rewardanything_core.cli._check.running import Task
+    from rewardanything_core.cli._check.sides import Again
+
+    task = Task(
+        given={
+            "baseline": out,
+            "dataset": dataset,
+            "app": app,
+            "prompt": prompt,
+            "candidate_rev": rev,
+            "app_model": app_model,
+            "app_api_base": app_api_base or None,
+            "app_api_key_env": app_api_key_env,
+            "app_device": app_device,
+            "app_temperature": app_temperature,
+            "app_max_tokens": app_max_tokens,
+            "app_concurrency": app_concurrency,
+            "id_column": id_column,
+            "prompt_column": prompt_column,
+        },
+        principles=Named(texts=principle or (), files=principle_file or (), names=principle_name or ()),
+        judge={
+            "model": model,
+            "api_base": api_base or None,
+            "api_key_env": api_key_env,
+            "backend": backend,
+            "device": device,
+            "passes": passes,
+            "seed": seed,
+            "store": store,
+            "cache": cache,
+            "max_concurrency": concurrency,
+        },
+        config=config,
+        again=Again(resume=resume, fresh=fresh),
+    )
+    summary = run_baseline(task, update=update, say=options.say)
+    if as_json:
+        options.print_json(summary.to_dict())
+    else:
+        _tell(summary)
+    if summary.failures:
+        raise typer.Exit(3)
+
+
+def _tell(summary: Summary) -> None:
+    parts = [f"{summary.cases} cases"]
+    for what, ids in (("new", summary.new), ("changed", summary.changed), ("removed", summary.removed)):
+        shown = ", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")
+        everything = what == "new" and len(ids) == summary.cases
+        parts.append(f"{len(ids)} {what}" + (f" ({shown})" if ids and not everything else ""))
+    options.say(f"{summary.path}: {'; '.join(parts)}; {summary.judged} judged, {len(summary.failures)} failed.")
+    for name, (now, before) in summary.means.items():
+        if now is not None:
+            was = f", {before:.2f} before" if before is not None else ""
+            options.say(f"{name}: mean score {now:.2f}{was}")
+    for failure in summary.failures[:_SHOWN]:
+        options.say(f"Case {failure.case_id!r} could not be judged: {failure.error_type}: {failure.message}")

@@ -1,0 +1,184 @@
+"""``ra-judge check``: did the answers get worse?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rewardanything_core.cli import _options as options
+
+Many = list[str] | None
+
+
+def check(
+    baseline: Annotated[str | None, typer.Option(metavar="FILE", help="Outputs to compare with.")] = None,
+    candidate: Annotated[
+        Many, typer.Option(metavar="[NAME=]FILE", help="Outputs that may have got worse; repeatable.")
+    ] = None,
+    principle: Annotated[
+        Many, typer.Option(metavar="TEXT", help="A principle to judge by, in plain words; repeatable.")
+    ] = None,
+    principle_file: Annotated[
+        Many, typer.Option(metavar="FILE", help="A Markdown, text or TOML file with one; repeatable.")
+    ] = None,
+    principle_name: Annotated[
+        Many, typer.Option(metavar="NAME", help="One that ships with the package; repeatable.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="The drop in mean score (1..5) to rule out.", show_default="0.3")
+    ] = None,
+    min_score: Annotated[float | None, typer.Option(help="Least mean score that a candidate must have.")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Probability of a false alarm, one-sided.", show_default="0.05")
+    ] = None,
+    max_failures: Annotated[
+        float | None, typer.Option(help="Share of judgements that may fail.", show_default="0.05")
+    ] = None,
+    sequential: Annotated[
+        bool | None, typer.Option("--sequential/--no-sequential", help="Stop as soon as the result is clear.")
+    ] = None,
+    confirm: Annotated[
+        bool | None, typer.Option("--confirm/--no-confirm", help="Judge again before a regression counts; the default.")
+    ] = None,
+    common_only: Annotated[
+        bool | None, typer.Option("--common-only/--all-cases", help="Leave out cases that not every side has.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Cases to run an app or prompts on; any columns.")
+    ] = None,
+    app: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Candidate: takes a case as a dict, returns text.")
+    ] = None,
+    baseline_prompt: Annotated[
+        str | None, typer.Option(metavar="FILE|prompts:/NAME@ALIAS", help="Baseline: this prompt, run on the cases.")
+    ] = None,
+    candidate_prompt: Annotated[
+        Many, typer.Option(metavar="[NAME=]FILE|prompts:/...", help="Candidate: this prompt; repeatable.")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Candidate: this prompt as it is now. See --baseline-rev.")
+    ] = None,
+    baseline_rev: Annotated[
+        str | None, typer.Option(metavar="REV", help="Baseline: --prompt at this git revision.")
+    ] = None,
+    candidate_rev: Annotated[
+        str | None, typer.Option(metavar="REV", help="Candidate: --prompt at this git revision.")
+    ] = None,
+    app_model: options.AppModel = None,
+    app_api_base: options.AppApiBase = None,
+    app_api_key_env: options.AppApiKeyEnv = None,
+    app_device: options.AppDevice = None,
+    app_temperature: options.AppTemperature = None,
+    app_max_tokens: options.AppMaxTokens = None,
+    app_concurrency: options.AppConcurrency = None,
+    resume: options.Resume = False,
+    fresh: options.Fresh = False,
+    id_column: options.IdColumn = None,
+    prompt_column: options.PromptColumn = None,
+    response_column: Annotated[
+        str | None, typer.Option(help="The column with the answer.", show_default="response")
+    ] = None,
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write an HTML report too.")] = None,
+    junit: Annotated[str | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML too.")] = None,
+    markdown: Annotated[
+        str | None, typer.Option("--markdown", metavar="FILE", help="Write Markdown for a pull request too.")
+    ] = None,
+    model: options.Model = None,
+    api_base: options.ApiBase = None,
+    api_key_env: options.ApiKeyEnv = None,
+    backend: options.BackendName = None,
+    device: options.Device = None,
+    passes: options.Passes = None,
+    seed: options.Seed = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Most requests to the judge at a time.")] = None,
+    store: options.Store = None,
+    cache: options.Cache = None,
+    config: options.Config = None,
+    as_json: options.JsonFlag = False,
+) -> None:
+    """Say whether a candidate's answers are worse than a baseline's, under principles.
+
+    Both answers to a case are judged together, blind and in both orders. The check passes if a drop of --margin in the
+    mean score can be ruled out; it finds a regression if there is a drop that shows again in a second look; all else is
+    inconclusive, with the number of cases that would settle it.
+
+    Files of outputs have rows with id, prompt and response (JSON lines, CSV or Parquet), and may have context,
+    reference, group (cases with the same input count once) and min_score (what this very case must reach).
+
+    Instead of files, outputs can be made here: by a Python function (--app), or by a model under a prompt. A prompt
+    file is filled in from a case's columns, {{ like_this }}; without placeholders it is the system message and the
+    case's prompt the user's. A .json file holds a list of chat messages. Model outputs are kept for a week, so that
+    a run goes on where it was stopped; verdicts are kept for good.
+
+    What is not given comes from the [check] table of ra-judge.toml, whose settings have the names of the options (with
+    _ for -), and [[check.principles]] with text, file or name, and margin and min_score. Paths there are relative to
+    the file. Without a judge among the settings, the small embedded model judges.
+
+    The report goes to standard output, all else to standard error. If GITHUB_STEP_SUMMARY names the --markdown file,
+    the report is appended to it; any other file is replaced.
+
+    Exit code: 0 passed, 1 regression, 2 the command cannot work, 3 inconclusive or the judge failed, 130 interrupted.
+    """
+    from rewardanything_core.cli._check import reports
+    from rewardanything_core.cli._check.asked import Named
+    from rewardanything_core.cli._check.running import Task, run_check
+    from rewardanything_core.cli._check.settings import named
+    from rewardanything_core.cli._check.sides import Again
+
+    task = Task(
+        given={
+            "baseline": baseline,
+            "candidate": named(candidate or []),
+            "margin": margin,
+            "min_score": min_score,
+            "alpha": alpha,
+            "max_failures": max_failures,
+            "sequential": sequential,
+            "confirm": confirm,
+            "common_only": common_only,
+            "dataset": dataset,
+            "app": app,
+            "baseline_prompt": baseline_prompt,
+            "candidate_prompt": named(candidate_prompt or []),
+            "prompt": prompt,
+            "baseline_rev": baseline_rev,
+            "candidate_rev": candidate_rev,
+            "app_model": app_model,
+            "app_api_base": app_api_base or None,
+            "app_api_key_env": app_api_key_env,
+            "app_device": app_device,
+            "app_temperature": app_temperature,
+            "app_max_tokens": app_max_tokens,
+            "app_concurrency": app_concurrency,
+            "id_column": id_column,
+            "prompt_column": prompt_column,
+            "response_column": response_column,
+            "html": html,
+            "junit": junit,
+            "markdown": markdown,
+        },
+        principles=Named(texts=principle or (), files=principle_file or (), names=principle_name or ()),
+        judge={
+            "model": model,
+            "api_base": api_base or None,
+            "api_key_env": api_key_env,
+            "backend": backend,
+            "device": device,
+            "passes": passes,
+            "seed": seed,
+            "store": store,
+            "cache": cache,
+            "max_concurrency": concurrency,
+        },
+        config=config,
+        again=Again(resume=resume, fresh=fresh),
+    )
+    try:
+        report, files = run_check(task, options.say)
+    except KeyboardInterrupt:
+        options.say("What was judged is kept; the same command goes on from here.")
+        raise
+    reports.show(report, as_json=as_json)
+    reports.write(report, files)
+    raise typer.Exit(report.exit_code)
