@@ -65,6 +65,14 @@ class Arbiter(ABC):
         """The same with some options changed; no model is loaded again."""
 
     @abstractmethod
+    def balanced(self, number: int) -> Arbiter:
+        """The same with enough passes that each of ``number`` responses visits each place equally often."""
+
+    @abstractmethod
+    def afresh(self) -> Arbiter:
+        """The same with other orders and sampled replies: for a second opinion, not for a cached first one."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of threads, connections and memory."""
 

@@ -29,6 +29,10 @@ from rewardanything_core.types import SamplingParams, Usage, Verdict
 _log = logging.getLogger("rewardanything_core")
 
 
+FRESH_TEMPERATURE = 0.7
+"""The least temperature of a judge that is asked `Judge.afresh`."""
+
+
 class Judge(Arbiter):
     """Judges responses under a principle. Thread-safe; usable from scripts, threads and any event loop.
 
@@ -132,6 +136,15 @@ class Judge(Arbiter):
         changed["store"] = self._store  # the open one, if it is open
         changed.update(options)
         return Judge(self.backend, **changed)
+
+    def balanced(self, number: int) -> Judge:
+        """The judge with ``passes`` raised to a multiple of ``number``."""
+        return self.with_options(passes=-(-self.passes // number) * number)
+
+    def afresh(self) -> Judge:
+        """The judge with another seed and sampled replies: a greedy judge would only say the same about two orders."""
+        warmer = dataclasses.replace(self.sampling, temperature=max(self.sampling.temperature, FRESH_TEMPERATURE))
+        return self.with_options(seed=self.seed + 1, sampling=warmer)
 
     def spec(self) -> dict[str, Any]:
         """This judge as plain JSON, to be made again by ``load_judge(spec)`` in another process; it holds no key."""

@@ -181,8 +181,15 @@ class Jury(Arbiter):
 
     def with_options(self, **options: Unpack[JudgeOptions]) -> Jury:
         """The jury with some options of all its jurors changed; no model is loaded again."""
-        jurors = [juror.with_options(**options) for juror in self.jurors]
-        return Jury(jurors, weights=self.weights, min_jurors=self.min_jurors)
+        return self._of(juror.with_options(**options) for juror in self.jurors)
+
+    def balanced(self, number: int) -> Jury:
+        """The jury with every juror's passes raised to a multiple of ``number``."""
+        return self._of(juror.balanced(number) for juror in self.jurors)
+
+    def afresh(self) -> Jury:
+        """The jury with every juror asked afresh."""
+        return self._of(juror.afresh() for juror in self.jurors)
 
     def spec(self) -> dict[str, Any]:
         """This jury as plain JSON, to be made again by ``load_judge(spec)`` in another process; it holds no key."""
@@ -199,6 +206,9 @@ class Jury(Arbiter):
 
     def __repr__(self) -> str:
         return f"Jury({list(self.jurors)!r}, weights={list(self.weights)}, min_jurors={self.min_jurors})"
+
+    def _of(self, jurors: Iterable[Arbiter]) -> Jury:
+        return Jury(list(jurors), weights=self.weights, min_jurors=self.min_jurors)
 
     # --- telling
 

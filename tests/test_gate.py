@@ -19,6 +19,7 @@ from rewardanything_core import (
     Comparison,
     ConfigError,
     Judge,
+    Jury,
     Request,
     Requirement,
     ScriptedBackend,
@@ -406,3 +407,9 @@ def test_progress_is_told_with_the_confirmation_in_it() -> None:
     )
     assert told[29] == (30, 30)
     assert told[-1] == (60, 60)
+
+
+def test_a_jury_can_check_too() -> None:
+    jury = Jury([judge_with(), judge_with(noisily(0.5))])
+    report = check(rows(BASE), rows([s - 1 for s in BASE]), "Be right.", judge=jury)
+    assert (report.outcome, report.usage.calls) == ("regression", 8 * len(BASE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.decision import Standing, standings
 from rewardanything_core.gate.pairing import Row, pair
@@ -11,7 +12,6 @@ from rewardanything_core.gate.results import CheckReport, Pair, Requirement
 from rewardanything_core.gate.sequential import LOOKS
 from rewardanything_core.gate.summary import Ruling, by_input, compared, concluded, misses_rules
 from rewardanything_core.gate.trial import Trial
-from rewardanything_core.judge import Judge
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
@@ -27,7 +27,7 @@ def check(
     candidate: Rows | Mapping[str, Rows],
     principles: Principle | str | Requirement | Sequence[Principle | str | Requirement],
     *,
-    judge: Judge,
+    judge: Arbiter,
     margin: float = 0.3,
     min_score: float | None = None,
     alpha: float = 0.05,

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.cases import Case
 from rewardanything_core.gate.pairing import Item
 from rewardanything_core.gate.results import Requirement
-from rewardanything_core.judge import Judge
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
-
-_FRESH_TEMPERATURE = 0.7  # two answers have but two orders; a greedy judge would only say the same again
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +60,7 @@ class Panel:
         told: Called after each judgement.
     """
 
-    def __init__(self, judge: Judge, *, allowed: float, told: Callable[[], None]) -> None:
+    def __init__(self, judge: Arbiter, *, allowed: float, told: Callable[[], None]) -> None:
         self._judge = judge
         self._allowed = allowed
         self._told = told
@@ -87,7 +84,7 @@ class Panel:
             by_size[len(cell.texts)].append(cell)
         outcomes: dict[Cell, Judged | JudgeFailure] = {}
         for size, alike in by_size.items():
-            judge = self._judge_for(size, fresh=fresh)
+            judge = (self._judge.afresh() if fresh else self._judge).balanced(size)
             for index, outcome in judge.judge_stream([_case(cell) for cell in alike]):
                 outcomes[alike[index]] = (
                     outcome if isinstance(outcome, JudgeFailure) else _judged(alike[index], outcome)
@@ -100,15 +97,6 @@ class Panel:
             if self.exhausted:
                 break
         return outcomes
-
-    def _judge_for(self, size: int, *, fresh: bool) -> Judge:
-        judge = self._judge
-        passes = -(-judge.passes // size) * size
-        if not fresh:
-            return judge.with_options(passes=passes)
-        warmer = max(judge.sampling.temperature, _FRESH_TEMPERATURE)
-        sampling = dataclasses.replace(judge.sampling, temperature=warmer)
-        return judge.with_options(passes=passes, seed=judge.seed + 1, sampling=sampling)
 
 
 def _case(cell: Cell) -> Case:

@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
+from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.gate.judging import Cell, Judged, Panel
 from rewardanything_core.gate.pairing import Item
 from rewardanything_core.gate.results import BASELINE, Pair, Requirement
-from rewardanything_core.judge import Judge
 from rewardanything_core.types import JudgeFailure, Usage
 
 
@@ -32,14 +32,14 @@ class Trial:
         candidates: Sequence[str],
         requirements: Sequence[Requirement],
         *,
-        judge: Judge,
+        judge: Arbiter,
         max_failures: float,
         keep_scores: bool,
         progress: Callable[[int, int], None] | None,
     ) -> None:
         self._candidates = candidates
         self._places = {item.id: place for place, item in enumerate(items)}
-        self._order = sorted(items, key=lambda item: random.Random(f"{judge.seed}/{item.id}").random())
+        self._order = sorted(items, key=lambda item: random.Random(item.id).random())
         self._cells = {item.id: [Cell(item, requirement) for requirement in requirements] for item in items}
         self._keep_scores = keep_scores
         self._first: dict[Cell, Judged | JudgeFailure] = {}
