@@ -1,0 +1,1 @@
+"""A check's result as text: for a terminal, a pull request, a CI's test list and a browser."""

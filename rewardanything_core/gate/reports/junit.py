@@ -1,0 +1,121 @@
+"""A check's result as JUnit XML, which most CI systems show as a list of tests."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+
+from rewardanything_core.gate.reports import wording
+from rewardanything_core.gate.results import CheckReport, Comparison, Pair
+
+_LONGEST = 20_000
+
+
+def junit_report(report: CheckReport) -> str:
+    """One suite for each candidate and principle, in agreement with the exit code.
+
+    A suite holds one test for the comparison, one for each case that misses the score it must reach, and one for each
+    that could not be judged. A regression is a failure and an inconclusive comparison an error. A case that could not
+    be judged is an error too, unless the comparison passed all the same: then it is skipped.
+    """
+    root = ET.Element("testsuites", name="ra-judge check")
+    totals: dict[str, int] = defaultdict(int)
+    for comparison in report.comparisons:
+        suite = _suite(report, comparison)
+        root.append(suite)
+        for name in ("tests", "failures", "errors", "skipped"):
+            totals[name] += int(suite.get(name, "0"))
+    for name in ("tests", "failures", "errors", "skipped"):
+        root.set(name, str(totals[name]))
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(report: CheckReport, comparison: Comparison) -> ET.Element:
+    principle = wording.one_line(comparison.requirement.name, 200)
+    suite = ET.Element("testsuite", name=f"{wording.one_line(comparison.candidate, 100)}: {principle}")
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _facts(report, comparison).items():
+        ET.SubElement(properties, "property", name=name, value=wording.one_line(str(value), 500))
+    tests = [_comparison_test(report, comparison)]
+    tests += [_rule_test(pair) for pair in wording.broken_rules(report, comparison)]
+    tests += [_failed_test(pair, comparison) for pair in report.of(comparison) if pair.failure is not None]
+    for test in tests:
+        test.set("classname", f"ra-judge.{principle.replace('.', ' ').strip()}")
+        suite.append(test)
+    suite.set("tests", str(len(tests)))
+    for tag, total in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+        suite.set(total, str(sum(test.find(tag) is not None for test in tests)))
+    return suite
+
+
+def _facts(report: CheckReport, comparison: Comparison) -> dict[str, object]:
+    return {
+        "outcome": comparison.outcome,
+        "difference": wording.difference(comparison),
+        "interval": wording.interval(comparison),
+        "confidence": comparison.confidence,
+        "margin": comparison.requirement.margin,
+        "better / same / worse": wording.tally(comparison),
+        "baseline score": wording.score(comparison.baseline_score),
+        "candidate score": wording.score(comparison.candidate_score),
+        "cases": comparison.cases,
+        "unchanged": comparison.unchanged,
+        "not judged": comparison.failures,
+        "judge": report.model,
+    }
+
+
+def _comparison_test(report: CheckReport, comparison: Comparison) -> ET.Element:
+    test = ET.Element("testcase", name="no worse than the baseline")
+    said = wording.one_line(comparison.reason, 1_000)
+    if comparison.outcome != "passed":
+        tag = "failure" if comparison.outcome == "regression" else "error"
+        element = ET.SubElement(test, tag, message=said, type=comparison.outcome)
+        element.text = "\n".join([said, "", *(_line(pair) for pair in report.worst(comparison))])
+    ET.SubElement(test, "system-out").text = "\n".join(
+        [
+            said,
+            f"Difference {wording.difference(comparison)}, {wording.confidence([comparison])} "
+            f"{wording.interval(comparison)}, margin {comparison.requirement.margin:.2f}.",
+            wording.cases_sentence(comparison),
+            wording.noise_in_short(comparison.noise),
+        ]
+    )
+    return test
+
+
+def _rule_test(pair: Pair) -> ET.Element:
+    assert pair.min_score is not None
+    assert pair.candidate_score is not None
+    test = ET.Element("testcase", name=f"{wording.one_line(pair.id, 200)} scores at least {pair.min_score:.2f}")
+    said = f"Case {wording.one_line(pair.id, 200)} scored {pair.candidate_score:.2f}, not {pair.min_score:.2f} or more."
+    ET.SubElement(test, "failure", message=said, type="min_score").text = _story(pair)
+    return test
+
+
+def _failed_test(pair: Pair, comparison: Comparison) -> ET.Element:
+    assert pair.failure is not None
+    test = ET.Element("testcase", name=f"{wording.one_line(pair.id, 200)} was judged")
+    said = wording.one_line(f"{pair.failure.error_type}: {pair.failure.message}", 1_000)
+    if comparison.outcome == "passed":
+        ET.SubElement(test, "skipped", message=said)
+    else:
+        element = ET.SubElement(test, "error", message=said, type=wording.one_line(pair.failure.error_type, 100))
+        element.text = wording.excerpt(pair.failure.raw_output or "", _LONGEST)
+    return test
+
+
+def _line(pair: Pair) -> str:
+    change = "" if pair.difference is None else f" ({wording.signed(pair.difference)})"
+    return f"{wording.one_line(pair.id, 100)}: {wording.scores(pair)}{change}  {wording.one_line(pair.prompt, 100)}"
+
+
+def _story(pair: Pair) -> str:
+    parts = [
+        ("Prompt", pair.prompt),
+        ("Before", pair.baseline_response),
+        ("After", pair.candidate_response),
+        ("The judge", pair.reasoning),
+    ]
+    return "\n\n".join(f"{title}:\n{wording.excerpt(text, _LONGEST)}" for title, text in parts)
