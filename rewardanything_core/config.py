@@ -36,6 +36,7 @@ SETTINGS: dict[str, Setting] = {
     "seed": Setting(int, "judge"),
     "retries": Setting(int, "judge"),
     "expected_scores": Setting(bool, "judge"),
+    "max_list": Setting(int, "judge"),
     "store": Setting(str, "judge"),
     "cache": Setting(str, "judge"),
     "temperature": Setting(float, "sampling"),

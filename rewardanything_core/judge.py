@@ -12,17 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from rewardanything_core import runtime
-from rewardanything_core.aggregate import aggregate
 from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
 from rewardanything_core.flights import Flights
 from rewardanything_core.options import CacheMode, JudgeOptions
-from rewardanything_core.passes import Ballot, Procedure
+from rewardanything_core.passes import Procedure
 from rewardanything_core.records import Entry, StoredVerdict
 from rewardanything_core.store import VerdictStore
+from rewardanything_core.sublists import Poll, poll
 from rewardanything_core.templates import Template
 from rewardanything_core.types import SamplingParams, Usage, Verdict
 
@@ -38,7 +37,7 @@ class Judge(Arbiter):
 
     Args:
         backend: The model.
-        passes, seed, sampling, expected_scores, retries, template, store, cache: see `JudgeOptions`.
+        passes, seed, sampling, expected_scores, retries, max_list, template, store, cache: see `JudgeOptions`.
     """
 
     def __init__(
@@ -50,12 +49,15 @@ class Judge(Arbiter):
         sampling: SamplingParams | None = None,
         expected_scores: bool = False,
         retries: int = 2,
+        max_list: int = 16,
         template: Template | None = None,
         store: VerdictStore | str | Path | None = None,
         cache: CacheMode = "on",
     ) -> None:
         if passes < 1 or retries < 0:
             raise ConfigError(f"passes must be 1 or more and retries 0 or more, not {passes!r} and {retries!r}.")
+        if max_list < 2:
+            raise ConfigError(f"max_list must be 2 or more, not {max_list!r}.")
         if cache not in ("off", "read", "on"):
             raise ConfigError(f"cache must be 'off', 'read' or 'on', not {cache!r}.")
         self.backend = backend
@@ -68,7 +70,7 @@ class Judge(Arbiter):
             sampling = dataclasses.replace(sampling, thinking_budget=budget)
         self.sampling = sampling
         self.passes, self.seed, self.retries = passes, seed, retries
-        self.expected_scores = expected_scores
+        self.expected_scores, self.max_list = expected_scores, max_list
         self.cache = cache
         self._store = store
         self._options = JudgeOptions(
@@ -77,6 +79,7 @@ class Judge(Arbiter):
             sampling=sampling,
             expected_scores=expected_scores,
             retries=retries,
+            max_list=max_list,
             template=self.template,
             store=store,
             cache=cache,
@@ -90,11 +93,6 @@ class Judge(Arbiter):
             "passes": passes,
             "seed": seed,
             "readout": "expected" if expected_scores else "generate",
-        }
-        self._provenance: _Provenance = {
-            "model": self.model,
-            "template_hash": self.template.hash,
-            "settings": self._settings,
         }
         self._procedure = Procedure(
             backend=backend,
@@ -128,7 +126,7 @@ class Judge(Arbiter):
 
     def fingerprint(self) -> dict[str, Any]:
         """All beside the case that can change a verdict, as plain JSON; two with the same one judge alike."""
-        return dict(self._settings)
+        return {**self._settings, "max_list": self.max_list}
 
     def with_options(self, **options: Unpack[JudgeOptions]) -> Judge:
         """A judge over the same backend with some options changed; the model is not loaded again."""
@@ -156,6 +154,7 @@ class Judge(Arbiter):
                 "sampling": dataclasses.asdict(self.sampling),
                 "expected_scores": self.expected_scores,
                 "retries": self.retries,
+                "max_list": self.max_list,
                 "template": dataclasses.asdict(self.template),
                 "store": str(self._store.path)
                 if isinstance(self._store, VerdictStore)
@@ -190,20 +189,24 @@ class Judge(Arbiter):
             self._usage += usage
 
         try:
-            ballots = await runtime.gather(
-                self._procedure.cast(case, index, spend=spend) for index in range(self.passes)
+            polled = await poll(
+                case,
+                partial(self._procedure.cast, spend=spend),
+                passes=self.passes,
+                max_list=self.max_list,
+                seed=self.seed,
             )
         except RewardAnythingError as error:
             assert error.failure is not None
             failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()))
             if self.cache == "on":
-                log = partial(self.store.put_failure, case, failure, **self._provenance)
+                log = partial(self.store.put_failure, case, failure, **self._provenance(case))
                 failure = dataclasses.replace(failure, record_id=await _kept(log))
             error.failure = failure
             raise
-        verdict = self._combined(case, ballots, sum(spent, Usage()))
+        verdict = self._combined(case, polled, sum(spent, Usage()))
         if self.cache == "on":
-            entry = Entry(key=key, case=case, verdict=verdict, **self._provenance)
+            entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
             verdict = dataclasses.replace(verdict, record_id=await _kept(partial(self._put, entry)))
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
@@ -211,8 +214,8 @@ class Judge(Arbiter):
         self.store.put(entry)
         return entry.record_id
 
-    def _combined(self, case: Case, ballots: Sequence[Ballot], usage: Usage) -> Verdict:
-        consensus = aggregate([ballot.scores for ballot in ballots], [ballot.ranking for ballot in ballots])
+    def _combined(self, case: Case, polled: Poll, usage: Usage) -> Verdict:
+        ballots, consensus = polled.ballots, polled.consensus
         return Verdict(
             scores={label: consensus.scores[label] for label in case.labels},
             ranking=consensus.ranking,
@@ -229,9 +232,16 @@ class Judge(Arbiter):
             pass_scores=[ballot.scores for ballot in ballots],
         )
 
+    def _settings_for(self, case: Case) -> dict[str, Any]:
+        """What can change this case's verdict: how sub-lists are made matters only to long lists."""
+        return self._settings if len(case.responses) <= self.max_list else self.fingerprint()
+
+    def _provenance(self, case: Case) -> _Provenance:
+        return {"model": self.model, "template_hash": self.template.hash, "settings": self._settings_for(case)}
+
     def _key(self, case: Case) -> str:
         """SHA-256 of everything that can change the verdict, and of nothing else."""
-        content = json.dumps([case.digest, self._settings], sort_keys=True, ensure_ascii=False)
+        content = json.dumps([case.digest, self._settings_for(case)], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -30,6 +30,9 @@ class JudgeOptions(TypedDict, total=False):
     retries: int
     """How often a reply that is no verdict is asked for again, with a fresh order, before the case fails."""
 
+    max_list: int
+    """The most responses judged as one list, 2 or more; a longer list is judged as overlapping sub-lists."""
+
     template: Template | None
     """The wording. None: the trained one for RewardAnything models, our own for all others."""
 

@@ -98,10 +98,11 @@ class Verdict:
 
     spread: dict[str, float] = field(default_factory=dict)
     """label -> standard deviation of its score over the passes, or of a jury over the jurors, weighted as they are
-    (population form); 0.0 after a single pass."""
+    (population form); 0.0 after a single pass. Of a long list, over its sub-lists, on the merged scale."""
 
     agreement: float | None = None
-    """Kendall's W of the passes' rankings, or of the jurors', 0..1. None when there was one, or one response."""
+    """Kendall's W of the rankings of the passes, of the jurors, or of the rounds of a long list, 0..1. None when there
+    was only one, or one response."""
 
     usage: Usage = field(default_factory=Usage)
     """What this verdict took when it was made, failed attempts included."""
@@ -125,10 +126,12 @@ class Verdict:
     """Seed from which the orders were drawn. 0 for a jury: each juror has its own."""
 
     orders: list[list[str]] = field(default_factory=list)
-    """For each pass, the labels in the order in which the model saw them; of a jury, juror after juror."""
+    """For each pass, or for each sub-list of a long list, the labels in the order in which they were seen; of a jury,
+    juror after juror."""
 
     pass_scores: list[dict[str, float]] = field(default_factory=list)
-    """For each pass, label -> score as the model gave it; ``scores`` is their mean, if there is no jury."""
+    """For each of ``orders``, label -> score as the model gave it. ``scores`` is their mean for passes of one judge; of
+    a long list they are merged, and of a jury weighted."""
 
     jurors: list[Verdict | JudgeFailure] | None = None
     """What each juror of a jury said, in their order. None: it is the verdict of one judge."""
