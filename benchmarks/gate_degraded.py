@@ -18,17 +18,17 @@ from pathlib import Path
 
 from rewardanything_core import check, load_judge
 
-PRINCIPLE = (
-    "A good answer does what the prompt asks, completely and correctly, in as many words as that takes and no more, and "
-    "is courteous to the reader. An answer that breaks off, that talks about something else, that is padded with empty "
-    "phrases or that insults the reader is a bad one."
-)
+PRINCIPLE = """\
+A good answer does what the prompt asks, completely and correctly, in as many words as that takes and no more, and is \
+courteous to the reader. An answer that breaks off, that talks about something else, that is padded with empty phrases \
+or that insults the reader is a bad one.\
+"""
 
-PADDING = (
-    "It is worth noting that this is a topic about which a great deal could be said. There are many aspects to consider, "
-    "and each of them is important in its own way. As we all know, things are rarely simple, and that is also the case "
-    "here. With that in mind, it can be helpful to take a step back and look at the bigger picture before going on. "
-)
+PADDING = """\
+It is worth noting that this is a topic about which a great deal could be said. There are many aspects to consider, \
+and each of them is important in its own way. As we all know, things are rarely simple, and that is also the case \
+here. With that in mind, it can be helpful to take a step back and look at the bigger picture before going on. \
+"""
 
 Spoil = Callable[[list[str], int], str]
 
@@ -43,7 +43,7 @@ def padded(answers: list[str], i: int) -> str:
 
 
 def rude(answers: list[str], i: int) -> str:
-    return f"What a stupid thing to ask. Only an idiot would need help with this.\n\n{answers[i]}\n\nNow stop wasting my time."
+    return f"What a stupid thing to ask; only an idiot would.\n\n{answers[i]}\n\nNow stop wasting my time."
 
 
 def about_something_else(answers: list[str], i: int) -> str:
