@@ -1,6 +1,10 @@
 import asyncio
 import json
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import scripts
@@ -237,6 +241,73 @@ def test_a_jury_can_be_asked_as_a_judge_can():
     assert default_judge() is jury
 
 
+def test_a_jury_in_every_framework(tmp_path, monkeypatch):
+    import dspy
+    import mlflow
+
+    from rewardanything_dspy import PrincipleMetric
+    from rewardanything_langchain import JudgeRunnable, principle_evaluator
+    from rewardanything_mlflow import PrincipleScorer, autolog
+
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    jury = Jury([length(), vowels()])
+    verdict = JudgeRunnable(principle="p", judge=jury).invoke({"prompt": "q", "responses": TEXTS})
+    assert verdict.scores["c"] == 4.5
+    told = principle_evaluator("p", judge=jury, scale="raw")(inputs={"q": "q"}, outputs={"a": "aeio"})
+    assert told["score"] == 4.5
+    assert [juror["model"] for juror in told["metadata"]["jurors"]] == ["length", "vowels"]
+    example = dspy.Example(question="q").with_inputs("question")
+    assert PrincipleMetric("p", judge=jury)(example, dspy.Prediction(answer="aeio")) == pytest.approx(3.5 / 4)
+    scorer = PrincipleScorer(principle="p", judge=jury, name="fit")
+    one, two = scorer(inputs={"q": "q"}, outputs={"x": "aeio", "y": "b"})
+    assert (one.value, two.value) == (4.5, 1.0)
+    assert one.rationale == "[length]\nby length\n\n[vowels]\nx has the most vowels"
+    assert len(one.metadata["record_id"].split()) == 2
+    autolog()
+    try:
+        with mlflow.start_span("mine") as span:
+            jury.judge("p", "q", TEXTS)
+    finally:
+        autolog(disable=True)
+    _, *spans = mlflow.get_trace(span.trace_id, flush=True).data.spans
+    assert [s.name for s in spans] == ["judge"]
+
+
+def test_someone_elses_arbiter_on_a_jury():
+    class Coin(Arbiter):
+        model = "coin"
+        usage = Usage()
+
+        async def verdict_of(self, case):
+            scores = dict.fromkeys(case.labels, 3.0)
+            return Verdict(scores=scores, ranking=list(case.labels), reasoning="", raw_output="", model="coin")
+
+        def fingerprint(self):
+            return {"coin": 1}
+
+        def spec(self):
+            raise ConfigError("A coin does not travel.")
+
+        def with_options(self, **options):
+            return self
+
+        def balanced(self, number):
+            return self
+
+        def afresh(self):
+            return self
+
+        def close(self):
+            pass
+
+    coin = Coin()
+    assert coin.score("p", "q", "x") == 3.0
+    verdict = Jury([coin, length()]).judge("p", "q", TEXTS)
+    assert verdict.scores == {"a": 2.5, "b": 3.5, "c": 3.5}
+    assert verdict.explanation == "[length]\nby length"
+
+
 def test_the_jurors_judge_side_by_side():
     started = []
 
@@ -342,6 +413,32 @@ def test_a_wrong_table_says_which(tmp_path, content, words):
     path.write_text(content)
     with pytest.raises(ConfigError, match=words):
         read_settings(path, None, {})
+
+
+def test_the_command_line_uses_the_jury_of_the_file(tmp_path, own_store):
+    (tmp_path / "ra-judge.toml").write_text(TABLES)
+    row = {"prompt": "q", "responses": TEXTS}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+
+    def run(*arguments, code=0):
+        command = [Path(sys.executable).with_name("ra-judge"), *arguments]
+        environ = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    grade = ("grade", "in.jsonl", "-o", "out.jsonl", "--principle", "p")
+    run(*grade)
+    (graded,) = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert graded["scores"] == {"a": 2.75, "b": 1.75, "c": 4.75}
+    assert [VerdictStore(own_store).find(record).verdict.scores["b"] for record in graded["record_id"].split()] == [
+        4,
+        1,
+    ]
+    run(*grade)  # nothing is left to do
+    (tmp_path / "ra-judge.toml").write_text(TABLES.replace("weight = 3", "weight = 2"))
+    assert "begun with another weights" in run(*grade, code=2).stderr
+    assert "jury(scripted, scripted)" in run("demo").stderr
 
 
 # --- weights from labels

@@ -1,0 +1,60 @@
+"""How well long lists are ordered as sub-lists and as one list, by simulated judges whose true scores are known.
+
+    python benchmarks/long_lists.py
+
+A simulated judge gives each response its true score (uniform over 1.5..4.5), plus noise (0.5), plus what it gives to
+the whole list (normal, with the standard deviation in the table), as whole numbers within 1..5 or as they are. Printed
+is Spearman's correlation of the verdict's ranking with the truth, the mean over 12 draws of truth.
+"""
+
+import json
+import random
+from statistics import fmean
+
+from scipy.stats import spearmanr
+
+from rewardanything_core import Judge, ScriptedBackend, verdict_reply
+
+DRAWS, NOISE = 12, 0.5
+
+
+def judge(truth, rng, bias, whole, **options):
+    def reply(request):
+        given = rng.gauss(0, bias)
+        scores = {}
+        for name, text in json.loads(request.messages[1]["content"])["responses"].items():
+            score = truth[text] + given + rng.gauss(0, NOISE)
+            scores[name] = min(5, max(1, round(score) if whole else score))
+        return verdict_reply(scores)
+
+    return Judge(ScriptedBackend(reply), cache="off", **options)
+
+
+def correlations(count, bias, whole, **options):
+    """Of the verdict's ranking, and of plain means of the scores, with the truth."""
+    of_ranking, of_means = [], []
+    for draw in range(DRAWS):
+        rng = random.Random(draw)
+        truth = {f"response {i}": rng.uniform(1.5, 4.5) for i in range(count)}
+        verdict = judge(truth, rng, bias, whole, **options).judge("p", f"q{draw}", list(truth))
+        labels, true = list(verdict.scores), list(truth.values())
+        of_ranking.append(spearmanr(true, [-verdict.ranking.index(label) for label in labels])[0])
+        means = [fmean(scores[label] for scores in verdict.pass_scores if label in scores) for label in labels]
+        of_means.append(spearmanr(true, means)[0])
+    return fmean(of_ranking), fmean(of_means)
+
+
+def main():
+    print("| responses | judge | sub-lists of 16, twice | their plain means | whole list, once | whole list, twice |")
+    print("|---|---|---|---|---|---|")
+    for count in (32, 64, 200):
+        for bias, whole in ((0, False), (0.5, False), (0.5, True), (1, False)):
+            merged, plain = correlations(count, bias, whole)
+            once, _ = correlations(count, bias, whole, max_list=count)
+            twice, _ = correlations(count, bias, whole, max_list=count, passes=2)
+            kind = f"list bias {bias}{', whole scores' if whole else ''}"
+            print(f"| {count} | {kind} | {merged:.2f} | {plain:.2f} | {once:.2f} | {twice:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
