@@ -9,6 +9,7 @@ good or bad, is then told apart from what it gives the response, by least square
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import math
 import random
@@ -68,7 +69,8 @@ async def poll(
                 ballots = await runtime.gather(cast(case, index) for index in range(passes))
                 scores, rankings = [ballot.scores for ballot in ballots], [ballot.ranking for ballot in ballots]
                 return Poll(ballots=ballots, consensus=aggregate(scores, rankings))
-            rounds = draw_rounds(case, size=size, rounds=max(LEAST_ROUNDS, passes), seed=seed)
+            # In a thread, as with hundreds of responses it is more than the loop that serves everybody should wait for.
+            rounds = await asyncio.to_thread(draw_rounds, case, size=size, rounds=max(LEAST_ROUNDS, passes), seed=seed)
             return await _in_sublists(case, rounds, cast, wary=refused)
         except ContextLengthError as error:
             if size <= 2:
@@ -92,9 +94,8 @@ async def _in_sublists(
     by_round: list[list[Ballot]] = [[] for _ in rounds]
     for place, (_, index) in enumerate(lists):
         by_round[index].append(ballots[place])
-    return Poll(
-        ballots=[ballots[place] for place in range(len(lists))], consensus=merge(case.canonical_labels, by_round)
-    )
+    consensus = await asyncio.to_thread(merge, case.canonical_labels, by_round)
+    return Poll(ballots=[ballots[place] for place in range(len(lists))], consensus=consensus)
 
 
 def draw_rounds(case: Case, *, size: int, rounds: int, seed: int) -> list[Round]:
@@ -169,14 +170,14 @@ def _list_effects(lists: Sequence[Mapping[str, float]]) -> list[float]:
         for label in scores:
             within[label].append(index)
     means = {label: _mean([lists[index][label] for index in found]) for label, found in within.items()}
-    # The normal equations with the responses eliminated. They leave one number open, which lstsq chooses so that the
-    # effects add up to zero.
+    # The normal equations with the responses eliminated. They leave one number open, as all lists hang together; adding
+    # one to every coefficient asks for effects that add up to zero.
     left, right = np.diag([float(len(scores)) for scores in lists]), np.zeros(len(lists))
     for label, found in within.items():
         for index in found:
             left[index, found] -= 1 / len(found)
             right[index] += lists[index][label] - means[label]
-    solution: list[float] = np.linalg.lstsq(left, right, rcond=None)[0].tolist()
+    solution: list[float] = np.linalg.solve(left + 1, right).tolist()
     return solution
 
 
