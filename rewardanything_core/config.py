@@ -37,6 +37,7 @@ SETTINGS: dict[str, Setting] = {
     "retries": Setting(int, "judge"),
     "expected_scores": Setting(bool, "judge"),
     "max_list": Setting(int, "judge"),
+    "calibration": Setting(str, "judge"),
     "store": Setting(str, "judge"),
     "cache": Setting(str, "judge"),
     "temperature": Setting(float, "sampling"),

@@ -7,13 +7,14 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.backends.base import Backend
+from rewardanything_core.calibration import Calibration
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
 from rewardanything_core.flights import Flights
@@ -37,7 +38,8 @@ class Judge(Arbiter):
 
     Args:
         backend: The model.
-        passes, seed, sampling, expected_scores, retries, max_list, template, store, cache: see `JudgeOptions`.
+        passes, seed, sampling, expected_scores, retries, max_list, template, store, cache, calibration: see
+            `JudgeOptions`.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Judge(Arbiter):
         template: Template | None = None,
         store: VerdictStore | str | Path | None = None,
         cache: CacheMode = "on",
+        calibration: Calibration | Mapping[str, Any] | str | Path | None = None,
     ) -> None:
         if passes < 1 or retries < 0:
             raise ConfigError(f"passes must be 1 or more and retries 0 or more, not {passes!r} and {retries!r}.")
@@ -72,6 +75,7 @@ class Judge(Arbiter):
         self.passes, self.seed, self.retries = passes, seed, retries
         self.expected_scores, self.max_list = expected_scores, max_list
         self.cache = cache
+        self.calibration = None if calibration is None else Calibration.of(calibration)
         self._store = store
         self._options = JudgeOptions(
             passes=passes,
@@ -83,6 +87,7 @@ class Judge(Arbiter):
             template=self.template,
             store=store,
             cache=cache,
+            calibration=self.calibration,
         )
         self._usage = Usage()
         self._flights: Flights[StoredVerdict] = Flights()
@@ -126,7 +131,8 @@ class Judge(Arbiter):
 
     def fingerprint(self) -> dict[str, Any]:
         """All beside the case that can change a verdict, as plain JSON; two with the same one judge alike."""
-        return {**self._settings, "max_list": self.max_list}
+        settings = {**self._settings, "max_list": self.max_list}
+        return settings if self.calibration is None else settings | {"calibration": self.calibration.to_dict()}
 
     def with_options(self, **options: Unpack[JudgeOptions]) -> Judge:
         """A judge over the same backend with some options changed; the model is not loaded again."""
@@ -160,6 +166,7 @@ class Judge(Arbiter):
                 if isinstance(self._store, VerdictStore)
                 else self._store and str(self._store),
                 "cache": self.cache,
+                "calibration": self.calibration and self.calibration.to_dict(),
             },
         }
 
@@ -175,10 +182,12 @@ class Judge(Arbiter):
     async def verdict_of(self, case: Case) -> Verdict:
         """From the store; else from the same judgement already under way; else by judging."""
         key = self._key(case)
-        if self.cache != "off" and (stored := self.store.get(key)):
-            return stored.under(case, cached=True)
-        stored = await self._flights.join(key, lambda: self._judged(case, key))
-        return stored.under(case, cached=False)
+        stored = self.store.get(key) if self.cache != "off" else None
+        cached = stored is not None
+        stored = stored or await self._flights.join(key, lambda: self._judged(case, key))
+        verdict = stored.under(case, cached=cached)
+        # After the store, so that what is stored is what the model said, and serves under any calibration.
+        return verdict if self.calibration is None else self.calibration.applied(verdict)
 
     async def _judged(self, case: Case, key: str) -> StoredVerdict:
         """Judge a case for real and store what came of it."""
@@ -234,7 +243,8 @@ class Judge(Arbiter):
 
     def _settings_for(self, case: Case) -> dict[str, Any]:
         """What can change this case's verdict: how sub-lists are made matters only to long lists."""
-        return self._settings if len(case.responses) <= self.max_list else self.fingerprint()
+        long = len(case.responses) > self.max_list
+        return {**self._settings, "max_list": self.max_list} if long else self._settings
 
     def _provenance(self, case: Case) -> _Provenance:
         return {"model": self.model, "template_hash": self.template.hash, "settings": self._settings_for(case)}

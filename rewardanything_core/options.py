@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
+from rewardanything_core.calibration import Calibration
 from rewardanything_core.store import VerdictStore
 from rewardanything_core.templates import Template
 from rewardanything_core.types import SamplingParams
@@ -41,3 +43,6 @@ class JudgeOptions(TypedDict, total=False):
 
     cache: CacheMode
     """``on``: read stored verdicts and store new ones. ``read``: only read. ``off``: neither."""
+
+    calibration: Calibration | Mapping[str, Any] | str | Path | None
+    """What maps scores to those people give, or the file that ``ra-judge bench --save-calibration`` wrote."""

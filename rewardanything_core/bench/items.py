@@ -48,6 +48,9 @@ class Item:
     rated: bool = False
     """Whether ``human`` are scores that people gave, and not places of an order."""
 
+    scale: tuple[float, float] | None = None
+    """Least and greatest score that people could give. None: not said."""
+
     pairs: tuple[tuple[str, str], ...] = ()
     """Pairs ``(better, worse)`` by people."""
 
@@ -118,6 +121,7 @@ def common_item(row: Mapping[str, Any], where: str) -> Item:
         criterion=meta.get("criterion"),
         human=human,
         rated=rated,
+        scale=_ends(row.get("scale") or meta.get("scale"), where),
         pairs=pairs,
         chosen=chosen,
         rejected=rejected,
@@ -168,6 +172,14 @@ def _numbers(scores: Any, responses: Mapping[str, str], where: str) -> dict[str,
     if not all(isinstance(value, int | float) for value in numbers.values()):
         raise ConfigError(f"{where}: every human score must be a number.")
     return {name: float(value) for name, value in numbers.items()}
+
+
+def _ends(scale: Any, where: str) -> tuple[float, float] | None:
+    if scale is None:
+        return None
+    if not isinstance(scale, list) or len(scale) != 2 or not all(isinstance(end, int | float) for end in scale):
+        raise ConfigError(f"{where}: 'scale' must be two numbers, the least and the greatest score.")
+    return float(scale[0]), float(scale[1])
 
 
 def _known(names: Any, responses: Mapping[str, str], where: str) -> tuple[str, ...]:

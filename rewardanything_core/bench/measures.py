@@ -22,6 +22,22 @@ from rewardanything_core.types import JudgeFailure, Verdict
 HEADLINE = ("flip_accuracy", "both_right", "pairwise_accuracy", "kendall_tau_b", "ndcg")
 """The figures by which judges are compared, the most telling first."""
 
+TITLES = {
+    "flip_accuracy": "Flip questions right",
+    "both_right": "Flips with both right",
+    "pairwise_accuracy": "Pairs right",
+    "kendall_tau_b": "Kendall's tau-b",
+    "ndcg": "NDCG",
+    "spearman": "Spearman",
+    "score_variance": "Variance of scores in a list",
+    "best_found": "Best response found",
+    "agreement_between_passes": "Agreement of passes (W)",
+}
+"""What figures are called for a reader, in the order in which they are shown."""
+
+CHANCE = {"flip_accuracy": 0.5, "pairwise_accuracy": 0.5, "kendall_tau_b": 0.0, "spearman": 0.0}
+"""What guessing gives, where that is one number; for NDCG it is ``ndcg_chance``."""
+
 _BOUNDS: dict[str, tuple[float, float]] = {
     "kendall_tau_b": CORRELATION,
     "kendall_tau_b_by_ranking": CORRELATION,

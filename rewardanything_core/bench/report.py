@@ -7,7 +7,9 @@ from typing import Any
 
 from rewardanything_core.agreement.intervals import CONFIDENCE, Estimate
 from rewardanything_core.agreement.pair_probability import Reliability
+from rewardanything_core.bench.labels import LabelReport
 from rewardanything_core.bench.measures import Judged, RmBench
+from rewardanything_core.bench.worst import wrong_pairs
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 Figures = dict[str, Estimate]
@@ -76,6 +78,9 @@ class BenchReport:
     audits: dict[str, Audit] = field(default_factory=dict)
     """By name; ``length`` is always there."""
 
+    labels: LabelReport | None = None
+    """The judge beside a user's own labels. None: there are none."""
+
     spent: Usage = field(default_factory=Usage)
     """What this run took; verdicts from the store cost nothing."""
 
@@ -127,6 +132,8 @@ class BenchReport:
                 for name, a in self.audits.items()
             },
             "reliability": self.reliability and _reliability(self.reliability),
+            "labels": self.labels and self.labels.to_dict(),
+            "worst": [pair.to_dict() for pair in wrong_pairs(self.judged)],
             "items": len(self.judged),
             "groups": len({one.item.group for one in self.judged}),
             "flips": self.flips,

@@ -10,7 +10,7 @@ from rewardanything_core.agreement.pair_probability import Reliability, reliabil
 from rewardanything_core.arbiter import DEFAULT_WINDOW, Arbiter
 from rewardanything_core.bench.items import Flip, Item
 from rewardanything_core.bench.measures import Judged, JudgedFlip, by_part, figures, match_flips, rm_bench
-from rewardanything_core.bench.report import Audit, BenchReport
+from rewardanything_core.bench.report import BenchReport
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
@@ -100,13 +100,6 @@ def pair_reliability(judged: Iterable[Judged]) -> Reliability | None:
             spreads.append(math.hypot(verdict.spread.get(better, 0.0), verdict.spread.get(worse, 0.0)))
             groups.append(one.item.group)
     return reliability(gaps, spreads, groups)
-
-
-def with_audits(report: BenchReport, audits: Iterable[Audit]) -> BenchReport:
-    """The same report with audits."""
-    import dataclasses
-
-    return dataclasses.replace(report, audits=report.audits | {audit.name: audit for audit in audits})
 
 
 def _fields(item: Item) -> dict[str, object]:

@@ -7,30 +7,20 @@ from collections.abc import Mapping
 import typer
 
 from rewardanything_core.agreement.intervals import Estimate
-from rewardanything_core.bench.measures import HEADLINE
+from rewardanything_core.bench.charts import interval, number
+from rewardanything_core.bench.labels import LabelReport
+from rewardanything_core.bench.measures import CHANCE, HEADLINE, TITLES
 from rewardanything_core.bench.report import BenchReport, Figures
 from rewardanything_core.cli._options import print_table
 from rewardanything_core.types import Usage
 
-NAMES = {
-    "flip_accuracy": "flip questions right",
-    "both_right": "flips with both right",
-    "pairwise_accuracy": "pairs right",
-    "kendall_tau_b": "Kendall's tau-b",
-    "ndcg": "NDCG",
-    "spearman": "Spearman",
-    "score_variance": "variance of scores in a list",
-    "best_found": "best response found",
-    "agreement_between_passes": "agreement of passes (W)",
-}
-BY_CHANCE = {"flip_accuracy": ".50", "both_right": ".00-.25", "pairwise_accuracy": ".50", "kendall_tau_b": ".00"}
+_LEVELS = ("hard", "normal", "easy", "average")
 
 
 def show(report: BenchReport) -> None:
     """Print a report for a person."""
-    figures = report.figures
     typer.echo(f"Judge: {report.model}\n")
-    print_table(["figure", "value", "95% interval", "by ranking", "by chance", "n"], _headline(figures))
+    print_table(["figure", "value", "95% interval", "by ranking", "by chance", "n"], _headline(report.figures))
     for title, parts in (
         ("By benchmark", report.by_source),
         ("By domain", report.by_domain),
@@ -38,44 +28,44 @@ def show(report: BenchReport) -> None:
     ):
         if len(parts) > 1:
             typer.echo(f"\n{title}")
-            print_table(["", *(NAMES[name] for name in HEADLINE)], _parts(parts))
+            print_table(["", *(TITLES[name] for name in HEADLINE)], _parts(parts))
     if report.rm_bench is not None:
         typer.echo("\nRM-Bench, by its own rule (ties are wrong)")
-        levels = ("hard", "normal", "easy", "average")
         domains = report.rm_bench.domains | {"overall": report.rm_bench.overall}
-        print_table(
-            ["", *levels, "n"], [[d, *(_brief(f[x]) for x in levels), str(f["hard"].n)] for d, f in domains.items()]
+        rows = [[name, *(_brief(found[level]) for level in _LEVELS)] for name, found in domains.items()]
+        print_table(["", *_LEVELS], rows)
+    for audit in report.audits.values():
+        failed = f", {audit.failed} of {audit.judged} judgements failed" if audit.failed else ""
+        typer.echo(f"\nAudit: {audit.name}{failed}")
+        rows = [[_plain(name), number(f.value), interval(f), f"{f.n:,}"] for name, f in audit.figures.items()]
+        print_table(["", "value", "95% interval", "n"], rows)
+        if audit.note:
+            typer.echo(audit.note)
+    if report.labels is not None:
+        _labels(report.labels)
+    if report.reliability is not None:
+        typer.echo(
+            f"\nConfidence read from score gaps, on prompts it was not learnt from: expected calibration error "
+            f"{number(report.reliability.calibration_error)}, Brier {number(report.reliability.brier)} "
+            f"({report.reliability.pairs:,} pairs)."
         )
     typer.echo("\n" + _costs(report))
-    if report.failures:
-        kinds = ", ".join(f"{number} {kind}" for kind, number in report.failures_by_type.items())
-        wrong = _brief(figures["pairwise_accuracy_failures_wrong"])
-        typer.echo(
-            f"{len(report.failures)} of {len(report.judged)} judgements failed ({kinds}) and are in none of these "
-            f"figures; counted as wrong, pairs right is {wrong}. The first: {report.failures[0].message}"
-        )
+    _failures(report)
     for note in report.notes:
         typer.echo(f"Note: {note}")
 
 
 def _headline(figures: Figures) -> list[list[str]]:
     rows = []
-    for name, title in NAMES.items():
-        estimate = figures[name]
-        if estimate.value is None and name not in HEADLINE:
+    for name, title in TITLES.items():
+        found = figures[name]
+        if found.value is None and name not in HEADLINE:
             continue
-        chance = _number(figures["ndcg_chance"].value) if name == "ndcg" else BY_CHANCE.get(name, "")
+        chance = figures["ndcg_chance"].value if name == "ndcg" else CHANCE.get(name)
         ranking = figures.get(f"{name}_by_ranking")
-        rows.append(
-            [
-                title,
-                _number(estimate.value),
-                _interval(estimate),
-                "" if ranking is None else _number(ranking.value),
-                chance if estimate.value is not None else "",
-                f"{estimate.n:,}",
-            ]
-        )
+        guessed = "0 to .25" if name == "both_right" else "" if chance is None else number(chance)
+        by_ranking = "" if ranking is None else number(ranking.value)
+        rows.append([title, number(found.value), interval(found), by_ranking, guessed, f"{found.n:,}"])
     return rows
 
 
@@ -83,30 +73,48 @@ def _parts(parts: Mapping[str, Figures]) -> list[list[str]]:
     return [[part, *(_brief(figures[name]) for name in HEADLINE)] for part, figures in parts.items()]
 
 
-def _costs(report: BenchReport) -> str:
-    def said(usage: Usage) -> str:
-        cost = "" if usage.cost is None else f", ${usage.cost:,.4f}"
-        return f"{usage.calls:,} calls, {usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written{cost}"
+def _labels(found: LabelReport) -> None:
+    low, high = found.scale
+    typer.echo(f"\nBeside your labels (scores from {low:g} to {high:g}, shown on the scale of 1 to 5)")
+    rows = [[_plain(name), _brief(f), _brief(found.calibrated.get(name))] for name, f in found.figures.items()]
+    print_table(["", "as judged", "recalibrated, on unseen prompts"], rows)
+    typer.echo("\nConfusion: people in rows, the judge in columns")
+    names = [f"{level:g}" for level in found.levels]
+    print_table(["", *names], [[name, *map(str, row)] for name, row in zip(names, found.confusion, strict=True)])
+    typer.echo("\nWorst disagreements (reasoning: ra-judge log ID)")
+    rows = [[w.id, w.label, f"{w.human:g}", f"{w.judged:.2f}", w.record_id or "-"] for w in found.worst[:5]]
+    print_table(["row", "response", "people", "judge", "log"], rows)
 
+
+def _failures(report: BenchReport) -> None:
+    if not report.failures:
+        return
+    kinds = ", ".join(f"{count} {kind}" for kind, count in report.failures_by_type.items())
+    typer.echo(
+        f"{len(report.failures)} of {len(report.judged)} judgements failed ({kinds}) and are in none of these figures; "
+        f"counted as wrong, pairs right is {_brief(report.figures['pairwise_accuracy_failures_wrong'])}. The first: "
+        f"{' '.join(report.failures[0].message.split())}"
+    )
+
+
+def _costs(report: BenchReport) -> str:
     lines = [
         f"{len(report.judged):,} judgements in {report.seconds:,.1f} s ({report.from_store:,} from the store): "
-        f"{said(report.spent)}."
+        f"{_usage(report.spent)}."
     ]
     if report.from_store:
-        lines.append(f"Made anew, all of them take {said(report.made)}.")
+        lines.append(f"Made anew, all of them take {_usage(report.made)}.")
     return "\n".join(lines)
 
 
-def _brief(estimate: Estimate) -> str:
-    return "-" if estimate.value is None else f"{_number(estimate.value)} ({_interval(estimate)})"
+def _usage(usage: Usage) -> str:
+    cost = "" if usage.cost is None else f", ${usage.cost:,.4f}"
+    return f"{usage.calls:,} calls, {usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written{cost}"
 
 
-def _interval(estimate: Estimate) -> str:
-    return "" if estimate.value is None else f"{_number(estimate.low)} to {_number(estimate.high)}"
+def _brief(found: Estimate | None) -> str:
+    return "-" if found is None or found.value is None else f"{number(found.value)} ({interval(found)})"
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    text = f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+def _plain(name: str) -> str:
+    return name.replace("_", " ")

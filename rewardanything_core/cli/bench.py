@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rewardanything_core.cli import _options as options
 from rewardanything_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rewardanything_core.arbiter import Arbiter
+    from rewardanything_core.bench.items import Flip, Item
+    from rewardanything_core.bench.labels import Scale
+    from rewardanything_core.bench.report import Audit, BenchReport
 
 
 def bench(
@@ -25,6 +33,19 @@ def bench(
     principle: Annotated[str | None, typer.Option(help="The principle for rows that bring none.")] = None,
     limit_groups: Annotated[
         int | None, typer.Option("--limit-groups", min=1, help="Only so many groups of prompts of each file.")
+    ] = None,
+    audit: Annotated[
+        str | None, typer.Option("--audit", help="position, repeat, injection (with commas) or all; asks more.")
+    ] = None,
+    audit_groups: Annotated[int, typer.Option("--audit-groups", min=1, help="Groups of prompts to audit on.")] = 20,
+    labels: Annotated[
+        list[str] | None, typer.Option("--labels", metavar="FILE", help="Your own labels; repeatable.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option("--scale", metavar="LOW:HIGH", help="The scale of your scores, if not 1:5.")
+    ] = None,
+    save_calibration: Annotated[
+        str | None, typer.Option("--save-calibration", metavar="FILE", help="Write what maps scores to your labels.")
     ] = None,
     html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")] = None,
     model: options.Model = None,
@@ -51,18 +72,28 @@ def bench(
     Exit code: 0 done, 3 if more than a tenth of the judgements failed, 2 if the command cannot work, 130 if
     interrupted.
     """
+    from rewardanything_core.bench.audits import chosen_audits
+    from rewardanything_core.bench.labels import read_labels
+    from rewardanything_core.bench.page import html_page
     from rewardanything_core.bench.reading import holds_flips, read_flips, read_items
-    from rewardanything_core.bench.running import run_bench
     from rewardanything_core.cli._bench import show
-    from rewardanything_core.cli._progress import progress_bar
+    from rewardanything_core.loading import load_judge
 
     # A shell that expands --flips *.jsonl puts all but the first among the files.
     also_flips = [file for file in files or [] if holds_flips(file)]
     sources = [file for file in files or [] if file not in also_flips]
-    items = read_items(sources, layout=told_format, principle=principle, limit_groups=limit_groups)
+    own = read_labels(labels or [], principle=principle)
+    if not sources and not own:
+        raise ConfigError("There is nothing to judge.", hint="Give a benchmark file, or your own with --labels.")
+    items = read_items(sources, layout=told_format, principle=principle, limit_groups=limit_groups) if sources else own
     flip_pairs = read_flips([*(flips or []), *also_flips])
-    if html is not None:
-        _writable(html)
+    audits = chosen_audits(audit or "")
+    human_scale = _scale(scale)
+    if save_calibration is not None and not any(item.rated for item in own):
+        raise ConfigError("--save-calibration needs --labels with scores to learn from.")
+    for path in (html, save_calibration):
+        if path is not None:
+            _writable(path)
     settings: dict[str, Any] = {
         "config": config,
         "model": model,
@@ -76,22 +107,60 @@ def bench(
         "cache": cache,
         "max_concurrency": concurrency,
     }
-    from rewardanything_core.loading import load_judge
-
     try:
         with options.fetch_progress() as told:
             judge = load_judge(progress=told, **settings)
-        with judge, progress_bar(len(items)) as progress:
-            report = run_bench(judge, items, flip_pairs, progress=progress)
+        with judge:
+            report = _run(judge, items, flip_pairs, own, audits, audit_groups, human_scale)
     except KeyboardInterrupt:
         typer.echo("What was judged is kept; the same command goes on from here.", err=True)
         raise
+    if html is not None:
+        Path(html).write_text(html_page(report), encoding="utf-8")
+    if save_calibration is not None and report.labels is not None and report.labels.calibration is not None:
+        report.labels.calibration.save(save_calibration)
     if as_json:
         options.print_json(report.to_dict())
     else:
         show(report)
     if report.exit_code:
         raise typer.Exit(report.exit_code)
+
+
+def _run(
+    judge: Arbiter,
+    items: Sequence[Item],
+    flips: Sequence[Flip],
+    own: Sequence[Item],
+    audits: Sequence[str],
+    audit_groups: int,
+    scale: Scale | None,
+) -> BenchReport:
+    from rewardanything_core.bench.audits import run_audits
+    from rewardanything_core.bench.labels import compare
+    from rewardanything_core.bench.running import judge_items, run_bench
+    from rewardanything_core.cli._progress import progress_bar
+
+    with progress_bar(len(items)) as progress:
+        report = run_bench(judge, items, flips, progress=progress)
+    found: dict[str, Audit] = {}
+    if own:
+        judged = report.judged if items is own else judge_items(judge, own)
+        report = dataclasses.replace(report, labels=compare(judged, scale=scale))
+    with progress_bar(None) as progress:
+        for audit in run_audits(judge, report.judged, audits, groups=audit_groups, progress=progress):
+            found[audit.name] = audit
+    return dataclasses.replace(report, audits=found)
+
+
+def _scale(text: str | None) -> Scale | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(end) for end in text.split(":"))
+    except ValueError:
+        raise ConfigError(f"--scale must be two numbers such as 0:10, not {text!r}.") from None
+    return low, high
 
 
 def _writable(path: str) -> None:

@@ -1,0 +1,98 @@
+"""Learning a `Calibration` from people's scores, and what it is worth on scores it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from rewardanything_core.agreement.intervals import group_indices
+from rewardanything_core.calibration import Calibration
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FOLDS = 5
+"""Into how many parts groups are split for cross-validation."""
+
+LEAST_SLOPE = 0.02
+"""The map rises at least this fast, so that no two scores become one."""
+
+_END_SLOPE = 0.1  # beyond the lowest and highest score that was seen
+
+
+def fit_calibration(
+    judged: Sequence[float], human: Sequence[float], about: dict[str, Any] | None = None
+) -> Calibration:
+    """The monotone map that comes nearest to people's scores in squares: isotonic regression.
+
+    Least squares under "a higher score means no lower human score" gives steps (Barlow et al. 1972, by pooling
+    adjacent violators); a knot is put at the mean of each step and straight lines between them, so that it rises.
+
+    Args:
+        judged: The judge's scores, 1..5; one or more.
+        human: People's scores of the same responses, 1..5.
+        about: Kept with the calibration.
+    """
+    import numpy as np
+
+    knots, values = _steps(np.round(np.asarray(judged, dtype=float), 6), np.asarray(human, dtype=float))
+    if knots[0] > MIN_SCORE:
+        knots = np.concatenate([[MIN_SCORE], knots])
+        values = np.concatenate([[values[0] - _END_SLOPE * (knots[1] - MIN_SCORE)], values])
+    if knots[-1] < MAX_SCORE:
+        values = np.concatenate([values, [values[-1] + _END_SLOPE * (MAX_SCORE - knots[-1])]])
+        knots = np.concatenate([knots, [MAX_SCORE]])
+    rising = _steepened(knots, np.clip(values, MIN_SCORE, MAX_SCORE))
+    return Calibration(judge=tuple(knots.tolist()), human=tuple(rising.tolist()), about=about or {})
+
+
+def calibrated(judged: Sequence[float], human: Sequence[float], groups: Sequence[Hashable]) -> list[float] | None:
+    """Each score mapped by a calibration learnt from the other groups only.
+
+    Returns:
+        None with fewer than two groups.
+    """
+    import numpy as np
+
+    index, number = group_indices(groups) if len(groups) else (np.zeros(0, dtype=np.int64), 0)
+    if number < 2:
+        return None
+    folds = min(FOLDS, number)
+    fold = np.random.default_rng([number, 7]).permutation(number)[index] % folds
+    scores, truth = np.asarray(judged, dtype=float), np.asarray(human, dtype=float)
+    mapped = np.zeros(len(scores))
+    for held_out in range(folds):
+        learnt = fit_calibration(scores[fold != held_out].tolist(), truth[fold != held_out].tolist())
+        here = np.flatnonzero(fold == held_out)
+        mapped[here] = [learnt.apply(score) for score in scores[here].tolist()]
+    found: list[float] = mapped.tolist()
+    return found
+
+
+def _steps(scores: NDArray[np.float64], human: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean score and human score of each step of the isotonic regression, both rising."""
+    import numpy as np
+    from scipy.optimize import isotonic_regression
+
+    distinct, level, sizes = np.unique(scores, return_inverse=True, return_counts=True)
+    sums = np.zeros(len(distinct))
+    np.add.at(sums, level, human)
+    found = isotonic_regression(sums / sizes, weights=sizes.astype(float))
+    values, ends = found.x, found.blocks
+    knots = [np.average(distinct[a:b], weights=sizes[a:b]) for a, b in pairwise(ends.tolist())]
+    return np.array(knots), values[ends[:-1]]
+
+
+def _steepened(knots: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values, moved as little as it takes to rise by `LEAST_SLOPE` everywhere within 1..5."""
+    raised = values.copy()
+    for i in range(1, len(raised)):
+        raised[i] = max(raised[i], raised[i - 1] + LEAST_SLOPE * (knots[i] - knots[i - 1]))
+    raised[-1] = min(raised[-1], MAX_SCORE)
+    for i in range(len(raised) - 2, -1, -1):
+        raised[i] = min(raised[i], raised[i + 1] - LEAST_SLOPE * (knots[i + 1] - knots[i]))
+    raised[0] = max(raised[0], MIN_SCORE)  # rounding may have taken it a hair below
+    return raised

@@ -1,0 +1,238 @@
+"""A user's own labels: how a judge's scores compare with them, where it is most off, and how to put it right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardanything_core.agreement import scores as agreement
+from rewardanything_core.agreement.intervals import SHARE, Estimate, mean
+from rewardanything_core.agreement.isotonic import calibrated, fit_calibration
+from rewardanything_core.bench.items import Item, common_item
+from rewardanything_core.bench.measures import Judged
+from rewardanything_core.bench.reading import read_rows
+from rewardanything_core.calibration import Calibration
+from rewardanything_core.errors import ConfigError
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE
+
+Scale = tuple[float, float]
+
+MOST_LEVELS = 7
+"""Up to so many distinct human scores are levels of their own; with more, both sides are rounded to 1..5."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """A response that the judge scores otherwise than people do."""
+
+    id: str
+    """Of the row."""
+
+    label: str
+    """Of the response."""
+
+    prompt: str
+    """The prompt as one text."""
+
+    response: str
+    """The response."""
+
+    human: float
+    """People's score on the scale of 1..5."""
+
+    judged: float
+    """The judge's."""
+
+    reasoning: str
+    """What the judge wrote."""
+
+    record_id: str | None
+    """Where the store keeps it. None if it was not stored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelReport:
+    """A judge beside a user's labels."""
+
+    scale: Scale
+    """The human scale of rows that do not give their own; every scale is stretched to 1..5."""
+
+    levels: tuple[float, ...]
+    """The levels, on 1..5, to which both sides are rounded for kappa and the confusion table."""
+
+    figures: dict[str, Estimate]
+    """``kappa_quadratic``, ``kappa``, ``krippendorff_alpha``, ``spearman``, ``exact`` (share of same level), ``mae``
+    and ``bias`` (judge minus people), on the scale of 1..5; over responses."""
+
+    calibrated: dict[str, Estimate]
+    """``mae``, ``bias``, ``kappa_quadratic`` and ``krippendorff_alpha`` after recalibration learnt from other groups.
+    Empty with fewer than two groups."""
+
+    confusion: list[list[int]]
+    """How often people gave a level (row) and the judge another (column)."""
+
+    calibration: Calibration | None
+    """The map learnt from all labels. None: there are no scores to learn from."""
+
+    worst: tuple[Disagreement, ...]
+    """Where both are furthest apart, the worst first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "scale": list(self.scale),
+            "levels": list(self.levels),
+            **{name: found.to_dict() for name, found in self.figures.items()},
+            "calibrated": {name: found.to_dict() for name, found in self.calibrated.items()},
+            "confusion": self.confusion,
+            "calibration": self.calibration and self.calibration.to_dict(),
+            "worst": [dict(vars(one)) for one in self.worst],
+        }
+
+
+def read_labels(sources: Sequence[str], *, principle: str | None = None) -> list[Item]:
+    """Items from a user's labelled rows.
+
+    A row has ``prompt``, and either ``response`` and ``score``, or ``responses`` and ``human_scores`` or the name of
+    the ``winner``; ``principle`` unless one is given; ``id``, ``group`` and ``scale`` (two numbers) if it likes. Rows
+    of the same prompt are one group.
+
+    Raises:
+        ConfigError: a file cannot be read, or a row lacks something.
+    """
+    items: dict[str, Item] = {}
+    for source in sources:
+        path = Path(source)
+        if not path.is_file():
+            raise ConfigError(f"There is no file {source}.")
+        for where, row in read_rows(path):
+            item = _labelled({"principle": principle, **_given(row)}, where, path.stem)
+            if item.id in items:
+                raise ConfigError(f"{where} has the id {item.id!r}, which another row has too.")
+            items[item.id] = item
+    if sources and not items:
+        raise ConfigError(f"There are no labels in {', '.join(sources)}.")
+    return list(items.values())
+
+
+def compare(judged: Iterable[Judged], *, scale: Scale | None = None, worst: int = 20) -> LabelReport:
+    """A judge's scores beside people's.
+
+    Args:
+        judged: Items from `read_labels` or any others with human scores.
+        scale: Least and greatest score that people could give, where a row does not say. None: 1..5 if all scores lie
+            within it, else the least and greatest there are.
+        worst: How many disagreements are kept.
+
+    Raises:
+        ConfigError: a score lies outside its scale.
+    """
+    rows = [
+        (one, label, human, one.verdict.scores[label])
+        for one in judged
+        if one.verdict is not None and one.item.rated
+        for label, human in (one.item.human or {}).items()
+    ]
+    found = scale or _scale([human for one, _, human, _ in rows if one.item.scale is None])
+    people = [_stretched(human, one.item.scale or found, one.item.id) for one, _, human, _ in rows]
+    scores = [score for *_, score in rows]
+    groups = [one.item.group for one, *_ in rows]
+    levels = _levels(people, {one.item.scale or found for one, *_ in rows})
+    mapped = calibrated(scores, people, groups)
+    far = sorted(range(len(rows)), key=lambda i: -abs(scores[i] - people[i]))[:worst]
+    about = {"model": rows[0][0].outcome.model, "labels": len(rows)} if rows else {}  # type: ignore[union-attr]
+    return LabelReport(
+        scale=found,
+        levels=levels,
+        figures=_figures(people, scores, groups, levels),
+        calibrated={} if mapped is None else _figures(people, mapped, groups, levels),
+        confusion=agreement.confusion(
+            agreement.nearest(people, levels), agreement.nearest(scores, levels), len(levels)
+        ),
+        calibration=fit_calibration(scores, people, about) if rows else None,
+        worst=tuple(_disagreement(rows[i][0], rows[i][1], people[i], scores[i]) for i in far if scores[i] != people[i]),
+    )
+
+
+def _figures(
+    people: Sequence[float], scores: Sequence[float], groups: Sequence[str], levels: Sequence[float]
+) -> dict[str, Estimate]:
+    human, judged = agreement.nearest(people, levels), agreement.nearest(scores, levels)
+    off = [score - person for score, person in zip(scores, people, strict=True)]
+    size = len(levels)
+    return {
+        "kappa_quadratic": agreement.cohen_kappa(human, judged, groups, size, weights="quadratic"),
+        "kappa": agreement.cohen_kappa(human, judged, groups, size),
+        "krippendorff_alpha": agreement.alpha(people, scores, groups),
+        "spearman": agreement.pooled_spearman(people, scores, groups),
+        "exact": mean([float(a == b) for a, b in zip(human, judged, strict=True)], groups, bounds=SHARE),
+        "mae": mean([abs(apart) for apart in off], groups, bounds=(0.0, 4.0)),
+        "bias": mean(off, groups, bounds=(-4.0, 4.0)),
+    }
+
+
+def _labelled(row: Mapping[str, Any], where: str, stem: str) -> Item:
+    number = where.rpartition(" ")[2]
+    about: dict[str, Any] = {"id": str(row.get("id") or f"{stem}/{number}"), "source": stem, "pairs": None}
+    prompt = row.get("prompt")
+    about["group"] = row.get("group") or (prompt if isinstance(prompt, str) else str(prompt))
+    if row.get("response") is not None:
+        about["responses"] = {"response": row["response"]}
+        about["human_scores"] = None if row.get("score") is None else {"response": row["score"]}
+    if row.get("winner") is not None:
+        names = row.get("responses") or {}
+        others = [str(name) for name in (names if isinstance(names, Mapping) else range(len(names)))]
+        winner = str(row["winner"])
+        ties = winner.lower() in ("tie", "both", "none") and winner not in others
+        about["pairs"] = [] if ties else [[winner, other] for other in others if other != winner]
+    item = common_item({**row, **about}, where)
+    if item.human is None and row.get("winner") is None:
+        raise ConfigError(
+            f"{where} has no label.", hint="Give 'score' beside 'response', or 'human_scores' or 'winner' beside "
+            "'responses'."
+        )  # fmt: skip
+    return item
+
+
+def _given(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _scale(human: Sequence[float]) -> Scale:
+    if not human or (min(human) >= MIN_SCORE and max(human) <= MAX_SCORE):
+        return MIN_SCORE, MAX_SCORE
+    return (min(human), max(human)) if min(human) < max(human) else (min(human), min(human) + 1.0)
+
+
+def _stretched(human: float, scale: Scale, where: str) -> float:
+    if not scale[0] <= human <= scale[1] or scale[0] == scale[1]:
+        raise ConfigError(
+            f"The score {human:g} of {where} does not lie within the scale {scale[0]:g} to {scale[1]:g}.",
+            hint="Give the scale's ends, such as --scale 0:10, or a 'scale' in the row.",
+        )
+    return MIN_SCORE + (human - scale[0]) / (scale[1] - scale[0]) * (MAX_SCORE - MIN_SCORE)
+
+
+def _levels(people: Sequence[float], scales: set[Scale]) -> tuple[float, ...]:
+    distinct = sorted(set(people))
+    of_our_scale = scales == {(MIN_SCORE, MAX_SCORE)} and all(score == round(score) for score in distinct)
+    if of_our_scale or not 2 <= len(distinct) <= MOST_LEVELS:
+        return 1.0, 2.0, 3.0, 4.0, 5.0
+    return tuple(distinct)
+
+
+def _disagreement(one: Judged, label: str, human: float, score: float) -> Disagreement:
+    verdict, prompt = one.verdict, one.item.prompt
+    assert verdict is not None
+    return Disagreement(
+        id=one.item.id,
+        label=label,
+        prompt=prompt if isinstance(prompt, str) else "\n".join(str(turn.get("content", "")) for turn in prompt),
+        response=one.item.responses[label],
+        human=human,
+        judged=score,
+        reasoning=verdict.explanation,
+        record_id=verdict.record_id,
+    )
