@@ -14,25 +14,14 @@ _FAILURES = 100
 _CONTEXT = 400  # characters shown around a change
 _FOLD = 900  # characters
 _FOLD_LINES = 14
-_ESCAPE = re.compile(r"[^\n\t\x20-\x7e]+")
 
 
-def marked(text: str, *, plain: bool = False) -> str:
-    """Text as HTML; what had to be made visible is marked as such, or with ``plain`` only written out."""
-    if plain:
-        return escape(wording.visible(text))
-
-    def show(match: re.Match[str]) -> str:
-        shown = wording.visible(match[0])
-        return escape(shown) if shown == match[0] else "".join(map(_one, match[0]))
-
-    # The runs between are ASCII that prints, which only HTML's own marks can do anything in.
-    return _ESCAPE.sub(show, escape(text.replace("\r\n", "\n")))
-
-
-def _one(character: str) -> str:
-    shown = wording.visible(character)
-    return escape(shown) if shown == character else f'<span class="escape">{escape(shown)}</span>'
+def marked(text: str) -> str:
+    """Text as HTML, with what had to be made visible marked as such."""
+    return "".join(
+        f'<span class="escape">{escape(part)}</span>' if escaped else escape(part)
+        for part, escaped in wording.parts(text)
+    )
 
 
 def number(text: str) -> str:
@@ -141,11 +130,7 @@ def failure_list(pairs: Sequence[Pair]) -> str:
             f"<p>{marked(pair.failure.error_type)}: {marked(pair.failure.message)}</p>{reply}</article>"
         )
     first, rest = items[:5], items[5:]
-    left = (
-        f"; {len(pairs) - _FAILURES:,} of them are only in the file that --json writes"
-        if len(pairs) > _FAILURES
-        else ""
-    )
+    left = f"; {len(pairs) - _FAILURES:,} of them only --json prints" if len(pairs) > _FAILURES else ""
     more = f"<details><summary>{len(rest):,} more</summary>\n{''.join(rest)}\n</details>" if rest else ""
     return (
         f"<section><h2>Not judged: {wording.counted(len(pairs), 'pair of answers', 'pairs of answers')}</h2>"
@@ -158,7 +143,7 @@ def all_cases(pairs: Sequence[Pair], anchor: str, limit: int) -> str:
     """Every case on a line, the worst first; where there are too many for a page, the worst and the best of them."""
     ordered = sorted(pairs, key=lambda pair: (pair.difference is None, pair.difference or 0.0, pair.id))
     cut = len(ordered) - limit
-    note = "Both answers are shown above for the worst cases only; the others are in the file that --json writes."
+    note = "Answers are shown above for the worst and best cases only; --json prints all of them."
     if cut > 0:
         ordered = [*ordered[: limit - limit // 4], *ordered[len(ordered) - limit // 4 :]]
         note = f"{cut:,} cases in the middle are left out of this list to keep the page small. {note}"

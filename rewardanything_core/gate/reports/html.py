@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from html import escape
 from pathlib import Path
 from string import Template
 
@@ -35,7 +36,7 @@ def html_report(report: CheckReport, *, cases: int = 10, title: str = "Prompt ch
     """
     style, script = _asset("report.css"), _asset("report.js")
     return Template(_asset("report.html")).substitute(
-        title=marked(wording.one_line(title, 200), plain=True),
+        title=escape(wording.one_line(title, 200)),
         style=style,
         script=script,
         style_hash=_hash(style),
@@ -148,7 +149,7 @@ def _facts(comparison: Comparison) -> str:
             f"1 to 5, before and after{asked}",
         ),
         (
-            "No drop at all",
+            "Evidence of a drop",
             f"p {wording.p_value(comparison.p_drop)}",
             f"a drop is shown at {comparison.level:.2g} or less{_again(comparison)}",
         ),
@@ -186,8 +187,10 @@ def _cases(
     known = set(map(id, rules[:cases]))
     worst = [pair for pair in report.worst(comparison, len(report.pairs)) if id(pair) not in known]
     if worst:
-        yield f"<h3>Worst cases{_of(worst, cases)}</h3>"
-        yield from (case_card(pair, f"{anchor}-w{place}") for place, pair in enumerate(worst[:cases]))
+        cards = "\n".join(case_card(pair, f"{anchor}-w{place}") for place, pair in enumerate(worst[:cases]))
+        told = f"Worst cases{_of(worst, cases)}"
+        passed = comparison.outcome == "passed"
+        yield f"<details><summary>{told}</summary>\n{cards}\n</details>" if passed else f"<h3>{told}</h3>\n{cards}"
     wins = wording.best(report, comparison, len(report.pairs))
     if wins:
         cards = "\n".join(case_card(pair, f"{anchor}-b{place}") for place, pair in enumerate(wins[:_WINS]))

@@ -15,6 +15,7 @@ COMMENT_LIMIT = 65_536
 # Marks that mean something in Markdown or HTML wherever they stand, or where they begin a line, a host or an emoji.
 _ACTIVE = re.compile(r"[^\w\s,;()%+/'\"\-?=.:\x80-\U0010ffff]|_|^[-+=]|(?<=\d)[.)](?=\s)|\.(?=[^\W\d])|:(?=\S)")
 _ROWS = 50
+_LEAST_ROOM = 400  # characters; no case takes less
 _PROMPT, _ANSWER, _REASONING = 600, 1_500, 3_000
 _HEADLINES = {
     "passed": "Prompt check passed",
@@ -36,12 +37,11 @@ def markdown_report(report: CheckReport, *, limit: int = 60_000, cases: int = 5,
     foot = "\n".join(_foot(report))
     room = max(limit, 4_000) - len(head) - len(foot) - 400
     # The first case of every comparison comes before the second of any.
-    found = [_Cases(report, comparison, cases) for comparison in report.comparisons]
+    found = [_Cases(report, comparison, cases) for comparison in _first(report)]
     for place in range(cases):
         for section in found:
-            if place < len(section.pairs) and (size := section.size(place)) <= room:
-                section.shown.append(section.pairs[place])
-                room -= size
+            if room > _LEAST_ROOM and place < len(section.pairs):
+                room -= section.add(place, room)
     sections = [section.text() for section in found]
     wanted = sum(len(section.pairs) for section in found)
     shown = sum(len(section.shown) for section in found)
@@ -86,7 +86,7 @@ def _head(report: CheckReport, title: str) -> Iterator[str]:
             "| Better / same / worse | Score before → after |"
         )
         yield "|---|---|--:|---|--:|---|---|"
-    for comparison in report.comparisons[:_ROWS]:
+    for comparison in _first(report):
         cells = [
             escaped(wording.name(report, comparison)),
             f"{wording.MARKS[comparison.outcome]} {comparison.outcome}",
@@ -101,10 +101,18 @@ def _head(report: CheckReport, title: str) -> Iterator[str]:
         yield ""
         yield f"{len(report.comparisons) - _ROWS:,} more comparisons are not shown here for length."
     yield ""
-    for comparison in report.comparisons[:_ROWS]:
+    for comparison in _first(report):
         said = escaped(wording.one_line(comparison.reason, 600))
         yield f"- **{escaped(wording.name(report, comparison))}**: {said}"
     yield ""
+
+
+def _first(report: CheckReport) -> list[Comparison]:
+    """The comparisons to show: all, or the gravest if they are too many."""
+    if len(report.comparisons) <= _ROWS:
+        return list(report.comparisons)
+    gravity = ("regression", "inconclusive", "passed")
+    return sorted(report.comparisons, key=lambda comparison: gravity.index(comparison.outcome))[:_ROWS]
 
 
 class _Cases:
@@ -117,11 +125,16 @@ class _Cases:
         worst = [pair for pair in report.worst(comparison, len(report.pairs)) if id(pair) not in known]
         self.of = len(rules) + len(worst)
         self.pairs = [*rules, *worst][:limit]
-        self.shown: list[Pair] = []
+        self.shown: list[str] = []
 
-    def size(self, place: int) -> int:
-        """How many characters a case takes, the section's own included if it is the first."""
-        return len(_case(self.pairs[place])) + 2 + (0 if self.shown else 900)
+    def add(self, place: int, room: int) -> int:
+        """Show a case if there is room; how many characters that takes, the section's own with its first case."""
+        text = _case(self.pairs[place])
+        size = len(text) + 2 + (0 if self.shown else 900)
+        if size > room:
+            return 0
+        self.shown.append(text)
+        return size
 
     def text(self) -> str:
         """The section, folded; empty if no case is shown."""
@@ -130,7 +143,7 @@ class _Cases:
         name = escaped(wording.name(self.report, self.comparison))
         count = "" if len(self.shown) == self.of else f", {len(self.shown)} of {self.of:,}"
         noise = escaped(wording.noise_in_short(self.comparison.noise))
-        body = "\n\n".join(_case(pair) for pair in self.shown)
+        body = "\n\n".join(self.shown)
         summary = f"<details><summary>Worst cases under <b>{name}</b>{count}</summary>"
         return f"\n{summary}\n\n{noise}\n\n{body}\n\n</details>\n"
 

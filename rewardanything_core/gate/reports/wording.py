@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rewardanything_core.gate.reports.diff import Piece, compare
 from rewardanything_core.gate.results import CheckReport, Comparison, JudgeNoise, Outcome, Pair
@@ -13,7 +13,7 @@ MARKS: dict[Outcome, str] = {"passed": "✅", "regression": "❌", "inconclusive
 
 _JOINERS = "\u200c\u200d"  # Persian and Indic spelling and joined emoji need them
 _CONTEXT = 40
-_PRINTABLE = re.compile(r"[\n\t\x20-\x7e]*")
+_DOUBTFUL = re.compile(r"[^\n\t\x20-\x7e]")
 
 
 def visible(text: str) -> str:
@@ -22,27 +22,37 @@ def visible(text: str) -> str:
     Control characters, bidirectional overrides, zero-width and tag characters, halves of surrogate pairs and what XML
     forbids become escapes such as ``\x1b``; line breaks, tabs and all that prints stay.
     """
-    if _PRINTABLE.fullmatch(text):
-        return text
+    return "".join(part for part, _ in parts(text))
+
+
+def parts(text: str) -> Iterator[tuple[str, bool]]:
+    """What `visible` makes of a text, in stretches, and whether each is an escape."""
     text = text.replace("\r\n", "\n")
-    return "".join(
-        character if _shown(character, text[place - 1 : place]) else character.encode("unicode_escape").decode()
-        for place, character in enumerate(text)
-    )
+    start = 0
+    for match in _DOUBTFUL.finditer(text):
+        place = match.start()
+        if _shown(text[place], text[place - 1 : place]):
+            continue
+        if place > start:
+            yield text[start:place], False
+        yield text[place].encode("unicode_escape").decode(), True
+        start = place + 1
+    if start < len(text):
+        yield text[start:], False
 
 
 def _shown(character: str, before: str) -> bool:
-    if character.isprintable() or character in "\n\t":
-        return True
     if character in _JOINERS:
         return bool(before) and not before.isascii()
-    return unicodedata.category(character) == "Zs"
+    return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
 def one_line(text: str, limit: int) -> str:
     """The beginning of a text on one line, of at most ``limit`` characters; an ellipsis says that there is more."""
-    text = " ".join(visible(text[: 4 * limit]).split()) if len(text) > 4 * limit else " ".join(visible(text).split())
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+    line = " ".join(visible(text[: 4 * limit]).split())  # no need to look through a novel for a line of it
+    if len(line) <= limit and len(text) <= 4 * limit:
+        return line
+    return line[: limit - 1].rstrip() + "…"
 
 
 def excerpt(text: str, limit: int) -> str:
