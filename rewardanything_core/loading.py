@@ -106,6 +106,7 @@ def from_endpoint(
     api_key_env: str | None = None,
     timeout: float = 120.0,
     attempts: int = 5,
+    patience: float = 120.0,
     response_format: Literal["auto", "json_schema", "off"] = "auto",
     context_window: int | None = None,
     cache_as: str | None = None,
@@ -124,6 +125,7 @@ def from_endpoint(
         api_key_env: Name of the environment variable that holds the key.
         timeout: Seconds that one attempt may take.
         attempts: How often a request is tried on rate limits, server errors, timeouts and lost connections.
+        patience: Seconds to wait for a server that has answered before and is gone, as while it is started again.
         response_format: Ask for the verdict by JSON schema: ``auto`` where it is honoured, ``json_schema`` always,
             ``off`` never.
         context_window: The model's window in tokens, where the server does not say.
@@ -148,6 +150,7 @@ def from_endpoint(
         max_concurrency=max_concurrency,
         timeout=timeout,
         attempts=attempts,
+        patience=patience,
         response_format=response_format,
         context_window=context_window,
         cache_as=cache_as,

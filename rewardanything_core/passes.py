@@ -111,6 +111,7 @@ class Procedure:
             schema=verdict_schema(names, reasoning=self.template.style == "json"),
             thinks=self.template.name == "trained",
             wrap_up=wrap_up(),
+            group=hash(rendered.shared),
             token_probabilities=self.expected,
         )
 

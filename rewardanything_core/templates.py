@@ -47,6 +47,11 @@ class Rendered:
     labels: dict[str, str]
     """Masked name (``model-1``, ...) -> the caller's label, in the order shown to the judge."""
 
+    @property
+    def shared(self) -> str:
+        """What comes before the responses: the same for all lists of responses to one prompt under one principle."""
+        return self.messages[1]["content"].partition('"responses": ')[0]
+
 
 @dataclass(frozen=True)
 class Template:

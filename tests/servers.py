@@ -182,7 +182,7 @@ class FakeOpenAI:
         self.in_flight = 0
         self.max_in_flight = 0
         self._rng = random.Random(seed)
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread | None = None
         self._port = 0
         self._done: asyncio.Event
@@ -208,8 +208,9 @@ class FakeOpenAI:
         return sum(r.dropped for r in self.requests)
 
     def start(self) -> FakeOpenAI:
-        """Listen on a free port of 127.0.0.1; returns when connections are accepted."""
+        """Listen on a free port of 127.0.0.1, after `stop` on the one it had; returns once connections are accepted."""
         ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="fake-openai", daemon=True)
         self._thread.start()
         if not ready.wait(10):
@@ -254,7 +255,7 @@ class FakeOpenAI:
         # Handlers are cancelled when their client hangs up: that is how a dropped request is seen.
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
+        site = web.TCPSite(runner, "127.0.0.1", self._port, backlog=1024)
         await site.start()
         self._port = runner.addresses[0][1]
         ready.set()

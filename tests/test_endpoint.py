@@ -60,7 +60,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 def backend_for(server: FakeOpenAI, model: str = "hosted_vllm/fake", **options: Any) -> EndpointBackend:
     options.setdefault("timeout", 20.0)
     backend = EndpointBackend(model, api_base=options.pop("api_base", server.url), **options)
-    backend._backoff = Backoff(base=0.01, cap=0.05)  # the waits themselves are tested on Backoff
+    backend._sender.backoff = Backoff(base=0.01, cap=0.05)  # the waits themselves are tested on Backoff
     return backend
 
 
@@ -262,7 +262,7 @@ def test_a_hanging_replica_is_passed_over_after_one_timeout(server: FakeOpenAI) 
 
 def test_replicas_share_the_load_and_all_dead_is_an_error(server: FakeOpenAI) -> None:
     with FakeOpenAI() as other:
-        backend = backend_for(server, api_base=[other.url, server.url], attempts=2)
+        backend = backend_for(server, api_base=[other.url, server.url], attempts=2, patience=0)
 
         async def everything() -> None:
             await asyncio.gather(*(backend.complete(ask()) for _ in range(60)))

@@ -1,15 +1,17 @@
 """Judging through the real HTTP stack while the server misbehaves."""
 
+import threading
+
 import pytest
-from servers import FakeOpenAI
+from servers import HANG, RESET, FakeOpenAI, Fault
 
 from rewardanything_core import Case, JudgeFailure, Verdict, VerdictStore, from_endpoint
 from rewardanything_core.backends._retry import Backoff
 
 
-def judge_at(server, **options):
-    judge = from_endpoint("hosted_vllm/judge", server.url, attempts=8, timeout=5, **options)
-    judge.backend._backoff = Backoff(base=0.01, cap=0.05)
+def judge_at(server, model="hosted_vllm/judge", **options):
+    judge = from_endpoint(model, server.url, **{"attempts": 8, "timeout": 5, **options})
+    judge.backend._sender.backoff = Backoff(base=0.01, cap=0.05)
     return judge
 
 
@@ -44,6 +46,31 @@ def test_2000_cases_at_20_percent_faults_come_back_in_order_with_nothing_invente
     assert judge.usage.calls >= 2000
     assert VerdictStore(own_store).count() == 2000
     assert all(o.cached and right(i, o) for i, o in enumerate(judge.judge_batch(cases(2000))))
+
+
+def test_a_tenth_of_hangs_among_other_faults_loses_nothing(own_store):
+    faults = (Fault.status(429, retry_after="0"), Fault.status(500), RESET, HANG)
+    with FakeOpenAI(score_said, fault_rate=0.2, fault_kinds=faults, seed=3) as server:
+        outcomes = judge_at(server, timeout=0.5, attempts=12).judge_batch(cases(300))
+    assert all(isinstance(outcome, Verdict) and right(i, outcome) for i, outcome in enumerate(outcomes))
+    assert VerdictStore(own_store).count() == 300
+
+
+@pytest.mark.parametrize("model", ["hosted_vllm/judge", "openai/judge"])
+def test_a_server_restarted_in_the_middle_costs_no_judgement(own_store, model):
+    with FakeOpenAI(score_said, latency=0.02) as server:
+        judge = judge_at(server, model=model, attempts=3)
+        outcomes = {}
+        for index, outcome in judge.judge_stream(cases(300), window=150):
+            outcomes[index] = outcome
+            if len(outcomes) == 100:
+                server.stop()
+                asked = server.count
+                threading.Timer(0.5, server.start).start()
+        assert server.count > asked
+    assert len(outcomes) == 300
+    assert all(isinstance(outcome, Verdict) and right(i, outcome) for i, outcome in outcomes.items())
+    assert VerdictStore(own_store).count() == 300
 
 
 def test_what_keeps_failing_is_a_failure_in_its_place_and_the_rest_is_right():

@@ -124,6 +124,17 @@ class Problem:
     retry_after: float | None = None
     """Seconds the server asked us to wait. None: it did not say."""
 
+    answered: bool = False
+    """Whether a server answered at all, if only to refuse."""
+
+    unreachable: bool = False
+    """Whether no connection came about, so that nothing was sent."""
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether the server said that it has too much to do; 529 is Anthropic's."""
+        return self.status in (429, 503, 529) and self.answered
+
     @property
     def blames_request(self) -> bool:
         """Whether the request was refused for what it asks, so that asking for less may help."""
@@ -142,8 +153,15 @@ def explain(error: BaseException, target: Target) -> Problem:
     status = status if isinstance(status, int) else None
     text = _server_message(response) or _own_words(error)
     headers = getattr(response, "headers", None) or getattr(error, "litellm_response_headers", None) or {}
-    mapped = _classify(error, chain, status, text, target, answered=response is not None)
-    return Problem(error=mapped, status=status, text=text, retry_after=retry_after_seconds(headers.get("retry-after")))
+    answered = response is not None
+    return Problem(
+        error=_classify(error, chain, status, text, target, answered=answered),
+        status=status,
+        text=text,
+        retry_after=retry_after_seconds(headers.get("retry-after")),
+        answered=answered,
+        unreachable=not answered and any(map(_is_no_connection, chain)),
+    )
 
 
 def _classify(
@@ -252,6 +270,12 @@ def _is_connection(error: BaseException) -> bool:
     """Whether it stems from the wire. By name, because neither HTTP library is a dependency of ours."""
     names = ("aiohttp.ClientConnectionError", "aiohttp.ClientPayloadError", "httpx.TransportError")
     return isinstance(error, ConnectionError) or any(_is(error, name) for name in names)
+
+
+def _is_no_connection(error: BaseException) -> bool:
+    """Whether nobody could be connected to."""
+    names = ("aiohttp.ClientConnectorError", "httpx.ConnectError")
+    return isinstance(error, ConnectionRefusedError) or any(_is(error, name) for name in names)
 
 
 def _server_message(response: Any) -> str:

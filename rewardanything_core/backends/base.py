@@ -38,6 +38,10 @@ class Request:
     wrap_up: str | None = None
     """What to say to a model that used up its thinking budget without an answer. None: nothing."""
 
+    group: int | None = None
+    """Requests of one group begin alike, so that a server which keeps what prompts begin with answers them sooner when
+    they come one after the other. None: it stands alone."""
+
     token_probabilities: bool = False
     """Whether the completion must carry `TokenProbability` for its answer."""
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Literal, get_args
 
 from rewardanything_core.backends import _litellm
 from rewardanything_core.backends._dialect import Dialect
-from rewardanything_core.backends._litellm import Problem, Target
-from rewardanything_core.backends._replicas import Replicas, addresses
-from rewardanything_core.backends._replies import Reply, align_tokens, read_reply
+from rewardanything_core.backends._replicas import addresses
+from rewardanything_core.backends._replies import Reply, align_tokens
 from rewardanything_core.backends._retry import Backoff
+from rewardanything_core.backends._sender import Address, Sender
 from rewardanything_core.backends.base import Backend, Completion, Request, TokenProbability
-from rewardanything_core.errors import (
-    BackendConnectionError,
-    BackendError,
-    BackendTimeoutError,
-    ConfigError,
-    ContextLengthError,
-)
+from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError
 from rewardanything_core.types import Message, Usage
 
 ResponseFormat = Literal["auto", "json_schema", "off"]
@@ -43,9 +35,12 @@ class EndpointBackend(Backend):
         api_key: The key. None: taken from ``api_key_env``, or from the environment variable that LiteLLM
             knows for the provider. It is never shown, logged or stored.
         api_key_env: Name of the environment variable that holds the key.
-        max_concurrency: Most requests in flight at once.
+        max_concurrency: Most requests in flight at once. There are fewer while the server is rate limiting, overloaded
+            or too slow for ``timeout``.
         timeout: Seconds an attempt may take, from sending it to the last byte of the reply.
         attempts: How often a request is sent before a transport error is final; 1 or more.
+        patience: Seconds to wait for a server that has answered before and that nobody can connect to any more, as
+            while it is started again; no attempt is counted meanwhile. 0: none.
         response_format: Whether the reply's JSON schema is sent. ``auto``: where the server takes it, and for
             models that think only once it has shown that it tells reasoning from answer.
         context_window: The model's window in tokens. None: left to the server to enforce.
@@ -72,6 +67,7 @@ class EndpointBackend(Backend):
         max_concurrency: int = 64,
         timeout: float = 120.0,
         attempts: int = 5,
+        patience: float = 120.0,
         response_format: ResponseFormat = "auto",
         context_window: int | None = None,
         input_cost_per_token: float | None = None,
@@ -87,6 +83,7 @@ class EndpointBackend(Backend):
         self._max_concurrency = max_concurrency
         self._timeout = timeout
         self._attempts = attempts
+        self._patience = patience
         self._response_format: ResponseFormat = response_format
         self._context_window = context_window
         self._prices = (input_cost_per_token, output_cost_per_token)
@@ -95,11 +92,18 @@ class EndpointBackend(Backend):
         self._check_settings()
         insisted = {"response_format"} if response_format == "json_schema" else set()
         self._dialect = Dialect(must_keep=frozenset(insisted))
-        self._backoff = Backoff()
-        self._litellm: Any = None
-        self._replicas: Replicas | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._slots = asyncio.Semaphore(max_concurrency)
+        address = Address(
+            model=model,
+            api_bases=self._api_bases,
+            api_key=self._api_key,
+            api_key_env=api_key_env,
+            extra_body=self._extra_body,
+            max_concurrency=max_concurrency,
+            timeout=timeout,
+            attempts=attempts,
+            patience=patience,
+        )
+        self._sender = Sender(address, self._dialect, Backoff())
 
     def _check_settings(self) -> None:
         if not self._model:
@@ -109,6 +113,8 @@ class EndpointBackend(Backend):
                 raise ConfigError(f"{name} must be at least 1, not {value!r}.")
         if self._timeout <= 0:
             raise ConfigError(f"timeout must be above 0 seconds, not {self._timeout!r}.")
+        if self._patience < 0:
+            raise ConfigError(f"patience must be 0 seconds or more, not {self._patience!r}.")
         if self._response_format not in get_args(ResponseFormat):
             known = ", ".join(map(repr, get_args(ResponseFormat)))
             raise ConfigError(f"response_format must be one of {known}, not {self._response_format!r}.")
@@ -144,6 +150,7 @@ class EndpointBackend(Backend):
             "max_concurrency": self._max_concurrency,
             "timeout": self._timeout,
             "attempts": self._attempts,
+            "patience": self._patience,
             "response_format": self._response_format,
             "context_window": self._context_window,
             "input_cost_per_token": self._prices[0],
@@ -168,23 +175,21 @@ class EndpointBackend(Backend):
             BackendError: the server refused the request, failed in every attempt, or gives no token
                 probabilities.
         """
-        await self._ready()
         budget = request.sampling.thinking_budget or 0
-        async with self._slots:
-            reply, usage = await self._first(request, budget)
-            if not (reply.truncated and request.wrap_up is not None):
-                return self._completion(request, reply, reply.reasoning, usage)
-            # Templates of thinking models cut think tags, with what is in them, out of earlier turns: no tags.
-            thoughts = _joined(reply.reasoning, reply.answer).removeprefix("<think>").replace("</think>", "").strip()
-            so_far = [Message(role="assistant", content=thoughts)] if thoughts else []
-            last, more = await self._ask(
-                request,
-                [*request.messages, *so_far, Message(role="user", content=request.wrap_up)],
-                max_tokens=request.sampling.max_tokens,
-                unthinking=request.thinks,
-                constrained=True,
-            )
-            return self._completion(request, last, _joined(thoughts, last.reasoning) or None, usage + more)
+        reply, usage = await self._first(request, budget)
+        if not (reply.truncated and request.wrap_up is not None):
+            return self._completion(request, reply, reply.reasoning, usage)
+        # Templates of thinking models cut think tags, with what is in them, out of earlier turns: no tags.
+        thoughts = _joined(reply.reasoning, reply.answer).removeprefix("<think>").replace("</think>", "").strip()
+        so_far = [Message(role="assistant", content=thoughts)] if thoughts else []
+        last, more = await self._ask(
+            request,
+            [*request.messages, *so_far, Message(role="user", content=request.wrap_up)],
+            max_tokens=request.sampling.max_tokens,
+            unthinking=request.thinks,
+            constrained=True,
+        )
+        return self._completion(request, last, _joined(thoughts, last.reasoning) or None, usage + more)
 
     async def _first(self, request: Request, budget: int) -> tuple[Reply, Usage]:
         """The reply to the messages as they are, with reasoning if the model thinks and has a budget for it."""
@@ -210,18 +215,7 @@ class EndpointBackend(Backend):
 
     def close(self) -> None:
         """Forget the replicas; LiteLLM closes its connections when the interpreter exits."""
-        self._replicas = None
-
-    async def _ready(self) -> None:
-        """Import LiteLLM and make what belongs to the running loop, the first time and for each new loop."""
-        if self._litellm is None:
-            self._litellm = await asyncio.to_thread(_litellm.load)
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop = loop
-            self._slots = asyncio.Semaphore(self._max_concurrency)
-        if self._replicas is None and len(self._api_bases) > 1:
-            self._replicas = Replicas(self._litellm, self._model, self._api_bases)
+        self._sender.close()
 
     async def _ask(
         self,
@@ -232,73 +226,11 @@ class EndpointBackend(Backend):
         unthinking: bool,
         constrained: bool,
     ) -> tuple[Reply, Usage]:
-        """Send until a reply comes, the error is final, or the attempts are used up."""
+        """One reply to messages, however often they have to be sent for it."""
         self._check_window(messages, max_tokens)
-        usage = Usage()
-        failures = failovers = 0
-        while True:
-            parameters = self._parameters(request, max_tokens, unthinking=unthinking, constrained=constrained)
-            base = await self._next_base()
-            began = time.monotonic()
-            outcome = await self._attempt(messages, parameters, base)
-            usage += Usage(calls=1, seconds=time.monotonic() - began)
-            if isinstance(outcome, Reply):
-                return outcome, usage + self._spent(outcome)
-            if outcome.blames_request and self._dialect.concede(parameters, outcome.text):
-                continue
-            outcome.error.usage = usage
-            if not outcome.error.retryable:
-                raise outcome.error
-            if self._gone(outcome, base) and failovers < len(self._api_bases):
-                failovers += 1
-                continue
-            failures += 1
-            if failures >= self._attempts:
-                raise outcome.error
-            await asyncio.sleep(self._backoff.delay(failures - 1, outcome.retry_after))
-
-    def _gone(self, problem: Problem, base: str | None) -> bool:
-        """Rest a replica that does not answer; whether another one can be asked at once and at no cost."""
-        silent = isinstance(problem.error, BackendConnectionError | BackendTimeoutError)
-        if not silent or self._replicas is None or base is None:
-            return False
-        another = self._replicas.rest(base)
-        # A timeout has cost its time, and may be the request's own fault: it counts as an attempt.
-        return another and isinstance(problem.error, BackendConnectionError)
-
-    async def _attempt(
-        self, messages: Sequence[Message], parameters: dict[str, Any], base: str | None
-    ) -> Reply | Problem:
-        """Send one HTTP request.
-
-        A foreign error never leaves this function, nor hides behind one of ours: it may hold the key.
-        """
-        template = parameters.get("chat_template_kwargs")
-        extra = {**self._extra_body, **({"chat_template_kwargs": template} if template else {})}
-        try:
-            with _litellm.quiet(self._litellm):
-                async with asyncio.timeout(self._timeout):
-                    response = await self._litellm.acompletion(
-                        model=self._model,
-                        messages=[dict(message) for message in messages],
-                        timeout=self._timeout,
-                        num_retries=0,
-                        max_retries=0,
-                        **{name: value for name, value in parameters.items() if name != "chat_template_kwargs"},
-                        **({"api_base": base} if base else {}),
-                        **({"api_key": self._key} if self._key else {}),
-                        **({"extra_body": extra} if extra else {}),
-                    )
-            return read_reply(response)
-        except Exception as error:  # noqa: BLE001  providers raise whatever they like; `explain` sorts it out
-            target = Target(
-                model=self._model,
-                api_base=base,
-                key_hint=self._key_hint(),
-                timeout=self._timeout,
-                secret=self._api_key,
-            )
-            return _litellm.explain(error, target)
+        parameters = partial(self._parameters, request, max_tokens, unthinking=unthinking, constrained=constrained)
+        reply, usage = await self._sender.send(messages, parameters, group=request.group)
+        return reply, usage + self._spent(reply)
 
     def _parameters(self, request: Request, max_tokens: int, *, unthinking: bool, constrained: bool) -> dict[str, Any]:
         """What is asked of the model beside the messages, less what the server has refused."""
@@ -345,33 +277,6 @@ class EndpointBackend(Backend):
         if read is not None and write is not None:
             cost = reply.prompt_tokens * read + reply.completion_tokens * write
         return Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens, cost=cost)
-
-    async def _next_base(self) -> str | None:
-        if self._replicas is not None:
-            return await self._replicas.pick()
-        return self._api_bases[0] if self._api_bases else None
-
-    @cached_property
-    def _key(self) -> str | None:
-        """The key to pass on. None: LiteLLM is to find it in the environment."""
-        if self._api_key is not None or not self._api_bases:
-            return self._api_key
-        # A server of one's own often wants no key, but OpenAI's client does not start without one.
-        return None if self._provider_environment()["keys_in_environment"] else "not-needed"
-
-    def _key_hint(self) -> str:
-        if self._api_key_env is not None:
-            return f"Check the key in the environment variable {self._api_key_env}."
-        if self._api_key is not None:
-            return "Check the key given as api_key=."
-        missing = self._provider_environment()["missing_keys"]
-        names = " and ".join(missing) or f"{self._model.split('/')[0].upper()}_API_KEY"
-        return f"Set {names} in the environment, or give api_key= or api_key_env=."
-
-    def _provider_environment(self) -> dict[str, Any]:
-        with _litellm.quiet(self._litellm):
-            found: dict[str, Any] = self._litellm.validate_environment(model=self._model)
-        return found
 
     def _check_window(self, messages: Sequence[Message], max_tokens: int) -> None:
         if self._context_window is None:
