@@ -9,6 +9,9 @@ is Spearman's correlation of the verdict's ranking with the truth, the mean over
 
 import json
 import random
+import re
+from collections import defaultdict
+from itertools import chain
 from statistics import fmean
 
 from scipy.stats import spearmanr
@@ -39,8 +42,12 @@ def correlations(count, bias, whole, **options):
         verdict = judge(truth, rng, bias, whole, **options).judge("p", f"q{draw}", list(truth))
         labels, true = list(verdict.scores), list(truth.values())
         of_ranking.append(spearmanr(true, [-verdict.ranking.index(label) for label in labels])[0])
-        means = [fmean(scores[label] for scores in verdict.pass_scores if label in scores) for label in labels]
-        of_means.append(spearmanr(true, means)[0])
+        replies = [json.loads(raw)["scores"] for raw in re.findall(r'\{"scores".*\}', verdict.raw_output)]
+        given = defaultdict(list)
+        for order, scores in zip(chain(*(verdict.sublists or [verdict.orders])), replies, strict=True):
+            for place, label in enumerate(order, start=1):
+                given[label].append(scores[f"model-{place}"])
+        of_means.append(spearmanr(true, [fmean(given[label]) for label in labels])[0])
     return fmean(of_ranking), fmean(of_means)
 
 

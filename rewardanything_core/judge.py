@@ -239,6 +239,7 @@ class Judge(Arbiter):
             seed=self.seed,
             orders=[ballot.order for ballot in ballots],
             pass_scores=[ballot.scores for ballot in ballots],
+            sublists=polled.sublists,
         )
 
     def _settings_for(self, case: Case) -> dict[str, Any]:

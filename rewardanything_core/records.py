@@ -190,7 +190,7 @@ def _readable(record_id: str) -> Iterator[None]:
 def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case) -> Verdict:
     def named(values: Mapping[str, float]) -> dict[str, float]:
         by_label = {to[label]: value for label, value in values.items()}
-        return {label: by_label[label] for label in case.labels if label in by_label}
+        return {label: by_label[label] for label in case.labels}
 
     return dataclasses.replace(
         verdict,
@@ -199,6 +199,8 @@ def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case) -> Verdict:
         spread=named(verdict.spread),
         orders=[[to[label] for label in order] for order in verdict.orders],
         pass_scores=[named(scores) for scores in verdict.pass_scores],
+        sublists=verdict.sublists
+        and [[[to[label] for label in order] for order in one_pass] for one_pass in verdict.sublists],
         case_id=case.id,
         jurors=verdict.jurors
         and [_renamed(juror, to, case) if isinstance(juror, Verdict) else juror for juror in verdict.jurors],

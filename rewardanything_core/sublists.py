@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardanything_core import runtime
-from rewardanything_core.aggregate import Consensus, aggregate, kendalls_w
+from rewardanything_core.aggregate import Consensus, aggregate
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ContextLengthError
 from rewardanything_core.passes import Ballot
@@ -39,10 +39,13 @@ class Poll:
     """All ballots on one case, and what they say together."""
 
     ballots: list[Ballot]
-    """One for each pass; of a long list, one for each sub-list, round after round."""
+    """One for each pass; each is over all responses of the case. A round of sub-lists is a pass."""
 
     consensus: Consensus
-    """Over all responses of the case."""
+    """What they say together."""
+
+    sublists: list[list[list[str]]] | None = None
+    """For each pass the labels of each of its sub-lists, as the model saw them. None: each pass was one list."""
 
 
 async def poll(
@@ -94,8 +97,14 @@ async def _in_sublists(
     by_round: list[list[Ballot]] = [[] for _ in rounds]
     for place, (_, index) in enumerate(lists):
         by_round[index].append(ballots[place])
-    consensus = await asyncio.to_thread(merge, case.canonical_labels, by_round)
-    return Poll(ballots=[ballots[place] for place in range(len(lists))], consensus=consensus)
+    passes = await asyncio.to_thread(merge, case.canonical_labels, by_round)
+    consensus = aggregate([one.scores for one in passes], [one.ranking for one in passes])
+    within = {label: min(MAX_SCORE, max(MIN_SCORE, score)) for label, score in consensus.scores.items()}
+    return Poll(
+        ballots=passes,
+        consensus=dataclasses.replace(consensus, scores=within),
+        sublists=[[ballot.order for ballot in ballots] for ballots in by_round],
+    )
 
 
 def draw_rounds(case: Case, *, size: int, rounds: int, seed: int) -> list[Round]:
@@ -122,7 +131,7 @@ def draw_rounds(case: Case, *, size: int, rounds: int, seed: int) -> list[Round]
     return [_cut(labels[shift:] + labels[:shift], sizes) for shift in (index * (size // 2) for index in range(rounds))]
 
 
-def merge(labels: Sequence[str], rounds: Sequence[Sequence[Ballot]]) -> Consensus:
+def merge(labels: Sequence[str], rounds: Sequence[Sequence[Ballot]]) -> list[Ballot]:
     """Bring the scores of sub-lists onto one scale.
 
     Args:
@@ -130,35 +139,37 @@ def merge(labels: Sequence[str], rounds: Sequence[Sequence[Ballot]]) -> Consensu
         rounds: The ballots of each round's sub-lists; all rounds' together connect all labels.
 
     Returns:
-        For each label the mean of its scores less what was given to the whole sub-list, within 1.0..5.0; that is zero
-        on average over the sub-lists. Ties in the ranking are broken by the share of others each is ranked above. The
-        spread is that of the scores so corrected, and the agreement that of the rankings of the rounds.
+        For each round a ballot over all labels. Its scores are the model's less what was given to the whole sub-list,
+        which is zero on average over all sub-lists, so that they may lie beyond 1..5. Of two responses with the same
+        score, the one that its sub-list ranked above more of the others is the better.
     """
     effects = iter(_list_effects([ballot.scores for ballots in rounds for ballot in ballots]))
-    corrected: dict[str, list[float]] = {label: [] for label in labels}
-    beaten: dict[str, list[float]] = {label: [] for label in labels}
-    rankings = []
+    merged = []
     for ballots in rounds:
-        here: dict[str, tuple[float, float]] = {}
+        scores: dict[str, list[float]] = defaultdict(list)
+        beaten: dict[str, list[float]] = defaultdict(list)
         for ballot in ballots:
             effect = next(effects)
             for place, label in enumerate(ballot.ranking):
-                score = ballot.scores[label] - effect
-                share = 1 - place / (len(ballot.ranking) - 1)
-                corrected[label].append(score)
-                beaten[label].append(share)
-                here.setdefault(label, (round(score, 9), share))
-        rankings.append(sorted(labels, key=lambda label: here[label], reverse=True))
-    means = {label: round(_mean(corrected[label]), 9) for label in labels}
-    return Consensus(
-        scores={label: min(MAX_SCORE, max(MIN_SCORE, means[label])) for label in labels},
-        ranking=sorted(rankings[0], key=lambda label: (-means[label], -_mean(beaten[label]))),
-        spread={
-            label: round(math.sqrt(_mean([(score - means[label]) ** 2 for score in corrected[label]])), 9)
-            for label in labels
-        },
-        agreement=kendalls_w(rankings),
-    )
+                scores[label].append(ballot.scores[label] - effect)
+                beaten[label].append(1 - place / (len(ballot.ranking) - 1))
+        corrected = {label: round(_mean(scores[label]), 9) for label in labels}
+        worth = {label: (corrected[label], _mean(beaten[label])) for label in labels}
+        merged.append(
+            Ballot(
+                order=list(dict.fromkeys(label for ballot in ballots for label in ballot.order)),
+                scores=corrected,
+                ranking=sorted(labels, key=worth.__getitem__, reverse=True),
+                reasoning=_by_list([ballot.reasoning for ballot in ballots]),
+                raw=_by_list([ballot.raw for ballot in ballots]),
+            )
+        )
+    return merged
+
+
+def _by_list(texts: Sequence[str]) -> str:
+    """The texts under headings that say which sub-list they are of."""
+    return "\n\n".join(f"[list {i} of {len(texts)}]\n{text}" for i, text in enumerate(texts, start=1) if text)
 
 
 def _list_effects(lists: Sequence[Mapping[str, float]]) -> list[float]:

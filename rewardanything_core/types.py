@@ -98,11 +98,10 @@ class Verdict:
 
     spread: dict[str, float] = field(default_factory=dict)
     """label -> standard deviation of its score over the passes, or of a jury over the jurors, weighted as they are
-    (population form); 0.0 after a single pass. Of a long list, over its sub-lists, on the merged scale."""
+    (population form); 0.0 after a single pass."""
 
     agreement: float | None = None
-    """Kendall's W of the rankings of the passes, of the jurors, or of the rounds of a long list, 0..1. None when there
-    was only one, or one response."""
+    """Kendall's W of the passes' rankings, or of the jurors', 0..1. None when there was one, or one response."""
 
     usage: Usage = field(default_factory=Usage)
     """What this verdict took when it was made, failed attempts included."""
@@ -126,12 +125,15 @@ class Verdict:
     """Seed from which the orders were drawn. 0 for a jury: each juror has its own."""
 
     orders: list[list[str]] = field(default_factory=list)
-    """For each pass, or for each sub-list of a long list, the labels in the order in which they were seen; of a jury,
-    juror after juror."""
+    """For each pass, the labels in the order in which the model saw them; of a jury, juror after juror."""
 
     pass_scores: list[dict[str, float]] = field(default_factory=list)
-    """For each of ``orders``, label -> score as the model gave it. ``scores`` is their mean for passes of one judge; of
-    a long list they are merged, and of a jury weighted."""
+    """For each pass, label -> score; ``scores`` is their mean, if there is no jury. Of a long list they are those on the
+    common scale, which may lie a little beyond 1..5."""
+
+    sublists: list[list[list[str]]] | None = None
+    """For each pass over a long list, the labels of each sub-list as the model saw them; ``orders`` has them one after
+    the other. None: each pass was one list, or it is the verdict of a jury."""
 
     jurors: list[Verdict | JudgeFailure] | None = None
     """What each juror of a jury said, in their order. None: it is the verdict of one judge."""
@@ -151,16 +153,13 @@ class Verdict:
         """`reasoning` for a reader: the names that the judge saw (``model-1``) are replaced by the labels."""
         if self.jurors is not None:
             return "\n\n".join(filter(None, map(_explained, self.jurors)))
-        passes = re.split(r"(?m)^\[pass (\d+) of \d+\]$", self.reasoning)
-        texts = [(1, passes[0])] if len(passes) == 1 else list(zip(map(int, passes[1::2]), passes[2::2], strict=True))
-
-        def named(text: str, order: list[str]) -> str:
-            names = {f"model-{place}": label for place, label in enumerate(order, start=1)}
-            return re.sub(r"\bmodel-\d+\b", lambda match: names.get(match[0], match[0]), text.strip())
-
-        return "\n\n".join(
-            named(text, self.orders[number - 1]) if number <= len(self.orders) else text for number, text in texts
-        )
+        told = []
+        for number, text in _headed("pass", self.reasoning):
+            orders = (self.sublists or [[order] for order in self.orders])[number - 1 : number]
+            for place, words in _headed("list", text) if self.sublists else [(1, text)]:
+                seen = orders[0][place - 1 : place] if orders else []
+                told.append(_named(words, seen[0]) if seen else words)
+        return "\n\n".join(told)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -236,6 +235,17 @@ class JudgeFailure:
     def to_dict(self) -> dict[str, Any]:
         """The failure as plain JSON types."""
         return dataclasses.asdict(self)
+
+
+def _headed(kind: str, text: str) -> list[tuple[int, str]]:
+    """The parts of a text under headings such as ``[pass 2 of 3]``, with their numbers; without any it is part 1."""
+    parts = re.split(rf"(?m)^\[{kind} (\d+) of \d+\]$", text)
+    return [(1, text)] if len(parts) == 1 else list(zip(map(int, parts[1::2]), parts[2::2], strict=True))
+
+
+def _named(text: str, order: list[str]) -> str:
+    names = {f"model-{place}": label for place, label in enumerate(order, start=1)}
+    return re.sub(r"\bmodel-\d+\b", lambda match: names.get(match[0], match[0]), text.strip())
 
 
 def _explained(juror: Verdict | JudgeFailure) -> str:

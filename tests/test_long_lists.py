@@ -1,8 +1,9 @@
 import json
 import random
+import re
 import statistics
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import pytest
 import scripts
@@ -118,26 +119,37 @@ def test_without_noise_the_merged_scores_are_the_true_ones_whatever_bias_each_li
     assert unbiased.scores == pytest.approx(expected, abs=1e-6)
 
 
-def test_orders_and_scores_are_those_of_each_sublist():
+def test_a_round_of_sublists_is_a_pass():
     truth, labelled = truths(40), texts(40)
     judge = judge_of(truth)
     verdict = judge.judge("p", "q", labelled)
-    assert judge.backend.calls == verdict.usage.calls == len(verdict.orders) == 6  # 2 rounds of 14, 13 and 13
-    assert [set(order) for order in verdict.orders] == [set(scores) for scores in verdict.pass_scores]
-    assert Counter(label for order in verdict.orders for label in order) == dict.fromkeys(labelled, 2)
-    assert all(
-        scores[label] == pytest.approx(truth[labelled[label]]) for scores in verdict.pass_scores for label in scores
-    )
-    assert "[pass 6 of 6]" in verdict.raw_output
-    firsts = [f"{order[0]} comes first" for order in verdict.orders]
+    assert judge.backend.calls == verdict.usage.calls == 6
+    assert [[len(labels) for labels in one_pass] for one_pass in verdict.sublists] == [[14, 13, 13]] * 2
+    assert verdict.orders == [[label for labels in one_pass for label in labels] for one_pass in verdict.sublists]
+    assert all(sorted(order) == sorted(labelled) for order in verdict.orders)
+    expected = {label: truth[text] for label, text in labelled.items()}
+    assert verdict.pass_scores == [pytest.approx(expected, abs=1e-6)] * 2
+    assert "[pass 2 of 2]\n[list 1 of 3]\n<think>" in verdict.raw_output
+    firsts = [f"{labels[0]} comes first" for one_pass in verdict.sublists for labels in one_pass]
     assert verdict.explanation == "\n\n".join(firsts)
-    more = judge_of(truth, passes=3).judge("p", "q", labelled)
-    assert Counter(label for order in more.orders for label in order) == dict.fromkeys(labelled, 3)
+    more = judge_of(truth, passes=3, noise=0.3).judge("p", "q", labelled)
+    assert len(more.sublists) == len(more.orders) == len(more.pass_scores) == 3
+    for label in labelled:
+        assert more.scores[label] == pytest.approx(statistics.fmean(scores[label] for scores in more.pass_scores))
+
+
+def test_of_a_jury_the_sublists_are_those_of_its_jurors():
+    jury = Jury([judge_of(truths(20), seed=1), judge_of(truths(20), seed=2, max_list=20)])
+    verdict = jury.judge("p", "q", texts(20))
+    long, whole = verdict.jurors
+    assert (verdict.sublists, whole.sublists, len(long.sublists)) == (None, None, 2)
+    assert verdict.explanation.count("comes first") == 5
+    assert "model-" not in verdict.explanation
 
 
 def test_a_list_within_the_limit_is_judged_whole():
     judge = judge_of(truths(16), passes=2)
-    assert len(judge.judge("p", "q", texts(16)).orders[0]) == 16
+    assert judge.judge("p", "q", texts(16)).sublists is None
     assert judge.backend.calls == 2
 
 
@@ -151,9 +163,10 @@ def test_sublists_read_twice_do_as_well_as_the_whole_list_read_twice():
         merged.append(tau(verdict.scores, truth, labelled))
         at_once = judge_of(truth, max_list=32, passes=2, **options).judge("p", "q", labelled)
         whole.append(tau(at_once.scores, truth, labelled))
+        replies = [json.loads(raw) for raw in re.findall(r'\{"scores".*\}', verdict.raw_output)]
         sums = Counter()
-        for scores in verdict.pass_scores:
-            sums.update(scores)
+        for labels, reply in zip(chain(*verdict.sublists), replies, strict=True):
+            sums.update({label: reply["scores"][f"model-{place}"] for place, label in enumerate(labels, start=1)})
         averaged.append(tau(sums, truth, labelled))
     assert statistics.fmean(merged) > statistics.fmean(whole) - 0.03
     assert statistics.fmean(merged) > statistics.fmean(averaged) + 0.03  # what removing the lists' biases gains
@@ -230,7 +243,7 @@ def test_a_list_that_does_not_fit_is_halved_until_it_does(count, most, sizes):
     judge = windowed(most)
     verdict = judge.judge("p", "q", labelled)
     assert verdict.scores == {label: float(len(text)) for label, text in labelled.items()}
-    assert max(map(len, verdict.orders)) <= most
+    assert max(len(labels) for one_pass in verdict.sublists for labels in one_pass) <= most
     assert {len(seen(request)) for request in judge.backend.requests} >= set(sizes)
     assert all(text in labelled.values() for r in judge.backend.requests for text in seen(r).values())  # none is cut
     calls = judge.backend.calls
@@ -279,8 +292,8 @@ def test_a_long_verdict_is_stored_whole_and_found_under_other_labels():
     assert again.cached
     assert list(again.scores) == list(renamed)
     assert again.scores == {f"new {label}": score for label, score in first.scores.items()}
-    assert [set(order) for order in again.orders] == [set(scores) for scores in again.pass_scores]
     assert again.orders[0] == [f"new {label}" for label in first.orders[0]]
+    assert again.sublists[1][1] == [f"new {label}" for label in first.sublists[1][1]]
 
 
 def test_max_list_is_in_the_key_of_long_lists_alone():
@@ -297,7 +310,7 @@ def test_max_list_is_in_the_key_of_long_lists_alone():
 def test_max_list_is_an_option_a_setting_and_travels():
     judge = load_judge(model="scripted:scripts:by_length", max_list=4)
     assert judge.max_list == load_judge(judge.spec()).max_list == judge.with_options(seed=1).max_list == 4
-    assert len(judge.judge("p", "q", texts(8)).orders) == 4
+    assert len(judge.judge("p", "q", texts(8)).sublists[0]) == 2
     with pytest.raises(ConfigError, match="max_list must be 2 or more"):
         load_judge(model="scripted:scripts:by_length", max_list=1)
 
@@ -307,4 +320,4 @@ def test_a_jury_judges_long_lists_each_juror_in_its_own_way():
     labelled = {f"r{i}": "x" * (i % 5 + 1) for i in range(12)}
     verdict = jury.judge("p", "q", labelled)
     assert verdict.scores == {label: float(len(text)) for label, text in labelled.items()}
-    assert verdict.explanation.count("by length") == len(verdict.orders)
+    assert verdict.explanation.count("by length") == 2 * 2 + 2 * 4
