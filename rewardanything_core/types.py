@@ -128,7 +128,7 @@ class Verdict:
     """For each pass, the labels in the order in which the model saw them; of a jury, juror after juror."""
 
     pass_scores: list[dict[str, float]] = field(default_factory=list)
-    """For each pass, label -> score; ``scores`` is their mean, if there is no jury. Of a long list they are those on the
+    """For each pass, label -> score; ``scores`` is their mean, if there is no jury. Of a long list they are on the
     common scale, which may lie a little beyond 1..5."""
 
     sublists: list[list[list[str]]] | None = None
