@@ -88,7 +88,7 @@ class Jury(Arbiter):
             spread=consensus.spread,
             agreement=consensus.agreement,
             usage=sum((vote.usage for vote in votes), Usage()),
-            cached=all(vote.cached if isinstance(vote, Verdict) else False for vote in votes),
+            cached=all(isinstance(vote, Verdict) and vote.cached for vote in votes),
             case_id=case.id,
             model=self.model,
             orders=[order for verdict in verdicts for order in verdict.orders],
