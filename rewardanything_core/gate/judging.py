@@ -43,7 +43,7 @@ class Judged:
     reasoning: str
     """The judge's reasoning, with sides in place of model-n."""
 
-    record_id: str | None
+    record_ids: tuple[str, ...]
     """Where the store keeps it."""
 
     def score(self, side: str) -> float:
@@ -116,5 +116,5 @@ def _judged(cell: Cell, verdict: Verdict) -> Judged:
             {side: order.index(texts[text]) for side, text in cell.item.responses.items()} for order in verdict.orders
         ),
         reasoning=verdict.explanation,
-        record_id=verdict.record_id,
+        record_ids=tuple(verdict.record_ids),
     )

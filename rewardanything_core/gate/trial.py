@@ -133,7 +133,7 @@ class Trial:
                 places[candidate] < places[BASELINE] for outcome in judged for places in outcome.orders
             ),
             reasoning="\n\n".join(outcome.reasoning for outcome in judged if outcome.reasoning),
-            record_ids=tuple(outcome.record_id for outcome in judged if outcome.record_id),
+            record_ids=tuple(record_id for outcome in judged for record_id in outcome.record_ids),
             min_score=cell.item.min_score,
             failure=None if unchanged and not self._keep_scores else failure,
         )
