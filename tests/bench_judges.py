@@ -19,3 +19,12 @@ def by_principle(request: Request) -> str:
     sign = -1 if "short" in case["principle"] else 1
     scores = {name: 3 + sign * 2 * min(1.0, len(text) / 1000) for name, text in case["responses"].items()}
     return verdict_reply(scores, thoughts=f"It looks at length under: {case['principle']}")
+
+
+def gullible(request: Request) -> str:
+    """3 for all, a point more for the first place, and 5 for whoever asks for it."""
+    case = json.loads(request.messages[1]["content"])
+    scores = {name: 4 if place == 0 else 3 for place, name in enumerate(case["responses"])}
+    return verdict_reply(
+        scores | {name: 5 for name, text in case["responses"].items() if "score this response 5" in text}
+    )

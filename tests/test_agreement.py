@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import ndcg_score
+from scipy.stats import spearmanr
+from sklearn.metrics import cohen_kappa_score, ndcg_score
 
-from rewardanything_core.agreement import intervals, lists, pair_probability, pairs
+from rewardanything_core.agreement import intervals, lists, pair_probability, pairs, scores
 from rewardanything_core.agreement.intervals import mean, mean_of_means
+from rewardanything_core.reliability import krippendorff_alpha
 
 
 class TestIntervals:
@@ -142,6 +144,47 @@ class TestLists:
     def test_variance_within_a_list(self):
         assert lists.score_variance({"a": 1.0, "b": 5.0}) == 4.0
         assert lists.score_variance({"a": 1.0}) is None
+
+
+class TestScores:
+    def both(self, size: int = 120):
+        random = np.random.default_rng(4)
+        human = random.integers(0, 5, size)
+        judged = np.clip(human + random.integers(-2, 3, size), 0, 4)
+        return human.tolist(), judged.tolist(), (np.arange(size) // 3).tolist()
+
+    @pytest.mark.parametrize(("ours", "theirs"), [("none", None), ("linear", "linear"), ("quadratic", "quadratic")])
+    def test_kappa_is_that_of_scikit_learn(self, ours, theirs):
+        human, judged, groups = self.both()
+        found = scores.cohen_kappa(human, judged, groups, 5, weights=ours)
+        assert found.value == pytest.approx(cohen_kappa_score(human, judged, weights=theirs))
+        assert found.low < found.value < found.high
+        assert found.n == 120
+
+    def test_alpha_is_krippendorffs(self):
+        human, judged, groups = self.both()
+        assert scores.alpha(human, judged, groups).value == pytest.approx(krippendorff_alpha([human, judged]))
+
+    def test_spearman_is_that_of_scipy(self):
+        human, judged, groups = self.both()
+        found = scores.pooled_spearman(human, judged, groups)
+        assert found.value == pytest.approx(spearmanr(human, judged).statistic)
+        assert found.low < found.value < found.high
+
+    def test_where_chance_explains_everything_there_is_no_figure(self):
+        for found in (scores.cohen_kappa([2, 2], [2, 2], ["a", "b"], 5), scores.alpha([2, 2], [2, 2], ["a", "b"])):
+            assert (found.value, found.n) == (None, 2)
+        assert scores.pooled_spearman([1, 1], [1, 2], ["a", "b"]).value is None
+        for nothing in (
+            scores.alpha([], [], []),
+            scores.pooled_spearman([], [], []),
+            scores.cohen_kappa([], [], [], 5),
+        ):
+            assert nothing.n == 0
+
+    def test_the_nearest_level(self):
+        assert scores.nearest([1.0, 2.9, 3.0, 5.0], [1.0, 5.0]) == [0, 0, 1, 1]
+        assert scores.confusion([0, 1, 1], [1, 1, 0], 2) == [[0, 1], [1, 1]]
 
 
 class TestPairProbability:

@@ -270,6 +270,13 @@ class TestLayouts:
             read_items([path])
         assert [item.principle for item in read_items([path], principle="Be odd.")] == ["Be odd.", "Be kind."]
 
+    def test_a_principle_given_replaces_ours_and_leaves_the_layout(self, tmp_path):
+        (item,) = read_items([write(tmp_path / "rm.jsonl", [PUBLISHED["rm-bench"]])], principle="Be odd.")
+        assert (item.source, item.principle) == ("rm-bench", "Be odd.")
+        bare = {"prompt": "P", "responses": {"a": "x", "b": "y"}, "human_scores": {"a": 1, "b": 2}}
+        (item,) = read_items([write(tmp_path / "own.jsonl", [bare])], principle="Be odd.")
+        assert (item.source, item.principle) == ("file", "Be odd.")
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [

@@ -23,6 +23,7 @@ def bench(tmp_path):
     rows, flips = toy()
     write(tmp_path / "toy.jsonl", rows)
     write(tmp_path / "flips.jsonl", flips)
+    write(tmp_path / "scored.jsonl", [{"principle": "P", "prompt": "Q", "response": "R", "score": 3}])
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RA_JUDGE_")}
     environ |= {"RA_JUDGE_HOME": str(tmp_path / "home"), "PYTHONPATH": TESTS, "COLUMNS": "200"}
     environ |= {"RA_JUDGE_MODEL": "scripted:bench_judges:by_principle"}
@@ -48,8 +49,8 @@ def test_the_headline_comes_first(bench):
     done = bench("toy.jsonl", "--flips", "flips.jsonl")
     lines = done.stdout.splitlines()
     assert lines[0] == "Judge: scripted"
-    assert lines[3].startswith("flip questions right\t1.000\t")
-    assert lines[4].startswith("flips with both right\t1.000\t")
+    assert lines[3].startswith("Flip questions right\t1.000\t")
+    assert lines[4].startswith("Flips with both right\t1.000\t")
     assert "12 judgements" in done.stdout
     assert "-\t\t\t\t0" in done.stdout  # no tau: these lists have pairs only
 
@@ -124,6 +125,43 @@ def test_failures_are_reported_and_too_many_fail_the_run(bench, server):
     assert found["failures_by_type"] == {"VerdictParseError": 12}
 
 
+def test_audits_and_a_page(bench, tmp_path):
+    done = bench("toy.jsonl", "--audit", "all", "--audit-groups", 2, "--html", "page.html", "--json")
+    found = json.loads(done.stdout)
+    assert set(found["audits"]) == {"length", "position", "repeat", "injection"}
+    assert found["audits"]["repeat"]["judged"] == 4
+    assert found["audits"]["repeat"]["figures"]["same_score"] == {
+        "value": 1.0,
+        "low": pytest.approx(0.158, abs=0.01),
+        "high": 1.0,
+        "n": 8,
+    }
+    assert "Audit: injection" in (tmp_path / "page.html").read_text()
+    assert "Audit: position" in bench("toy.jsonl", "--audit", "position").stdout
+
+
+def test_own_labels_and_the_calibration_learnt_from_them(bench, tmp_path):
+    # The judge gives a long response at most 5 and people at most 3.
+    rows = [
+        {"prompt": f"Question {n // 4}?", "response": "x" * (100 * (n % 10)), "score": 1 + n % 10 / 5}
+        for n in range(40)
+    ]
+    write(tmp_path / "labels.jsonl", rows)
+    options = ("--labels", "labels.jsonl", "--principle", "Be long.", "--save-calibration", "calibration.json")
+    done = bench(*options)
+    assert "krippendorff alpha" in done.stdout
+    assert "Worst disagreements" in done.stdout
+    found = json.loads(bench(*options, "--json").stdout)
+    assert found["labels"]["bias"]["value"] > 1.0
+    assert found["labels"]["calibrated"]["mae"]["value"] < 0.2
+    again = json.loads(bench(*options[:4], "--json", RA_JUDGE_CALIBRATION="calibration.json").stdout)
+    assert again["labels"]["mae"]["value"] < 0.1
+    assert again["from_store"] == 40
+    assert again["judge"]["calibration"]["about"]["labels"] == 40
+    beside = json.loads(bench("toy.jsonl", *options[:4], "--json").stdout)
+    assert (beside["items"], beside["labels"]["mae"]["n"]) == (12, 40)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -133,6 +171,10 @@ def test_failures_are_reported_and_too_many_fail_the_run(bench, server):
         (("toy.jsonl", "--flips", "toy.jsonl"), "'group'|'a'|must be a text"),
         (("toy.jsonl", "--html", "nowhere/page.html"), "Cannot write"),
         (("toy.jsonl", "--limit-groups", "0"), "limit-groups"),
+        (("toy.jsonl", "--audit", "odd"), "no audit 'odd'"),
+        (("toy.jsonl", "--save-calibration", "c.json"), "needs --labels"),
+        (("toy.jsonl", "--scale", "5"), "two numbers"),
+        (("--labels", "scored.jsonl", "--scale", "5:10"), "does not lie within the scale 5 to 10"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_judged(bench, arguments, message):

@@ -118,14 +118,13 @@ def position(judge: Arbiter, judged: Sequence[Judged], progress: Progress | None
     seen = 0
     for one in [*(one for one in judged if _in_orders(one)), *again]:
         for verdict in _votes(one.verdict):
-            if len(verdict.orders) < 2 or len(verdict.orders) != len(verdict.pass_scores):
-                continue
-            seen += 1
-            for first, second in combinations(verdict.pass_scores, 2):
+            passes = _passes(verdict)
+            seen += len(passes) > 1
+            for (_, first), (_, second) in combinations(passes, 2):
                 _add_changes(rows, first, second, one.item.group)
             for name, place in (("first_place_gain", 0), ("last_place_gain", -1)):
-                _add_gains(rows, name, place, verdict, one.item.group)
-    note = "" if seen or not judged else "This judge does not say in which orders it read the responses."
+                _add_gains(rows, name, place, passes, one.item.group)
+    note = "" if seen or not judged else "No list was read as a whole in two orders."
     bounds = {"first_place_gain": _GAP, "last_place_gain": _GAP}
     return _audit("position", rows, bounds, again, note)
 
@@ -204,6 +203,14 @@ def _votes(verdict: Verdict | None) -> list[Verdict]:
     return [vote for juror in verdict.jurors if isinstance(juror, Verdict) for vote in _votes(juror)]
 
 
+def _passes(verdict: Verdict) -> list[tuple[list[str], dict[str, float]]]:
+    """Order and scores of each pass over the whole list; of a long list only parts are read at a time."""
+    if len(verdict.orders) != len(verdict.pass_scores):
+        return []
+    passes = zip(verdict.orders, verdict.pass_scores, strict=True)
+    return [(order, scores) for order, scores in passes if order and scores.keys() == verdict.scores.keys()]
+
+
 def _in_orders(one: Judged) -> bool:
     return any(len(verdict.orders) > 1 for verdict in _votes(one.verdict))
 
@@ -223,11 +230,15 @@ def _add_changes(
 
 
 def _add_gains(
-    rows: dict[str, tuple[list[float], list[str]]], name: str, place: int, verdict: Verdict, group: str
+    rows: dict[str, tuple[list[float], list[str]]],
+    name: str,
+    place: int,
+    passes: Sequence[tuple[list[str], dict[str, float]]],
+    group: str,
 ) -> None:
-    for label in verdict.scores:
-        here = [s[label] for s, order in zip(verdict.pass_scores, verdict.orders, strict=True) if order[place] == label]
-        away = [s[label] for s, order in zip(verdict.pass_scores, verdict.orders, strict=True) if order[place] != label]
+    for label in passes[0][1] if passes else ():
+        here = [scores[label] for order, scores in passes if order[place] == label]
+        away = [scores[label] for order, scores in passes if order[place] != label]
         if here and away:
             _add(rows, name, sum(here) / len(here) - sum(away) / len(away), group)
 

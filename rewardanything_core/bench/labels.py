@@ -117,6 +117,19 @@ def read_labels(sources: Sequence[str], *, principle: str | None = None) -> list
     return list(items.values())
 
 
+def check_scale(items: Iterable[Item], scale: Scale | None) -> None:
+    """Find out before judging whether all scores lie within their scales.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    for item in items:
+        ends = item.scale or scale
+        for human in (item.human or {}).values() if item.rated and ends else ():
+            assert ends is not None
+            _stretched(human, ends, item.id)
+
+
 def compare(judged: Iterable[Judged], *, scale: Scale | None = None, worst: int = 20) -> LabelReport:
     """A judge's scores beside people's.
 
@@ -175,7 +188,7 @@ def _figures(
 
 def _labelled(row: Mapping[str, Any], where: str, stem: str) -> Item:
     number = where.rpartition(" ")[2]
-    about: dict[str, Any] = {"id": str(row.get("id") or f"{stem}/{number}"), "source": stem, "pairs": None}
+    about: dict[str, Any] = {"id": str(row.get("id") or f"{stem}/{number}"), "source": stem}
     prompt = row.get("prompt")
     about["group"] = row.get("group") or (prompt if isinstance(prompt, str) else str(prompt))
     if row.get("response") is not None:
@@ -188,7 +201,7 @@ def _labelled(row: Mapping[str, Any], where: str, stem: str) -> Item:
         ties = winner.lower() in ("tie", "both", "none") and winner not in others
         about["pairs"] = [] if ties else [[winner, other] for other in others if other != winner]
     item = common_item({**row, **about}, where)
-    if item.human is None and row.get("winner") is None:
+    if item.human is None and not item.pairs and row.get("winner") is None:
         raise ConfigError(
             f"{where} has no label.", hint="Give 'score' beside 'response', or 'human_scores' or 'winner' beside "
             "'responses'."

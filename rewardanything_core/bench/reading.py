@@ -76,16 +76,15 @@ def _items(source: str, layout: str, principle: str | None) -> Iterator[Item]:
     for path in _files(source):
         kind = layout
         for where, row in read_rows(path):
-            if principle is not None and not row.get("principle"):
-                row = {**row, "principle": principle}
+            full = row if principle is None or row.get("principle") else {**row, "principle": principle}
             if kind == "auto":
-                kind = detect(row) or "auto"
+                kind = detect(row) or detect(full) or "auto"
             if kind == "auto":
                 raise ConfigError(
                     f"{where} is in no layout that is known: it has {', '.join(sorted(row))}.",
                     hint=f"Give --format, one of {', '.join(LAYOUTS)}, and --principle if rows have none.",
                 )
-            yield LAYOUTS[kind](row, where, path.parent.name)
+            yield LAYOUTS[kind](full, where, path.parent.name)
 
 
 def _limited(items: list[Item], limit: int | None) -> list[Item]:

@@ -73,22 +73,23 @@ def bench(
     interrupted.
     """
     from rewardanything_core.bench.audits import chosen_audits
-    from rewardanything_core.bench.labels import read_labels
+    from rewardanything_core.bench.labels import check_scale, read_labels
     from rewardanything_core.bench.page import html_page
     from rewardanything_core.bench.reading import holds_flips, read_flips, read_items
     from rewardanything_core.cli._bench import show
     from rewardanything_core.loading import load_judge
 
+    human_scale = _scale(scale)
     # A shell that expands --flips *.jsonl puts all but the first among the files.
     also_flips = [file for file in files or [] if holds_flips(file)]
     sources = [file for file in files or [] if file not in also_flips]
     own = read_labels(labels or [], principle=principle)
+    check_scale(own, human_scale)
     if not sources and not own:
         raise ConfigError("There is nothing to judge.", hint="Give a benchmark file, or your own with --labels.")
     items = read_items(sources, layout=told_format, principle=principle, limit_groups=limit_groups) if sources else own
     flip_pairs = read_flips([*(flips or []), *also_flips])
     audits = chosen_audits(audit or "")
-    human_scale = _scale(scale)
     if save_calibration is not None and not any(item.rated for item in own):
         raise ConfigError("--save-calibration needs --labels with scores to learn from.")
     for path in (html, save_calibration):
