@@ -49,3 +49,11 @@ def by_vowels(request: Request) -> str:
 def mute(request: Request) -> str:
     """Never a verdict."""
     return "I would rather not say."
+
+
+async def tarrying(request: Request) -> str:
+    """`by_length` after one second, leaving a line in the file that ``CALLS`` names as soon as it is asked."""
+    with Path(os.environ["CALLS"]).open("a") as calls:
+        calls.write(f"{time.time()}\n")
+    await asyncio.sleep(1)
+    return by_length(request)

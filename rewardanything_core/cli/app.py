@@ -13,6 +13,7 @@ from rewardanything_core.cli.demo import demo
 from rewardanything_core.cli.grade import grade
 from rewardanything_core.cli.log import log
 from rewardanything_core.cli.models import models
+from rewardanything_core.cli.serve import serve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,3 +55,7 @@ app.command(epilog="\b\nExample:\n  ra-judge baseline --dataset cases.jsonl --ap
 app.command(epilog="\b\nExample:\n  ra-judge log --since 2h --principle concise\n  ra-judge log 3f9a")(log)
 app.command(epilog="\b\nExample:\n  ra-judge models --fetch qwen2.5-coder-1.5b")(models)
 app.command(epilog="\b\nExample:\n  ra-judge bench summeval.jsonl --flips flips.jsonl --limit-groups 20")(bench)
+app.command(
+    epilog="\b\nExample:\n  ra-judge serve --model hosted_vllm/WisdomShell/RewardAnything-8B-v1 \\\n"
+    "    --api-base http://localhost:8000/v1 --port 8700"
+)(serve)

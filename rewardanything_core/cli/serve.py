@@ -1,0 +1,150 @@
+"""``ra-judge serve``: a judge behind HTTP."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rewardanything_core.cli import _options as options
+from rewardanything_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rewardanything_core.arbiter import Arbiter
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; another than loopback needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8700,
+    token_env: Annotated[
+        list[str] | None,
+        typer.Option("--token-env", metavar="NAME", help="Environment variable with a token clients must send."),
+    ] = None,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everyone in who reaches the address.")] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Host name that requests may name, without a token."),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Longest that a case may take, in seconds.")] = 600,
+    max_pending: Annotated[int, typer.Option(help="Most cases waiting or being judged; then 429.")] = 2000,
+    max_batch: Annotated[int, typer.Option(help="Most cases of one batch.")] = 1000,
+    max_responses: Annotated[int, typer.Option(help="Most responses of one case.")] = 64,
+    max_text: Annotated[int, typer.Option(help="Longest single text, in characters.")] = 200_000,
+    max_body: Annotated[float, typer.Option(help="Longest request body, in MiB.")] = 16,
+    drain: Annotated[float, typer.Option(help="Seconds to finish what is in flight when stopped.")] = 30,
+    model: options.Model = None,
+    api_base: options.ApiBase = None,
+    api_key_env: options.ApiKeyEnv = None,
+    backend: options.BackendName = None,
+    device: options.Device = None,
+    passes: options.Passes = None,
+    seed: options.Seed = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Most requests to an endpoint at a time.")] = None,
+    store: options.Store = None,
+    cache: options.Cache = None,
+    config: options.Config = None,
+) -> None:
+    """Serve a judge over HTTP: POST /v1/judge, /v1/judge/batch, GET /health, /metrics; described at /docs.
+
+    The routes of the rewardanything 1.0.1 server are there too, for its own client.
+
+    SIGTERM or Ctrl-C stops it: no more connections, what is in flight is finished, and the exit code is 0. It is 2 if
+    the command cannot work.
+    """
+    from rewardanything_core.server import require
+
+    require()
+    from rewardanything_core.server.app import create_app
+    from rewardanything_core.server.gate import LOOPBACK_NAMES
+    from rewardanything_core.server.limits import Limits
+    from rewardanything_core.server.running import listen
+    from rewardanything_core.server.running import serve as run
+
+    tokens = _tokens(token_env or [])
+    hosts = None
+    if tokens and no_auth:
+        raise ConfigError("Give --token-env or --no-auth, not both.")
+    if not tokens and not no_auth:
+        if not _is_loopback(host):
+            raise ConfigError(
+                f"{host} can be reached by others, who could spend your model's time and money.",
+                hint="Put a token into an environment variable and give --token-env NAME, or say --no-auth.",
+            )
+        # Without a token, a web page must not reach the judge through a name of its own for this machine.
+        hosts = [*LOOPBACK_NAMES, host, *(allow_host or [])]
+    gate = create_app(
+        None,
+        tokens=tokens,
+        hosts=hosts,
+        limits=Limits(
+            seconds=timeout,
+            pending=max_pending,
+            batch=min(max_batch, max_pending),
+            responses=max_responses,
+            text_chars=max_text,
+            body_bytes=int(max_body * 2**20),
+            drain_seconds=drain,
+        ),
+    )
+
+    def load() -> Arbiter:
+        from rewardanything_core.loading import load_judge
+
+        with options.fetch_progress() as progress:
+            return load_judge(
+                progress=progress,
+                config=config,
+                model=model,
+                api_base=api_base or None,
+                api_key_env=api_key_env,
+                backend=backend,
+                device=device,
+                passes=passes,
+                seed=seed,
+                max_concurrency=concurrency,
+                store=store,
+                cache=cache,
+            )
+
+    _log_to_stderr()
+    listener = listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    access = "a token is needed" if tokens else "no token is needed"
+    options.say(f"Listening on http://{shown}:{listener.getsockname()[1]} ({access}); see /docs. Ctrl-C stops it.")
+    run(gate, listener, load)
+
+
+def _tokens(variables: list[str]) -> list[str]:
+    tokens = []
+    for name in variables:
+        token = os.environ.get(name, "").strip()
+        if not token:
+            raise ConfigError(
+                f"The environment variable {name[:40]} for --token-env is not set.",
+                hint="Give the variable's name, never the token itself.",
+            )
+        tokens.append(token)
+    return tokens
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _log_to_stderr() -> None:
+    """This process is a server and nothing else, so its log is ours to set up."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (("rewardanything_core", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = False
