@@ -170,6 +170,17 @@ def test_an_error_always_fails(job):
     assert run.step("Result") == 2
 
 
+def test_a_judge_that_fails_is_never_only_a_warning(job):
+    run = job("good.jsonl", inconclusive="warn")
+    for file in (run.folder / "old.jsonl", run.folder / "good.jsonl"):
+        file.write_text(file.read_text().replace("What is", "UNJUDGEABLE"))
+    run.step("Check")
+    assert (run.outputs["outcome"], run.outputs["exit-code"]) == ("error", "3"), run.printed
+    assert run.step("Summary") == 0
+    assert "too many judgements failed" in run.summary.read_text()
+    assert run.step("Result") == 3
+
+
 def test_inputs_become_options_and_words_keep_their_spaces(job, tmp_path):
     run = job("good.jsonl", "--margin 0.5", model="m", name="a-name")
     run.inputs |= {"api-base": "http://one http://two", "api-key": "s3cret", "config": "my file.toml"}

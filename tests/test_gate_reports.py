@@ -71,6 +71,15 @@ def test_nothing_compared_and_no_noise_known():
     assert "svg" not in Page(html_report(report)).tags
 
 
+def test_a_judge_that_failed_too_often_is_no_question_of_more_cases():
+    empty = a_comparison(outcome="inconclusive", difference=None, cases=0, n=0)
+    report = a_report([empty], [a_failure(7)], outcome="inconclusive", exhausted=True)
+    assert "too many judgements failed" in markdown_report(report)
+    assert "too many judgements failed" in html_report(report)
+    assert 'name="too many failures" value="yes"' in junit_report(report)
+    assert 'name="too many failures" value="no"' in junit_report(a_report())
+
+
 def test_a_report_is_json():
     known = json.loads(json.dumps(a_report().to_dict()))
     assert known["exit_code"] == 1

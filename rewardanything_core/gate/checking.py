@@ -107,6 +107,7 @@ def check(
         missing=paired.missing,
         model=judge.model,
         usage=trial.usage,
+        exhausted=trial.exhausted,
     )
 
 

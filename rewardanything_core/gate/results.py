@@ -231,6 +231,9 @@ class CheckReport:
     usage: Usage
     """What judging took this time; stored verdicts cost nothing."""
 
+    exhausted: bool = False
+    """Whether more judgements failed than may; then the check stopped, and nothing can be said."""
+
     @property
     def exit_code(self) -> int:
         """0 passed, 1 regression, 3 inconclusive."""

@@ -44,9 +44,9 @@ def case_card(pair: Pair, anchor: str) -> str:
             notes.append(f"{what}: {', '.join(wording.signed(each) for each in differences)}")
     told = number("; ".join(notes)) + "." if notes else ""
     if pair.record_ids:
-        told += (
-            " Kept as " + ", ".join(f"<code>ra-judge log --show {marked(i[:12])}</code>" for i in pair.record_ids) + "."
-        )
+        first, *others = (marked(each[:12]) for each in pair.record_ids)
+        more = "".join(f", <code>{each}</code>" for each in others)
+        told += f" In full: <code>ra-judge log --show {first}</code>{more}."
     if told:
         parts.append(f'<p class="quiet">{told}</p>')
     return f'<article class="case {_kind(pair)}">\n' + "\n".join(parts) + "\n</article>"

@@ -19,7 +19,7 @@ _ROWS = 20_000
 _HEADLINES: dict[Outcome, str] = {
     "passed": "Passed: no worse than the margin allows",
     "regression": "Regression: the answers got worse",
-    "inconclusive": "Inconclusive: more cases would tell",
+    "inconclusive": "Inconclusive: this does not settle it",
 }
 
 
@@ -62,7 +62,7 @@ def _body(report: CheckReport, cases: int, title: str) -> Iterator[str]:
     ]
     yield (
         f'<div class="banner {report.outcome}"><strong class="{report.outcome}">'
-        f"{_HEADLINES[report.outcome]}</strong><p>{marked(number(report.reason))}</p>"
+        f"{_headline(report)}</strong><p>{marked(number(report.reason))}</p>"
         f'<p class="quiet">{marked(" ".join(facts))}</p></div>'
     )
     if len(report.comparisons) > 1:
@@ -73,6 +73,10 @@ def _body(report: CheckReport, cases: int, title: str) -> Iterator[str]:
     if report.failures:
         yield failure_list(report.failures)
     yield _method(report)
+
+
+def _headline(report: CheckReport) -> str:
+    return "Inconclusive: too many judgements failed" if report.exhausted else _HEADLINES[report.outcome]
 
 
 def _overview(report: CheckReport) -> str:
@@ -165,13 +169,11 @@ def _facts(comparison: Comparison) -> str:
 
 
 def _again(comparison: Comparison) -> str:
-    return {True: "; seen again in fresh orders", False: "; not seen again in fresh orders", None: ""}[
-        comparison.confirmed
-    ]
+    return {True: "; fresh orders included", False: "; not with fresh orders", None: ""}[comparison.confirmed]
 
 
 def _counts(comparison: Comparison) -> str:
-    parts = [f"{comparison.unchanged:,} with the same answer"]
+    parts = [f"{comparison.unchanged:,} with the same answer" if comparison.unchanged else "every answer changed"]
     if comparison.failures:
         parts.append(f"{comparison.failures:,} more not judged")
     return "; ".join(parts)
@@ -220,8 +222,8 @@ def _method(report: CheckReport) -> str:
         ("Passed", "a drop as large as the margin is ruled out: the whole interval lies above it."),
         (
             "Regression",
-            "the scores dropped beyond chance, the drop may be as large as the margin, and it showed again when the "
-            "judge read the answers in fresh orders; or a score that must be reached was missed.",
+            "the scores dropped beyond chance, the drop may be as large as the margin, and that still holds when the "
+            "judge has read the answers in fresh orders too; or a score that must be reached was missed.",
         ),
         ("Inconclusive", "neither is shown, or too many judgements failed. This is not a pass."),
     ]

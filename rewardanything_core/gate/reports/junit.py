@@ -62,6 +62,7 @@ def _facts(report: CheckReport, comparison: Comparison) -> dict[str, object]:
         "cases": comparison.cases,
         "unchanged": comparison.unchanged,
         "not judged": comparison.failures,
+        "too many failures": "yes" if report.exhausted else "no",
         "judge": report.model,
     }
 

@@ -71,12 +71,13 @@ def _wrapped(line: str, width: int) -> list[str]:
 def _code(text: str, limit: int) -> str:
     """A name as code, where GitHub looks for neither mentions nor links; entities keep the rest from acting."""
     text = wording.one_line(text, limit)
-    return "<code>" + re.sub(r"[^\w\s]|_", lambda m: f"&#{ord(m[0])};" if m[0].isascii() else m[0], text) + "</code>"
+    return "<code>" + re.sub(r"[^\w\s-]|_", lambda m: f"&#{ord(m[0])};" if m[0].isascii() else m[0], text) + "</code>"
 
 
 def _head(report: CheckReport, title: str) -> Iterator[str]:
     of = f" ({escaped(wording.one_line(title, 100))})" if title else ""
-    yield f"### {wording.MARKS[report.outcome]} {_HEADLINES[report.outcome]}{of}"
+    headline = "Prompt check: too many judgements failed" if report.exhausted else _HEADLINES[report.outcome]
+    yield f"### {wording.MARKS[report.outcome]} {headline}{of}"
     yield ""
     yield escaped(wording.one_line(report.reason, 1_000))
     yield ""
@@ -102,6 +103,8 @@ def _head(report: CheckReport, title: str) -> Iterator[str]:
         yield f"{len(report.comparisons) - _ROWS:,} more comparisons are not shown here for length."
     yield ""
     for comparison in _first(report):
+        if comparison.reason == report.reason:
+            continue
         said = escaped(wording.one_line(comparison.reason, 600))
         yield f"- **{escaped(wording.name(report, comparison))}**: {said}"
     yield ""

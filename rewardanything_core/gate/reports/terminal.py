@@ -84,9 +84,11 @@ def _comparison(console: Console, report: CheckReport, comparison: Comparison, c
 
     console.print()
     console.print(Rule(Text(wording.name(report, comparison), "bold"), align="left", style="dim", characters="─"))
-    _paragraph(console, comparison.reason, 2, (comparison.outcome.capitalize() + ":", _STYLES[comparison.outcome]))
+    if comparison.reason != report.reason:
+        _paragraph(console, comparison.reason, 2, (comparison.outcome.capitalize() + ":", _STYLES[comparison.outcome]))
+        if comparison.difference is not None:
+            console.print()
     if comparison.difference is not None:
-        console.print()
         _axis(console, comparison)
         console.print()
         requirement = comparison.requirement

@@ -159,7 +159,7 @@ def noise_in_short(noise: JudgeNoise | None) -> str:
     if noise is None:
         return "Judge noise: not known (it takes at least two passes)."
     return (
-        f"Judge noise: {noise.deviation:.2f} points from order to order; it changes sides in {share(noise.flips)} of "
+        f"Judge noise: {noise.deviation:.2f} points from pass to pass; it changes sides in {share(noise.flips)} of "
         f"cases; {share(noise.share)} of the spread between cases; standing first is worth "
         f"{signed(noise.position_bias)} (cancelled over the orders)."
     )
@@ -172,14 +172,15 @@ def noise_in_full(noise: JudgeNoise | None) -> str:
     bias = (
         "Standing first makes no difference to an answer's score."
         if abs(noise.position_bias) < 0.005
-        else f"An answer shown first scores {abs(noise.position_bias):.2f} points "
-        f"{'higher' if noise.position_bias > 0 else 'lower'} than the same answer shown last; "
-        "judging in several orders cancels this."
+        else f"An answer scores {abs(noise.position_bias):.2f} points "
+        f"{'higher' if noise.position_bias > 0 else 'lower'} for standing before the other; judging in both orders "
+        "cancels this."
     )
     return (
-        "Shown the same two answers again in another order, the judge moves the difference between them by "
-        f"{noise.deviation:.2f} points (standard deviation), and in {share(noise.flips)} of the cases it changes "
-        f"sides. This explains {share(noise.share)} of how much the cases differ from each other. {bias}"
+        "Asked again about the same two answers, the judge moves the difference between them by "
+        f"{noise.deviation:.2f} points (standard deviation, their order aside), and in {share(noise.flips)} of the "
+        "cases it preferred one answer in one pass and the other in another. Its noise makes up "
+        f"{share(noise.share)} of how much the cases differ from each other. {bias}"
     )
 
 
