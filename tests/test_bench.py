@@ -98,6 +98,8 @@ class TestFlips:
         assert report.by_domain["chat"]["both_right"].n == 6
         assert report.by_category["Style"]["both_right"].n == 0  # each of these flips is between two families
         assert report.by_category["Style"]["pairwise_accuracy"].n == 6
+        assert set(report.by_criterion) == {"long", "short"}
+        assert report.by_flip["long / short"]["both_right"].n == 6
 
     def test_without_flips_the_report_says_what_is_missing(self, files):
         report = run_bench(judge(), read_items([files[0]]))

@@ -49,6 +49,7 @@ class TestAudits:
         backend = ScriptedBackend(gullible)
         found = audits(Judge(backend, passes=2), items, "position")["position"]
         assert (found.judged, backend.calls) == (0, 2 * len(items))
+        assert list(audits(Judge(backend, passes=2), items)) == ["length", "position"]  # it costs nothing
         assert found.figures["first_place_gain"].value == 1.0
 
     def test_each_juror_of_a_jury_is_looked_at(self, items):

@@ -60,7 +60,10 @@ def run_audits(
     groups: int = GROUPS,
     progress: Progress | None = None,
 ) -> Iterator[Audit]:
-    """Run audits over some groups of what was judged; `length` is free and always there.
+    """Run audits over some groups of what was judged.
+
+    What costs nothing is always there, over everything: `length`, and `position` where each list was judged in several
+    orders anyway.
 
     Args:
         judge: The judge that judged.
@@ -73,6 +76,9 @@ def run_audits(
     kept = frozenset(drawn[:groups])
     some = [one for one in judged if one.item.group in kept and one.verdict is not None]
     yield length(judged)
+    if judged and all(_in_orders(one) for one in judged if one.verdict is not None):
+        yield position(judge, judged)
+        names = [name for name in names if name != "position"]
     audits = {"position": position, "repeat": repeat, "injection": injection}
     for name in names:
         yield audits[name](judge, some, progress)
@@ -112,7 +118,7 @@ def position(judge: Arbiter, judged: Sequence[Judged], progress: Progress | None
     a preference is half a change. ``first_place_gain`` and ``last_place_gain``: how much higher, in points, a response
     scores in passes where it stands first (last) than in those where it does not.
     """
-    fresh = [one for one in judged if not _in_orders(one)]
+    fresh = [one for one in judged if one.verdict is not None and not _in_orders(one)]
     again = judge_items(judge.with_options(passes=2), [one.item for one in fresh], progress=progress) if fresh else []
     rows: dict[str, tuple[list[float], list[str]]] = {}
     seen = 0

@@ -169,6 +169,18 @@ def by_part(
     }
 
 
+def by_flip(flips: Sequence[JudgedFlip]) -> dict[str, dict[str, Estimate]]:
+    """What flip pairs say, for each two criteria that they are between: ``concise / detailed``."""
+    kinds = dict.fromkeys(_kind(pair.flip) for pair in flips)
+    of_kind = {kind: figures([], [pair for pair in flips if _kind(pair.flip) == kind]) for kind in kinds}
+    asked = [name for name in FIGURES if name.startswith(("flip_accuracy", "both_right"))]
+    return {kind: {name: found[name] for name in asked} for kind, found in of_kind.items()}
+
+
+def _kind(flip: Flip) -> str:
+    return " / ".join(sorted((flip.a, flip.b)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class RmBench:
     """RM-Bench's own figures, by its own rule: see `rm_bench_levels`."""

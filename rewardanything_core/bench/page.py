@@ -53,6 +53,8 @@ def html_page(report: BenchReport) -> str:
         *_parts("By benchmark", report.by_source),
         *_parts("By domain", report.by_domain),
         *_parts("By family of principles", report.by_category),
+        *_parts("By criterion", report.by_criterion),
+        *_by_flip(report),
         *_rm_bench(report),
         *_reliability(report),
         *_audits(report),
@@ -90,6 +92,15 @@ def _parts(title: str, parts: dict[str, Figures]) -> Iterable[str]:
         if rows:
             low = -1.0 if name == "kendall_tau_b" else 0.0
             yield f"<h3>{TITLES[name]}</h3>{charts.bars(rows, low=low, chance=CHANCE.get(name))}"
+
+
+def _by_flip(report: BenchReport) -> Iterable[str]:
+    if len(report.by_flip) < 2:
+        return
+    yield "<h2>Flips, by the two criteria they are between</h2>"
+    for name in ("flip_accuracy", "both_right"):
+        rows = [(kind, figures[name]) for kind, figures in report.by_flip.items()]
+        yield f"<h3>{TITLES[name]}</h3>{charts.bars(rows, chance=CHANCE.get(name))}"
 
 
 def _rm_bench(report: BenchReport) -> Iterable[str]:

@@ -63,6 +63,12 @@ class BenchReport:
     by_category: dict[str, Figures]
     """The same for each family of principles."""
 
+    by_criterion: dict[str, Figures]
+    """The same for each criterion, where rows name theirs."""
+
+    by_flip: dict[str, Figures]
+    """``flip_accuracy`` and ``both_right``, also by ranking, for each two criteria that flip pairs are between."""
+
     rm_bench: RmBench | None
     """RM-Bench's own figures. None: there is no RM-Bench."""
 
@@ -122,6 +128,8 @@ class BenchReport:
             "by_source": {name: _plain(figures) for name, figures in self.by_source.items()},
             "by_domain": {name: _plain(figures) for name, figures in self.by_domain.items()},
             "by_category": {name: _plain(figures) for name, figures in self.by_category.items()},
+            "by_criterion": {name: _plain(figures) for name, figures in self.by_criterion.items()},
+            "by_flip": {name: _plain(figures) for name, figures in self.by_flip.items()},
             "rm_bench": self.rm_bench and {
                 "overall": _plain(self.rm_bench.overall),
                 "domains": {name: _plain(figures) for name, figures in self.rm_bench.domains.items()},

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from rewardanything_core.agreement.pair_probability import Reliability, reliability
 from rewardanything_core.arbiter import DEFAULT_WINDOW, Arbiter
 from rewardanything_core.bench.items import Flip, Item
-from rewardanything_core.bench.measures import Judged, JudgedFlip, by_part, figures, match_flips, rm_bench
+from rewardanything_core.bench.measures import Judged, JudgedFlip, by_flip, by_part, figures, match_flips, rm_bench
 from rewardanything_core.bench.report import BenchReport
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
@@ -59,6 +59,8 @@ def run_bench(
         by_source=by_part(judged, matched, lambda item: item.source),
         by_domain=by_part(judged, matched, lambda item: item.domain),
         by_category=by_part(judged, matched, lambda item: item.category),
+        by_criterion=by_part(judged, matched, lambda item: item.criterion),
+        by_flip=by_flip(matched),
         rm_bench=rm_bench(judged),
         flips=len(matched),
         flips_missing=missing,

@@ -25,10 +25,16 @@ def show(report: BenchReport) -> None:
         ("By benchmark", report.by_source),
         ("By domain", report.by_domain),
         ("By family of principles", report.by_category),
+        ("By criterion", report.by_criterion),
     ):
         if len(parts) > 1:
             typer.echo(f"\n{title}")
             print_table(["", *(TITLES[name] for name in HEADLINE)], _parts(parts))
+    if len(report.by_flip) > 1:
+        typer.echo("\nFlips, by the two criteria they are between")
+        asked = ("flip_accuracy", "flip_accuracy_by_ranking", "both_right", "both_right_by_ranking")
+        rows = [[kind, *(_brief(found[name]) for name in asked)] for kind, found in report.by_flip.items()]
+        print_table(["", TITLES["flip_accuracy"], "by ranking", TITLES["both_right"], "by ranking"], rows)
     if report.rm_bench is not None:
         typer.echo("\nRM-Bench, by its own rule (ties are wrong)")
         domains = report.rm_bench.domains | {"overall": report.rm_bench.overall}
