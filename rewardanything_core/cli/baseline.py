@@ -36,6 +36,9 @@ def baseline(
     principle_name: Annotated[
         Many, typer.Option(metavar="NAME", help="One that ships with the package; repeatable.")
     ] = None,
+    judge: Annotated[
+        bool, typer.Option("--judge/--no-judge", help="Whether to judge, if there are principles.", show_default=False)
+    ] = True,
     update: Annotated[bool, typer.Option("--update", help="Bring FILE up to date if it exists.")] = False,
     app_model: options.AppModel = None,
     app_api_base: options.AppApiBase = None,
@@ -112,7 +115,7 @@ def baseline(
         config=config,
         again=Again(resume=resume, fresh=fresh),
     )
-    summary = run_baseline(task, update=update, say=options.say)
+    summary = run_baseline(task, judge=judge, update=update, say=options.say)
     if as_json:
         options.print_json(summary.to_dict())
     else:

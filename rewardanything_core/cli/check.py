@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Annotated
 
 import typer
 
+from rewardanything_core.cli import USAGE
 from rewardanything_core.cli import _options as options
+from rewardanything_core.errors import RewardAnythingError
 
 Many = list[str] | None
 
@@ -176,9 +179,14 @@ def check(
     )
     try:
         report, files = run_check(task, options.say)
+        reports.show(report, as_json=as_json)
+        reports.write(report, files)
     except KeyboardInterrupt:
         options.say("What was judged is kept; the same command goes on from here.")
         raise
-    reports.show(report, as_json=as_json)
-    reports.write(report, files)
+    except RewardAnythingError:
+        raise
+    except Exception as error:  # Python would exit with 1, which means a regression here
+        traceback.print_exc()
+        raise typer.Exit(USAGE) from error
     raise typer.Exit(report.exit_code)

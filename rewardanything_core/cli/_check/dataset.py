@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from rewardanything_core.cli._rows import STANDARD, Format, format_of, load_json, read_rows
+from rewardanything_core.cli._rows import STANDARD, Row, format_of, load_json, read_rows
 from rewardanything_core.errors import ConfigError
 
 Cells: TypeAlias = dict[str, Any]
+
+_NAMED = ("id", "prompt", "response")
 
 KNOWN = ("id", "prompt", "response", "context", "reference", "group", "min_score")
 """The columns that mean something to a check; all others are inputs that prompts and applications may use."""
@@ -34,13 +36,18 @@ class Names:
         return getattr(self, column, None) or column
 
 
-def read_outputs(path: str, names: Names) -> list[Cells]:
+def read_outputs(path: str, names: Names, *, recorded: bool = False) -> list[Cells]:
     """The rows of a file of outputs, with ``prompt`` and ``response``.
+
+    Args:
+        path: The file.
+        names: What its columns are called.
+        recorded: Whether `baseline` may have written it, with the names that are known here whatever others have.
 
     Raises:
         ConfigError: the file or a row cannot be used; the message says which line.
     """
-    return _read(path, names, needed=("prompt", "response"))
+    return _read(path, names, needed=("prompt", "response"), recorded=recorded)
 
 
 def read_cases(path: str, names: Names) -> list[Cells]:
@@ -77,38 +84,45 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _read(path: str, names: Names, *, needed: tuple[str, ...]) -> list[Cells]:
+def _read(path: str, names: Names, *, needed: tuple[str, ...], recorded: bool = False) -> list[Cells]:
     kind = format_of(path) or ("jsonl" if path == STANDARD else None)
     if kind is None:
         raise ConfigError(
             f"The name of {path} does not say its format.", hint="Files end in .jsonl, .ndjson, .csv, .parquet or .pq."
         )
-    rows = list(_cells(path, kind, names))
-    if not rows:
+    raw = [_readable(row, path) for row in read_rows(path, kind)]
+    if not raw:
         raise ConfigError(f"{path} has no rows.")
-    columns = list(dict.fromkeys(column for _, cells in rows for column in cells))
+    columns = dict.fromkeys(column for row in raw for column in row.columns)
     for column in needed:
-        if column not in columns:
-            there = ", ".join(map(repr, columns)) or "none"
+        if names.of(column) not in columns and not (recorded and column in columns):
             raise ConfigError(
-                f"{path} has no column {names.of(column)!r}; it has {there}.",
+                f"{path} has no column {names.of(column)!r}; it has {', '.join(map(repr, columns)) or 'none'}.",
                 hint=f"Say which it is with --{column}-column.",
             )
-        for place, cells in rows:
-            if cells.get(column) is None:
-                raise ConfigError(f"{path}, {place} has no {names.of(column)!r}.")
+    own = {column: name for column in _NAMED if (name := names.of(column)) != column and name in columns}
+    rows = []
+    for row in raw:
+        where = f"{path}, {row.place}"
+        cells = _known(row.columns, own)
+        rows.append((row.place, _from_csv(cells, where) if kind == "csv" else cells))
+        for column in needed:
+            if rows[-1][1].get(column) is None:
+                raise ConfigError(f"{where} has no {own.get(column, column)!r}.")
     _refuse_duplicates(path, rows)
     return [cells for _, cells in rows]
 
 
-def _cells(path: str, kind: Format, names: Names) -> Iterator[tuple[str, Cells]]:
-    own = {names.of(column): column for column in ("id", "prompt", "response")}
-    hidden = {column for column in ("id", "prompt", "response") if column not in own}  # another column is to be it
-    for row in read_rows(path, kind):
-        if row.problem is not None:
-            raise ConfigError(f"{path}, {row.place}: {row.problem}.")
-        cells = {own.get(name, name): value for name, value in row.columns.items() if name not in hidden}
-        yield row.place, _from_csv(cells, f"{path}, {row.place}") if kind == "csv" else cells
+def _readable(row: Row, path: str) -> Row:
+    if row.problem is not None:
+        raise ConfigError(f"{path}, {row.place}: {row.problem}.")
+    return row
+
+
+def _known(columns: Mapping[str, Any], own: Mapping[str, str]) -> Cells:
+    """A row with the columns that are known here beside the user's own; an id need not be there twice."""
+    cells = {name: value for name, value in columns.items() if name not in own and name != own.get("id")}
+    return cells | {column: columns.get(name) for column, name in own.items()}
 
 
 def _from_csv(cells: Cells, where: str) -> Cells:

@@ -165,7 +165,7 @@ def _at_revision(path: Path, revision: str) -> str:
     if shown.returncode:
         raise ConfigError(f"Git revision {revision!r} has no readable {path}: {_said(shown)}.")
     try:
-        return shown.stdout.decode("utf-8-sig")
+        return shown.stdout.decode("utf-8-sig").replace("\r\n", "\n")  # as reading the file would give it
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} at git revision {revision!r} is not UTF-8: {error}.") from error
 

@@ -88,11 +88,12 @@ class Summary:
         }
 
 
-def run_baseline(task: Task, *, update: bool, say: Say) -> Summary:
+def run_baseline(task: Task, *, judge: bool, update: bool, say: Say) -> Summary:
     """Run the application over the cases, judge what is new or changed, and write the file.
 
     Args:
         task: What the command line asked for; the file is its setting ``baseline``.
+        judge: Whether to judge under the principles, if there are any.
         update: Whether there may be such a file already, whose verdicts stay where nothing changed.
         say: Told what goes on.
 
@@ -103,7 +104,7 @@ def run_baseline(task: Task, *, update: bool, say: Say) -> Summary:
 
     table = read_table(task.config)
     settings = merged(table, task.given)
-    principles = [principle for principle, _ in principles_of(table, task.principles)]
+    principles = [principle for principle, _ in principles_of(table, task.principles)] if judge else []
     path = _target(settings, update=update)
     before = read_outputs(str(path), Names()) if path.exists() else []
     side = made_by(settings, table.folder)
@@ -119,7 +120,7 @@ def run_baseline(task: Task, *, update: bool, say: Say) -> Summary:
         backend = models.ready(application=bool(plan.prompts), judge=bool(principles))
         wanted = {key_of(row, number) for number, row in enumerate(plan.cases, start=1)}
         made, _ = outputs(plan, wanted, settings, backend=backend, again=task.again, say=say)
-        ids = [plan.cases[i].get("id", i + 1) for i in range(len(made))]
+        ids = [n if row.get("id") is None else row["id"] for n, row in enumerate(plan.cases, start=1)]
         rows = [{**row, "id": own} for row, own in zip(made, ids, strict=True)]
         summary = _compared(str(path), rows, before)
         if principles:

@@ -153,7 +153,7 @@ def _baseline(settings: Mapping[str, Any], names: Names) -> Side:
             raise ConfigError(
                 f"There is no file {settings['baseline']}.", hint="Record a baseline with: ra-judge baseline"
             )
-        return Recorded(read_outputs(settings["baseline"], names))
+        return Recorded(read_outputs(settings["baseline"], names, recorded=True))
     if "baseline_prompt" in settings:
         return Prompted(read_prompt(settings["baseline_prompt"]))
     if "baseline_rev" in settings:

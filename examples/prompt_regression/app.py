@@ -1,0 +1,29 @@
+"""A support bot for a shoe shop, to be tested.
+
+It stands in for yours: instead of a language model it follows the few instructions that it knows, when it finds them in
+its prompt. So it costs nothing, and the same prompt always gives the same answers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+PROMPT = Path(__file__).with_name("prompts") / "answer.md"
+
+
+def answer(case: dict[str, Any]) -> str:
+    """The reply to a customer; ``case`` is a row of cases.jsonl."""
+    told = PROMPT.read_text(encoding="utf-8")
+    reply = []
+    if "Greet the customer" in told:
+        reply.append("Hello, and thank you for writing to us!")
+    if "Answer the question" in told:
+        reply.append(case["notes"])
+    if "refer to the help pages" in told:
+        reply.append("Our help pages have a lot of information on many subjects; please have a look there.")
+    if "say when it arrives" in told and "refund" in case:
+        reply.append(case["refund"])
+    if "Offer further help" in told:
+        reply.append("Is there anything else we can do for you?")
+    return " ".join(reply)
