@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rewardanything_core.arbiter import Arbiter
     from rewardanything_core.backends.base import Backend, Completion, Request, TokenProbability
     from rewardanything_core.backends.scripted import ScriptedBackend, verdict_reply
+    from rewardanything_core.bench.reading import read_flips, read_items
+    from rewardanything_core.bench.report import BenchReport
+    from rewardanything_core.bench.running import run_bench
+    from rewardanything_core.calibration import Calibration
     from rewardanything_core.cases import Case
     from rewardanything_core.errors import (
         AuthenticationError,
@@ -57,6 +61,8 @@ __all__ = [
     "BackendConnectionError",
     "BackendError",
     "BackendTimeoutError",
+    "BenchReport",
+    "Calibration",
     "Case",
     "CheckReport",
     "Comparison",
@@ -96,7 +102,10 @@ __all__ = [
     "krippendorff_alpha",
     "load_judge",
     "parse_verdict",
+    "read_flips",
+    "read_items",
     "render",
+    "run_bench",
     "set_default_judge",
     "verdict_reply",
 ]
@@ -106,6 +115,10 @@ _HOMES = {
     "arbiter": "Arbiter",
     "backends.base": "Backend Completion Request TokenProbability",
     "backends.scripted": "ScriptedBackend verdict_reply",
+    "bench.reading": "read_flips read_items",
+    "bench.report": "BenchReport",
+    "bench.running": "run_bench",
+    "calibration": "Calibration",
     "cases": "Case",
     "errors": "AuthenticationError BackendConnectionError BackendError BackendTimeoutError ConfigError "
     "ContextLengthError InvalidCaseError MissingExtraError ModelFetchError RateLimitError RewardAnythingError "

@@ -141,9 +141,9 @@ def repeat(judge: Arbiter, judged: Sequence[Judged], progress: Progress | None =
     ``same_score``: share of responses with the very same score. ``score_change``: mean distance of both scores in
     points. ``preference_changes``: as in `position`. A judge at temperature 0 should not change at all.
     """
-    if isinstance(judge, Judge):
+    if isinstance(judge, Judge) and judge.fingerprint().get("readout") != "logits":
         other: Arbiter = judge.with_options(sampling=dataclasses.replace(judge.sampling, seed=judge.sampling.seed + 1))
-    else:
+    else:  # nothing is sampled, or each juror has its own sampler: ask the very same, past the store
         other = judge.with_options(cache="off")
     again = judge_items(other, [one.item for one in judged], progress=progress)
     rows: dict[str, tuple[list[float], list[str]]] = {}

@@ -137,5 +137,5 @@ def _notes(judged: Sequence[Judged], flips: Sequence[Flip], missing: int) -> Ite
         yield f"{missing} flip pairs were left out: no item or response of theirs is in these files."
     if groups < 10:
         yield f"There are only {groups} groups of prompts; the intervals say how little that shows."
-    if verdicts and not any(len(verdict.orders) > 1 for verdict in verdicts):
+    if any(len(verdict.orders) == 1 for verdict in verdicts):
         yield "Each list was judged in one order; --passes 2 judges pairs both ways round, as LLMBar and JudgeBench do."
