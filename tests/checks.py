@@ -30,6 +30,11 @@ def judge(request: Request) -> str:
     return verdict_reply({name: score_text(text) for name, text in asked["responses"].items()}, thoughts="by number")
 
 
+def crash(request: Request) -> str:
+    """A judge with a bug."""
+    raise LookupError("a bug")
+
+
 def application(request: Request) -> str:
     """An application's model that follows its prompt, "carefully" or not; what it was sent goes into ``written``."""
     with Path("written").open("a") as file:

@@ -210,6 +210,19 @@ def test_a_reader_that_leaves_early_does_not_turn_a_regression_into_a_pass(files
     assert running.wait(60) == 1
 
 
+def test_a_crash_does_not_look_like_a_regression(files):
+    command = [RA_JUDGE, "check", *FILES, "--principle", PRINCIPLE, "--model", "scripted:checks:crash"]
+    done = subprocess.run(command, env=environ(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "LookupError: a bug" in done.stderr
+
+
+def test_a_jury_may_judge(files):
+    Path("ra-judge.toml").write_text('[[jury]]\nmodel = "scripted:checks:judge"\n' * 2)
+    done = check(*FILES, code=1, RA_JUDGE_MODEL="")
+    assert "jury(scripted, scripted)" in done.stdout
+
+
 # --- ra-judge.toml --------------------------------------------------------------------------------------------------
 
 SETTINGS = """

@@ -77,7 +77,7 @@ def baseline(
 
     Exit code: 0 done, 2 the command cannot work, 3 written but not all could be judged, 130 interrupted.
     """
-    from rewardanything_core.cli._check.asked import Named
+    from rewardanything_core.cli._check.asked import PrinciplesTyped
     from rewardanything_core.cli._check.recording import run_baseline
     from rewardanything_core.cli._check.running import Task
     from rewardanything_core.cli._check.sides import Again
@@ -99,7 +99,7 @@ def baseline(
             "id_column": id_column,
             "prompt_column": prompt_column,
         },
-        principles=Named(texts=principle or (), files=principle_file or (), names=principle_name or ()),
+        principles=PrinciplesTyped(texts=principle or (), files=principle_file or (), names=principle_name or ()),
         judge={
             "model": model,
             "api_base": api_base or None,

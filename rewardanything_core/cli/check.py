@@ -124,7 +124,7 @@ def check(
     Exit code: 0 passed, 1 regression, 2 the command cannot work, 3 inconclusive or the judge failed, 130 interrupted.
     """
     from rewardanything_core.cli._check import reports
-    from rewardanything_core.cli._check.asked import Named
+    from rewardanything_core.cli._check.asked import PrinciplesTyped
     from rewardanything_core.cli._check.running import Task, run_check
     from rewardanything_core.cli._check.settings import named
     from rewardanything_core.cli._check.sides import Again
@@ -161,7 +161,7 @@ def check(
             "junit": junit,
             "markdown": markdown,
         },
-        principles=Named(texts=principle or (), files=principle_file or (), names=principle_name or ()),
+        principles=PrinciplesTyped(texts=principle or (), files=principle_file or (), names=principle_name or ()),
         judge={
             "model": model,
             "api_base": api_base or None,

@@ -16,7 +16,7 @@ DEFAULT_MARGIN = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class PrinciplesTyped:
     """Principles as the command line gives them."""
 
     texts: Sequence[str] = ()
@@ -41,7 +41,7 @@ class Named:
         ]
 
 
-def principles_of(table: Table, typed: Named) -> list[tuple[Principle, Settings]]:
+def principles_of(table: Table, typed: PrinciplesTyped) -> list[tuple[Principle, Settings]]:
     """The principles of the command line, else those of the file with what the file says about each.
 
     Raises:
@@ -56,7 +56,7 @@ def principles_of(table: Table, typed: Named) -> list[tuple[Principle, Settings]
 
 
 def requirements(
-    table: Table, typed: Named, settings: Mapping[str, Any], given: Mapping[str, Any]
+    table: Table, typed: PrinciplesTyped, settings: Mapping[str, Any], given: Mapping[str, Any]
 ) -> list[Requirement]:
     """What a check asks for.
 

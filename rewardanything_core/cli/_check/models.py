@@ -97,15 +97,6 @@ class Models:
         self._judge: Arbiter | None = None
         self._application: Backend | None = None
 
-    def refuse_jury(self) -> None:
-        """See that the judge is a single one.
-
-        Raises:
-            ConfigError: the settings are those of a jury.
-        """
-        if "jury" in self._known:
-            raise ConfigError("A check is decided by a single judge, not by a jury.", hint="Name one with --model.")
-
     def ready(self, *, application: bool, judge: bool = True) -> Backend | None:
         """Load what is needed first, so that mistakes in the settings show before anything is run.
 

@@ -194,7 +194,7 @@ def _judge(
                 summary.failures.append(outcome)
             else:
                 score = round(outcome.scores["response"], 3)
-                row[VERDICTS][name] = {"score": score, "record_id": outcome.record_id, "judge": by}
+                row[VERDICTS][name] = {"score": score, "record_id": " ".join(outcome.record_ids) or None, "judge": by}
             told(done, len(todo))
     summary.judged = len(todo)
     for name in [*rows[0][VERDICTS]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.cli._check import reports
-from rewardanything_core.cli._check.asked import Named, requirements
+from rewardanything_core.cli._check.asked import PrinciplesTyped, requirements
 from rewardanything_core.cli._check.models import Models
 from rewardanything_core.cli._check.settings import merged, read_table
 from rewardanything_core.cli._check.sides import Again, Say, outputs, plan_check, preview
@@ -28,7 +28,7 @@ class Task:
     given: Mapping[str, Any]
     """Settings of ``[check]``; None where nothing was given."""
 
-    principles: Named
+    principles: PrinciplesTyped
     """The principles it names."""
 
     judge: Mapping[str, Any]
@@ -49,7 +49,6 @@ def run_check(task: Task, say: Say) -> tuple[CheckReport, dict[str, Path]]:
     """
     from rewardanything_core.gate.checking import check
     from rewardanything_core.gate.pairing import pair
-    from rewardanything_core.judge import Judge
 
     table = read_table(task.config)
     settings = merged(table, task.given)
@@ -60,12 +59,10 @@ def run_check(task: Task, say: Say) -> tuple[CheckReport, dict[str, Path]]:
     baseline, candidates = preview(plan)
     paired = pair(baseline, candidates, common_only=common)
     with Models(settings, task.judge, task.config) as models:
-        models.refuse_jury()
         backend = models.ready(application=bool(plan.prompts))
         wanted = {item.id for item in paired.items}
         baseline, candidates = outputs(plan, wanted, settings, backend=backend, again=task.again, say=say)
         judge = models.judge()
-        assert isinstance(judge, Judge)
         rules = {name: settings[name] for name in _RULES if name in settings}
         say(f"Judging {len(wanted)} cases with {judge.model}.")
         with steps_bar("judging") as told:
