@@ -20,6 +20,7 @@ from rewardanything_core import Judge, ScriptedBackend
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.server.app import create_app
 from rewardanything_core.server.limits import Limits
+from rewardanything_core.server.running import listen
 
 TOKEN, OTHER = "first-token-of-this-test", "second-token-of-this-test"
 PAPER, PAPER_BATCH = "/api/rewardanything", "/api/rewardanything_batch"
@@ -189,9 +190,15 @@ def test_the_other_commands_load_nothing_of_it():
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
+def test_answers_are_not_held_back():
+    """Nagle's algorithm is turned off by asyncio for sockets that say that they are TCP; uvicorn writes in two pieces."""
+    with listen("localhost", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
 def test_without_the_extra_it_says_what_to_install(tmp_path):
-    code = "import sys; sys.modules['fastapi'] = None; sys.argv[1:] = ['serve']; from rewardanything_core.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    code = "import sys; sys.modules['fastapi'] = None; from rewardanything_core.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "serve"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert "rewardanything-core[serve]" in done.stderr
 

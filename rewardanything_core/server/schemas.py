@@ -33,6 +33,9 @@ _REFUSALS = {
     503: "The model cannot be reached, or the server is loading or stopping.",
     504: "There was no verdict in time.",
 }
+# No white space, said so that every dialect of regular expressions means what `str.strip` means.
+_INK = "[^\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]"
+_NULL: Json = {"type": "null"}
 _OPERATIONAL = (401, 421, 429, 500, 503)
 
 
@@ -84,8 +87,8 @@ def describe(app: FastAPI, limits: Limits, *, secured: bool) -> None:
 def components(limits: Limits) -> dict[str, Json]:
     """All forms by name."""
     text: Json = {"type": "string", "maxLength": limits.text_chars}
-    said: Json = {**text, "minLength": 1, "pattern": r"\S"}
-    either = [{"type": "string", "maxLength": limits.text_chars}, {"type": "null"}]
+    said: Json = {**text, "minLength": 1, "pattern": _INK}
+    either = [{"type": "string", "maxLength": limits.text_chars}, _NULL]
     message: Json = {
         "type": "object",
         "required": ["role", "content"],
@@ -101,11 +104,14 @@ def components(limits: Limits) -> dict[str, Json]:
     case: Json = {
         "type": "object",
         "required": ["prompt", "responses"],
-        "oneOf": [{"required": ["principle"]}, {"required": ["principle_name"]}],
+        "oneOf": [_only("principle", "principle_name"), _only("principle_name", "principle")],
         "additionalProperties": False,
         "properties": {
-            "principle": {**said, "description": "What makes a response good, in plain words."},
-            "principle_name": {"enum": list(library()), "description": "Instead: one that ships with the package."},
+            "principle": {"anyOf": [said, _NULL], "description": "What makes a response good, in plain words."},
+            "principle_name": {
+                "enum": [*library(), None],
+                "description": "Instead: one that ships with the package.",
+            },
             "prompt": {
                 "description": "What the responses answer: a text, or chat messages of which one has text.",
                 "anyOf": [
@@ -115,7 +121,7 @@ def components(limits: Limits) -> dict[str, Json]:
                         "minItems": 1,
                         "maxItems": limits.messages,
                         "items": message,
-                        "contains": {"properties": {"content": {"pattern": r"\S"}}},
+                        "contains": {"properties": {"content": {"pattern": _INK}}},
                     },
                 ],
             },
@@ -126,7 +132,7 @@ def components(limits: Limits) -> dict[str, Json]:
             "reference": {"anyOf": either, "description": "A good answer to compare with."},
             "context": {"anyOf": either, "description": "Background that the judge should know."},
             "id": {
-                "anyOf": [{"type": "string", "maxLength": 512}, {"type": "null"}],
+                "anyOf": [{"type": "string", "maxLength": 512}, _NULL],
                 "description": "Your name for the case; it comes back as case_id.",
             },
         },
@@ -171,6 +177,10 @@ def components(limits: Limits) -> dict[str, Json]:
         },
         **_paper(limits, said, by_label),
     }
+
+
+def _only(name: str, other: str) -> Json:
+    return {"required": [name], "properties": {name: {"type": "string"}, other: _NULL}}
 
 
 def _paper(limits: Limits, said: Json, by_label: Json) -> dict[str, Json]:
