@@ -96,6 +96,9 @@ class Received:
     at: float
     """`time.monotonic` at arrival."""
 
+    peer: object = None
+    """The client's end of the connection."""
+
     dropped: bool = False
     """Whether the client hung up before it was answered."""
 
@@ -268,7 +271,8 @@ class FakeOpenAI:
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         headers = {name.lower(): value for name, value in request.headers.items()}
-        received = Received(body=body, headers=headers, at=time.monotonic())
+        peer = request.transport and request.transport.get_extra_info("peername")
+        received = Received(body=body, headers=headers, at=time.monotonic(), peer=peer)
         index = len(self.requests)
         self.requests.append(received)
         self.in_flight += 1

@@ -236,10 +236,11 @@ def test_cancelling_hangs_up_and_stops_asking(server: FakeOpenAI) -> None:
 # Replicas
 
 
-def test_a_dead_replica_fails_nothing(server: FakeOpenAI) -> None:
+@pytest.mark.parametrize("model", PROVIDERS)
+def test_a_dead_replica_fails_nothing(server: FakeOpenAI, model: str) -> None:
     dead = FakeOpenAI().start()
     dead.stop()
-    backend = backend_for(server, api_base=[dead.url, server.url], attempts=1)
+    backend = backend_for(server, model, api_base=[dead.url, server.url], attempts=1)
 
     async def everything() -> list[Completion]:
         return await asyncio.gather(*(backend.complete(ask()) for _ in range(40)))
@@ -247,9 +248,10 @@ def test_a_dead_replica_fails_nothing(server: FakeOpenAI) -> None:
     assert len(run(everything())) == server.count == 40
 
 
-def test_a_hanging_replica_is_passed_over_after_one_timeout(server: FakeOpenAI) -> None:
+@pytest.mark.parametrize("model", PROVIDERS)
+def test_a_hanging_replica_is_passed_over_after_one_timeout(server: FakeOpenAI, model: str) -> None:
     with FakeOpenAI(HANG) as stuck:
-        backend = backend_for(server, api_base=[stuck.url, server.url], attempts=2, timeout=1.0)
+        backend = backend_for(server, model, api_base=[stuck.url, server.url], attempts=2, timeout=1.0)
 
         async def one_by_one() -> None:
             for _ in range(20):
@@ -260,9 +262,10 @@ def test_a_hanging_replica_is_passed_over_after_one_timeout(server: FakeOpenAI) 
         assert stuck.count == 1
 
 
-def test_replicas_share_the_load_and_all_dead_is_an_error(server: FakeOpenAI) -> None:
+@pytest.mark.parametrize("model", PROVIDERS)
+def test_replicas_share_the_load_and_all_dead_is_an_error(server: FakeOpenAI, model: str) -> None:
     with FakeOpenAI() as other:
-        backend = backend_for(server, api_base=[other.url, server.url], attempts=2, patience=0)
+        backend = backend_for(server, model, api_base=[other.url, server.url], attempts=2, patience=0)
 
         async def everything() -> None:
             await asyncio.gather(*(backend.complete(ask()) for _ in range(60)))
@@ -284,11 +287,34 @@ def test_replicas_leave_litellm_as_it_was(server: FakeOpenAI) -> None:
         return [[list(h) for h in hooks], set(litellm.model_cost), litellm.suppress_debug_info, litellm.drop_params]
 
     before = state()
-    complete(backend_for(server, api_base=[server.url, server.url.replace("127.0.0.1", "localhost")]))
+    complete(backend_for(server, "openai/fake", api_base=[server.url, server.url.replace("127.0.0.1", "localhost")]))
     server.reply = Fault.status(400)
     with pytest.raises(BackendError):
-        complete(backend_for(server))
+        complete(backend_for(server, "openai/fake"))
     assert state() == before
+
+
+def test_a_model_on_a_vllm_server_is_asked_without_litellm(server: FakeOpenAI) -> None:
+    code = f"""
+import sys
+from rewardanything_core import from_endpoint
+judge = from_endpoint("hosted_vllm/fake", {server.url!r}, cache="off")
+assert judge.judge("p", "q", ["is 4"]).scores == {{"0": 4.0}}
+assert "litellm" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-Wdefault", "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_one_connection_serves_many_requests_one_after_the_other(server: FakeOpenAI) -> None:
+    backend = backend_for(server)
+
+    async def one_by_one() -> None:
+        for _ in range(5):
+            await backend.complete(ask())
+
+    run(one_by_one())
+    assert len({received.peer for received in server.requests}) == 1
 
 
 # What is sent
@@ -357,15 +383,17 @@ def test_a_thinking_model_is_constrained_once_its_reasoning_comes_apart(server: 
     assert ["response_format" in body for body in server.bodies] == [False, True, True]
 
 
-def test_a_thinking_model_is_never_silenced_by_the_constraint(server: FakeOpenAI) -> None:
-    # LiteLLM splits think tags off by itself, so that the first reply looks as if the server had a reasoning parser.
+@pytest.mark.parametrize("model", PROVIDERS)
+def test_a_thinking_model_is_never_silenced_by_the_constraint(server: FakeOpenAI, model: str) -> None:
     server.reasoning, server.reasoning_inline = "hmm", True
-    backend = backend_for(server)
+    backend = backend_for(server, model)
     for _ in range(3):
         completion = complete(backend, ask(thinks=True))
         assert "hmm" in completion.raw
-        assert scores(completion)["model-1"] == 4
-    assert ["response_format" in body for body in server.bodies] == [False, True, False, False]
+        assert json.loads(completion.answer.rpartition("</think>")[2])["scores"]["model-1"] == 4
+    # LiteLLM splits think tags off by itself, so that the first reply looks as if the server had a reasoning parser.
+    tried = [True] if model.startswith("openai/") else []
+    assert ["response_format" in body for body in server.bodies] == [False, *tried, False, False]
     assert completion.usage.calls == 1
 
 
@@ -637,8 +665,9 @@ def test_messages_are_trimmed_after_keys_are_out() -> None:
 def test_litellm_prints_nothing(server: FakeOpenAI, capfd: pytest.CaptureFixture[str]) -> None:
     for fault in (Fault.status(400), Fault.status(500), RESET):
         server.reply = fault
-        with pytest.raises(BackendError):
-            complete(backend_for(server, attempts=1))
+        for model in PROVIDERS:
+            with pytest.raises(BackendError):
+                complete(backend_for(server, model, attempts=1))
     with pytest.raises(BackendError):
         complete(backend_for(server, "nosuchprovider/x", attempts=1))
     out, err = capfd.readouterr()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardanything_core.backends._retry import retry_after_seconds
+from rewardanything_core.backends._wire import RefusedError
 from rewardanything_core.errors import (
     AuthenticationError,
     BackendConnectionError,
@@ -148,7 +149,9 @@ def explain(error: BaseException, target: Target) -> Problem:
     ``InternalServerError`` 500 there. Whether a server answered at all shows in the chain of causes.
     """
     chain = list(_chain(error))
-    response = next((getattr(e, "response", None) for e in chain if _is(e, "httpx.HTTPStatusError")), None)
+    response = next((e for e in chain if isinstance(e, RefusedError)), None) or next(
+        (getattr(e, "response", None) for e in chain if _is(e, "httpx.HTTPStatusError")), None
+    )
     status = getattr(response, "status_code", None) or getattr(error, "status_code", None)
     status = status if isinstance(status, int) else None
     text = _server_message(response) or _own_words(error)
@@ -198,7 +201,7 @@ def _classify(
             f"Cannot reach {target}{said}", hint="Check api_base= and that the server is running."
         )
     garbled = "Invalid response object" in text  # LiteLLM's words, followed by a traceback
-    if not answered and (garbled or status == 200 or any(isinstance(e, json.JSONDecodeError) for e in chain)):
+    if status == 200 or (not answered and (garbled or any(isinstance(e, json.JSONDecodeError) for e in chain))):
         wrong = f"{target} did not answer with a chat completion{'.' if garbled else said}"
         return BackendError(wrong, status_code=200, retryable=True)
     if "LLM Provider NOT provided" in text:

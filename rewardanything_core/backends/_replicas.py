@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,23 +22,30 @@ DRAWS = 64
 class Replicas:
     """The replicas of one model. Used on one event loop only.
 
-    The Router only picks. It would also retry, cool down every replica after an ordinary 500, and put its
-    callbacks into LiteLLM's global lists, where the host program's own calls run through them; we do our own
-    retrying and resting, and take back what its constructor changes.
+    Args:
+        litellm: The library, whose Router then picks. It would also retry, cool down every replica after an ordinary
+            500, and put its callbacks into LiteLLM's global lists, where the host program's own calls run through them;
+            we do our own retrying and resting, and take back what its constructor changes. None: we pick.
+        model: The model's name.
+        api_bases: Where it is served.
     """
 
-    def __init__(self, litellm: Any, model: str, api_bases: Sequence[str]) -> None:
+    def __init__(self, litellm: Any | None, model: str, api_bases: Sequence[str]) -> None:
         self._group = model
         self._resting: dict[str, float] = {}
         self._bases = tuple(api_bases)
+        self._rng = random.Random()
+        self._router = None if litellm is None else self._made(litellm)
+
+    def _made(self, litellm: Any) -> Any:
         known = set(litellm.model_cost)
         with quiet(litellm):
-            self._router = litellm.Router(
+            router = litellm.Router(
                 model_list=[
                     {
                         "model_name": self._group,
                         # The key stays with us; the placeholder keeps the Router from looking for one.
-                        "litellm_params": {"model": model, "api_base": base, "api_key": "unused"},
+                        "litellm_params": {"model": self._group, "api_base": base, "api_key": "unused"},
                         "model_info": {"id": base},
                     }
                     for base in self._bases
@@ -46,12 +54,15 @@ class Replicas:
                 disable_cooldowns=True,
                 routing_strategy="simple-shuffle",
             )
-        self._router.discard()
+        router.discard()
         for name in set(litellm.model_cost) - known:
             del litellm.model_cost[name]
+        return router
 
     async def pick(self) -> str:
         """The api_base to ask next: any that does not rest, or any at all when all of them do."""
+        if self._router is None:
+            return self._rng.choice([base for base in self._bases if self._awake(base)] or self._bases)
         base = ""
         for _ in range(DRAWS):
             deployment = await self._router.async_get_available_deployment(model=self._group, request_kwargs={})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewardanything_core.backends.base import TokenProbability
+from rewardanything_core.backends.base import Odds, TokenProbability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Reply:
 
 
 def read_reply(response: Any) -> Reply:
-    """Take a LiteLLM ``ModelResponse`` apart.
+    """Take a LiteLLM ``ModelResponse``, or a server's JSON with attributes for keys, apart.
 
     Raises:
         ValueError: it has no choice with a message.
@@ -49,7 +49,8 @@ def read_reply(response: Any) -> Reply:
         raise ValueError("the reply has no choices")
     choice = response.choices[0]
     content = choice.message.content or ""
-    reasoning = getattr(choice.message, "reasoning_content", None) or None
+    # vLLM has renamed the field.
+    reasoning = getattr(choice.message, "reasoning_content", None) or getattr(choice.message, "reasoning", None) or None
     separate, truncated = reasoning is not None, choice.finish_reason == "length"
     if reasoning and not content.strip() and not truncated:
         # A reasoning parser that never sees the closing tag takes the whole answer for reasoning.
@@ -102,6 +103,37 @@ def align_tokens(entries: Sequence[Any], answer: str) -> tuple[TokenProbability,
         tokens.append(TokenProbability(text=text, alternatives=_alternatives(entry, text) if whole else {}))
         pending = b""
     return None if pending else tuple(tokens)
+
+
+def option_odds(entries: Sequence[Any], options: Sequence[str]) -> Odds | None:
+    """How likely each option is to be what the reply begins with.
+
+    A token counts for the option that it is, or begins, whatever its case and with spaces before it. An option that is
+    not among the likeliest tokens is given the probability of the least likely one of these, which is the most it can
+    have.
+
+    Args:
+        entries: Token log-probabilities as in `align_tokens`; only the first is read.
+        options: What may be answered.
+
+    Returns:
+        The odds. None if there is no entry, or no option among its tokens.
+    """
+    if not entries:
+        return None
+    found: dict[str, float] = {}
+    shares = _alternatives(entries[0], _text(_raw(entries[0])) or "")
+    for text, share in shares.items():
+        token = text.strip().casefold()
+        fitting = [option for option in options if token and option.casefold().startswith(token)]
+        if len(fitting) == 1:
+            found[fitting[0]] = found.get(fitting[0], 0.0) + share
+    if not found:
+        return None
+    given = {option: max(found.get(option, min(shares.values())), 1e-9) for option in options}
+    total = sum(given.values())
+    parts = {option: share / total for option, share in given.items()}
+    return Odds(probabilities=parts, mass=min(1.0, sum(found.values())))
 
 
 def _alternatives(entry: Any, text: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from rewardanything_core.backends._replicas import Replicas
 from rewardanything_core.backends._replies import Reply, read_reply
 from rewardanything_core.backends._retry import Backoff
 from rewardanything_core.backends._slots import Slots
+from rewardanything_core.backends._wire import KEY_VARIABLE, PREFIX, Wire
 from rewardanything_core.errors import BackendConnectionError, BackendTimeoutError
 from rewardanything_core.types import Message, Usage
 
@@ -65,6 +67,8 @@ class Sender:
         self._to = address
         self._dialect = dialect
         self.backoff = backoff
+        self._direct = address.model.startswith(PREFIX) and bool(address.api_bases)
+        self._wire: Wire | None = None
         self._litellm: Any = None
         self._replicas: Replicas | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,17 +122,20 @@ class Sender:
             await asyncio.sleep(self.backoff.delay(failures - 1, outcome.retry_after))
 
     def close(self) -> None:
-        """Forget the replicas; LiteLLM closes its connections when the interpreter exits."""
-        self._replicas = None
+        """Close the connections; LiteLLM closes its own when the interpreter exits."""
+        self._replicas = self._loop = None
+        if self._wire is not None:
+            self._wire.close()
 
     async def _ready(self) -> None:
-        """Import LiteLLM and make what belongs to the running loop, the first time and for each new loop."""
-        if self._litellm is None:
+        """Import LiteLLM if need be, and make what belongs to the running loop, each time it is another one."""
+        if self._litellm is None and not self._direct:
             self._litellm = await asyncio.to_thread(_litellm.load)
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
             self._slots = Slots(self._to.max_concurrency)
+            self._wire = Wire() if self._direct else None
         if self._replicas is None and len(self._to.api_bases) > 1:
             self._replicas = Replicas(self._litellm, self._to.model, self._to.api_bases)
 
@@ -174,16 +181,22 @@ class Sender:
         """
         template = parameters.get("chat_template_kwargs")
         extra = {**self._to.extra_body, **({"chat_template_kwargs": template} if template else {})}
+        known = {name: value for name, value in parameters.items() if name != "chat_template_kwargs"}
         try:
-            with _litellm.quiet(self._litellm):
-                async with asyncio.timeout(self._to.timeout):
+            async with asyncio.timeout(self._to.timeout):
+                if self._wire is not None:
+                    assert base is not None
+                    model = self._to.model.removeprefix(PREFIX)
+                    body = {"model": model, "messages": messages, **known, **extra}
+                    return read_reply(await self._wire.chat(base, self._key, body))
+                with _litellm.quiet(self._litellm):
                     response = await self._litellm.acompletion(
                         model=self._to.model,
                         messages=[dict(message) for message in messages],
                         timeout=self._to.timeout,
                         num_retries=0,
                         max_retries=0,
-                        **{name: value for name, value in parameters.items() if name != "chat_template_kwargs"},
+                        **known,
                         **({"api_base": base} if base else {}),
                         **({"api_key": self._key} if self._key else {}),
                         **({"extra_body": extra} if extra else {}),
@@ -201,9 +214,11 @@ class Sender:
 
     @cached_property
     def _key(self) -> str | None:
-        """The key to pass on. None: LiteLLM is to find it in the environment."""
+        """The key to pass on. None: there is none, or LiteLLM is to find it in the environment."""
         if self._to.api_key is not None or not self._to.api_bases:
             return self._to.api_key
+        if self._direct:
+            return os.environ.get(KEY_VARIABLE)
         # A server of one's own often wants no key, but OpenAI's client does not start without one.
         return None if self._provider_environment()["keys_in_environment"] else "not-needed"
 
@@ -212,7 +227,7 @@ class Sender:
             return f"Check the key in the environment variable {self._to.api_key_env}."
         if self._to.api_key is not None:
             return "Check the key given as api_key=."
-        missing = self._provider_environment()["missing_keys"]
+        missing = [] if self._direct else self._provider_environment()["missing_keys"]
         names = " and ".join(missing) or f"{self._to.model.split('/')[0].upper()}_API_KEY"
         return f"Set {names} in the environment, or give api_key= or api_key_env=."
 
