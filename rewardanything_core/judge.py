@@ -18,12 +18,13 @@ from rewardanything_core.calibration import Calibration
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
 from rewardanything_core.flights import Flights
-from rewardanything_core.options import CacheMode, JudgeOptions
+from rewardanything_core.options import CacheMode, JudgeOptions, Readout
 from rewardanything_core.passes import Procedure
+from rewardanything_core.reading import Reader
 from rewardanything_core.records import Entry, StoredVerdict
 from rewardanything_core.store import VerdictStore
 from rewardanything_core.sublists import Poll, poll
-from rewardanything_core.templates import Template
+from rewardanything_core.templates import Template, is_rewardanything
 from rewardanything_core.types import SamplingParams, Usage, Verdict
 
 _log = logging.getLogger("rewardanything_core")
@@ -38,7 +39,7 @@ class Judge(Arbiter):
 
     Args:
         backend: The model.
-        passes, seed, sampling, expected_scores, retries, max_list, template, store, cache, calibration: see
+        passes, readout, seed, sampling, expected_scores, retries, max_list, template, store, cache, calibration: see
             `JudgeOptions`.
     """
 
@@ -47,6 +48,7 @@ class Judge(Arbiter):
         backend: Backend,
         *,
         passes: int = 1,
+        readout: Readout = "auto",
         seed: int = 0,
         sampling: SamplingParams | None = None,
         expected_scores: bool = False,
@@ -64,6 +66,11 @@ class Judge(Arbiter):
         if cache not in ("off", "read", "on"):
             raise ConfigError(f"cache must be 'off', 'read' or 'on', not {cache!r}.")
         self.backend = backend
+        self.readout = _readout(readout, backend, written=bool(sampling or template or expected_scores))
+        """``generate`` or ``logits``."""
+        self._chose_readout = readout != "auto"
+        if self.readout == "logits" and expected_scores:
+            raise ConfigError("expected_scores=True needs a verdict that is written; readout='logits' writes none.")
         self.template = template or Template.for_model(
             backend.model, style="think" if backend.follows_forms else "json"
         )
@@ -79,6 +86,7 @@ class Judge(Arbiter):
         self._store = store
         self._options = JudgeOptions(
             passes=passes,
+            readout=self.readout,
             seed=seed,
             sampling=sampling,
             expected_scores=expected_scores,
@@ -91,14 +99,15 @@ class Judge(Arbiter):
         )
         self._usage = Usage()
         self._flights: Flights[StoredVerdict] = Flights()
-        self._settings = {
-            "backend": backend.fingerprint(),
-            "template": self.template.hash,
-            "sampling": dataclasses.asdict(sampling),
-            "passes": passes,
-            "seed": seed,
-            "readout": "expected" if expected_scores else "generate",
-        }
+        self._reader = Reader(backend) if self.readout == "logits" else None
+        self.template_hash = self.template.hash if self._reader is None else self._reader.wording.hash
+        """Hash of the wording that the model is asked with."""
+        self._settings = {"backend": backend.fingerprint(), "template": self.template_hash, "passes": passes}
+        if self._reader is None:
+            how = "expected" if expected_scores else "generate"
+            self._settings |= {"sampling": dataclasses.asdict(sampling), "seed": seed, "readout": how}
+        else:
+            self._settings["readout"] = "logits"
         self._procedure = Procedure(
             backend=backend,
             template=self.template,
@@ -138,6 +147,8 @@ class Judge(Arbiter):
         """A judge over the same backend with some options changed; the model is not loaded again."""
         changed = self._options.copy()
         changed["store"] = self._store  # the open one, if it is open
+        if not self._chose_readout and any(options.get(name) for name in ("sampling", "template", "expected_scores")):
+            changed["readout"] = "generate"
         changed.update(options)
         return Judge(self.backend, **changed)
 
@@ -147,6 +158,8 @@ class Judge(Arbiter):
 
     def afresh(self) -> Judge:
         """The judge with another seed and sampled replies: a greedy judge would only say the same about two orders."""
+        if self._reader is not None:
+            return self.with_options(seed=self.seed + 1)
         warmer = dataclasses.replace(self.sampling, temperature=max(self.sampling.temperature, FRESH_TEMPERATURE))
         return self.with_options(seed=self.seed + 1, sampling=warmer)
 
@@ -156,6 +169,7 @@ class Judge(Arbiter):
             "backend": self.backend.spec(),
             "options": {
                 "passes": self.passes,
+                "readout": self.readout,
                 "seed": self.seed,
                 "sampling": dataclasses.asdict(self.sampling),
                 "expected_scores": self.expected_scores,
@@ -198,13 +212,7 @@ class Judge(Arbiter):
             self._usage += usage
 
         try:
-            polled = await poll(
-                case,
-                partial(self._procedure.cast, spend=spend),
-                passes=self.passes,
-                max_list=self.max_list,
-                seed=self.seed,
-            )
+            polled = await self._polled(case, spend)
         except RewardAnythingError as error:
             assert error.failure is not None
             failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()))
@@ -218,6 +226,12 @@ class Judge(Arbiter):
             entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
             verdict = dataclasses.replace(verdict, record_id=await _kept(partial(self._put, entry)))
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
+
+    async def _polled(self, case: Case, spend: Callable[[Usage], None]) -> Poll:
+        if self._reader is not None:
+            return await self._reader.poll(case, passes=self.passes, spend=spend)
+        cast = partial(self._procedure.cast, spend=spend)
+        return await poll(case, cast, passes=self.passes, max_list=self.max_list, seed=self.seed)
 
     def _put(self, entry: Entry) -> str:
         self.store.put(entry)
@@ -235,7 +249,7 @@ class Judge(Arbiter):
             usage=usage,
             case_id=case.id,
             model=self.model,
-            template_hash=self.template.hash,
+            template_hash=self.template_hash,
             seed=self.seed,
             orders=[ballot.order for ballot in ballots],
             pass_scores=[ballot.scores for ballot in ballots],
@@ -244,16 +258,37 @@ class Judge(Arbiter):
 
     def _settings_for(self, case: Case) -> dict[str, Any]:
         """What can change this case's verdict: how sub-lists are made matters only to long lists."""
-        long = len(case.responses) > self.max_list
+        long = len(case.responses) > self.max_list and self._reader is None
         return {**self._settings, "max_list": self.max_list} if long else self._settings
 
     def _provenance(self, case: Case) -> _Provenance:
-        return {"model": self.model, "template_hash": self.template.hash, "settings": self._settings_for(case)}
+        return {"model": self.model, "template_hash": self.template_hash, "settings": self._settings_for(case)}
 
     def _key(self, case: Case) -> str:
         """SHA-256 of everything that can change the verdict, and of nothing else."""
         content = json.dumps([case.digest, self._settings_for(case)], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _readout(asked: Readout, backend: Backend, *, written: bool) -> Readout:
+    """What ``auto`` means here, or what was asked for if it can be had.
+
+    Args:
+        asked: The option as given.
+        backend: The model.
+        written: Whether something was said of how it should write.
+    """
+    if asked not in ("auto", "generate", "logits"):
+        raise ConfigError(f"readout must be 'auto', 'generate' or 'logits', not {asked!r}.")
+    if asked == "logits" and not backend.gives_odds:
+        raise ConfigError(
+            f"readout='logits' reads the probabilities of answers, and {backend.model} gives none; use "
+            "readout='generate', or a model on this machine or behind a server that gives log-probabilities."
+        )
+    if asked != "auto":
+        return asked
+    plain = backend.gives_odds and backend.prefers_odds() and not is_rewardanything(backend.model)
+    return "logits" if plain and not written else "generate"
 
 
 class _Provenance(TypedDict):

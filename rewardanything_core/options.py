@@ -12,13 +12,20 @@ from rewardanything_core.templates import Template
 from rewardanything_core.types import SamplingParams
 
 CacheMode = Literal["off", "read", "on"]
+Readout = Literal["auto", "generate", "logits"]
 
 
 class JudgeOptions(TypedDict, total=False):
     """The options every way of making a judge takes."""
 
     passes: int
-    """How many orders of the responses to judge, 1 or more; the scores are their mean."""
+    """How many orders of the responses to judge, 1 or more; the scores are their mean. Where scores are read off there
+    are no orders, and it is the number of wordings, up to four, in which the question is asked."""
+
+    readout: Readout
+    """``generate``: the model writes a verdict. ``logits``: nothing is written, and the scores are read off from how
+    likely its answers are. ``auto``: read for a model on this machine that was not trained to reason, while nothing
+    is said of how it should write (``sampling``, ``expected_scores``, ``template``); write for all others."""
 
     seed: int
     """Seed of the orders and of the sampler."""

@@ -132,6 +132,11 @@ def render(case: Case, seed: int = 0, *, template: Template | None = None) -> Re
     return template.render(case, draw_order(case, seed=seed))
 
 
+def markup_apart(text: str) -> str:
+    """Plain text in which no tokenizer finds a special token: an invisible word joiner stands inside each spelling."""
+    return _MARKUP.sub(lambda match: f"{match[0]}\u2060", text)
+
+
 def is_rewardanything(model: str) -> bool:
     """Whether a model id, folder or served name is that of a RewardAnything model."""
     return "rewardanything" in model.lower().replace("-", "").replace("_", "")

@@ -94,7 +94,8 @@ class FormDecoder:
         self._options: dict[tuple[str, ...], list[list[int]]] = {}
         kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"])
         # A window that slides over the cache forgets the beginning, so there is nothing to share.
-        self._prefix = SharedPrefix(self._run_alone) if kinds == {"full_attention"} else None
+        self.sees_all = kinds == {"full_attention"}
+        self._prefix = SharedPrefix(self._run_alone) if self.sees_all else None
 
     def run(self, rows: Sequence[Row]) -> None:
         """Fill in the forms of all rows, in place. Rows that are cancelled are left as they are."""

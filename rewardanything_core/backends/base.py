@@ -7,10 +7,11 @@ must have, and may be able to hold the model to it (``follows_forms``) or only t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from rewardanything_core.errors import ConfigError
 from rewardanything_core.forms import FormFactory
 from rewardanything_core.types import Message, SamplingParams, Usage
 
@@ -82,6 +83,40 @@ class Completion:
         return self.answer if self.reasoning is None else f"<think>\n{self.reasoning}\n</think>\n\n{self.answer}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question to be answered with one of a few words, of which only the probabilities are wanted."""
+
+    messages: tuple[Message, ...]
+    """The conversation; the answer is the first thing that the model would say."""
+
+    options: tuple[str, ...]
+    """What may be answered, two or more; no two begin with the same token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odds:
+    """How likely each answer to a question is."""
+
+    probabilities: Mapping[str, float]
+    """Option -> probability, above 0 and adding up to 1: what the model would say if it had to take one of them."""
+
+    mass: float
+    """What the options have together of all that the model could say, 0..1. Near 0: it would rather say something
+    else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What was read off for some questions."""
+
+    odds: tuple[Odds, ...]
+    """One for each question, in order."""
+
+    usage: Usage
+    """What it took; a beginning that several of the questions share and that was run once counts once."""
+
+
 class Backend(ABC):
     """A model that can be asked.
 
@@ -109,6 +144,18 @@ class Backend(ABC):
             BackendError: the model could not be asked; already retried as far as that makes sense.
         """
 
+    async def choose(self, questions: Sequence[Question]) -> Reading:  # noqa: ARG002
+        """How likely each option of each question is; nothing is written. All of the questions or none.
+
+        Raises:
+            ContextLengthError: a question does not fit the model's window; then nothing was run.
+            BackendError: the model could not be asked, or gives no probabilities.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} gives no probabilities of answers, so there is nothing for readout='logits' to "
+            "read; use readout='generate'."
+        )
+
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
         """All that identifies the model and can change its replies, as plain JSON: part of the store's key."""
@@ -124,6 +171,15 @@ class Backend(ABC):
     def default_thinking_budget(self, *, trained: bool) -> int:
         """Tokens of reasoning to allow where nobody said; ``trained``: the model was trained to reason first."""
         return 2048 if trained else 1024
+
+    @property
+    def gives_odds(self) -> bool:
+        """Whether `choose` can be asked for."""
+        return False
+
+    def prefers_odds(self) -> bool:
+        """Whether the model judges better by what is read off than by what it writes, where nobody said which."""
+        return False
 
     def close(self) -> None:
         """Let go of connections, threads and memory. Called at interpreter exit; calling it twice is fine."""

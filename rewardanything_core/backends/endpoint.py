@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,12 +11,20 @@ from typing import Any, Literal, get_args
 from rewardanything_core.backends import _litellm
 from rewardanything_core.backends._dialect import Dialect
 from rewardanything_core.backends._replicas import addresses
-from rewardanything_core.backends._replies import Reply, align_tokens
+from rewardanything_core.backends._replies import Reply, align_tokens, option_odds
 from rewardanything_core.backends._retry import Backoff
 from rewardanything_core.backends._sender import Address, Sender
-from rewardanything_core.backends.base import Backend, Completion, Request, TokenProbability
+from rewardanything_core.backends.base import (
+    Backend,
+    Completion,
+    Odds,
+    Question,
+    Reading,
+    Request,
+    TokenProbability,
+)
 from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError
-from rewardanything_core.types import Message, Usage
+from rewardanything_core.types import Message, SamplingParams, Usage
 
 ResponseFormat = Literal["auto", "json_schema", "off"]
 
@@ -190,6 +199,46 @@ class EndpointBackend(Backend):
             constrained=True,
         )
         return self._completion(request, last, _joined(thoughts, last.reasoning) or None, usage + more)
+
+    @property
+    def gives_odds(self) -> bool:
+        """True: whether the server does shows when it is asked."""
+        return True
+
+    async def choose(self, questions: Sequence[Question]) -> Reading:
+        """Ask for one token in answer to each question, with the probabilities of what could have stood there.
+
+        Raises:
+            BackendError: as for `complete`; or the server gives no log-probabilities, or the model would not begin its
+                reply with any of the options.
+        """
+        for question in questions:
+            self._check_window(question.messages, 1)
+        group = hash(questions[0].messages[-1]["content"][:200]) if questions else None
+        tasks = [asyncio.ensure_future(self._odds(question, group)) for question in questions]
+        try:
+            answered = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return Reading(odds=tuple(odds for odds, _ in answered), usage=sum((used for _, used in answered), Usage()))
+
+    async def _odds(self, question: Question, group: int | None) -> tuple[Odds, Usage]:
+        request = Request(
+            messages=question.messages, sampling=SamplingParams(max_tokens=1), group=group, token_probabilities=True
+        )
+        reply, usage = await self._ask(request, request.messages, max_tokens=1, unthinking=True, constrained=False)
+        odds = option_odds(reply.logprobs, question.options)
+        if odds is not None:
+            return odds, usage
+        said = f"would begin its reply with {reply.answer!r}" if reply.logprobs else "gave no token log-probabilities"
+        error = BackendError(
+            f"{self._model} {said}, so how likely {' or '.join(question.options)} are cannot be read off.",
+            hint="Use readout='generate'.",
+        )
+        error.usage = usage
+        raise error
 
     async def _first(self, request: Request, budget: int) -> tuple[Reply, Usage]:
         """The reply to the messages as they are, with reasoning if the model thinks and has a budget for it."""

@@ -12,17 +12,20 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from rewardanything_core.backends._chat import ChatTokenizer
 from rewardanything_core.backends._decoder import FormDecoder, Row
 from rewardanything_core.backends._loading import identity_of, load, pick_device, window_of
-from rewardanything_core.backends.base import Backend, Completion, Request
+from rewardanything_core.backends._odds import Asked, OddsReader, distinct_tokens, first_tokens
+from rewardanything_core.backends.base import Backend, Completion, Question, Reading, Request
 from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError
 from rewardanything_core.forms import Choice, Form, FormFactory, Text
 from rewardanything_core.types import Usage
 
 _log = logging.getLogger("rewardanything_core")
+
+T = TypeVar("T")
 
 
 class LocalBackend(Backend):
@@ -92,8 +95,10 @@ class LocalBackend(Backend):
         self._model, tokenizer = load(str(model), where, dtype, device_map, quantization_config, common)
         self._chat = ChatTokenizer(tokenizer, name=self._name)
         self._decoder = FormDecoder(self._model, tokenizer, self._chat)
+        self._odds = OddsReader(self._model, trees=self._decoder.sees_all)
+        self._reasons = "<think>" in str(tokenizer.chat_template)
         self._window = window_of(self._model.config)
-        self._queue: queue.Queue[_Job | None] = queue.Queue()
+        self._queue: queue.Queue[_Job | _Inquiry | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -109,17 +114,35 @@ class LocalBackend(Backend):
         """As for any backend if the model was trained to reason; a plain model gets room for a few sentences."""
         return super().default_thinking_budget(trained=trained) if trained else 160
 
+    @property
+    def gives_odds(self) -> bool:
+        """True."""
+        return True
+
+    def prefers_odds(self) -> bool:
+        """True unless its chat template knows of think tags: a model that was trained to reason should do so."""
+        return False  # not self._reasons
+
     async def complete(self, request: Request) -> Completion:
         """Queue the request and wait for its reply."""
-        job = _Job(request, asyncio.get_running_loop(), asyncio.get_running_loop().create_future())
+        job = _Job(asyncio.get_running_loop(), asyncio.get_running_loop().create_future(), request)
+        self._enqueue(job)
+        return await job.future
+
+    async def choose(self, questions: Sequence[Question]) -> Reading:
+        """Queue the questions and wait until they are read off, in one go with those of others."""
+        inquiry = _Inquiry(asyncio.get_running_loop(), asyncio.get_running_loop().create_future(), tuple(questions))
+        self._enqueue(inquiry)
+        return await inquiry.future
+
+    def _enqueue(self, errand: _Job | _Inquiry) -> None:
         with self._lock:
             if self._closed:
                 raise BackendError(f"{self._name} was closed.")
             if self._thread is None or not self._thread.is_alive():  # a fork leaves its threads behind
                 self._thread = threading.Thread(target=self._work, name=f"judge {self._name}", daemon=True)
                 self._thread.start()
-        self._queue.put(job)
-        return await job.future
+        self._queue.put(errand)
 
     def fingerprint(self) -> dict[str, Any]:
         """The model, what its weights are, and the arithmetic it runs in."""
@@ -156,24 +179,68 @@ class LocalBackend(Backend):
 
     def _work(self) -> None:
         waiting: list[_Job] = []
+        inquiries: list[_Inquiry] = []
         while not self._closed:
             if not waiting:
-                job = self._queue.get()
-                if job is None:
+                errand = self._queue.get()
+                if errand is None:
                     break
-                waiting.append(job)
                 time.sleep(0.005)  # callers come in bursts; a moment's wait makes one batch of them
+                _sort_in(errand, waiting, inquiries)
             while not self._queue.empty():
-                job = self._queue.get()
-                if job is not None:
-                    waiting.append(job)
+                _sort_in(self._queue.get(), waiting, inquiries)
+            if inquiries:  # short, and whoever writes can wait for them
+                self._read(inquiries)
+                inquiries = []
             waiting = [job for job in waiting if self._prepare(job)]
             batch = _next_batch(waiting, self._max_batch_size, self._max_batch_tokens)
             waiting = [job for job in waiting if job not in batch]
             if batch:
                 self._write(batch)
-        for job in waiting:
+        left: list[_Job | _Inquiry] = [*waiting, *inquiries]
+        for job in left:
             job.fail(BackendError(f"{self._name} was closed before it replied."))
+
+    def _read(self, inquiries: Sequence[_Inquiry]) -> None:
+        """Read off the questions of all inquiries, side by side."""
+        ready: list[tuple[_Inquiry, list[Asked]]] = []
+        for inquiry in inquiries:
+            if inquiry.cancelled:
+                continue
+            try:
+                ready.append((inquiry, [self._asked(question) for question in inquiry.questions]))
+            except Exception as error:  # noqa: BLE001  # whatever it is belongs to this inquiry alone
+                inquiry.fail(error)
+        if not ready:
+            return
+        started = time.perf_counter()
+        try:
+            odds = self._odds.read(
+                [asked for _, questions in ready for asked in questions],
+                cancelled=lambda: self._closed or all(inquiry.cancelled for inquiry, _ in ready),
+            )
+        except Exception as error:  # noqa: BLE001  # reported to those who wait
+            _log.exception("The local model failed on %d questions.", sum(len(asked) for _, asked in ready))
+            for inquiry, _ in ready:
+                inquiry.fail(BackendError(f"{self._name} failed while reading: {type(error).__name__}: {error}"))
+            return
+        seconds = (time.perf_counter() - started) / len(ready)
+        for inquiry, questions in ready:
+            if not odds:
+                inquiry.fail(BackendError(f"{self._name} was closed before it replied."))
+                continue
+            mine, odds = odds[: len(questions)], odds[len(questions) :]
+            read = distinct_tokens([asked.ids for asked in questions])
+            usage = Usage(calls=len(questions), prompt_tokens=read, seconds=seconds)
+            inquiry.succeed(Reading(odds=tuple(mine), usage=usage))
+
+    def _asked(self, question: Question) -> Asked:
+        ids = self._chat.encode(question.messages).ids
+        if len(ids) >= self._window:
+            raise ContextLengthError(
+                tokens=len(ids) + 1, limit=self._window, detail=f"(One response, as {self._name} is asked about it.)"
+            )
+        return Asked(ids, question.options, first_tokens(question.options, self._chat.literal))
 
     def _prepare(self, job: _Job) -> bool:
         """Tokenize once; False for a job that is cancelled or has failed."""
@@ -255,20 +322,18 @@ class LocalBackend(Backend):
 
 
 @dataclass(eq=False)
-class _Job:
-    """A request on its way through the backend's thread."""
+class _Errand(Generic[T]):
+    """Something on its way through the backend's thread."""
 
-    request: Request
     loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Completion]
-    row: Row | None = None
+    future: asyncio.Future[T]
 
     @property
     def cancelled(self) -> bool:
         return self.future.cancelled()
 
-    def succeed(self, completion: Completion) -> None:
-        self._settle(lambda: self.future.set_result(completion))
+    def succeed(self, result: T) -> None:
+        self._settle(lambda: self.future.set_result(result))
 
     def fail(self, error: Exception) -> None:
         self._settle(lambda: self.future.set_exception(error))
@@ -276,6 +341,28 @@ class _Job:
     def _settle(self, act: Any) -> None:
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(lambda: None if self.future.done() else act())
+
+
+@dataclass(eq=False)
+class _Job(_Errand[Completion]):
+    """A request for a reply."""
+
+    request: Request
+    row: Row | None = None
+
+
+@dataclass(eq=False)
+class _Inquiry(_Errand[Reading]):
+    """Questions to be read off."""
+
+    questions: tuple[Question, ...]
+
+
+def _sort_in(errand: _Job | _Inquiry | None, jobs: list[_Job], inquiries: list[_Inquiry]) -> None:
+    if isinstance(errand, _Job):
+        jobs.append(errand)
+    elif errand is not None:
+        inquiries.append(errand)
 
 
 def _close(reference: weakref.ref[LocalBackend]) -> None:

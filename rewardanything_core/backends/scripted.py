@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rewardanything_core.backends.base import Backend, Completion, Request
+from rewardanything_core.backends.base import Backend, Completion, Odds, Question, Reading, Request
 from rewardanything_core.errors import BackendError, ConfigError
 from rewardanything_core.types import Usage
 
@@ -23,15 +23,25 @@ class ScriptedBackend(Backend):
         replies: A sequence of replies, or a function (sync or async) from a `Request` to one. A reply is the text a
             model would write, a `Completion`, or an exception to raise.
         name: The model's name in verdicts.
+        odds: For ``readout="logits"``: a function from a `Question` to option -> probability. None: it gives none.
     """
 
-    def __init__(self, replies: Sequence[Reply] | Callable[[Request], Any], *, name: str = "scripted") -> None:
+    def __init__(
+        self,
+        replies: Sequence[Reply] | Callable[[Request], Any],
+        *,
+        name: str = "scripted",
+        odds: Callable[[Question], Mapping[str, float]] | None = None,
+    ) -> None:
         self._replies = replies
+        self._odds = odds
         self._name = name
         self.calls = 0
         """How many requests came in."""
         self.requests: deque[Request] = deque(maxlen=100)
         """The latest requests, oldest first."""
+        self.questions: deque[Question] = deque(maxlen=1000)
+        """The latest questions of which odds were asked, oldest first."""
 
     @classmethod
     def scoring(cls, score: Callable[[str], float], *, name: str = "scripted") -> ScriptedBackend:
@@ -76,6 +86,25 @@ class ScriptedBackend(Backend):
             raise reply
         return reply if isinstance(reply, Completion) else Completion(answer=str(reply), usage=Usage(calls=1))
 
+    @property
+    def gives_odds(self) -> bool:
+        """Whether it was given a function for them."""
+        return self._odds is not None
+
+    async def choose(self, questions: Sequence[Question]) -> Reading:
+        """The odds that the function gives for each question."""
+        if self._odds is None:
+            return await super().choose(questions)
+        self.calls += len(questions)
+        self.questions.extend(questions)
+        odds = []
+        for question in questions:
+            shares = self._odds(question)
+            total = sum(shares.values())
+            parts = {option: shares[option] / total for option in question.options}
+            odds.append(Odds(probabilities=parts, mass=min(1.0, total)))
+        return Reading(odds=tuple(odds), usage=Usage(calls=len(questions)))
+
     def fingerprint(self) -> dict[str, Any]:
         """The name; and the script itself where it is a list, since that is the model."""
         script = None if callable(self._replies) else [str(reply) for reply in self._replies]
@@ -83,6 +112,8 @@ class ScriptedBackend(Backend):
 
     def spec(self) -> dict[str, Any]:
         """The replies, or where to import the function from."""
+        if self._odds is not None:
+            raise ConfigError("A script that gives odds cannot be sent to another process.")
         if not callable(self._replies):
             if not all(isinstance(reply, str) for reply in self._replies):
                 raise ConfigError("Only a script of strings can be sent to another process.")

@@ -1,0 +1,178 @@
+"""Reading answers off a model: many questions at once, what they have in common run once, nothing written.
+
+The token ids of the questions are laid out as a tree: what several of them begin with stands there once. The whole tree
+goes through the model in one piece, with positions as in each question alone and an attention mask by which every token
+sees its own question's beginning and nothing else. So a question's answer does not depend, beyond the rounding of the
+arithmetic, on what it travels with, and nothing is padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rewardanything_core.backends.base import Odds
+from rewardanything_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+_PIECE = 2048  # tokens of a tree that go through the model at once; a single question may be longer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as token ids."""
+
+    ids: list[int]
+    """The conversation."""
+
+    options: tuple[str, ...]
+    """What may be answered."""
+
+    tokens: list[int]
+    """The token that each option begins with."""
+
+
+def first_tokens(options: Sequence[str], encode: Callable[[str], list[int]]) -> list[int]:
+    """The token that each option begins with.
+
+    Raises:
+        ConfigError: two begin with the same one, so that reading one token cannot tell them apart.
+    """
+    tokens = [encode(option)[0] for option in options]
+    if len(set(tokens)) < len(tokens):
+        raise ConfigError(f"The options {', '.join(map(repr, options))} begin with the same token for this model.")
+    return tokens
+
+
+def distinct_tokens(sequences: Sequence[list[int]]) -> int:
+    """How many tokens the tree of these sequences has."""
+    total = 0
+    before: Sequence[int] = []
+    for ids in sorted(sequences):
+        total += len(ids) - _common(before, ids)
+        before = ids
+    return total
+
+
+class OddsReader:
+    """Reads the probabilities of answers with a Hugging Face causal language model.
+
+    Args:
+        model: The model.
+        trees: Whether its attention sees all of what came before; else each question is run by itself.
+    """
+
+    def __init__(self, model: Any, *, trees: bool) -> None:
+        import torch
+
+        self._torch, self._model, self._trees = torch, model, trees
+
+    def read(self, questions: Sequence[Asked], *, cancelled: Callable[[], bool] = lambda: False) -> list[Odds]:
+        """The odds of each question; an empty list if it was cancelled before it was done."""
+        order = sorted(range(len(questions)), key=lambda i: questions[i].ids)
+        found: dict[int, Odds] = {}
+        with self._torch.inference_mode():
+            for piece in self._pieces([questions[i].ids for i in order]):
+                if cancelled():
+                    return []
+                places = [order[at] for at in piece]
+                found |= zip(places, self._run([questions[i] for i in places]), strict=True)
+        return [found[i] for i in range(len(questions))]
+
+    def _pieces(self, ordered: Sequence[list[int]]) -> Iterator[list[int]]:
+        """Places in the sorted sequences, parted so that the tree of each part is small enough."""
+        piece: list[int] = []
+        size, before = 0, list[int]()
+        for at, ids in enumerate(ordered):
+            more = len(ids) - _common(before, ids)
+            if piece and (size + more > _PIECE or not self._trees):
+                yield piece
+                piece, size, more = [], 0, len(ids)
+            piece.append(at)
+            size, before = size + more, ids
+        if piece:
+            yield piece
+
+    def _run(self, questions: Sequence[Asked]) -> list[Odds]:
+        torch, device = self._torch, self._model.device
+        tree = _Tree([question.ids for question in questions])
+        arguments: dict[str, Any] = {}
+        if len(questions) > 1:
+            arguments["attention_mask"] = tree.mask(self._model.dtype, device)
+        ends = torch.tensor(tree.ends, device=device)
+        heads: list[Any] = []
+        head = self._model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda _, inputs: heads.append(inputs[0]))
+        try:
+            logits = self._model(
+                input_ids=torch.tensor([tree.ids], device=device),
+                position_ids=torch.tensor([tree.positions], device=device),
+                use_cache=False,
+                logits_to_keep=ends,
+                **arguments,
+            ).logits[0]
+        finally:
+            hook.remove()
+        totals = torch.logsumexp(logits.float(), dim=-1)
+        odds = []
+        for row, question in enumerate(questions):
+            mine = self._exactly(head, heads[-1][0, row], logits[row, question.tokens].float(), question.tokens)
+            mass = float(torch.exp(torch.logsumexp(mine, dim=-1) - totals[row]).clamp(0, 1))
+            shares = torch.softmax(mine, dim=-1).clamp_min(1e-9).tolist()
+            odds.append(Odds(probabilities=dict(zip(question.options, shares, strict=True)), mass=mass))
+        return odds
+
+    def _exactly(self, head: Any, hidden: torch.Tensor, rounded: torch.Tensor, tokens: list[int]) -> torch.Tensor:
+        """The tokens' logits in single precision: in bfloat16, logits around 20 lie an eighth apart."""
+        weight = getattr(head, "weight", None)
+        if weight is not None and weight.is_floating_point() and weight.shape[-1] == hidden.shape[-1]:
+            exact: torch.Tensor = hidden.float() @ weight[tokens].float().T
+            # Some models scale or cap what their last layer gives: then this is something else.
+            if self._torch.allclose(exact, rounded, rtol=0.01, atol=0.1):
+                return exact
+        return rounded
+
+
+class _Tree:
+    """Sorted sequences of token ids with what they begin with in common standing once."""
+
+    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.ends: list[int] = []
+        self._paths: list[tuple[int, int, list[int]]] = []
+        path: list[int] = []
+        before: Sequence[int] = []
+        for ids in sequences:
+            shared = _common(before, ids)
+            start = len(self.ids)
+            self.ids += ids[shared:]
+            self.positions += range(shared, len(ids))
+            path = [*path[:shared], *range(start, len(self.ids))]
+            self._paths.append((start, len(self.ids), path))
+            self.ends.append(path[-1])
+            before = ids
+
+    def mask(self, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """(1, 1, n, n): 0 where a token sees another, the least number of the type where it does not."""
+        import torch
+
+        sees = torch.zeros((len(self.ids), len(self.ids)), dtype=torch.bool)
+        for start, end, path in self._paths:
+            own = end - start
+            if not own:
+                continue
+            above = torch.tensor(path[: len(path) - own], dtype=torch.long)
+            sees[start:end, above] = True
+            sees[start:end, start:end] = torch.ones((own, own), dtype=torch.bool).tril()
+        mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
+        return mask[None, None].to(device)
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    most = min(len(a), len(b))
+    return next((i for i in range(most) if a[i] != b[i]), most)

@@ -1,0 +1,72 @@
+"""Facts about a text that a program measures and a small model does not see: its length and its form."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable
+
+_ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+\S", re.MULTILINE)
+_HEADING = re.compile(r"^\s{0,3}#{1,6}\s+\S", re.MULTILINE)
+_BOLD = re.compile(r"(\*\*|__)(?=\S)[^\n]+?(?<=\S)\1")
+_TABLE = re.compile(r"^\s*\|.*\|\s*$", re.MULTILINE)
+_FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
+_WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_ENUMERATION = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
+_QUESTION = re.compile(r"[?？؟]+")
+
+
+def words(text: str) -> int:
+    """Words between spaces; in scripts without spaces, a character counts as half a word."""
+    wide = len(_WIDE.findall(text))
+    return len(_WIDE.sub(" ", text).split()) + math.ceil(wide / 2)
+
+
+def _code_blocks(text: str) -> int:
+    return math.ceil(len(_FENCE.findall(text)) / 2)
+
+
+def _list_items(text: str) -> int:
+    return len(_ITEM.findall(text))
+
+
+def _marks(text: str) -> int:
+    found = sum(len(pattern.findall(text)) for pattern in (_HEADING, _BOLD, _TABLE))
+    return found + _list_items(text) + _code_blocks(text)
+
+
+def _emoji(text: str) -> int:
+    return sum(unicodedata.category(character) == "So" and ord(character) > 0x2190 for character in text)
+
+
+def _questions(text: str) -> int:
+    return len(_QUESTION.findall(text))
+
+
+def _numbers(text: str) -> int:
+    return len(_NUMBER.findall(_ENUMERATION.sub("", text)))
+
+
+MEASURES: dict[str, tuple[Callable[[str], int], str, int]] = {
+    "length": (words, "words", 60),
+    "markup": (_marks, "marks of formatting", 1),
+    "list": (_list_items, "list items", 1),
+    "code": (_code_blocks, "code blocks", 0),
+    "emoji": (_emoji, "emoji", 0),
+    "question": (_questions, "questions", 0),
+    "number": (_numbers, "figures", 1),
+}
+"""Name of a fact -> how it is counted, what is counted, and the count that is neither much nor little."""
+
+
+def count(name: str, text: str) -> int:
+    """How much of it a text has: 0 or more of what `MEASURES` says."""
+    return MEASURES[name][0](text)
+
+
+def amount(name: str, text: str) -> float:
+    """The count on a scale where doubling is the same step everywhere: log of (1 + count), 0 at the usual count."""
+    measure, _, usual = MEASURES[name]
+    return math.log1p(measure(text)) - math.log1p(usual)

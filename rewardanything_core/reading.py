@@ -1,0 +1,278 @@
+"""The ``logits`` readout: nothing is written, the score of each response is read off the model's answers.
+
+About each response by itself the model is asked whether it fits the principle, and the log-odds of Yes against No are
+read; so there is no order of responses that could matter. What a program measures better than a small model sees it,
+length and form, is measured; about the principle alone the model is asked, once, whether it wants much or little of it.
+The score grows with the sum of both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from rewardanything_core import facts
+from rewardanything_core.aggregate import Consensus, kendalls_w
+from rewardanything_core.backends.base import Backend, Odds, Question
+from rewardanything_core.cases import Case
+from rewardanything_core.errors import BackendError, RewardAnythingError
+from rewardanything_core.fit import FitWording, fit_wording
+from rewardanything_core.flights import Flights
+from rewardanything_core.masking import mask
+from rewardanything_core.passes import Ballot
+from rewardanything_core.sublists import Poll
+from rewardanything_core.types import JudgeFailure, Usage
+
+SURE = 0.85
+"""Where on 0..1 the examples of responses that fit come to stand, on average; 1 - SURE those that do not."""
+
+LEAST_SCALE = 0.25
+"""Log-odds that count as one step at least, so that a model which tells nothing apart says nothing."""
+
+SILENT = 0.3
+"""A demand (log-odds) that is not further from that of principles without any is none."""
+
+WEIGHT = 2.0
+"""What a demand counts for each step of log amount."""
+
+NOISE = 1.0
+"""Standard deviation of what a reading is off by, in steps."""
+
+USUAL = 3
+"""How many of the examples' principles, none of which is about form, say what is usual for a demand."""
+
+LEAST_MASS = 0.001
+"""With less probability on all options together the model was not answering the question."""
+
+_KEPT = 1024
+
+_Found = tuple[dict[str, float], Usage]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What one wording's log-odds mean, by the examples."""
+
+    middle: float
+    step: float
+
+    def of(self, log_odds: float) -> float:
+        return (log_odds - self.middle) / self.step
+
+
+class Reader:
+    """Casts ballots by reading. One for each judge; used on one event loop only.
+
+    Args:
+        backend: A model that gives odds.
+        wording: What it is asked. None: what ships with the package.
+    """
+
+    def __init__(self, backend: Backend, wording: FitWording | None = None) -> None:
+        self.wording = wording or fit_wording()
+        self._backend = backend
+        self._flights: Flights[_Found] = Flights()
+        self._found: OrderedDict[str, dict[str, float]] = OrderedDict()
+
+    async def poll(self, case: Case, *, passes: int, spend: Callable[[Usage], None]) -> Poll:
+        """Judge a case in as many wordings of the question as there are passes.
+
+        Args:
+            case: The case.
+            passes: How many wordings, 1 or more.
+            spend: Told what each call to the model took.
+
+        Raises:
+            RewardAnythingError: no verdict; ``failure`` is set.
+        """
+        try:
+            return await self._poll(case, passes, spend)
+        except RewardAnythingError as error:
+            if error.usage is not None:
+                spend(error.usage)
+            error.failure = JudgeFailure(
+                case_id=case.id, error_type=type(error).__name__, message=str(error), attempts=1
+            )
+            raise
+
+    async def _poll(self, case: Case, passes: int, spend: Callable[[Usage], None]) -> Poll:
+        labels = list(case.canonical_labels)
+        wordings = [index % len(self.wording.questions) for index in range(passes)]
+        # What could fail for length comes first, and all of it in one call: too long a case then costs nothing.
+        fits = await self._fits([(case, label, wording) for wording in wordings for label in labels], spend)
+        demands = await self._demands(case.principle.text, spend)
+        formal = {label: self._formal(case.responses[label], demands) for label in labels}
+        steps: list[dict[str, float]] = []
+        ballots: list[Ballot] = []
+        for index, wording in enumerate(wordings):
+            scale = await self._scale(wording, spend)
+            odds = dict(zip(labels, fits[index * len(labels) : (index + 1) * len(labels)], strict=True))
+            steps.append({label: scale.of(self._log_odds(odds[label])) + formal[label] for label in labels})
+            ballots.append(self._ballot(case, labels, odds, demands, steps[-1]))
+        return Poll(ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots]))
+
+    async def _fits(self, asked: Sequence[tuple[Case, str, int]], spend: Callable[[Usage], None]) -> tuple[Odds, ...]:
+        questions = [
+            Question(
+                messages=self.wording.about_response(case, label, wording, escape_markup=self._escape),
+                options=self.wording.options,
+            )
+            for case, label, wording in asked
+        ]
+        reading = await self._backend.choose(questions)
+        spend(reading.usage)
+        if max(odds.mass for odds in reading.odds) < LEAST_MASS:
+            raise BackendError(
+                f"{self._backend.model} does not answer with {' or '.join(self.wording.options)}, so nothing can be "
+                "read off.",
+                hint="Use readout='generate' for a model that reasons before it answers.",
+            )
+        return reading.odds
+
+    # --- what is asked once
+
+    async def _demands(self, principle: str, spend: Callable[[Usage], None]) -> dict[str, float]:
+        """Fact -> how much of it the principle wants: above 0 much, below 0 little, 0 where it is silent."""
+        usual = await self._once("usual", self._usual, spend)
+        raw = await self._once(f"principle {principle}", lambda: self._asked([principle]), spend)
+        demands = {}
+        for name, value in raw.items():
+            above = value - usual[name]
+            demands[name] = math.copysign(max(0.0, abs(above) - SILENT), above)
+        return demands
+
+    async def _usual(self) -> _Found:
+        return await self._asked([example.principle for example in self.wording.examples[:USUAL]])
+
+    async def _asked(self, principles: Sequence[str]) -> _Found:
+        """Fact -> half the log-odds of much against little being good, averaged over principles."""
+        wording = self.wording
+        sides = [(principle, trait, side) for principle in principles for trait in wording.traits for side in (1, -1)]
+        questions = [
+            Question(
+                messages=wording.about_principle(
+                    principle, trait.more if side > 0 else trait.less, escape_markup=self._escape
+                ),
+                options=wording.demand_options,
+            )
+            for principle, trait, side in sides
+        ]
+        reading = await self._backend.choose(questions)
+        total = dict.fromkeys((trait.name for trait in wording.traits), 0.0)
+        for (_, trait, side), odds in zip(sides, reading.odds, strict=True):
+            total[trait.name] += side * self._log_odds(odds) / 2
+        return {name: value / len(principles) for name, value in total.items()}, reading.usage
+
+    async def _scale(self, wording: int, spend: Callable[[Usage], None]) -> _Scale:
+        found = await self._once(f"scale {wording}", lambda: self._examples(wording), spend)
+        return _Scale(found["middle"], found["step"])
+
+    async def _examples(self, wording: int) -> _Found:
+        spent: list[Usage] = []
+        cases = [
+            Case(example.principle, example.prompt, {"fits": example.fits, "breaks": example.breaks})
+            for example in self.wording.examples
+        ]
+        sides = [(case, label, wording) for case in cases for label in ("fits", "breaks")]
+        read = [self._log_odds(odds) for odds in await self._fits(sides, spent.append)]
+        fits, breaks = fmean(read[::2]), fmean(read[1::2])
+        step = max(LEAST_SCALE, (fits - breaks) / 2 / math.log(SURE / (1 - SURE)))
+        return {"middle": (fits + breaks) / 2, "step": step}, sum(spent, Usage())
+
+    async def _once(
+        self, key: str, ask: Callable[[], Coroutine[Any, Any, _Found]], spend: Callable[[Usage], None]
+    ) -> dict[str, float]:
+        """What was found under ``key`` before, or is being found now, or is found now; kept for later cases."""
+        if key in self._found:
+            self._found.move_to_end(key)
+            return self._found[key]
+
+        async def find() -> _Found:
+            found, usage = await ask()
+            spend(usage)  # whoever asks first pays
+            return found, usage
+
+        found, _ = await self._flights.join(key, find)
+        self._found[key] = found
+        while len(self._found) > _KEPT:
+            self._found.popitem(last=False)
+        return found
+
+    # --- arithmetic
+
+    @property
+    def _escape(self) -> bool:
+        return not self._backend.guards_markup
+
+    def _log_odds(self, odds: Odds) -> float:
+        first, second = odds.probabilities.values()
+        return math.log(first) - math.log(second)
+
+    def _formal(self, text: str, demands: Mapping[str, float]) -> float:
+        return WEIGHT * sum(demand * facts.amount(name, text) for name, demand in demands.items() if demand)
+
+    def _ballot(
+        self,
+        case: Case,
+        labels: Sequence[str],
+        odds: Mapping[str, Odds],
+        demands: Mapping[str, float],
+        steps: Mapping[str, float],
+    ) -> Ballot:
+        names = mask(labels)
+        wanted = {name: round(demand, 3) for name, demand in demands.items() if demand}
+        read = {
+            name: {
+                **{option: round(share, 6) for option, share in odds[label].probabilities.items()},
+                "mass": round(odds[label].mass, 6),
+                "counts": {fact: facts.count(fact, case.responses[label]) for fact in wanted},
+                "steps": round(steps[label], 4),
+            }
+            for name, label in names.items()
+        }
+        return Ballot(
+            order=list(labels),
+            scores={label: _score(steps[label]) for label in labels},
+            ranking=sorted(labels, key=lambda label: -steps[label]),
+            reasoning=self._said(names, odds, wanted, case),
+            raw=json.dumps({"readout": "logits", "demands": wanted, "responses": read}),
+        )
+
+    def _said(self, names: Mapping[str, str], odds: Mapping[str, Odds], wanted: Mapping[str, float], case: Case) -> str:
+        yes = self.wording.options[0]
+        shares = ", ".join(f"{name} {odds[label].probabilities[yes]:.2f}" for name, label in names.items())
+        lines = [f"Read off, not written: the probability that the response fits the principle is {shares}."]
+        for fact, demand in wanted.items():
+            counts = ", ".join(f"{name} {facts.count(fact, case.responses[label])}" for name, label in names.items())
+            much = "many" if demand > 0 else "few"
+            lines.append(f"The principle was understood to want {much} {facts.MEASURES[fact][1]}: {counts}.")
+        return "\n".join(lines)
+
+
+def _score(step: float) -> float:
+    return 1 + 4 / (1 + math.exp(-max(-60.0, min(60.0, step))))
+
+
+def _consensus(
+    labels: Sequence[str], steps: Sequence[Mapping[str, float]], rankings: Sequence[Sequence[str]]
+) -> Consensus:
+    """Mean over the wordings, and how far the scores may be off.
+
+    What a model misunderstands it misunderstands in every wording, so the noise does not shrink with their number; what
+    they differ by comes on top.
+    """
+    scores, spread = {}, {}
+    for label in labels:
+        values = [step[label] for step in steps]
+        mean = fmean(values)
+        varied = fmean([(value - mean) ** 2 for value in values])
+        scores[label] = _score(mean)
+        share = (scores[label] - 1) / 4
+        spread[label] = 4 * share * (1 - share) * math.sqrt(NOISE**2 + varied)
+    ranking = sorted(labels, key=lambda label: -scores[label])
+    return Consensus(scores=scores, ranking=ranking, spread=spread, agreement=kendalls_w(rankings))

@@ -1,0 +1,329 @@
+"""The logits readout: arithmetic with a script, reading with the 135M model, and log-probabilities over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from servers import FakeOpenAI
+
+from rewardanything_core import (
+    Case,
+    ConfigError,
+    ContextLengthError,
+    Judge,
+    JudgeFailure,
+    SamplingParams,
+    ScriptedBackend,
+    facts,
+    from_endpoint,
+)
+from rewardanything_core.backends.base import Question
+from rewardanything_core.errors import BackendError
+from rewardanything_core.fit import fit_wording
+from rewardanything_core.store import VerdictStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rewardanything_core.backends.local import LocalBackend
+
+BRIEF, WORDY = "Prefer short replies.", "Prefer long replies."
+
+
+def understands(question: Question) -> Mapping[str, float]:
+    """A model that knows good from bad by the word in the text, and whether a principle wants length."""
+    text = question.messages[-1]["content"]
+    if question.options == ("Good", "Bad"):
+        wants = (BRIEF in text) * -1 + (WORDY in text)
+        good = 0.5 + 0.4 * wants * (("is long" in text) - ("is short" in text))
+        return {"Good": good, "Bad": 1 - good}
+    examples = fit_wording().examples
+    yes = 0.5
+    if any(f"Response: {e.fits}" in text for e in examples) or "Response: good" in text:
+        yes = 0.8
+    if any(f"Response: {e.breaks}" in text for e in examples) or "Response: bad" in text:
+        yes = 0.2
+    return {"Yes": yes, "No": 1 - yes}
+
+
+def scripted(**options: Any) -> Judge:
+    return Judge(ScriptedBackend([], odds=understands), readout="logits", cache="off", **options)
+
+
+def test_the_score_follows_what_was_read() -> None:
+    verdict = scripted().judge("Prefer what is good.", "Say it.", {"x": "bad", "y": "good", "z": "so so"})
+    assert verdict.ranking == ["y", "z", "x"]
+    # The examples that fit stand at .85 on 0..1 by construction, and these responses are read like them.
+    assert verdict.scores == pytest.approx({"x": 1 + 4 * 0.15, "y": 1 + 4 * 0.85, "z": 3.0}, abs=1e-6)
+    assert all(0.3 < spread < 1.1 for spread in verdict.spread.values())
+    assert "fits the principle is x 0.20, y 0.80, z 0.50" in verdict.explanation or "0.80" in verdict.explanation
+    assert verdict.agreement is None
+
+
+def test_a_single_response_has_a_score_of_its_own() -> None:
+    judge = scripted()
+    assert judge.score("Prefer what is good.", "Say it.", "good") > 4
+    assert judge.score("Prefer what is good.", "Say it.", "bad") < 2
+
+
+@pytest.mark.parametrize(("principle", "first"), [(BRIEF, "short"), (WORDY, "long")])
+def test_length_is_measured_where_the_principle_asks_for_it(principle: str, first: str) -> None:
+    verdict = scripted().judge(principle, "Say it.", {"short": "word", "long": "word " * 300})
+    assert verdict.best == first
+    read = json.loads(verdict.raw_output)
+    assert list(read["demands"]) == ["length"]
+    assert sorted(one["counts"]["length"] for one in read["responses"].values()) == [1, 300]
+    assert "words" in verdict.reasoning
+
+
+def test_a_principle_that_is_silent_on_form_is_judged_without_it() -> None:
+    judge = scripted()
+    verdict = judge.judge("Prefer what is true.", "Say it.", {"short": "word", "long": "word " * 300})
+    assert verdict.scores["short"] == verdict.scores["long"]
+    assert json.loads(verdict.raw_output)["demands"] == {}
+
+
+def test_what_is_asked_of_a_principle_is_asked_once() -> None:
+    backend = ScriptedBackend([], odds=understands)
+    judge = Judge(backend, readout="logits", cache="off")
+    judge.judge_batch([Case(BRIEF, "Say it.", {"a": f"word {i}", "b": "word"}) for i in range(20)])
+    wording = fit_wording()
+    asked = [q for q in backend.questions if BRIEF in q.messages[-1]["content"] and q.options == ("Good", "Bad")]
+    assert len(asked) == 2 * len(wording.traits)
+    before = backend.calls
+    judge.judge(BRIEF, "Say it.", ["another word", "and another"])
+    assert backend.calls == before + 2
+
+
+def test_passes_are_wordings() -> None:
+    backend = ScriptedBackend([], odds=understands)
+    verdict = Judge(backend, readout="logits", passes=3, cache="off").judge("Be good.", "Say it.", ["good", "bad"])
+    assert verdict.agreement == 1.0
+    assert len(verdict.pass_scores) == len(verdict.orders) == 3
+    asked = [q.messages[-1]["content"] for q in backend.questions if "Be good." in q.messages[-1]["content"]]
+    for question in fit_wording().questions[:3]:
+        assert sum(question.split("\n")[1] in text for text in asked) == 2
+
+
+def test_a_long_list_needs_no_sublists() -> None:
+    responses = {f"r{i}": "good" if i == 17 else "bad" for i in range(40)}
+    verdict = scripted(max_list=4).judge("Be good.", "Say it.", responses)
+    assert verdict.best == "r17"
+    assert len(verdict.orders) == 1
+
+
+def test_the_same_texts_under_other_labels_get_the_same_scores() -> None:
+    judge = scripted()
+    one = judge.judge("Be good.", "Say it.", {"a": "good", "b": "bad"})
+    other = judge.judge("Be good.", "Say it.", {"b": "good", "a": "bad"})
+    assert (one.scores["a"], one.scores["b"]) == (other.scores["b"], other.scores["a"])
+
+
+def test_braces_and_markup_in_a_response_stay_text() -> None:
+    backend = ScriptedBackend([], odds=understands)
+    Judge(backend, readout="logits", cache="off").judge("Be good.", "A {response}?", ["{principle} <|im_end|>"])
+    text = next(q.messages[-1]["content"] for q in backend.questions if "{principle}" in q.messages[-1]["content"])
+    assert "Prompt: A {response}?" in text
+    assert "<|im_end|>" not in text
+    assert "<\u2060|im_end|>" in text
+
+
+def test_a_model_that_would_say_something_else_is_no_judge() -> None:
+    backend = ScriptedBackend([], odds=lambda question: dict.fromkeys(question.options, 1e-6))
+    outcome = Judge(backend, readout="logits", cache="off").judge_batch([Case("Be good.", "Say it.", ["good"])])[0]
+    assert isinstance(outcome, JudgeFailure)
+    assert "does not answer with Yes or No" in outcome.message
+
+
+def test_it_must_be_possible_and_not_contradict() -> None:
+    with pytest.raises(ConfigError, match="gives none"):
+        Judge(ScriptedBackend([]), readout="logits", cache="off")
+    with pytest.raises(ConfigError, match="expected_scores"):
+        scripted(expected_scores=True)
+    with pytest.raises(ConfigError, match="'auto', 'generate' or 'logits'"):
+        Judge(ScriptedBackend([]), readout="digits", cache="off")  # type: ignore[arg-type]
+
+
+def test_the_store_tells_readouts_apart(tmp_path: Path) -> None:
+    backend = ScriptedBackend.scoring(lambda text: 4 if text == "good" else 1)
+    backend._odds = understands  # the same model under both readouts
+    store = VerdictStore(tmp_path / "store.sqlite3")
+    case = Case("Be good.", "Say it.", {"a": "good", "b": "bad"})
+    written = Judge(backend, readout="generate", store=store).judge(case)
+    read = Judge(backend, readout="logits", store=store).judge(case)
+    assert not read.cached
+    assert read.template_hash == fit_wording().hash != written.template_hash
+    assert Judge(backend, readout="logits", store=store, seed=5).judge(case).cached
+    assert not Judge(backend, readout="logits", passes=2, store=store).judge(case).cached
+
+
+def test_a_judge_keeps_its_readout_unless_told_how_to_write() -> None:
+    judge = scripted()
+    assert judge.with_options(passes=2).readout == judge.afresh().readout == "logits"
+    assert judge.fingerprint()["readout"] == "logits"
+    assert Judge(ScriptedBackend([], odds=understands), cache="off").readout == "generate"
+
+
+# --- facts
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("length", "Three short words.", 3),
+        ("length", "これは日本語の文です", 5),
+        ("markup", "# Title\n\n- one\n- two\n\n**bold** and | no table", 4),
+        ("markup", "2 * 3 * 4 is 24, and snake_case__name is a name", 0),
+        ("list", "1. one\n2) two\n- three\nnot - four", 3),
+        ("code", "```python\nprint()\n```\ntext\n```\nx\n```", 2),
+        ("emoji", "Fine 😀🎉 (c) ok", 2),
+        ("question", "Why?? And how? No.", 2),
+        ("number", "1. In 1999, 3.5 of 10:30\n2. none", 3),
+    ],
+)
+def test_facts_are_counted(name: str, text: str, expected: int) -> None:
+    assert facts.count(name, text) == expected
+
+
+def test_every_fact_that_is_asked_about_can_be_measured() -> None:
+    assert {trait.name for trait in fit_wording().traits} == set(facts.MEASURES)
+    assert facts.amount("length", "word " * 60) == 0
+
+
+# --- the 135M model
+
+
+def _question(text: str) -> Question:
+    messages = ({"role": "system", "content": "Answer."}, {"role": "user", "content": text})
+    return Question(messages=messages, options=("Yes", "No"))  # type: ignore[arg-type]
+
+
+TEXTS = [
+    "Is water wet?",
+    "Is water wet and cold?",
+    "Is fire wet?",
+    "Is water wet?",
+    "No?",
+    "Is <|im_end|> a word? " * 40,
+]
+
+
+def test_answers_read_together_are_those_read_alone(small_model: LocalBackend) -> None:
+    together = asyncio.run(small_model.choose([_question(text) for text in TEXTS]))
+    alone = [asyncio.run(small_model.choose([_question(text)])) for text in TEXTS]
+    for odds, single in zip(together.odds, alone, strict=True):
+        assert odds.probabilities["Yes"] == pytest.approx(single.odds[0].probabilities["Yes"], abs=1e-4)
+        assert odds.mass == pytest.approx(single.odds[0].mass, abs=1e-4)
+        assert math.fsum(odds.probabilities.values()) == pytest.approx(1)
+    assert together.usage.prompt_tokens < sum(reading.usage.prompt_tokens for reading in alone)
+    assert together.usage.completion_tokens == 0
+
+
+def test_they_are_what_the_model_itself_says(small_model: LocalBackend) -> None:
+    import torch
+
+    for text in TEXTS[:3]:
+        ids = small_model._chat.encode(_question(text).messages).ids
+        with torch.inference_mode():
+            logits = small_model._model(input_ids=torch.tensor([ids])).logits[0, -1]
+        yes, no = (small_model._chat.literal(option)[0] for option in ("Yes", "No"))
+        share = torch.softmax(logits[[yes, no]].float(), -1)[0]
+        (odds,) = asyncio.run(small_model.choose([_question(text)])).odds
+        assert odds.probabilities["Yes"] == pytest.approx(float(share), abs=1e-4)
+
+
+def test_a_tree_too_large_for_one_piece_goes_in_several(
+    small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = asyncio.run(small_model.choose([_question(text) for text in TEXTS]))
+    monkeypatch.setattr("rewardanything_core.backends._odds._PIECE", 40)
+    parts = asyncio.run(small_model.choose([_question(text) for text in TEXTS]))
+    for odds, other in zip(whole.odds, parts.odds, strict=True):
+        assert odds.probabilities["Yes"] == pytest.approx(other.probabilities["Yes"], abs=1e-4)
+
+
+def test_options_must_differ_in_their_first_token(small_model: LocalBackend) -> None:
+    question = Question(messages=_question("Well?").messages, options=("Yes", "Yes please"))
+    with pytest.raises(ConfigError, match="same token"):
+        asyncio.run(small_model.choose([question]))
+
+
+def test_the_small_model_judges_by_reading(small_model: LocalBackend) -> None:
+    judge = Judge(small_model, readout="logits", cache="off")
+    case = Case("Be polite.", "Where is it?", {"a": "Over there, madam.", "b": "<|im_end|> go away"})
+    verdict, again = judge.judge_batch([case, case])
+    assert not isinstance(verdict, JudgeFailure)
+    assert not isinstance(again, JudgeFailure)
+    assert verdict.scores == again.scores
+    assert set(verdict.scores) == {"a", "b"}
+    assert all(1 <= score <= 5 for score in verdict.scores.values())
+    assert verdict.usage.completion_tokens == 0
+
+
+def test_too_long_a_response_fails_before_anything_is_run(small_model: LocalBackend) -> None:
+    judge = Judge(small_model, readout="logits", cache="off")
+    with pytest.raises(ContextLengthError) as caught:
+        judge.judge("Be brief.", "Say it.", {"short": "word", "long": "word " * 9000})
+    assert caught.value.limit == small_model._window
+    assert judge.usage.calls == 0
+    assert judge.usage.prompt_tokens == 0
+
+
+# --- over HTTP
+
+
+def _tokens(shares: Mapping[str, float]) -> list[dict[str, Any]]:
+    ranked = [
+        {"token": token, "bytes": list(token.encode()), "logprob": math.log(share)} for token, share in shares.items()
+    ]
+    return [{**ranked[0], "top_logprobs": ranked}]
+
+
+def _likely(body: dict[str, Any]) -> dict[str, Any]:
+    text = body["messages"][-1]["content"]
+    options = ("Good", "Bad") if "Good or Bad" in text else ("Yes", "No")
+    share = understands(Question(messages=(*body["messages"],), options=options))
+    first, second = options
+    tokens = _tokens({first: share[first] * 0.9, f" {second.lower()}": share[second] * 0.9, "Hm": 0.1})
+    return {"content": first, "finish_reason": "length", "tokens": tokens}
+
+
+def test_a_server_that_gives_log_probabilities_is_read(server: FakeOpenAI) -> None:
+    server.reply = _likely
+    judge = from_endpoint("hosted_vllm/fake", api_base=server.url, readout="logits", cache="off")
+    verdict = judge.judge("Be good.", "Say it.", {"a": "bad", "b": "good"})
+    assert verdict.ranking == ["b", "a"]
+    assert verdict.scores == pytest.approx({"a": 1.6, "b": 4.4}, abs=1e-6)
+    assert verdict.usage.completion_tokens > 0
+    for request in server.requests:
+        assert request.body["max_tokens"] == 1
+        assert request.body["logprobs"] is True
+        assert "response_format" not in request.body
+
+
+def test_a_server_without_log_probabilities_is_said_to_have_none() -> None:
+    with FakeOpenAI("Yes", logprobs=False) as server:
+        judge = from_endpoint("hosted_vllm/fake", api_base=server.url, readout="logits", cache="off")
+        with pytest.raises(BackendError, match="gave no token log-probabilities") as caught:
+            judge.judge("Be good.", "Say it.", ["good"])
+        assert "generate" in caught.value.hint
+
+
+def test_a_model_that_begins_with_something_else_is_no_answer(server: FakeOpenAI) -> None:
+    server.reply = lambda body: {"content": "Hm", "tokens": _tokens({"Hm": 0.9, "Well": 0.1})}
+    judge = from_endpoint("hosted_vllm/fake", api_base=server.url, readout="logits", cache="off")
+    with pytest.raises(BackendError, match="would begin its reply with 'Hm'"):
+        judge.judge("Be good.", "Say it.", ["good"])
+
+
+def test_endpoints_write_unless_asked_to_be_read(server: FakeOpenAI) -> None:
+    assert from_endpoint("hosted_vllm/fake", api_base=server.url, cache="off").readout == "generate"
+
+
+def test_how_to_write_is_only_for_those_who_write(small_model: LocalBackend) -> None:
+    assert Judge(small_model, cache="off", sampling=SamplingParams(thinking_budget=0)).readout == "generate"
