@@ -108,7 +108,8 @@ def decide(first: np.ndarray, fresh: np.ndarray, looks: tuple[float, ...], confi
             known = np.where(again, pooled, known)
             evidence = known[suspects, :number] if confirm == "pooled" else fresh.mean(axis=2)[suspects, :number]
             p_drop_again, p_margin_again = tests(evidence)
-            guilty[suspected] = (p_drop_again <= level) & (p_margin_again > level)
+            lower_afresh = fresh.mean(axis=2)[suspects, :number].mean(axis=1) < 0
+            guilty[suspected] = (p_drop_again <= level) & (p_margin_again > level) & lower_afresh
         within = (p_margin <= level) & ~suspected
         outcome[open_[guilty]], outcome[open_[within]] = "regression", "passed"
         took[open_] = 2 * number + 2 * again[open_].sum(axis=1)

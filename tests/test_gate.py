@@ -238,6 +238,29 @@ def test_what_only_noise_suspected_is_not_a_regression() -> None:
     assert (unchecked.outcome, only(unchecked).confirmed) == ("regression", None)
 
 
+def test_one_wild_look_is_not_confirmed_by_an_even_one() -> None:
+    def wild(request: Request) -> str:
+        responses = json.loads(request.messages[1]["content"])["responses"]
+        at_first = request.sampling.temperature == 0
+        return verdict_reply({n: 1 if at_first and "new" in text else 5 for n, text in responses.items()})
+
+    sides = [
+        [{"id": str(i), "prompt": f"p{i}", "response": f"{side} {i}"} for i in range(20)] for side in ("old", "new")
+    ]
+    report = check(*sides, "Be right.", judge=judge_with(wild))
+    assert (report.outcome, only(report).confirmed, only(report).difference) == ("inconclusive", False, -2.0)
+
+
+def test_a_judge_that_dies_while_looking_again_leaves_nothing_concluded() -> None:
+    def dying(request: Request) -> str:
+        return by_worth(request) if request.sampling.temperature == 0 else "no verdict"
+
+    report = check(rows(BASE), rows([s - 1 for s in BASE]), "Be right.", judge=judge_with(dying))
+    assert (report.outcome, report.exhausted) == ("inconclusive", True)
+    assert (only(report).outcome, only(report).confirmed) == ("inconclusive", None)
+    assert only(report).reason == "Too many judgements failed for a result."
+
+
 def test_cases_with_the_same_input_count_once() -> None:
     repeated = [{**row, "prompt": f"Question {i % 4}"} for i, row in enumerate(rows(BASE))]
     worse = [{**row, "response": f"worth {worth(str(row['response'])) - 1:g}"} for row in repeated]

@@ -10,7 +10,7 @@ from rewardanything_core.gate.decision import Standing, standings
 from rewardanything_core.gate.pairing import Row, pair
 from rewardanything_core.gate.results import CheckReport, Pair, Requirement
 from rewardanything_core.gate.sequential import LOOKS
-from rewardanything_core.gate.summary import Ruling, by_input, compared, concluded, misses_rules
+from rewardanything_core.gate.summary import Ruling, by_input, compared, concluded, drops_afresh, misses_rules
 from rewardanything_core.gate.trial import Trial
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
@@ -42,8 +42,8 @@ def check(
 
     All sides' answers to an input are judged together, blind, each in every place equally often. The check passes if a
     drop of ``margin`` in the mean score is ruled out under every principle. It finds a regression where there is a
-    significant drop that may be as large, also after judging again in fresh orders, or where a ``min_score`` is missed.
-    Anything else is inconclusive. ``benchmarks/gate_error_rates.py`` measures how often it errs.
+    significant drop that may be as large and that stands when all is judged again in fresh orders, or where a
+    ``min_score`` is missed. Anything else is inconclusive. ``benchmarks/gate_error_rates.py`` measures how often it errs.
 
     Args:
         baseline: Rows with ``prompt``, ``response`` and, to pair them by, ``id`` (else their number); optionally
@@ -134,25 +134,26 @@ class _Referee:
         pairs = self._trial.pairs()
         standing = self._standings(pairs, look)
         missed = {key for key in self._keys if last and self._misses_rules(pairs, key)}
-        suspects = {key for key in self._keys if standing[key].suspected} | missed
-        if self._trial.exhausted or not suspects:
-            return {key: Ruling.of(standing[key], _of(pairs, key)) for key in self._keys}
-        guilty, checked = suspects, None
-        if self._confirm:
+        guilty = suspects = {key for key in self._keys if standing[key].suspected} | missed
+        if suspects and self._confirm and not self._trial.exhausted:
             self._trial.look_again(name for _, name in suspects)
-            pairs, checked = self._trial.pairs(), self._standings(self._trial.pairs(), look)
+            dropped = {key for key in suspects if standing[key].suspected}
+            pairs = self._trial.pairs()
+            standing = self._standings(pairs, look)
             guilty = {
                 key
                 for key in suspects
-                if (standing[key].suspected and checked[key].suspected)
+                if (key in dropped and standing[key].suspected and drops_afresh(_of(pairs, key)))
                 or (key in missed and self._misses_rules(pairs, key))
             }
+        confirmed = {key: key in guilty for key in suspects} if self._confirm else {}
         return {
             key: Ruling.of(
-                (checked or standing)[key],
+                standing[key],
                 _of(pairs, key),
                 regressed=key in guilty,
-                confirmed=key in guilty if self._confirm and key in suspects else None,
+                confirmed=confirmed.get(key),
+                void=self._trial.exhausted,
             )
             for key in self._keys
         }

@@ -23,20 +23,37 @@ class Ruling:
     outcome: Outcome
     standing: Standing
     confirmed: bool | None
+    void: bool
 
     @classmethod
     def of(
-        cls, standing: Standing, pairs: Sequence[Pair], *, regressed: bool = False, confirmed: bool | None = None
+        cls,
+        standing: Standing,
+        pairs: Sequence[Pair],
+        *,
+        regressed: bool = False,
+        confirmed: bool | None = None,
+        void: bool = False,
     ) -> Ruling:
-        """The ruling on pairs, with ``regressed`` said by whoever looked again."""
+        """The ruling on pairs.
+
+        Args:
+            standing: On all passes.
+            pairs: Of the comparison.
+            regressed: Said by whoever looked again.
+            confirmed: Whether looking again confirmed it. None: nothing was suspected, or nobody looked again.
+            void: Whether too many judgements failed for any ruling.
+        """
         outcome: Outcome = "inconclusive"
-        if regressed:
+        if void:
+            confirmed = None
+        elif regressed:
             outcome = "regression"
-        elif confirmed is False:  # passing now would be a second chance, which costs more error than was agreed to
-            outcome = "inconclusive"
+        elif confirmed is False:
+            pass  # passing now would be a second chance, which costs more error than was agreed to
         elif standing.within or (pairs and all(pair.unchanged and not pair.failure for pair in pairs)):
             outcome = "passed"
-        return cls(outcome=outcome, standing=standing, confirmed=confirmed)
+        return cls(outcome=outcome, standing=standing, confirmed=confirmed, void=void)
 
 
 def by_input(pairs: Sequence[Pair]) -> list[float]:
@@ -46,6 +63,12 @@ def by_input(pairs: Sequence[Pair]) -> list[float]:
         if pair.difference is not None:
             groups[pair.group].append(pair.difference)
     return [fmean(differences) for differences in groups.values()]
+
+
+def drops_afresh(pairs: Sequence[Pair]) -> bool:
+    """Whether the fresh passes alone, too, have the candidates below the baseline in the mean."""
+    fresh = [fmean(pair.fresh_differences) for pair in pairs if pair.fresh_differences]
+    return bool(fresh) and fmean(fresh) < 0
 
 
 def misses_rules(pairs: Sequence[Pair], requirement: Requirement) -> bool:
@@ -96,7 +119,7 @@ def compared(
         confirmed=ruling.confirmed,
         cases_needed=needed,
     )
-    return dataclasses.replace(comparison, reason=_reason(comparison, pairs, standing))
+    return dataclasses.replace(comparison, reason=_reason(comparison, pairs, ruling))
 
 
 def judge_noise(pairs: Sequence[Pair]) -> JudgeNoise | None:
@@ -148,8 +171,10 @@ def concluded(comparisons: Sequence[Comparison], *, failures: int, tried: int, e
     raise AssertionError("a check has a comparison")
 
 
-def _reason(comparison: Comparison, pairs: Sequence[Pair], standing: Standing) -> str:
-    requirement, difference = comparison.requirement, comparison.difference
+def _reason(comparison: Comparison, pairs: Sequence[Pair], ruling: Ruling) -> str:
+    requirement, difference, standing = comparison.requirement, comparison.difference, ruling.standing
+    if ruling.void:
+        return "Too many judgements failed for a result."
     if difference is None:
         return "Nothing could be compared."
     if comparison.unchanged == len(pairs) and not misses_rules(pairs, requirement):
@@ -161,12 +186,12 @@ def _reason(comparison: Comparison, pairs: Sequence[Pair], standing: Standing) -
     if comparison.outcome == "passed":
         also = ", though it is lower beyond chance" if standing.dropped else ""
         return f"{change}: a drop of {requirement.margin:g} is ruled out{also}."
-    parts = [f"{change}: neither a drop of {requirement.margin:g} nor its absence is shown."]
     if comparison.confirmed is False:
-        parts.append("A drop seen at first was not confirmed in fresh orders.")
+        return f"A drop seen at first was not confirmed in fresh orders. {change} over all passes; nothing is concluded."
+    needed = ""
     if comparison.cases_needed:
-        parts.append(f"About {comparison.cases_needed:,} cases would settle it if the difference stays as it is.")
-    return " ".join(parts)
+        needed = f" About {comparison.cases_needed:,} cases would settle it if the difference stays as it is."
+    return f"{change}: neither a drop of {requirement.margin:g} nor its absence is shown.{needed}"
 
 
 def _dropped(comparison: Comparison, change: str, standing: Standing) -> list[str]:
