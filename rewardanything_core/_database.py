@@ -1,4 +1,4 @@
-"""One SQLite connection that threads share and forks survive, on a file checked before it is touched."""
+"""An SQLite file that threads share and forks survive, checked before it is touched. Readers never wait for writers."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ CREATE TABLE records (
 """
 
 
+class _Side:
+    """A connection, and the lock under which it is used."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.connection: sqlite3.Connection | None = None
+
+
 class Database:
     """The store's file. Opened at construction; a file that is not ours is refused without being modified.
 
@@ -45,27 +53,23 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
+        self._writer, self._reader = _Side(), _Side()
         self._closed = False
-        with self._lock, self._explained():
-            self._connection = self._open()
+        with self._explained():
+            self._writer.connection = self._open()
+            self._reader.connection = self._connect()
         _open_databases.add(self)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection for a statement or two."""
-        with self._lock, self._explained():
-            if self._closed:
-                raise StoreError(f"The verdict store {self.path} has been closed.")
-            if self._connection is None:
-                self._connection = self._open()
-            yield self._connection
+        """Hold the connection that reads for a statement or two."""
+        with self._held(self._reader) as connection:
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection in a transaction: all of it is written, or on any error nothing."""
-        with self.read() as connection:
+        """Hold the connection that writes in a transaction: all of it is written, or on any error nothing."""
+        with self._held(self._writer) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -76,14 +80,24 @@ class Database:
 
     def close(self) -> None:
         """Let go of the file. Closing twice is fine."""
-        with self._lock, self._explained():
-            self._closed = True
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+        self._closed = True
+        for side in (self._reader, self._writer):
+            with side.lock, self._explained():
+                if side.connection is not None:
+                    side.connection.close()
+                    side.connection = None
+
+    @contextmanager
+    def _held(self, side: _Side) -> Iterator[sqlite3.Connection]:
+        with side.lock, self._explained():
+            if self._closed:
+                raise StoreError(f"The verdict store {self.path} has been closed.")
+            if side.connection is None:  # in a child process
+                side.connection = self._open()
+            yield side.connection
 
     def __del__(self) -> None:
-        if getattr(self, "_connection", None) is not None:
+        if hasattr(self, "_reader"):
             self.close()
 
     def _open(self) -> sqlite3.Connection:
@@ -95,19 +109,22 @@ class Database:
                 f"Cannot use {self.path} as a verdict store: {error.strerror or error}.",
                 hint="Choose another path with --store, RA_JUDGE_STORE or VerdictStore(path).",
             ) from error
-        connection = sqlite3.connect(
-            self.path,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=32,
-        )
+        connection = self._connect()
         try:
             self._set_up(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=32,
+        )
 
     def _check_header(self) -> None:
         """Read the file's first bytes before SQLite sees it: a foreign file must not even be locked."""
@@ -199,28 +216,29 @@ def _into_wal(connection: sqlite3.Connection) -> None:
 # A connection must not be used, nor even closed, in a forked child, and a lock held by another thread at the
 # moment of the fork would stay held there for ever. So no fork happens amid a statement; children open anew.
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
-_held_while_forking: list[Database] = []
+_held_while_forking: list[_Side] = []
 _inherited: list[sqlite3.Connection] = []
 
 
 def _before_fork() -> None:
     for database in list(_open_databases):
-        database._lock.acquire()
-        _held_while_forking.append(database)
+        for side in (database._writer, database._reader):
+            side.lock.acquire()
+            _held_while_forking.append(side)
 
 
 def _after_fork_in_parent() -> None:
     while _held_while_forking:
-        _held_while_forking.pop()._lock.release()
+        _held_while_forking.pop().lock.release()
 
 
 def _after_fork_in_child() -> None:
     while _held_while_forking:
-        database = _held_while_forking.pop()
-        database._lock = threading.RLock()
-        if database._connection is not None:
-            _inherited.append(database._connection)
-            database._connection = None
+        side = _held_while_forking.pop()
+        side.lock = threading.RLock()
+        if side.connection is not None:
+            _inherited.append(side.connection)
+            side.connection = None
 
 
 if hasattr(os, "register_at_fork"):

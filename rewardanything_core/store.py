@@ -12,12 +12,14 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 from rewardanything_core._database import Database
+from rewardanything_core._writer import GroupWriter
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import StoreError
 from rewardanything_core.records import (
@@ -54,6 +56,7 @@ class VerdictStore:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = Path(path).expanduser() if path is not None else default_path()
         self._database = Database(self.path)
+        self._writer = GroupWriter(partial(_insert, self._database))
 
     def __repr__(self) -> str:
         return f"VerdictStore({str(self.path)!r})"
@@ -80,22 +83,18 @@ class VerdictStore:
         """Keep a verdict. If there is one under its key, that one stays."""
         self.put_many([entry])
 
+    async def aput(self, entry: Entry, *, more_coming: bool = False) -> None:
+        """`put`, awaited; what is put at about the same time is written together.
+
+        Args:
+            entry: The verdict.
+            more_coming: Whether others are likely to be put in the next few milliseconds.
+        """
+        await self._writer.put(entry, more_coming=more_coming)
+
     def put_many(self, entries: Iterable[Entry]) -> None:
         """Keep several verdicts in one transaction: all or none."""
-        rows = [
-            to_row(
-                entry.record_id,
-                entry.key,
-                entry.case,
-                entry.model,
-                entry.template_hash,
-                entry.settings,
-                entry.verdict,
-            )
-            for entry in entries
-        ]
-        with self._database.write() as connection:
-            connection.executemany(INSERT, rows)
+        _insert(self._database, entries)
 
     def put_failure(
         self,
@@ -224,6 +223,23 @@ def default_path() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("rewardanything")) / "verdicts.sqlite3"
+
+
+def _insert(database: Database, entries: Iterable[Entry]) -> None:
+    rows = [
+        to_row(
+            entry.record_id,
+            entry.key,
+            entry.case,
+            entry.model,
+            entry.template_hash,
+            entry.settings,
+            entry.verdict,
+        )
+        for entry in entries
+    ]
+    with database.write() as connection:
+        connection.executemany(INSERT, rows)
 
 
 def _filters(
