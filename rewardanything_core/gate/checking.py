@@ -43,7 +43,7 @@ def check(
     All sides' answers to an input are judged together, blind, each in every place equally often. The check passes if a
     drop of ``margin`` in the mean score is ruled out under every principle. It finds a regression where there is a
     significant drop that may be as large and that stands when all is judged again in fresh orders, or where a
-    ``min_score`` is missed. Anything else is inconclusive. ``benchmarks/gate_error_rates.py`` measures how often it errs.
+    ``min_score`` is missed. Anything else is inconclusive. How often it errs: ``benchmarks/gate_error_rates.py``.
 
     Args:
         baseline: Rows with ``prompt``, ``response`` and, to pair them by, ``id`` (else their number); optionally

@@ -187,7 +187,7 @@ def _reason(comparison: Comparison, pairs: Sequence[Pair], ruling: Ruling) -> st
         also = ", though it is lower beyond chance" if standing.dropped else ""
         return f"{change}: a drop of {requirement.margin:g} is ruled out{also}."
     if comparison.confirmed is False:
-        return f"A drop seen at first was not confirmed in fresh orders. {change} over all passes; nothing is concluded."
+        return f"A drop seen at first was not confirmed in fresh orders. {change} over all passes settles nothing."
     needed = ""
     if comparison.cases_needed:
         needed = f" About {comparison.cases_needed:,} cases would settle it if the difference stays as it is."
