@@ -44,12 +44,16 @@ class TestIntervals:
         assert found.low < 0.02
         assert found.high > 0.98
 
+    def test_two_groups_are_no_narrow_interval(self):
+        found = mean([0.4, 0.6], ["a", "b"])
+        assert (found.low, found.high) == (0.0, 1.0)
+
     def test_strata_weigh_the_same(self):
         found = mean_of_means([([1.0] * 90, list(range(90))), ([0.0] * 10, list(range(100, 110))), ([], [])])
         assert found.value == 0.5
         assert found.n == 100
 
-    @pytest.mark.parametrize("groups", [10, 40])
+    @pytest.mark.parametrize("groups", [5, 10, 40])
     def test_intervals_hold_the_truth_about_as_often_as_they_say(self, groups):
         # Prompts differ (rates from a beta distribution), four judgements each; nominal 95%.
         random = np.random.default_rng(5)

@@ -3,9 +3,11 @@
 Judgements of one prompt stand or fall together (a summary that is misread is misread under all four criteria), so it is
 prompts that are drawn again, not judgements: the cluster bootstrap (Davison & Hinkley 1997, section 3.8). The interval
 is the percentile interval, its percentiles moved outwards for few groups so that it is as wide as a t interval would
-be ("expanded percentile", Hesterberg, The American Statistician 69, 2015). Where every group says the same the
-bootstrap sees no variance at all; then the interval holds every mean that such a sample would still be likely under
-(see `_unanimous`). The resamples depend on the number of groups alone, so the same data give the same interval.
+be ("expanded percentile", Hesterberg, The American Statistician 69, 2015). Resamples of a handful of groups never reach
+far enough for that; below `_FEW` groups it is a t interval with the jackknife's standard error instead. Where every
+group says the same there is no variance to see at all; then the interval holds every mean that such a sample would
+still be likely under (see `_unanimous`). The resamples depend on the number of groups alone, so the same data give the
+same interval.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ SHARE = (0.0, 1.0)
 CORRELATION = (-1.0, 1.0)
 """Bounds of a correlation."""
 
+_FEW = 8
 _RESAMPLES = 4_000
 _MOST_CELLS = 20_000_000
 
@@ -125,10 +128,16 @@ def estimate(
     value = float(statistic(np.ones((1, groups)))[0])
     if math.isnan(value):
         return Estimate(value=None, low=None, high=None, n=n)
-    drawn = np.concatenate([statistic(block) for block in _resamples(groups)])
-    drawn = drawn[~np.isnan(drawn)]
-    if groups == 1 or not len(drawn) or float(np.ptp(drawn)) < 1e-12:
+    if groups == 1:
         low, high = _unanimous(value, groups, bounds)
+        return Estimate(value=value, low=low, high=high, n=n)
+    blocks = _resamples(groups) if groups >= _FEW else (np.ones((groups, groups)) - np.eye(groups),)
+    drawn = np.concatenate([statistic(block) for block in blocks])
+    drawn = drawn[~np.isnan(drawn)]
+    if len(drawn) < 2 or float(np.ptp(drawn)) < 1e-12:
+        low, high = _unanimous(value, groups, bounds)
+    elif groups < _FEW:
+        low, high = _by_jackknife(value, drawn, bounds)
     else:
         tail = _expanded_tail(groups)
         low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
@@ -148,6 +157,19 @@ def _expanded_tail(groups: int) -> float:
 
     quantile = float(t.ppf(0.5 + CONFIDENCE / 2, groups - 1))
     return float(norm.cdf(-math.sqrt(groups / (groups - 1)) * quantile))
+
+
+def _by_jackknife(
+    value: float, left_out: NDArray[np.float64], bounds: tuple[float, float] | None
+) -> tuple[float, float]:
+    """A t interval from the statistic with each group left out in turn (Efron & Tibshirani 1993, chapter 11)."""
+    from scipy.stats import t
+
+    number = len(left_out)
+    error = math.sqrt((number - 1) / number * float(((left_out - left_out.mean()) ** 2).sum()))
+    reach = float(t.ppf(0.5 + CONFIDENCE / 2, number - 1)) * error
+    least, greatest = bounds or (-math.inf, math.inf)
+    return max(least, value - reach), min(greatest, value + reach)
 
 
 def _unanimous(value: float, groups: int, bounds: tuple[float, float] | None) -> tuple[float, float]:

@@ -68,7 +68,7 @@ def run_bench(
         spent=_difference(judge.usage, before),
         made=sum((one.outcome.usage for one in judged), Usage()),
         seconds=time.perf_counter() - began,
-        notes=tuple(_notes(judged, flips, missing)),
+        notes=tuple(_notes(judged, flips, missing, written=judge.fingerprint().get("readout") != "logits")),
     )
 
 
@@ -125,7 +125,7 @@ def _difference(after: Usage, before: Usage) -> Usage:
     )
 
 
-def _notes(judged: Sequence[Judged], flips: Sequence[Flip], missing: int) -> Iterable[str]:
+def _notes(judged: Sequence[Judged], flips: Sequence[Flip], missing: int, *, written: bool) -> Iterable[str]:
     verdicts = [one.verdict for one in judged if one.verdict is not None]
     groups = len({one.item.group for one in judged})
     if not flips:
@@ -136,6 +136,7 @@ def _notes(judged: Sequence[Judged], flips: Sequence[Flip], missing: int) -> Ite
     if missing:
         yield f"{missing} flip pairs were left out: no item or response of theirs is in these files."
     if groups < 10:
-        yield f"There are only {groups} groups of prompts; the intervals say how little that shows."
-    if any(len(verdict.orders) == 1 for verdict in verdicts):
+        prompts = "is only 1 group" if groups == 1 else f"are only {groups} groups"
+        yield f"There {prompts} of prompts; the intervals say how little that shows."
+    if written and any(len(verdict.orders) == 1 for verdict in verdicts):
         yield "Each list was judged in one order; --passes 2 judges pairs both ways round, as LLMBar and JudgeBench do."

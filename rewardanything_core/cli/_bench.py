@@ -29,7 +29,7 @@ def show(report: BenchReport) -> None:
     ):
         if len(parts) > 1:
             typer.echo(f"\n{title}")
-            print_table(["", *(TITLES[name] for name in HEADLINE)], _parts(parts))
+            _parts(parts)
     if len(report.by_flip) > 1:
         typer.echo("\nFlips, by the two criteria they are between")
         asked = ("flip_accuracy", "flip_accuracy_by_ranking", "both_right", "both_right_by_ranking")
@@ -70,13 +70,16 @@ def _headline(figures: Figures) -> list[list[str]]:
         chance = figures["ndcg_chance"].value if name == "ndcg" else CHANCE.get(name)
         ranking = figures.get(f"{name}_by_ranking")
         guessed = "0 to .25" if name == "both_right" else "" if chance is None else number(chance)
+        guessed = "" if found.value is None else guessed
         by_ranking = "" if ranking is None else number(ranking.value)
         rows.append([title, number(found.value), interval(found), by_ranking, guessed, f"{found.n:,}"])
     return rows
 
 
-def _parts(parts: Mapping[str, Figures]) -> list[list[str]]:
-    return [[part, *(_brief(figures[name]) for name in HEADLINE)] for part, figures in parts.items()]
+def _parts(parts: Mapping[str, Figures]) -> None:
+    there = [name for name in HEADLINE if any(figures[name].n for figures in parts.values())]
+    rows = [[part, *(_brief(figures[name]) for name in there)] for part, figures in parts.items()]
+    print_table(["", *(TITLES[name] for name in there)], rows)
 
 
 def _labels(found: LabelReport) -> None:
