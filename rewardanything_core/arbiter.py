@@ -42,6 +42,14 @@ class Arbiter(ABC):
                 the error is no fault of the case, and ends a whole batch.
         """
 
+    def known(self, case: Case) -> Verdict | None:  # noqa: ARG002
+        """The verdict of a case if it is at hand and nothing has to be awaited for it; called in the asker's thread.
+
+        Raises:
+            RewardAnythingError: it cannot be said, and that is no fault of the case.
+        """
+        return None
+
     @property
     @abstractmethod
     def model(self) -> str:
@@ -97,7 +105,7 @@ class Arbiter(ABC):
             BackendError: the model could not be asked.
         """
         case = _case(principle, prompt, responses, reference, context, id)
-        return runtime.wait(runtime.submit(self.verdict_of(case)))
+        return self.known(case) or runtime.wait(runtime.submit(self.verdict_of(case)))
 
     async def ajudge(
         self,
@@ -152,24 +160,33 @@ class Arbiter(ABC):
         if window < 1:
             raise ConfigError(f"window must be 1 or more, not {window!r}.")
         source = enumerate(cases)
-        done: queue.SimpleQueue[int] = queue.SimpleQueue()
+        announced: queue.SimpleQueue[int] = queue.SimpleQueue()
         pending: dict[int, Future[Outcome]] = {}
-        ready: set[int] = set()
+        done: dict[int, Outcome | Future[Outcome]] = {}
         following = 0
         try:
             while True:
-                while len(pending) < window and (item := next(source, None)) is not None:
+                if len(pending) + len(done) < window and (item := next(source, None)) is not None:
                     index, case = item
-                    pending[index] = runtime.submit(self._outcome(case))
-                    pending[index].add_done_callback(partial(_announce, done, index))
-                if not pending:
+                    at_once = self._at_once(case)
+                    if isinstance(at_once, Case):
+                        pending[index] = runtime.submit(self._outcome(at_once))
+                        pending[index].add_done_callback(partial(_announce, announced, index))
+                    else:
+                        done[index] = at_once
+                elif pending:
+                    index = announced.get()
+                    done[index] = pending.pop(index)
+                else:
                     return
-                ready.add(done.get())
-                while ready and (not ordered or following in ready):
-                    index = following if ordered else next(iter(ready))
-                    ready.remove(index)
+                while not announced.empty():
+                    index = announced.get_nowait()
+                    done[index] = pending.pop(index)
+                while done and (not ordered or following in done):
+                    index = following if ordered else next(iter(done))
+                    outcome = done.pop(index)
                     following += 1
-                    yield index, pending.pop(index).result()
+                    yield index, outcome.result() if isinstance(outcome, Future) else outcome
         finally:
             for future in pending.values():
                 future.cancel()
@@ -186,11 +203,15 @@ class Arbiter(ABC):
         (score,) = (await self.ajudge(principle, prompt, [response], **about)).scores.values()
         return score
 
-    async def _outcome(self, case: Case | Mapping[str, Any]) -> Outcome:
+    def _at_once(self, case: Case | Mapping[str, Any]) -> Outcome | Case:
+        """What can be said of a case without asking anybody; else the case."""
         try:
             case = Case.of(case)
         except InvalidCaseError as error:
             return JudgeFailure(case_id=error.case_id, error_type=type(error).__name__, message=str(error))
+        return self.known(case) or case
+
+    async def _outcome(self, case: Case) -> Outcome:
         try:
             return await self.verdict_of(case)
         except RewardAnythingError as error:

@@ -16,6 +16,10 @@ class Flights(Generic[T]):
     def __init__(self) -> None:
         self._flying: dict[str, _Flight[T]] = {}
 
+    def __len__(self) -> int:
+        """How many tasks are under way."""
+        return len(self._flying)
+
     async def join(self, key: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of the task under way for ``key``, or of one started now.
 

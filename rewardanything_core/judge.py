@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -108,6 +108,8 @@ class Judge(Arbiter):
             self._settings |= {"sampling": dataclasses.asdict(sampling), "seed": seed, "readout": how}
         else:
             self._settings["readout"] = "logits"
+        self._long_settings = {**self._settings, "max_list": max_list}
+        self._settings_json = tuple(map(_json, (self._settings, self._long_settings)))
         self._procedure = Procedure(
             backend=backend,
             template=self.template,
@@ -193,12 +195,20 @@ class Judge(Arbiter):
 
     # --- making a verdict
 
+    def known(self, case: Case) -> Verdict | None:
+        """The verdict in the store."""
+        stored = self.store.get(self._key(case)) if self.cache != "off" else None
+        return None if stored is None else self._told(stored, case, cached=True)
+
     async def verdict_of(self, case: Case) -> Verdict:
         """From the store; else from the same judgement already under way; else by judging."""
         key = self._key(case)
         stored = self.store.get(key) if self.cache != "off" else None
         cached = stored is not None
         stored = stored or await self._flights.join(key, lambda: self._judged(case, key))
+        return self._told(stored, case, cached=cached)
+
+    def _told(self, stored: StoredVerdict, case: Case, *, cached: bool) -> Verdict:
         verdict = stored.under(case, cached=cached)
         # After the store, so that what is stored is what the model said, and serves under any calibration.
         return verdict if self.calibration is None else self.calibration.applied(verdict)
@@ -218,13 +228,13 @@ class Judge(Arbiter):
             failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()))
             if self.cache == "on":
                 log = partial(self.store.put_failure, case, failure, **self._provenance(case))
-                failure = dataclasses.replace(failure, record_id=await _kept(log))
+                failure = dataclasses.replace(failure, record_id=await _kept(asyncio.to_thread(log)))
             error.failure = failure
             raise
         verdict = self._combined(case, polled, sum(spent, Usage()))
         if self.cache == "on":
             entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
-            verdict = dataclasses.replace(verdict, record_id=await _kept(partial(self._put, entry)))
+            verdict = dataclasses.replace(verdict, record_id=await _kept(self._put(entry)))
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
     async def _polled(self, case: Case, spend: Callable[[Usage], None]) -> Poll:
@@ -233,8 +243,8 @@ class Judge(Arbiter):
         cast = partial(self._procedure.cast, spend=spend)
         return await poll(case, cast, passes=self.passes, max_list=self.max_list, seed=self.seed)
 
-    def _put(self, entry: Entry) -> str:
-        self.store.put(entry)
+    async def _put(self, entry: Entry) -> str:
+        await self.store.aput(entry, more_coming=len(self._flights) > 1)
         return entry.record_id
 
     def _combined(self, case: Case, polled: Poll, usage: Usage) -> Verdict:
@@ -259,14 +269,15 @@ class Judge(Arbiter):
     def _settings_for(self, case: Case) -> dict[str, Any]:
         """What can change this case's verdict: how sub-lists are made matters only to long lists."""
         long = len(case.responses) > self.max_list and self._reader is None
-        return {**self._settings, "max_list": self.max_list} if long else self._settings
+        return self._long_settings if long else self._settings
 
     def _provenance(self, case: Case) -> _Provenance:
         return {"model": self.model, "template_hash": self.template_hash, "settings": self._settings_for(case)}
 
     def _key(self, case: Case) -> str:
         """SHA-256 of everything that can change the verdict, and of nothing else."""
-        content = json.dumps([case.digest, self._settings_for(case)], sort_keys=True, ensure_ascii=False)
+        long = self._settings_for(case) is not self._settings
+        content = f'["{case.digest}", {self._settings_json[long]}]'
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -304,10 +315,14 @@ def _by_pass(texts: Sequence[str]) -> str:
     return "\n\n".join(f"[pass {i} of {len(texts)}]\n{text}" for i, text in enumerate(texts, start=1) if text)
 
 
-async def _kept(write: Callable[[], str]) -> str | None:
+def _json(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True, ensure_ascii=False)
+
+
+async def _kept(written: Awaitable[str]) -> str | None:
     """The id of the record written; None if it could not be: what was paid for is not lost to a full disk."""
     try:
-        return await asyncio.to_thread(write)
+        return await written
     except StoreError as error:
         _log.warning("A judgement could not be stored: %s", error)
         return None

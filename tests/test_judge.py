@@ -202,7 +202,7 @@ def test_what_can_change_a_verdict_is_in_the_key(options):
 
 def test_a_verdict_that_cannot_be_stored_is_not_lost(own_store, caplog):
     class Full(VerdictStore):
-        def put(self, entry):
+        async def aput(self, entry, *, more_coming=False):
             raise StoreError("The disk is full.")
 
     judge = by_length(store=Full(own_store))
