@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         StoreError,
         VerdictParseError,
     )
+    from rewardanything_core.frames import TableOptions, judge_frames, judge_tables, spark_columns, spec_of
     from rewardanything_core.gate.checking import check
     from rewardanything_core.gate.results import CheckReport, Comparison, JudgeNoise, Pair, Requirement
     from rewardanything_core.judge import Judge
@@ -88,6 +89,7 @@ __all__ = [
     "SamplingParams",
     "ScriptedBackend",
     "StoreError",
+    "TableOptions",
     "Template",
     "TokenProbability",
     "Usage",
@@ -98,6 +100,8 @@ __all__ = [
     "default_judge",
     "from_endpoint",
     "from_pretrained",
+    "judge_frames",
+    "judge_tables",
     "juror_ratings",
     "krippendorff_alpha",
     "load_judge",
@@ -107,6 +111,8 @@ __all__ = [
     "render",
     "run_bench",
     "set_default_judge",
+    "spark_columns",
+    "spec_of",
     "verdict_reply",
 ]
 
@@ -123,6 +129,7 @@ _HOMES = {
     "errors": "AuthenticationError BackendConnectionError BackendError BackendTimeoutError ConfigError "
     "ContextLengthError InvalidCaseError MissingExtraError ModelFetchError RateLimitError RewardAnythingError "
     "StoreError VerdictParseError",
+    "frames": "TableOptions judge_frames judge_tables spark_columns spec_of",
     "gate.checking": "check",
     "gate.results": "CheckReport Comparison JudgeNoise Pair Requirement",
     "judge": "Judge",

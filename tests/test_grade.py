@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripts import heed_ctrl_c
 
-from rewardanything_core.cli._columns import RESULTS
 from rewardanything_core.cli._written import Csv, JsonLines, RowFile
+from rewardanything_core.columns import RESULTS
 
 RA_JUDGE = str(Path(sys.executable).with_name("ra-judge"))
 

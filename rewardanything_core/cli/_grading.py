@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from rewardanything_core import Arbiter, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, load_judge
-from rewardanything_core.cli._columns import Columns, added, results
 from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.cli._progress import progress_bar
-from rewardanything_core.cli._rows import STANDARD, Format, Row, count_rows, format_of, read_rows, told_format
+from rewardanything_core.cli._rows import STANDARD, count_rows, format_of, read_rows, told_format
 from rewardanything_core.cli._run import Run
+from rewardanything_core.columns import Columns, Format, Row, added, results
 from rewardanything_core.errors import ConfigError
 
 _Outcomes: TypeAlias = Generator[tuple[int, Verdict | JudgeFailure], None, None]

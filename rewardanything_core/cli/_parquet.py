@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardanything_core.cli._columns import RESULTS, own
+from rewardanything_core._arrow import array, result_fields
 from rewardanything_core.cli._rows import open_parquet, read_rows
 from rewardanything_core.cli._written import RowFile
+from rewardanything_core.columns import own
 from rewardanything_core.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def convert(gathered: RowFile, target: Path, prefix: str, source: str | None) ->
     import pyarrow.parquet
 
     fields = list(open_parquet(source).schema_arrow) if source else _inferred(gathered.rows(), prefix)
-    schema = pyarrow.schema([*fields, *_result_fields(prefix)])
+    schema = pyarrow.schema([*fields, *result_fields(prefix)])
     unfinished = target.with_name(f"{target.name}.tmp")
     with pyarrow.parquet.ParquetWriter(unfinished, schema) as writer:
         rows = gathered.rows()
@@ -69,34 +69,8 @@ def _batch(
 ) -> pyarrow.RecordBatch:
     import pyarrow
 
-    made = [_array([row.get(field.name) for row in rows], field.type) for field in list(schema)[len(kept) :]]
+    made = [array([row.get(field.name) for row in rows], field.type) for field in list(schema)[len(kept) :]]
     return pyarrow.record_batch([*kept, *made], schema=schema)
-
-
-def _array(values: list[Any], kind: pyarrow.DataType) -> pyarrow.Array:
-    import pyarrow
-
-    if pyarrow.types.is_map(kind):
-        values = [None if value is None else list(value.items()) for value in values]
-    elif pyarrow.types.is_string(kind):
-        values = [_text(value) for value in values]
-    return pyarrow.array(values, type=kind)
-
-
-def _text(value: Any) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.encode(errors="backslashreplace").decode()
-
-
-def _result_fields(prefix: str) -> list[pyarrow.Field]:
-    import pyarrow
-
-    scores = pyarrow.map_(pyarrow.string(), pyarrow.float64())
-    kinds = {"scores": scores, "spread": scores, "agreement": pyarrow.float64()}
-    kinds["ranking"] = pyarrow.list_(pyarrow.string())
-    return [pyarrow.field(prefix + name, kinds.get(name, pyarrow.string())) for name in RESULTS]
 
 
 def _inferred(rows: Iterable[Mapping[str, Any]], prefix: str) -> list[pyarrow.Field]:

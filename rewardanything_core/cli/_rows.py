@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from rewardanything_core.columns import Format, Row, load_json
 from rewardanything_core.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     import pyarrow.parquet
 
-Format: TypeAlias = Literal["jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("jsonl", "csv", "parquet")
 _SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -25,20 +23,6 @@ _SUFFIXES: dict[str, Format] = {
     ".pq": "parquet",
 }
 STANDARD = "-"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One row of the input."""
-
-    place: str
-    """Where it stands, for messages: ``line 7`` or ``row 7``."""
-
-    columns: dict[str, Any] = field(default_factory=dict)
-    """Its cells; text only if it came from CSV. Empty where it could not be read."""
-
-    problem: str | None = None
-    """Why it cannot be judged. None: it was read."""
 
 
 def format_of(path: str) -> Format | None:
@@ -116,23 +100,6 @@ def open_parquet(path: str) -> pyarrow.parquet.ParquetFile:
         raise ConfigError(f"Cannot read {path}: {' '.join(str(error).split())}.") from error
 
 
-def load_json(text: str) -> Any:
-    """JSON, but strict about keys that are given twice, of which `json` would keep the last.
-
-    Raises:
-        ValueError: it is no JSON, or has a key twice.
-    """
-    return json.loads(text, object_pairs_hook=_unique)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
-    return found
-
-
 def _opened(path: str) -> BinaryIO:
     return cast(BinaryIO, sys.stdin.buffer) if path == STANDARD else Path(path).open("rb")
 
@@ -199,7 +166,7 @@ def _parquet_rows(path: str) -> Iterator[Row]:
             yield Row(place=f"row {number}", columns={} if isinstance(columns, str) else columns, problem=problem)
 
 
-def _cells(batch: pyarrow.RecordBatch) -> Iterator[dict[str, Any] | str]:
+def _cells(batch: pyarrow.RecordBatch) -> Iterator[dict[str, object] | str]:
     try:
         yield from batch.to_pylist(maps_as_pydicts="strict")
     except (KeyError, ValueError):  # a map with a key given twice: find out in which row

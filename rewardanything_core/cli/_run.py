@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rewardanything_core.cli import _parquet
-from rewardanything_core.cli._columns import own
-from rewardanything_core.cli._rows import STANDARD, Format, Row
+from rewardanything_core.cli._rows import STANDARD
 from rewardanything_core.cli._written import Codec, Csv, JsonLines, RowFile
+from rewardanything_core.columns import Format, Row, own
 from rewardanything_core.errors import ConfigError
 
 

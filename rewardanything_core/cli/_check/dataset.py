@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from rewardanything_core.cli._rows import STANDARD, Row, format_of, load_json, read_rows
+from rewardanything_core.cli._rows import STANDARD, format_of, read_rows
+from rewardanything_core.columns import Row, load_json
 from rewardanything_core.errors import ConfigError
 
 Cells: TypeAlias = dict[str, Any]

@@ -1,20 +1,35 @@
-"""Columns: which of them make a case, and which a verdict adds."""
+"""Rows of a table: which columns make a case, and which a verdict adds. Files and data frames alike."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from rewardanything_core.cases import Case
-from rewardanything_core.cli._rows import Format, Row, load_json
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import JudgeFailure, Verdict
 
+Format: TypeAlias = Literal["jsonl", "csv", "parquet"]
+
 RESULTS = ("scores", "ranking", "best", "agreement", "spread", "reasoning", "record_id", "error")
 """What `grade` adds to each row. ``error`` is None for a judged row, and all else is None for a failed one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of the input."""
+
+    place: str
+    """Where it stands, for messages: ``line 7`` or ``row 7``."""
+
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Its cells; text only if it came from CSV. Empty where it could not be read."""
+
+    problem: str | None = None
+    """Why it cannot be judged. None: it was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +57,34 @@ class Columns:
     id: str | None = None
     """None: the cases have no ids."""
 
-    def check(self, seen: Iterable[str], prefix: str, path: str) -> None:
-        """Compare with the columns that a file has.
+    @property
+    def names(self) -> list[str]:
+        """All of them."""
+        names = [self.prompt, self.responses, *self.each_response, self.principle]
+        return [name for name in (*names, self.reference, self.context, self.id) if name is not None]
+
+    def check(self, seen: Iterable[str], prefix: str, where: str, *, option: str = "--{}-column") -> None:
+        """Compare with the columns that there are.
+
+        Args:
+            seen: Their names.
+            prefix: Of the columns that will be added.
+            where: What has them, for messages.
+            option: How the caller says which column to use, with the part of the case to be put in.
 
         Raises:
             ConfigError: one is missing, or has the name of one that will be added.
         """
         there = list(dict.fromkeys(seen))
-        wanted = [self.prompt, self.responses, *self.each_response, self.principle]
-        wanted += [self.reference, self.context, self.id]
-        if missing := [name for name in wanted if name is not None and name not in there]:
+        if missing := [name for name in self.names if name not in there]:
             raise ConfigError(
-                f"{path} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, there))}.",
-                hint="Say which to use with --prompt-column, --responses-column, --response-column and the like.",
+                f"{where} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, there))}.",
+                hint=f"Say which to use with {option.format('prompt')}, {option.format('responses')} and the like.",
             )
         if clashes := [name for name in there if name in added(prefix)]:
             raise ConfigError(
-                f"{path} already has a column {', '.join(map(repr, clashes))}, which grade would write.",
-                hint="Give the new columns other names with --prefix, such as --prefix judge_.",
+                f"{where} already has a column {', '.join(map(repr, clashes))}, which would be written.",
+                hint="Give the new columns other names with a prefix, such as judge_.",
             )
 
     def case(self, row: Row, principle: Principle | None, kind: Format) -> Case:
@@ -133,6 +158,23 @@ def _maybe_json(text: str) -> Any:
     except (ValueError, RecursionError):
         return None
     return load_json(text)
+
+
+def load_json(text: str) -> Any:
+    """JSON, but strict about keys that are given twice, of which `json` would keep the last.
+
+    Raises:
+        ValueError: it is no JSON, or has a key twice.
+    """
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return found
 
 
 def added(prefix: str) -> list[str]:
