@@ -6,6 +6,9 @@ import asyncio
 import inspect
 import json
 import pickle
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -299,6 +302,13 @@ def test_the_default_judge_is_asked_where_none_is_given() -> None:
         reward_function(PRINCIPLE, "p", "a", judge=judge_of(ScriptedBackend(mute)))
 
 
+def test_importing_it_loads_neither_trl_nor_torch() -> None:
+    code = "import sys, rewardanything_rl; print(sorted({'trl', 'torch', 'verl', 'datasets'} & set(sys.modules)))"
+    folder = Path(__file__).parents[1] / "integrations"
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); {code}"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
 # --- veRL: keyword calls by `await`, one sample at a time; a score or a dict with "score" and the same keys for all
 
 
@@ -500,3 +510,20 @@ def test_a_real_step_of_online_dpo_judges_pairs(policy: tuple[Any, Any], tmp_pat
     trainer = train("OnlineDPO", policy, reward, tmp_path, conversational())
     assert backends[0].calls == 2 and all(1 <= len(texts) <= 2 for texts in lists_in(backends[0]))
     assert trainer.state.log_history[0]["objective/scores"] >= 0
+
+
+# --- the page
+
+
+@pytest.mark.model
+def test_the_page_runs_as_written(policy: tuple[Any, Any], server: FakeOpenAI, tmp_path: Path) -> None:
+    set_default_judge(judge_of(lengths()))
+    settings = dict(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", gradient_checkpointing=False)
+    names: dict[str, Any] = {"model": policy[0], "settings": settings | dict(max_completion_length=4, max_steps=1)}
+    page = (Path(__file__).parents[1] / "docs" / "integrations" / "rl.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block.replace("http://localhost:8000/v1", server.url), names)
+    names["trainer"].train()
+    assert names["trainer"].state.global_step == 1
+    assert names["rewards"] == pytest.approx([0.0, 0.0], abs=0.02) and names["score"] == 5.0
+    assert asyncio.run(names["compute_score"](**sample("a 3", group_size=1)))["judge_score"] == 3.0
