@@ -61,12 +61,21 @@ MEASURES: dict[str, tuple[Callable[[str], int], str, int]] = {
 """Name of a fact -> how it is counted, what is counted, and the count that is neither much nor little."""
 
 
+FAR = 1.5
+"""What `amount` does not exceed."""
+
+
 def count(name: str, text: str) -> int:
     """How much of it a text has: 0 or more of what `MEASURES` says."""
     return MEASURES[name][0](text)
 
 
 def amount(name: str, text: str) -> float:
-    """The count on a scale where doubling is the same step everywhere: log of (1 + count), 0 at the usual count."""
+    """How much above or below the usual count, within -1.5..1.5.
+
+    In the middle, doubling the count is about the same step everywhere. Far out steps become smaller: ten thousand
+    words are hardly longer than five thousand.
+    """
     measure, _, usual = MEASURES[name]
-    return math.log1p(measure(text)) - math.log1p(usual)
+    ratio = math.log1p(measure(text)) - math.log1p(usual)
+    return FAR * math.tanh(ratio / FAR)

@@ -28,7 +28,7 @@ from rewardanything_core.passes import Ballot
 from rewardanything_core.sublists import Poll
 from rewardanything_core.types import JudgeFailure, Usage
 
-SURE = 0.85
+SURE = 0.75
 """Where on 0..1 the examples of responses that fit come to stand, on average; 1 - SURE those that do not."""
 
 LEAST_SCALE = 0.25
@@ -37,11 +37,14 @@ LEAST_SCALE = 0.25
 SILENT = 0.3
 """A demand (log-odds) that is not further from that of principles without any is none."""
 
-WEIGHT = 2.0
-"""What a demand counts for each step of log amount."""
+WEIGHT = 1.5
+"""What the measured facts count for beside the log-odds of Yes against No."""
 
 NOISE = 1.0
 """Standard deviation of what a reading is off by, in steps."""
+
+WORTH_SAYING = 0.1
+"""Demands nearer to 0 count, but are not spelt out in the reasoning."""
 
 USUAL = 3
 """How many of the examples' principles, none of which is about form, say what is usual for a demand."""
@@ -112,7 +115,7 @@ class Reader:
         for index, wording in enumerate(wordings):
             scale = await self._scale(wording, spend)
             odds = dict(zip(labels, fits[index * len(labels) : (index + 1) * len(labels)], strict=True))
-            steps.append({label: scale.of(self._log_odds(odds[label])) + formal[label] for label in labels})
+            steps.append({label: scale.of(self._log_odds(odds[label]) + formal[label]) for label in labels})
             ballots.append(self._ballot(case, labels, odds, demands, steps[-1]))
         return Poll(ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots]))
 
@@ -248,6 +251,8 @@ class Reader:
         shares = ", ".join(f"{name} {odds[label].probabilities[yes]:.2f}" for name, label in names.items())
         lines = [f"Read off, not written: the probability that the response fits the principle is {shares}."]
         for fact, demand in wanted.items():
+            if abs(demand) < WORTH_SAYING:
+                continue
             counts = ", ".join(f"{name} {facts.count(fact, case.responses[label])}" for name, label in names.items())
             much = "many" if demand > 0 else "few"
             lines.append(f"The principle was understood to want {much} {facts.MEASURES[fact][1]}: {counts}.")

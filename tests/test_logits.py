@@ -58,17 +58,18 @@ def scripted(**options: Any) -> Judge:
 def test_the_score_follows_what_was_read() -> None:
     verdict = scripted().judge("Prefer what is good.", "Say it.", {"x": "bad", "y": "good", "z": "so so"})
     assert verdict.ranking == ["y", "z", "x"]
-    # The examples that fit stand at .85 on 0..1 by construction, and these responses are read like them.
-    assert verdict.scores == pytest.approx({"x": 1 + 4 * 0.15, "y": 1 + 4 * 0.85, "z": 3.0}, abs=1e-6)
+    # The examples that fit stand at .75 on 0..1 by construction, and these responses are read like them.
+    assert verdict.scores == pytest.approx({"x": 1 + 4 * 0.25, "y": 1 + 4 * 0.75, "z": 3.0}, abs=1e-6)
     assert all(0.3 < spread < 1.1 for spread in verdict.spread.values())
-    assert "fits the principle is x 0.20, y 0.80, z 0.50" in verdict.explanation or "0.80" in verdict.explanation
+    for part in ("x 0.20", "y 0.80", "z 0.50"):
+        assert part in verdict.explanation
     assert verdict.agreement is None
 
 
 def test_a_single_response_has_a_score_of_its_own() -> None:
     judge = scripted()
-    assert judge.score("Prefer what is good.", "Say it.", "good") > 4
-    assert judge.score("Prefer what is good.", "Say it.", "bad") < 2
+    assert judge.score("Prefer what is good.", "Say it.", "good") == pytest.approx(4.0)
+    assert judge.score("Prefer what is good.", "Say it.", "bad") == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(("principle", "first"), [(BRIEF, "short"), (WORDY, "long")])
@@ -298,7 +299,7 @@ def test_a_server_that_gives_log_probabilities_is_read(server: FakeOpenAI) -> No
     judge = from_endpoint("hosted_vllm/fake", api_base=server.url, readout="logits", cache="off")
     verdict = judge.judge("Be good.", "Say it.", {"a": "bad", "b": "good"})
     assert verdict.ranking == ["b", "a"]
-    assert verdict.scores == pytest.approx({"a": 1.6, "b": 4.4}, abs=1e-6)
+    assert verdict.scores == pytest.approx({"a": 2.0, "b": 4.0}, abs=1e-6)
     assert verdict.usage.completion_tokens > 0
     for request in server.requests:
         assert request.body["max_tokens"] == 1

@@ -121,7 +121,7 @@ class LocalBackend(Backend):
 
     def prefers_odds(self) -> bool:
         """True unless its chat template knows of think tags: a model that was trained to reason should do so."""
-        return False  # not self._reasons
+        return not self._reasons
 
     async def complete(self, request: Request) -> Completion:
         """Queue the request and wait for its reply."""
