@@ -191,7 +191,7 @@ def test_the_other_commands_load_nothing_of_it():
 
 
 def test_answers_are_not_held_back():
-    """Nagle's algorithm is turned off by asyncio for sockets that say that they are TCP; uvicorn writes in two pieces."""
+    """asyncio turns off Nagle's algorithm for sockets that say that they are TCP; uvicorn writes in two pieces."""
     with listen("localhost", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
