@@ -57,3 +57,20 @@ async def tarrying(request: Request) -> str:
         calls.write(f"{time.time()}\n")
     await asyncio.sleep(1)
     return by_length(request)
+
+
+async def placed(request: Request) -> str:
+    """`by_length` after half a second, with the node of Ray that it ran on as its reasoning and in the file ``CALLS``."""
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    with Path(os.environ["CALLS"]).open("a") as calls:
+        calls.write(f"{node}\n")
+    await asyncio.sleep(0.5)
+    responses = json.loads(request.messages[1]["content"])["responses"]
+    return verdict_reply({name: min(5, max(1, len(text))) for name, text in responses.items()}, thoughts=node)
+
+
+def picky(request: Request) -> str:
+    """`by_length`, but no verdict where the prompt has ``FAIL`` in it."""
+    return mute(request) if "FAIL" in request.messages[1]["content"] else by_length(request)

@@ -1,0 +1,143 @@
+"""Datasets over a real Ray cluster: a head and two more nodes on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from servers import FakeOpenAI
+
+from rewardanything_core import ConfigError, load_judge
+from rewardanything_core.columns import RESULTS
+
+ray = pytest.importorskip("ray")
+
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from rewardanything_ray import grade_dataset  # noqa: E402
+
+PRINCIPLE = "Prefer the longer answer."
+JUDGE = {"model": "scripted:scripts:picky", "retries": 0}
+SLOT = {"resources": {"slot": 1}}
+NODE = {"num_cpus": 2, "object_store_memory": 80 << 20, "resources": {"slot": 2}}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        here = Path(__file__).parent
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(here.parent / "integrations"), str(here)]))
+        patch.setenv("CALLS", str(tmp_path_factory.mktemp("ray") / "calls"))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+        quick = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
+        head = {"num_cpus": 2, "object_store_memory": 80 << 20, "include_dashboard": False, "_system_config": quick}
+        running = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            running.add_node(**NODE)
+            ray.init(address=running.address, log_to_driver=False)
+            yield running
+        finally:
+            ray.shutdown()
+            running.shutdown()
+
+
+def dataset(number, blocks=2, **more):
+    rows = [{"id": i, "prompt": f"q{i}", "responses": {"a": "x" * (i % 5), "b": "xx"}, **more} for i in range(number)]
+    return ray.data.from_items(rows, override_num_blocks=blocks)
+
+
+def graded(ds, **options):
+    judge = options.pop("judge", JUDGE)
+    return grade_dataset(ds, principle=PRINCIPLE, judge=judge, id_column="id", ray_options=SLOT, **options)
+
+
+def by_id(rows):
+    rows = list(rows)
+    found = {row["id"]: row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def test_one_row_for_each_row_failures_in_their_column_and_resumed_by_id(cluster, tmp_path):
+    rows = [
+        *({"id": i, "prompt": f"q{i}", "responses": {"a": "x" * (i % 5), "b": "xx"}} for i in range(20)),
+        {"id": 20, "prompt": "FAIL", "responses": {"a": "x", "b": None}},
+        {"id": 21, "prompt": None, "responses": {"a": "x", "b": None}},
+        {"id": None, "prompt": "q", "responses": None},
+    ]
+    ds = ray.data.from_items(rows, override_num_blocks=2)
+    out = tmp_path / "out"
+    graded(ds, concurrency=2, batch_size=8, done=out).write_parquet(out)
+    table = pyarrow.parquet.read_table(out)
+    assert table.column_names == ["id", "prompt", "responses", *RESULTS]
+    found = by_id(table.to_pylist(maps_as_pydicts="strict"))
+    assert set(found) == {*range(22), None}
+    for number in range(20):
+        assert found[number]["scores"] == {"a": max(1.0, number % 5), "b": 2.0}
+        assert found[number]["error"] is None
+    assert found[20]["error"].startswith("VerdictParseError")
+    assert found[21]["error"].startswith("InvalidCaseError: In row ")
+    assert found[None]["error"].startswith("InvalidCaseError: In row ")
+    assert [found[20][name] for name in RESULTS if name != "error"] == [None] * 7
+
+    parts = sorted(out.glob("*.parquet"))
+    lost = pyarrow.parquet.read_table(parts[0], columns=["id"])["id"].to_pylist()
+    parts[0].write_bytes(parts[0].read_bytes()[:-9])
+    with pytest.warns(UserWarning, match="is not whole"):
+        rest = graded(ds, done=str(out), batch_size=8)
+    assert sorted(map(str, by_id(rest.take_all()))) == sorted({*map(str, lost), "None"})
+
+    done = ray.data.from_items([found[key] for key in found if key != 3])
+    assert set(by_id(graded(ds, done=done, retry_failed=True).take_all())) == {3, 20, 21, None}
+
+
+def test_a_node_that_is_lost_in_the_middle_costs_no_row(cluster):
+    node = cluster.add_node(**NODE)
+    cluster.wait_for_nodes()
+    out = graded(dataset(60, blocks=15), judge={"model": "scripted:scripts:placed"}, concurrency=2, batch_size=4)
+    found, calls = [], Path(os.environ["CALLS"])
+    for row in out.iter_rows():
+        found.append(row)
+        if node is not None and node.node_id in calls.read_text():
+            cluster.remove_node(node, allow_graceful=False)
+            node, lost = None, node.node_id
+    assert node is None
+    asked = Counter(calls.read_text().split())
+    assert asked[lost] > sum(row["reasoning"] == lost for row in found)
+    assert set(by_id(found)) == set(range(60))
+    assert all(row["error"] is None and len(row["scores"]) == 2 for row in found)
+
+
+def test_clients_of_an_endpoint_and_a_store_on_the_node(cluster, tmp_path, monkeypatch):
+    path = tmp_path / "node.sqlite3"
+    with FakeOpenAI() as server:
+        judge = load_judge(model="hosted_vllm/m", api_base=[server.url], cache="off", attempts=3)
+        rows = graded(dataset(12), judge=judge, store=str(path)).take_all()
+    assert set(by_id(rows)) == set(range(12))
+    assert all(row["error"] is None and row["record_id"] for row in rows)
+    assert path.exists()
+    judge.close()
+
+
+def test_a_judge_that_cannot_be_had_ends_the_run_with_its_reason(cluster):
+    started = time.monotonic()
+    with pytest.raises(ray.exceptions.RayError, match="no function 'scripts:nobody'"):
+        graded(dataset(2, blocks=1), judge={"model": "scripted:scripts:nobody"}).take_all()
+    assert time.monotonic() - started < 120
+
+
+def test_options_are_checked_before_anything_runs():
+    ds = object()
+    with pytest.raises(ConfigError, match="unknown setting 'modell'"):
+        grade_dataset(ds, principle=PRINCIPLE, judge={"modell": "x"})
+    with pytest.raises(ConfigError, match="needs an id_column"):
+        grade_dataset(ds, principle=PRINCIPLE, judge=JUDGE, done="somewhere")
+    with pytest.raises(ConfigError, match="either a principle"):
+        grade_dataset(ds, judge=JUDGE)
+    with pytest.raises(TypeError, match="no option 'promt_column'"):
+        grade_dataset(ds, principle=PRINCIPLE, judge=JUDGE, promt_column="x")
