@@ -76,7 +76,10 @@ def wait(future: Future[T]) -> T:
 
 async def gather(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Run coroutines side by side to the end, or cancel the rest when one fails."""
-    tasks = [asyncio.ensure_future(item) for item in work]
+    items = list(work)
+    if len(items) == 1:
+        return [await items[0]]
+    tasks = [asyncio.ensure_future(item) for item in items]
     try:
         return list(await asyncio.gather(*tasks))
     finally:

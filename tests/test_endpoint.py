@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import itertools
 import json
 import logging
 import random
@@ -215,6 +217,22 @@ def test_concurrency_is_capped(server: FakeOpenAI) -> None:
 
     run(everything())
     assert server.max_in_flight == 5
+
+
+def test_requests_that_begin_alike_arrive_one_after_the_other(server: FakeOpenAI) -> None:
+    server.latency = 0.005
+    backend = backend_for(server, max_concurrency=4)
+
+    async def everything() -> None:
+        asked = [
+            dataclasses.replace(ask(f"{number} of {group}"), group=group) for number in range(8) for group in range(5)
+        ]
+        await asyncio.gather(*(backend.complete(request) for request in asked))
+
+    run(everything())
+    order = [json.loads(body["messages"][1]["content"])["responses"]["model-1"][-1] for body in server.bodies]
+    changes = sum(one != other for one, other in itertools.pairwise(order))
+    assert changes <= 20  # 39 in the order in which they were asked
 
 
 def test_cancelling_hangs_up_and_stops_asking(server: FakeOpenAI) -> None:
