@@ -8,20 +8,22 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 TORCH := torch==2.13.0
 SETTINGS := pyproject.toml constraints.txt
 
-.PHONY: help demo test test-vllm check clean
+.PHONY: help demo test test-vllm test-spark check docs clean
 
 help:  ## what there is
 	@echo "make demo       judge real responses with a small model on this machine's CPU"
 	@echo "make test       run the tests (the small model is downloaded once)"
 	@echo "make check      lint, formatting, types, and which module may import which"
+	@echo "make docs       build the documentation into site/, from what is here and without the network"
 	@echo "make test-vllm  run the tests against a vLLM server, which gets an environment of its own"
+	@echo "make test-spark run the tests on Spark, which needs a Java runtime"
 	@echo "make clean      remove the environments and caches in this folder; models in your cache stay"
 
 demo: $(VENV)/.ready-demo
 	@$(VENV)/bin/ra-judge demo
 
 test: $(VENV)/.ready-test
-	@$(VENV)/bin/python -m pytest -m "not vllm"
+	@$(VENV)/bin/python -m pytest -m "not vllm and not spark"
 
 check: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check .
@@ -29,8 +31,16 @@ check: $(VENV)/.ready-test
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+docs: $(VENV)/.ready-docs
+	@# The theme's authors print an advertisement about another program's future; it is no warning about ours.
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
+	@echo "site/index.html is the documentation; '$(VENV)/bin/python -m mkdocs serve' shows it while you write."
+
 test-vllm: $(VENV)/.ready-test .venv-vllm/.ready
 	@RA_JUDGE_VLLM_PYTHON="$(CURDIR)/.venv-vllm/bin/python" $(VENV)/bin/python -m pytest -m vllm
+
+test-spark: $(VENV)/.ready-spark
+	@$(VENV)/bin/python -m pytest -m spark
 
 clean:
 	rm -rf .venv .venv-vllm build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -55,9 +65,21 @@ $(VENV)/.ready-demo: $(VENV)/.ready-torch $(SETTINGS)
 
 $(VENV)/.ready-test: $(VENV)/.ready-demo
 	@echo "Installing what the tests and checks need ..."
-	@$(PIP) install -c constraints.txt $(TORCH) -e ".[local,endpoint,parquet,serve,mlflow,dspy,langchain,rl,dev]"
+	@$(PIP) install -c constraints.txt $(TORCH) -e ".[local,endpoint,parquet,serve,mlflow,dspy,langchain,rl,ray,dev]"
 	@# A small model server for the tests, and a distribution whose prompt they read: both without what they pull in.
 	@$(PIP) install -c constraints.txt --no-deps xllamacpp rewardanything==1.0.1
+	@touch $@
+
+$(VENV)/.ready-docs: $(VENV)/.ready-torch $(SETTINGS)
+	@echo "Installing what builds the documentation ..."
+	@$(PIP) install -c constraints.txt $(TORCH) -e ".[docs]"
+	@touch $@
+
+$(VENV)/.ready-spark: $(VENV)/.ready-test
+	@command -v java >/dev/null || { \
+	  echo "Spark needs Java 17 or newer, and there is no 'java' here; on Debian: apt-get install default-jre-headless" >&2; \
+	  exit 2; }
+	@$(PIP) install -c constraints.txt $(TORCH) -e ".[spark]"
 	@touch $@
 
 .venv-vllm/.ready:

@@ -1,0 +1,276 @@
+"""What the site has beside the pages in this folder: reference tables made from the code, and files from elsewhere.
+
+mkdocs calls the functions named ``on_...``. A comment such as ``<!-- generated: settings -->`` in a page is replaced by
+what the function `settings` returns. Pages may link to any file of the repository, as they do where they are read
+without a site; such a file then becomes a page too.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+ELSEWHERE = {
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "benchmarks/README.md": "benchmarks.md",
+    "SECURITY.md": "security.md",
+    "README.md": "quickstart.md",
+}
+"""Files outside docs/ that have a page of a better name, or are the same as one here."""
+
+INCLUDED = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
+FENCE = re.compile(r"(^ *(?:```|~~~).*?^ *(?:```|~~~)[ ]*$)", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<=\])\(([^)\s:#]+)(#[^)\s]*)?\)")
+LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".jsonl": "json", ".json": "json", ".md": "markdown"}
+
+
+# --- files from elsewhere
+
+
+def page_of(path: str) -> str:
+    """The page of a file, both relative: to the repository's root, and to the site's."""
+    if path.startswith("docs/"):
+        return path.removeprefix("docs/")
+    return ELSEWHERE.get(path) or f"source/{path.removesuffix('.md')}.md"
+
+
+def links(text: str, path: str) -> list[str]:
+    """The files that a file's Markdown links to, relative to the repository's root."""
+    found = [
+        target
+        for part in FENCE.split(text)[::2]
+        for match in LINK.finditer(part)
+        if (target := _target(match[1], path)) is not None
+    ]
+    return list(dict.fromkeys(found))
+
+
+def relinked(text: str, path: str) -> str:
+    """A file's Markdown with its links leading to pages."""
+    here = Path(page_of(path)).parent
+
+    def changed(match: re.Match[str]) -> str:
+        target = _target(match[1], path)
+        return match[0] if target is None else f"({os.path.relpath(page_of(target), here)}{match[2] or ''})"
+
+    parts = FENCE.split(text)
+    parts[::2] = [LINK.sub(changed, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _target(link: str, path: str) -> str | None:
+    """The file that a link leads to; a folder's is its README. None: it leads to nothing that is here."""
+    target = Path(os.path.normpath(ROOT / Path(path).parent / link))
+    if target.is_dir():
+        target /= "README.md"
+    return target.relative_to(ROOT).as_posix() if target.is_file() and target.is_relative_to(ROOT) else None
+
+
+def _content(path: str) -> str:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if path.endswith(".md"):
+        return text
+    language = LANGUAGES.get(Path(path).suffix, "text")
+    return f"---\nsearch:\n  exclude: true\n---\n# {path}\n\n````{language}\n{text.rstrip()}\n````\n"
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the files from elsewhere, and all that they and the pages link to."""
+    from mkdocs.structure.files import File, InclusionLevel
+
+    waiting = [*INCLUDED]
+    for file in files.documentation_pages():
+        waiting += links((ROOT / "docs" / file.src_uri).read_text(encoding="utf-8"), f"docs/{file.src_uri}")
+    done: set[str] = set()
+    while waiting:
+        path = waiting.pop()
+        if path in done or path.startswith("docs/") or (path in ELSEWHERE and path not in INCLUDED):
+            continue
+        done.add(path)
+        inclusion = InclusionLevel.INCLUDED if path in INCLUDED else InclusionLevel.NOT_IN_NAV
+        page = File.generated(config, page_of(path), content=_content(path), inclusion=inclusion)
+        page.from_repository = path
+        files.append(page)
+        if path.endswith(".md"):
+            waiting += links(_content(path), path)
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Fill in what is generated and lead links to pages."""
+    path = getattr(page.file, "from_repository", f"docs/{page.file.src_uri}")
+    if path.endswith(".md"):
+        markdown = relinked(markdown, path)
+    return filled(markdown)
+
+
+def filled(markdown: str) -> str:
+    """A page with what its comments ask to be generated."""
+    return re.sub(r"<!-- generated: (\w+) -->", lambda match: GENERATED[match[1]](), markdown)
+
+
+# --- reference
+
+
+def settings() -> str:
+    """A table of all settings for each thing they belong to."""
+    from rewardanything_core.config import SETTINGS
+
+    told = _told()
+    written = []
+    for belongs, title in _PARTS.items():
+        rows = [
+            f"| `{name}` | `RA_JUDGE_{name.upper()}` | {_KINDS[setting.kind]} | {told[name][0]} | {told[name][1]} |"
+            for name, setting in SETTINGS.items()
+            if setting.belongs == belongs
+        ]
+        head = "| setting | variable | value | default | |\n|---|---|---|---|---|"
+        written.append("\n".join([f"### {title}\n", head, *rows]))
+    return "\n\n".join(written)
+
+
+_PARTS = {
+    "any": "Which model",
+    "judge": "How it judges",
+    "sampling": "How the model writes",
+    "local": "Models on this machine",
+    "endpoint": "Models behind a server or an API",
+    "jury": "Juries",
+}
+_KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", list: "list"}
+
+# What is said of settings that are no argument of anything.
+_BY_HAND = {
+    "model": (
+        "`qwen2.5-coder-1.5b`",
+        "A name from `ra-judge models`, a hub id, a folder, a `.gguf` file, or `provider/model` for an endpoint.",
+    ),
+    "backend": (
+        "`auto`",
+        "`auto`, `local`, `endpoint` or `scripted`. `auto` takes the endpoint where there is an `api_base` or the "
+        "model begins with the name of a provider.",
+    ),
+    "jury": ("none", "The jurors: `[[jury]]` tables of settings, or a list of models. See [Juries](juries.md)."),
+    "min_jurors": ("all", "How many jurors must reach a verdict."),
+    "weight": ("1", "What a juror's scores count for; in its `[[jury]]` table."),
+}
+
+
+def _told() -> dict[str, tuple[str, str]]:
+    """Setting -> default and meaning, from where the arguments of the same names are defined."""
+    from rewardanything_core import loading, options
+    from rewardanything_core.judge import Judge
+    from rewardanything_core.types import SamplingParams
+
+    told: dict[str, tuple[str, str]] = {}
+    defaults = inspect.signature(Judge.__init__).parameters
+    for name, said in _fields(options.JudgeOptions).items():
+        told[name] = (_default(defaults[name].default), said)
+    standing = {field.name: field.default for field in dataclasses.fields(SamplingParams)}
+    for name, said in _fields(SamplingParams).items():
+        if name != "seed":
+            told[name] = (_default(standing[name]), said)
+    for function in (loading.from_pretrained, loading.from_endpoint):
+        parameters = inspect.signature(function).parameters
+        for name, said in _arguments(function).items():
+            if name in parameters and name != "model":
+                told[name] = (_default(parameters[name].default), said)
+    return told | _BY_HAND
+
+
+def _default(value: object) -> str:
+    return (
+        ""
+        if value is None
+        else f"`{value}`"
+        if isinstance(value, str)
+        else f"{value:,}"
+        if type(value) is int
+        else f"{value}".lower()
+    )
+
+
+def _fields(kind: type) -> dict[str, str]:
+    """Field -> the docstring under it."""
+    (body,) = [node for node in ast.parse(inspect.getsource(kind)).body if isinstance(node, ast.ClassDef)]
+    found = {}
+    for field, said in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant):
+            found[ast.unparse(field.target)] = " ".join(str(said.value.value).split())
+    return found
+
+
+def _arguments(function: Any) -> dict[str, str]:
+    """Argument -> what the docstring's section Args says of it."""
+    section = inspect.cleandoc(function.__doc__).partition("Args:\n")[2].partition("\n\n")[0]
+    return {
+        match[1]: " ".join(match[2].split())
+        for match in re.finditer(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    }
+
+
+def commands() -> str:
+    """Every command with its options, as ``--help`` has them."""
+    return "\n\n".join(_command(name, command) for name, command in subcommands().items())
+
+
+def subcommands() -> dict[str, Any]:
+    """Name -> command of ``ra-judge``."""
+    import typer.main
+
+    from rewardanything_core.cli.app import app
+
+    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def _command(name: str, command: Any) -> str:
+    arguments, options = [], []
+    with command.make_context(name, [], resilient_parsing=True) as context:
+        for parameter in command.params:
+            said = parameter.get_help_record(context)
+            if said is None:  # arguments have none in some versions
+                said = (parameter.make_metavar(context), getattr(parameter, "help", "") or "")
+            row = f"| `{_cell(said[0])}` | {_cell(said[1])} |"
+            (arguments if parameter.param_type_name == "argument" else options).append(row)
+        usage = " ".join(["ra-judge", name, *command.collect_usage_pieces(context)])
+    example = inspect.cleandoc((command.epilog or "").replace("\b", "").partition("Example:\n")[2].strip("\n"))
+    said = inspect.cleandoc(command.help or "").replace("{{ like_this }}", "`{{ like_this }}`")
+    head = "| option | |\n|---|---|"
+    if arguments:
+        options = [*arguments, *options]
+    parts = [f"## {name}", f"```console\n$ {usage}\n```", _marked(said), "\n".join([head, *options])]
+    if example:
+        parts.append(
+            "For example:\n\n```bash\n" + "\n".join(line.removeprefix("  ") for line in example.splitlines()) + "\n```"
+        )
+    return "\n\n".join(parts)
+
+
+def _marked(text: str) -> str:
+    """Options and files in a help text as code."""
+    return re.sub(r"(?<![`\w-])(--[a-z][a-z-]+|\[\[?[a-z.]+\]\]?|[\w-]+\.(?:json|toml)|OUT\.run\.json)", r"`\1`", text)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def principles() -> str:
+    """The named principles, family by family."""
+    from rewardanything_core.principles import FAMILIES, library
+
+    written = []
+    for family in FAMILIES:
+        written.append(f"### {family.capitalize()}\n")
+        written += [f"**`{p.name}`**\n:   {p.text}\n" for p in library().values() if p.family == family]
+    return "\n".join(written)
+
+
+GENERATED = {"settings": settings, "commands": commands, "principles": principles}
