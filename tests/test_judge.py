@@ -301,6 +301,20 @@ def test_a_stream_has_a_failure_for_what_is_no_case():
     assert (outcomes[0].error_type, outcomes[0].case_id) == ("InvalidCaseError", "x")
 
 
+def test_what_is_stored_is_told_without_asking_and_between_what_has_to_be_asked(own_store):
+    backend = ScriptedBackend.scoring(len)
+    judge = Judge(backend, store=own_store)
+    assert judge.known(Case("p", "q0", ["abc"])) is None
+    judge.judge_batch([Case("p", f"q{i}", ["abc"]) for i in range(0, 40, 2)])
+    known = judge.known(Case("p", "q0", {"mine": "abc"}, id="x"))
+    assert (known.scores, known.cached, known.case_id) == ({"mine": 3.0}, True, "x")
+    cases = [Case("p", f"q{i}", ["abc"], id=str(i)) for i in range(40)]
+    outcomes = list(judge.judge_stream(cases, window=7, ordered=True))
+    assert [index for index, _ in outcomes] == list(range(40))
+    assert [(outcome.case_id, outcome.cached) for _, outcome in outcomes] == [(str(i), i % 2 == 0) for i in range(40)]
+    assert backend.calls == 40
+
+
 def test_leaving_a_stream_and_cancelling_a_task_cancel_the_requests():
     state = {"running": 0}
 
