@@ -257,7 +257,8 @@ def test_hanging_up_cancels_what_was_asked():
 
 def test_the_same_case_asked_by_many_at_once_is_asked_once():
     held = Held()
-    with serving(held.judge()) as server, ThreadPoolExecutor(20) as pool:
+    judge = Judge(ScriptedBackend(held.reply))  # with its store, for those who come when it has just been answered
+    with serving(judge) as server, ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(server.post, "/v1/judge", {**CASE, "id": str(i)}) for i in range(20)]
         until(lambda: server.gate.service.admission.pending == 20)
         held.released.set()
