@@ -9,16 +9,13 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+import ray
+from ray.cluster_utils import Cluster
 from servers import FakeOpenAI
 
 from rewardanything_core import ConfigError, load_judge
 from rewardanything_core.columns import RESULTS
-
-ray = pytest.importorskip("ray")
-
-from ray.cluster_utils import Cluster  # noqa: E402
-
-from rewardanything_ray import grade_dataset  # noqa: E402
+from rewardanything_ray import grade_dataset
 
 PRINCIPLE = "Prefer the longer answer."
 JUDGE = {"model": "scripted:scripts:picky", "retries": 0}
