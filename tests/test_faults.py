@@ -1,5 +1,7 @@
 """Judging through the real HTTP stack while the server misbehaves."""
 
+import os
+import signal
 import threading
 
 import pytest
@@ -71,6 +73,24 @@ def test_a_server_restarted_in_the_middle_costs_no_judgement(own_store, model):
     assert len(outcomes) == 300
     assert all(isinstance(outcome, Verdict) and right(i, outcome) for i, outcome in outcomes.items())
     assert VerdictStore(own_store).count() == 300
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_and_its_parent_both_go_on_asking():
+    with FakeOpenAI(score_said) as server:
+        judge = judge_at(server, cache="off")
+        assert right(0, judge.judge(cases(3)[0]))
+        child = os.fork()
+        if child == 0:  # pragma: no cover
+            signal.alarm(60)
+            said_right = False
+            try:
+                said_right = right(1, judge.judge(cases(3)[1]))
+            finally:
+                os._exit(0 if said_right else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert right(2, judge.judge(cases(3)[2]))
+        assert len({received.peer for received in server.requests}) == 2  # the parent's connection is still its own
 
 
 def test_what_keeps_failing_is_a_failure_in_its_place_and_the_rest_is_right():

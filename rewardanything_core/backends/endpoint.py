@@ -34,11 +34,12 @@ fit."""
 
 
 class EndpointBackend(Backend):
-    """A chat model asked through LiteLLM.
+    """A chat model behind a server: one of vLLM's protocol is spoken to as it is, all others through LiteLLM.
 
     Args:
-        model: LiteLLM's name of it: ``hosted_vllm/MODEL`` for a vLLM server, ``openai/MODEL`` for anything
-            that speaks OpenAI's protocol, or a provider's model such as ``anthropic/claude-sonnet-4-5``.
+        model: LiteLLM's name of it: ``hosted_vllm/MODEL`` for a vLLM server or another that speaks its protocol,
+            ``openai/MODEL`` for anything that speaks OpenAI's, or a provider's model such as
+            ``anthropic/claude-sonnet-4-5``.
         api_base: Where it is served; several addresses are replicas of one model and share the load. None:
             the provider's own address.
         api_key: The key. None: taken from ``api_key_env``, or from the environment variable that LiteLLM
