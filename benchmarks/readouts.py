@@ -20,11 +20,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from toy_flips import FLIPS
+
 from rewardanything_core import Case, Judge, SamplingParams, Verdict
 from rewardanything_core.backends.local import LocalBackend
 from rewardanything_core.embedded import fetch
 
-SETS = ("styleflips", "summeval", "topicalchat", "llmbar", "hhh", "rm-bench")
+SETS = ("toy", "styleflips", "summeval", "topicalchat", "llmbar", "hhh", "rm-bench")
 MOST_RESPONSES = 8
 MOST_CHARACTERS = 9_000
 
@@ -36,8 +38,20 @@ def lines(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
+def toy() -> tuple[list[Row], list[tuple[Pair, Pair]]]:
+    """The short, obvious pairs of toy_flips.py, all of them."""
+    rows: list[Row] = []
+    for number, (under_a, under_b, prompt, a, b) in enumerate(FLIPS):
+        row = {"group": f"toy/{number}", "prompt": prompt, "responses": {"a": a, "b": b}}
+        rows.append(row | {"id": f"toy/{number}/a", "principle": under_a, "pairs": [["a", "b"]]})
+        rows.append(row | {"id": f"toy/{number}/b", "principle": under_b, "pairs": [["b", "a"]]})
+    return rows, [((a, "a", "b"), (b, "b", "a")) for a, b in zip(rows[::2], rows[1::2], strict=True)]
+
+
 def sampled(folder: Path, name: str, groups: int) -> tuple[list[Row], list[tuple[Pair, Pair]]]:
     """Rows of some groups, of the first responses of each, without the longest ones; and their flips."""
+    if name == "toy":
+        return toy()
     by_group: dict[str, list[Row]] = defaultdict(list)
     for row in lines(folder / f"{name}.jsonl"):
         kept = sorted(row["responses"], key=lambda r: int(r[1:]))[:MOST_RESPONSES]
