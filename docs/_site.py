@@ -127,11 +127,11 @@ def settings() -> str:
     written = []
     for belongs, title in _PARTS.items():
         rows = [
-            f"| `{name}` | `RA_JUDGE_{name.upper()}` | {_KINDS[setting.kind]} | {told[name][0]} | {told[name][1]} |"
+            f"| `{name}` | {_KINDS[setting.kind]} | {told[name][0]} | {told[name][1]} |"
             for name, setting in SETTINGS.items()
             if setting.belongs == belongs
         ]
-        head = "| setting | variable | value | default | |\n|---|---|---|---|---|"
+        head = "| setting | value | default | |\n|---|---|---|---|"
         written.append("\n".join([f"### {title}\n", head, *rows]))
     return "\n\n".join(written)
 
