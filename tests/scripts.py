@@ -60,7 +60,7 @@ async def tarrying(request: Request) -> str:
 
 
 async def placed(request: Request) -> str:
-    """`by_length` after half a second, with the node of Ray that it ran on as its reasoning and in the file ``CALLS``."""
+    """`by_length` after half a second, with the node of Ray it ran on as its reasoning and in the file ``CALLS``."""
     import ray
 
     node = ray.get_runtime_context().get_node_id()
