@@ -13,8 +13,6 @@ _BOLD = re.compile(r"(\*\*|__)(?=\S)[^\n]+?(?<=\S)\1")
 _TABLE = re.compile(r"^\s*\|.*\|\s*$", re.MULTILINE)
 _FENCE = re.compile(r"^\s*(?:```|~~~)", re.MULTILINE)
 _WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_ENUMERATION = re.compile(r"^\s*\d{1,3}[.)]\s", re.MULTILINE)
 _QUESTION = re.compile(r"[?？؟]+")
 
 
@@ -45,10 +43,6 @@ def _questions(text: str) -> int:
     return len(_QUESTION.findall(text))
 
 
-def _numbers(text: str) -> int:
-    return len(_NUMBER.findall(_ENUMERATION.sub("", text)))
-
-
 MEASURES: dict[str, tuple[Callable[[str], int], str, int]] = {
     "length": (words, "words", 60),
     "markup": (_marks, "marks of formatting", 1),
@@ -56,7 +50,6 @@ MEASURES: dict[str, tuple[Callable[[str], int], str, int]] = {
     "code": (_code_blocks, "code blocks", 0),
     "emoji": (_emoji, "emoji", 0),
     "question": (_questions, "questions", 0),
-    "number": (_numbers, "figures", 1),
 }
 """Name of a fact -> how it is counted, what is counted, and the count that is neither much nor little."""
 
