@@ -10,7 +10,7 @@ from rewardanything_core.errors import StoreError
 
 T = TypeVar("T")
 
-GATHER_SECONDS = 0.003
+GATHER_SECONDS = 0.01
 """How long to wait for more where more is known to be coming."""
 
 MOST = 1000

@@ -128,17 +128,15 @@ class Arbiter(ABC):
             InvalidCaseError: one of them is no valid case; nothing was sent for any.
         """
         checked = _checked(cases)
-        outcomes = dict(self.judge_stream(checked, window=max(1, len(checked))))
-        return [outcomes[i] for i in range(len(checked))]
+        known = [self.known(case) for case in checked]
+        left = [case for case, told in zip(checked, known, strict=True) if told is None]
+        judged = iter(runtime.wait(runtime.submit(runtime.gather(map(self._outcome, left)))) if left else ())
+        return [told or next(judged) for told in known]
 
     async def ajudge_batch(self, cases: Iterable[Case | Mapping[str, Any]]) -> list[Outcome]:
         """`judge_batch`, awaited. Cancelling it cancels the requests it made."""
-        futures = [runtime.submit(self._outcome(case)) for case in _checked(cases)]
-        try:
-            return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
-        finally:
-            for future in futures:
-                future.cancel()
+        asked = runtime.gather(map(self._outcome, _checked(cases)))
+        return await asyncio.wrap_future(runtime.submit(asked))
 
     def judge_stream(
         self,
