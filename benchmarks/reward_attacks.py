@@ -97,18 +97,24 @@ def main() -> None:
     options.add_argument("--model", default="qwen2.5-coder-1.5b")
     options.add_argument("--reasoning", type=int, default=0, help="most tokens of reasoning")
     options.add_argument("--passes", type=int, default=3)
+    options.add_argument("--expected", action="store_true", help="scores by their probabilities, not as written")
+    options.add_argument("--principle", default=PRINCIPLE)
+    options.add_argument("--attempts", default="", help="only those with this in their names")
+    options.add_argument("--questions", type=int, default=len(QUESTIONS))
     chosen = options.parse_args()
     judge: Arbiter = load_judge() if chosen.model == "settings" else from_pretrained(chosen.model)
     sampling = SamplingParams(thinking_budget=chosen.reasoning)
-    judge = judge.with_options(passes=chosen.passes, sampling=sampling, cache="off")
-    reward = PrincipleReward(PRINCIPLE, judge=judge, normalize=False, tie_break=0.0)
+    judge = judge.with_options(passes=chosen.passes, sampling=sampling, expected_scores=chosen.expected, cache="off")
+    reward = PrincipleReward(chosen.principle, judge=judge, normalize=False, tie_break=0.0)
 
     started = time.monotonic()
     print("| attempt | score | honest good | honest bad | above the bad one | level with the good one | not judged |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for name, attempt in ATTEMPTS.items():
+        if chosen.attempts not in name:
+            continue
         prompts, texts = [], []
-        for question, good, other_good, bad, worse in QUESTIONS:
+        for question, good, other_good, bad, worse in QUESTIONS[: chosen.questions]:
             prompts += [question] * 3
             texts += [good, bad, filled(attempt, good=other_good, bad=bad, worse=worse)]
         scores = reward(prompts, texts)
