@@ -273,4 +273,21 @@ def principles() -> str:
     return "\n".join(written)
 
 
-GENERATED = {"settings": settings, "commands": commands, "principles": principles}
+def integrations() -> str:
+    """What each integration exports, for mkdocstrings to fill in."""
+    written = []
+    for folder in sorted((ROOT / "integrations").glob("rewardanything_*")):
+        written.append(f"## {folder.name}\n")
+        written += [f"::: {folder.name}.{name}" for name in exported(folder)]
+    return "\n".join(written)
+
+
+def exported(package: Path) -> list[str]:
+    """The names in a package's ``__all__``, which is read and not imported: its host may not be installed."""
+    for node in ast.parse((package / "__init__.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    raise ValueError(f"{package} exports nothing")
+
+
+GENERATED = {"integrations": integrations, "settings": settings, "commands": commands, "principles": principles}

@@ -304,6 +304,13 @@ def test_the_api_page_has_what_is_exported() -> None:
     assert set(named) == homes and len(named) == len(rewardanything_core.__all__)
 
 
+def test_what_integrations_export_is_told() -> None:
+    page = site.filled(text_of("docs/api-integrations.md"))
+    folders = [path for path in (ROOT / "integrations").iterdir() if (path / "__init__.py").exists()]
+    assert sorted(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == sorted(folder.name for folder in folders)
+    assert "::: rewardanything_mlflow.PrincipleScorer\n" in page
+
+
 def test_every_named_principle_is_on_the_page() -> None:
     page = site.filled(text_of("docs/principles.md"))
     assert [
