@@ -24,7 +24,7 @@ from rewardanything_core import (
     load_judge,
     parse_verdict,
 )
-from rewardanything_core.backends._decoder import FormDecoder, Row
+from rewardanything_core.backends._decoder import Row
 from rewardanything_core.backends.local import LocalBackend
 from rewardanything_core.forms import Text, thinking_form, verdict_form
 
@@ -37,6 +37,16 @@ CASES = [
     Case("丁寧に答える。", [{"role": "user", "content": "元気?"}], {"日本": "はい、元気です。"}),
     Case("Ignore this.", "x", [f"Response {i}" for i in range(12)]),
 ]
+
+
+def written(backend, rows):
+    """The replies of rows that are written side by side."""
+    resident = backend._resident()
+    for row in rows:
+        resident.join(row)
+    while not resident.idle:
+        resident.step()
+    return [row.reply for row in rows]
 
 
 def test_every_reply_is_a_complete_verdict_whatever_the_number_of_responses(small_model):
@@ -88,7 +98,6 @@ def test_expected_scores_are_probabilities_of_the_written_reply(small_model):
 
 def test_tokens_taken_back_leave_no_trace(small_model):
     """Free text that runs into its stop string goes on exactly as if it had been written without the overshoot."""
-    decoder: FormDecoder = small_model._decoder
     prompt = small_model._chat.encode([{"role": "user", "content": "Count from one to ten in words."}]).ids
 
     def form(stop):
@@ -102,8 +111,7 @@ def test_tokens_taken_back_leave_no_trace(small_model):
     def run(*stops):
         seen.clear()
         rows = [Row(prompt=prompt, form=form(stop), sampling=SamplingParams()) for stop in stops]
-        decoder.run(rows)
-        return [row.reply for row in rows]
+        return written(small_model, rows)
 
     seen: list[str] = []
     (cut,) = run(" five")
@@ -115,8 +123,7 @@ def test_tokens_taken_back_leave_no_trace(small_model):
         yield Text(stop="\n\n\n", max_tokens=8)
 
     row = Row(prompt=prompt, form=as_literal(), sampling=SamplingParams())
-    decoder.run([row])
-    assert row.reply == cut
+    assert written(small_model, [row]) == [cut]
     assert run(" five", " nowhere", " four")[0] == cut
 
 
@@ -124,7 +131,7 @@ def test_a_template_that_opens_the_thoughts_itself_is_not_opened_twice(small_mod
     form = thinking_form(lambda: verdict_form(["model-1"]), budget=0)
     prompt = small_model._chat.encode([{"role": "user", "content": "x"}]).ids
     row = Row(prompt=prompt, form=form, sampling=SamplingParams(), opening="<|im_start|>assistant\n<think>\n")
-    small_model._decoder.run([row])
+    written(small_model, [row])
     assert row.reply.startswith("<think>")
     closed = small_model._chat.literal("\n</think>\n\n" + row.reply.split("</think>\n\n")[1])
     assert row.written <= len(closed) + 1

@@ -16,8 +16,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from rewardanything_core.backends._chat import ChatTokenizer
 from rewardanything_core.backends._decoder import FormDecoder, Row
+from rewardanything_core.backends._fitness import side_by_side
 from rewardanything_core.backends._loading import identity_of, load, pick_device, window_of
 from rewardanything_core.backends._odds import Asked, OddsReader, distinct_tokens, first_tokens
+from rewardanything_core.backends._resident import Resident
 from rewardanything_core.backends.base import Backend, Completion, Question, Reading, Request
 from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError
 from rewardanything_core.forms import Choice, Form, FormFactory, Text
@@ -25,14 +27,23 @@ from rewardanything_core.types import Usage
 
 _log = logging.getLogger("rewardanything_core")
 
+_SLICE, _SLICE_CPU = 4096, 512
+"""Tokens that go through the model in one step: more use a GPU better, and make those who write wait longer."""
+
+_REST = 2.0
+"""Seconds without anything to do after which memory is given back."""
+
 T = TypeVar("T")
 
 
 class LocalBackend(Backend):
-    """A chat model run through transformers, in batches, with its replies held to their form while decoding.
+    """A chat model run through transformers, in one resident batch, its replies held to their form while decoding.
 
-    Requests from anywhere join a queue; a thread of the backend's own takes them in batches of similar length. The
-    model is loaded at construction.
+    Requests from anywhere join a line; a thread of the backend's own writes their replies side by side, and each comes
+    in and leaves between two steps of the others. The model is loaded at construction.
+
+    In float32 the same seed gives the same reply whatever is written beside it. In bfloat16 a reply can part from the
+    one written alone where the two likeliest tokens are within the rounding of each other.
 
     Args:
         model: Hugging Face hub id, or a folder.
@@ -45,12 +56,14 @@ class LocalBackend(Backend):
         revision: Branch, tag or commit on the hub.
         gguf_file: Name of a GGUF file in the folder or repository; it is dequantised while loading.
         max_batch_size: Most replies written at once.
-        max_batch_tokens: Most prompt tokens in a batch, padding included.
+        max_batch_tokens: Most tokens of the prompts and replies that are written at once, each reply counted at the
+            longest it may become. A single longer one is written by itself.
         name: The model's name in verdicts. None: ``model``.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
-        ConfigError: there is no such model or device, or it is no chat model.
+        ConfigError: there is no such model or device, it is no chat model, or its replies cannot be written side by
+            side: it keeps a state of another kind than keys and values, or has an attention of its own making.
     """
 
     follows_forms: ClassVar[bool] = True
@@ -95,7 +108,8 @@ class LocalBackend(Backend):
         self._model, tokenizer = load(str(model), where, dtype, device_map, quantization_config, common)
         self._chat = ChatTokenizer(tokenizer, name=self._name)
         self._decoder = FormDecoder(self._model, tokenizer, self._chat)
-        self._odds = OddsReader(self._model, trees=self._decoder.sees_all)
+        self._reaches = side_by_side(self._model, self._name)
+        self._odds = OddsReader(self._model, trees=all(reach.kind == "full_attention" for reach in self._reaches))
         self._reasons = "<think>" in str(tokenizer.chat_template)
         self._window = window_of(self._model.config)
         self._queue: queue.Queue[_Job | _Inquiry | None] = queue.Queue()
@@ -178,28 +192,72 @@ class LocalBackend(Backend):
     # --- the backend's thread
 
     def _work(self) -> None:
-        waiting: list[_Job] = []
+        resident = self._resident()
+        jobs: dict[Row, _Job] = {}
         inquiries: list[_Inquiry] = []
         while not self._closed:
-            if not waiting:
-                errand = self._queue.get()
-                if errand is None:
-                    break
-                time.sleep(0.005)  # callers come in bursts; a moment's wait makes one batch of them
-                _sort_in(errand, waiting, inquiries)
+            if resident.idle:
+                try:
+                    errand = self._queue.get(timeout=_REST)
+                except queue.Empty:
+                    resident.rest()
+                    errand = self._queue.get()
+                time.sleep(0.005)  # callers come in bursts; a moment's wait lets them begin together
+                self._sort_in(errand, resident, jobs, inquiries)
             while not self._queue.empty():
-                _sort_in(self._queue.get(), waiting, inquiries)
+                self._sort_in(self._queue.get(), resident, jobs, inquiries)
             if inquiries:  # short, and whoever writes can wait for them
                 self._read(inquiries)
-                inquiries = []
-            waiting = [job for job in waiting if self._prepare(job)]
-            batch = _next_batch(waiting, self._max_batch_size, self._max_batch_tokens)
-            waiting = [job for job in waiting if job not in batch]
-            if batch:
-                self._write(batch)
-        left: list[_Job | _Inquiry] = [*waiting, *inquiries]
-        for job in left:
+                inquiries.clear()
+            try:
+                left = resident.step()
+            except Exception as error:  # noqa: BLE001  # reported to those who wait
+                _log.exception("The local model's batch broke down.")
+                left = resident.clear()
+                for row in left:
+                    row.error = BackendError(f"{self._name} failed while writing: {type(error).__name__}: {error}")
+            for row in left:
+                self._hand_over(jobs.pop(row), row)
+        waiting: list[_Job | _Inquiry | None] = [*jobs.values(), *inquiries]
+        while not self._queue.empty():
+            waiting.append(self._queue.get())
+        for errand in waiting:
+            if errand is not None:
+                errand.fail(BackendError(f"{self._name} was closed before it replied."))
+
+    def _resident(self) -> Resident:
+        return Resident(
+            self._model,
+            self._decoder,
+            self._reaches,
+            most=self._max_batch_size,
+            tokens=self._max_batch_tokens,
+            slice_=_SLICE_CPU if self._model.device.type == "cpu" else _SLICE,
+        )
+
+    def _sort_in(
+        self, errand: _Job | _Inquiry | None, resident: Resident, jobs: dict[Row, _Job], inquiries: list[_Inquiry]
+    ) -> None:
+        if isinstance(errand, _Inquiry):
+            inquiries.append(errand)
+        elif errand is not None and not errand.cancelled:
+            try:
+                row = self._row(errand)
+            except Exception as error:  # noqa: BLE001  # whatever it is belongs to this job alone
+                errand.fail(error)
+            else:
+                jobs[row] = errand
+                resident.join(row)
+
+    def _hand_over(self, job: _Job, row: Row) -> None:
+        if row.error is not None:
+            job.fail(row.error)
+        elif row.place is not None:  # cancelled, or cut short by close()
             job.fail(BackendError(f"{self._name} was closed before it replied."))
+        else:
+            usage = Usage(calls=1, prompt_tokens=len(row.prompt), completion_tokens=row.written, seconds=row.seconds)
+            tokens = tuple(row.pieces) if job.request.token_probabilities else ()
+            job.succeed(Completion(answer=row.reply, usage=usage, tokens=tokens))
 
     def _read(self, inquiries: Sequence[_Inquiry]) -> None:
         """Read off the questions of all inquiries, side by side."""
@@ -242,22 +300,12 @@ class LocalBackend(Backend):
             )
         return Asked(ids, question.options, first_tokens(question.options, self._chat.literal))
 
-    def _prepare(self, job: _Job) -> bool:
-        """Tokenize once; False for a job that is cancelled or has failed."""
-        if job.cancelled or job.row is not None:
-            return not job.cancelled
-        try:
-            job.row = self._row(job)
-        except Exception as error:  # noqa: BLE001  # whatever it is belongs to this job alone
-            job.fail(error)
-            return False
-        return True
-
     def _row(self, job: _Job) -> Row:
         if job.request.form is None:
             raise ConfigError("The local backend writes replies of a given form only.")
         chat = self._chat.encode(job.request.messages)
-        needed = len(chat.ids) + self._longest(job.request.form)
+        longest = self._longest(job.request.form)
+        needed = len(chat.ids) + longest
         if needed > self._window:
             raise ContextLengthError(
                 tokens=needed,
@@ -269,6 +317,7 @@ class LocalBackend(Backend):
             form=job.request.form(),
             sampling=job.request.sampling,
             opening=chat.ending,
+            longest=longest,
             cancelled=lambda: job.cancelled or self._closed,
         )
 
@@ -286,39 +335,6 @@ class LocalBackend(Backend):
                 answer = max(item.options, key=len)
                 literal += answer
         return total + len(self._chat.literal(literal))
-
-    def _write(self, batch: Sequence[_Job]) -> None:
-        rows = [job.row for job in batch if job.row is not None]
-        started = time.perf_counter()
-        try:
-            self._decoder.run(rows)
-        except Exception as error:  # noqa: BLE001  # reported to those who wait
-            if _out_of_memory(error) and len(batch) > 1:
-                self._again_in_halves(batch)
-                return
-            _log.exception("The local model failed on a batch of %d.", len(batch))
-            for job in batch:
-                job.fail(BackendError(f"{self._name} failed while writing: {type(error).__name__}: {error}"))
-            return
-        seconds = (time.perf_counter() - started) / max(1, len(batch))
-        for job, row in zip(batch, rows, strict=True):
-            if row.place is not None:  # cancelled, or cut short by close()
-                job.fail(BackendError(f"{self._name} was closed before it replied."))
-                continue
-            usage = Usage(calls=1, prompt_tokens=len(row.prompt), completion_tokens=row.written, seconds=seconds)
-            tokens = tuple(row.pieces) if job.request.token_probabilities else ()
-            job.succeed(Completion(answer=row.reply, usage=usage, tokens=tokens))
-
-    def _again_in_halves(self, batch: Sequence[_Job]) -> None:
-        import torch
-
-        torch.cuda.empty_cache()
-        _log.warning("Out of memory with %d replies at once; going on with half as many.", len(batch))
-        self._max_batch_size = max(1, len(batch) // 2)
-        for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-            for job in half:
-                job.row = self._row(job)
-            self._write(half)
 
 
 @dataclass(eq=False)
@@ -348,7 +364,6 @@ class _Job(_Errand[Completion]):
     """A request for a reply."""
 
     request: Request
-    row: Row | None = None
 
 
 @dataclass(eq=False)
@@ -358,36 +373,9 @@ class _Inquiry(_Errand[Reading]):
     questions: tuple[Question, ...]
 
 
-def _sort_in(errand: _Job | _Inquiry | None, jobs: list[_Job], inquiries: list[_Inquiry]) -> None:
-    if isinstance(errand, _Job):
-        jobs.append(errand)
-    elif errand is not None:
-        inquiries.append(errand)
-
-
 def _close(reference: weakref.ref[LocalBackend]) -> None:
     if (backend := reference()) is not None:
         backend.close()
-
-
-def _next_batch(waiting: Sequence[_Job], size: int, tokens: int) -> list[_Job]:
-    """The job that has waited longest, with those nearest to it in length among the ones that came next."""
-    if not waiting:
-        return []
-    first = waiting[0]
-    length = _length(first)
-    peers = sorted(waiting[1 : 8 * size], key=lambda job: abs(_length(job) - length))
-    batch, longest = [first], length
-    for job in peers[: size - 1]:
-        longest = max(longest, _length(job))
-        if longest * (len(batch) + 1) > tokens:
-            break
-        batch.append(job)
-    return batch
-
-
-def _length(job: _Job) -> int:
-    return len(job.row.prompt) if job.row is not None else 0
 
 
 def _step(form: Form, answer: str | None) -> str | Choice | Text | None:
@@ -395,7 +383,3 @@ def _step(form: Form, answer: str | None) -> str | Choice | Text | None:
         return form.send(answer)
     except StopIteration:
         return None
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return type(error).__name__ == "OutOfMemoryError"

@@ -1,0 +1,308 @@
+"""One pass of a model over tokens of many rows, side by side in one line, without padding.
+
+The tokens that a step adds to its rows (one for a row that writes, several where text is certain, a slice of a
+prompt) are laid end to end as if they were one sequence, and all that treats tokens one by one, which is nearly all of
+the work, runs over that line. Only attention has to know which token belongs to whom. It is given to the model as an
+attention function of our own, which puts the new keys and values into the rows' seats and lets every token look at its
+own row.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from rewardanything_core.backends._shelves import Seat, Shelf
+
+_NAME = "rewardanything_rows"
+_NARROW = 16  # tokens: rows that add no more than this look at their seats together
+_now = threading.local()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a step adds to one row."""
+
+    seat: Seat
+    """Where the row's keys and values are."""
+
+    start: int
+    """The column and position of the first of the tokens."""
+
+    ids: Sequence[int]
+    """The tokens."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far back the tokens of a layer see."""
+
+    kind: str
+    """``full_attention``, ``sliding_attention`` or ``chunked_attention``."""
+
+    size: int = 0
+    """Of the window or chunk, in tokens; 0 for full attention."""
+
+
+class Layout:
+    """Which tokens of a step belong to whom, and what they see.
+
+    Args:
+        parts: What each row adds.
+        reaches: How far each layer sees.
+    """
+
+    def __init__(self, parts: Sequence[Part], reaches: Sequence[Reach]) -> None:
+        self._reaches = reaches
+        order = sorted(range(len(parts)), key=lambda i: _place(parts[i]))
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.ends = [0] * len(parts)
+        self._stretches: list[tuple[Shelf, list[_Group]]] = []
+        for i in order:
+            part, first = parts[i], len(self.ids)
+            self.ids += part.ids
+            self.positions += range(part.start, part.start + len(part.ids))
+            self.ends[i] = len(self.ids) - 1
+            if not self._stretches or self._stretches[-1][0] is not part.seat.shelf:
+                self._stretches.append((part.seat.shelf, []))
+            groups = self._stretches[-1][1]
+            if groups and groups[-1].narrow and len(part.ids) <= _NARROW:
+                groups[-1].parts.append((first, part))
+            else:
+                groups.append(_Group([(first, part)]))
+        self._where: dict[torch.device, list[tuple[Shelf, slice, torch.Tensor, torch.Tensor]]] = {}
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, how: _How
+    ) -> torch.Tensor:
+        """From (1, heads, tokens, width) to (1, tokens, heads, width)."""
+        asked, keys, values = (t[0].transpose(0, 1) for t in (query, key, value))
+        seen = asked.new_empty((len(self.ids), asked.shape[1], values.shape[2]))
+        reach = self._reaches[layer]
+        for (shelf, span, seats, columns), (_, groups) in zip(
+            self._targets(query.device), self._stretches, strict=True
+        ):
+            held = shelf.write(layer, keys[span], values[span], seats, columns)
+            for group in groups:
+                seen[group.span] = group.attend(asked[group.span], held, reach, how)
+        return seen[None]
+
+    def _targets(self, device: torch.device) -> list[tuple[Shelf, slice, torch.Tensor, torch.Tensor]]:
+        import torch
+
+        if device not in self._where:
+            self._where[device] = []
+            for shelf, groups in self._stretches:
+                parts = [part for group in groups for _, part in group.parts]
+                seats = [part.seat.index for part in parts for _ in part.ids]
+                columns = [part.start + i for part in parts for i in range(len(part.ids))]
+                span = slice(groups[0].span.start, groups[-1].span.stop)
+                both = torch.tensor([seats, columns], device=device)
+                self._where[device].append((shelf, span, both[0], both[1]))
+        return self._where[device]
+
+
+@dataclass(frozen=True)
+class _How:
+    """What a layer says about its attention."""
+
+    scaling: float | None
+    softcap: float | None
+    sinks: torch.Tensor | None
+
+    def attend(
+        self, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, *, folded: bool
+    ) -> torch.Tensor:
+        """From (rows, heads, wide, width) to the same.
+
+        Args:
+            asked: Queries.
+            keys: (rows, heads that several of the queries' share, columns, width).
+            values: The same.
+            mask: (rows, 1, wide, columns).
+            folded: Lay the heads that share keys one after the other, as if they were more tokens: while there are
+                few tokens, that costs less than repeating the keys for each head.
+        """
+        import torch
+
+        rows, heads, wide, width = asked.shape
+        times = heads // keys.shape[1]
+        exactly = self.softcap is not None or self.sinks is not None
+        if not (folded or exactly):
+            return torch.nn.functional.scaled_dot_product_attention(
+                asked, keys, values, attn_mask=mask, scale=self.scaling, enable_gqa=times > 1
+            )
+        asked = asked.reshape(rows, -1, times * wide, width)
+        mask = mask.repeat(1, 1, times, 1)
+        if exactly:
+            found = self._exactly(asked, keys, values, mask, times)
+        else:
+            found = torch.nn.functional.scaled_dot_product_attention(
+                asked, keys, values, attn_mask=mask, scale=self.scaling
+            )
+        return found.reshape(rows, heads, wide, -1)
+
+    def _exactly(
+        self, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, times: int
+    ) -> torch.Tensor:
+        import torch
+
+        scaling = asked.shape[-1] ** -0.5 if self.scaling is None else self.scaling
+        weights = (asked @ keys.transpose(-1, -2)).float() * scaling
+        if self.softcap is not None:
+            weights = torch.tanh(weights / self.softcap) * self.softcap
+        weights = weights + mask
+        if self.sinks is None:
+            return torch.softmax(weights, dim=-1).to(values.dtype) @ values
+        rows, groups, tokens, _ = weights.shape
+        sinks = self.sinks.float().view(1, groups, times, 1).expand(rows, -1, -1, tokens // times)
+        weights = torch.cat([weights, sinks.reshape(rows, groups, tokens, 1)], dim=-1)
+        return torch.softmax(weights, dim=-1)[..., :-1].to(values.dtype) @ values
+
+
+class _Group:
+    """Rows of a shelf that look at their seats in one operation."""
+
+    def __init__(self, parts: list[tuple[int, Part]]) -> None:
+        self.parts = parts
+        self.narrow = len(parts[0][1].ids) <= _NARROW
+        self._masks: dict[tuple[Reach, torch.device, torch.dtype], torch.Tensor] = {}
+        self._slots: dict[torch.device, torch.Tensor] = {}
+
+    @property
+    def span(self) -> slice:
+        """Where its tokens stand in the line."""
+        first, last = self.parts[0], self.parts[-1]
+        return slice(first[0], last[0] + len(last[1].ids))
+
+    def attend(self, asked: torch.Tensor, held: list[torch.Tensor], reach: Reach, how: _How) -> torch.Tensor:
+        """From (tokens, heads, width) to the same; ``held`` are the shelf's keys and values."""
+        low = self.parts[0][1].seat.index
+        rows = self.parts[-1][1].seat.index - low + 1
+        wide = max(len(part.ids) for _, part in self.parts)
+        columns = max(part.start + len(part.ids) for _, part in self.parts)
+        keys, values = (t[low : low + rows, :, :columns] for t in held)
+        mask = self._mask(reach, rows, wide, columns, asked)
+        tokens, heads, width = asked.shape
+        dense = tokens == rows * wide
+        if not dense:
+            slots = self._where(low, wide, asked.device)
+            asked = asked.new_zeros((rows * wide, heads, width)).index_copy_(0, slots, asked)
+        asked = asked.reshape(rows, wide, heads, width).transpose(1, 2)
+        found = how.attend(asked, keys, values, mask, folded=self.narrow).transpose(1, 2)
+        found = found.reshape(rows * wide, heads, values.shape[3])
+        return found if dense else found[slots]
+
+    def _where(self, low: int, wide: int, device: torch.device) -> torch.Tensor:
+        import torch
+
+        if device not in self._slots:
+            slots = [(part.seat.index - low) * wide + i for _, part in self.parts for i in range(len(part.ids))]
+            self._slots[device] = torch.tensor(slots, device=device)
+        return self._slots[device]
+
+    def _mask(self, reach: Reach, rows: int, wide: int, columns: int, like: torch.Tensor) -> torch.Tensor:
+        """(rows, 1, wide, columns): 0 where a token sees another, the least number of the type where it does not."""
+        import torch
+
+        known = (reach, like.device, like.dtype)
+        if known not in self._masks:
+            at = torch.full((rows, wide), -1)
+            for _, part in self.parts:
+                row = part.seat.index - self.parts[0][1].seat.index
+                at[row, : len(part.ids)] = torch.arange(part.start, part.start + len(part.ids))
+            at = at.to(like.device)[:, None, :, None]
+            column = torch.arange(columns, device=like.device)
+            sees = column <= at
+            if reach.kind == "sliding_attention":
+                sees &= column > at - reach.size
+            elif reach.kind == "chunked_attention":
+                sees &= column >= at // reach.size * reach.size
+            mask = torch.zeros(sees.shape, dtype=like.dtype, device=like.device)
+            self._masks[known] = mask.masked_fill(~sees, torch.finfo(like.dtype).min)
+        return self._masks[known]
+
+
+def _place(part: Part) -> tuple[int, int, bool, int]:
+    return part.seat.shelf.length, id(part.seat.shelf), len(part.ids) > _NARROW, part.seat.index
+
+
+class _NoCache:
+    """Stands where a model expects its cache: keys and values are kept by the attention function."""
+
+    is_compileable = False
+
+    def update(self, key: Any, value: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
+        return key, value
+
+    def get_seq_length(self, *_: Any, **__: Any) -> int:
+        return 0
+
+
+def run(model: Any, layout: Layout, ends: Sequence[int]) -> torch.Tensor:
+    """Run a step; the logits (ends, vocabulary) that follow the tokens that stand at ``ends`` in the line."""
+    import torch
+
+    device = model.device
+    with _attending(model, layout):
+        logits: torch.Tensor = model(
+            input_ids=torch.tensor([layout.ids], device=device),
+            position_ids=torch.tensor([layout.positions], device=device),
+            past_key_values=_NoCache(),
+            use_cache=True,
+            logits_to_keep=torch.tensor(list(ends), dtype=torch.long, device=device),
+        ).logits
+    return logits[0]
+
+
+@contextmanager
+def _attending(model: Any, layout: Layout) -> Iterator[None]:
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(_NAME, _attend)
+    config = model.config.get_text_config(decoder=True)
+    before = config._attn_implementation
+    config._attn_implementation = _NAME
+    _now.layout = layout
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+        _now.layout = None
+
+
+def _attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: Any,  # noqa: ARG001  # ours is in the layout
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    layout: Layout = _now.layout
+    return layout.attend(module.layer_idx, query, key, value, _How(scaling, softcap, s_aux)), None
+
+
+def reaches_of(config: Any) -> list[Reach] | None:
+    """How far each layer of a model sees. None: some keep a state of another kind than keys and values."""
+    from transformers.cache_utils import get_layer_types_and_kwargs
+
+    found = []
+    for kind, details in zip(*get_layer_types_and_kwargs(config.get_text_config(decoder=True)), strict=True):
+        if kind in ("full_attention", "dummy"):
+            found.append(Reach("full_attention"))
+        elif kind in ("sliding_attention", "chunked_attention"):
+            found.append(Reach(kind, int(details["sliding_window"])))
+        else:
+            return None
+    return found

@@ -1,0 +1,67 @@
+"""Whether a model's replies can be written side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rewardanything_core.backends import _attention
+from rewardanything_core.backends._shelves import Shelves
+from rewardanything_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+_ALIKE = 0.98  # correlation of logits; rounding, also of 4-bit weights, stays above it
+
+
+def side_by_side(model: Any, name: str) -> list[_attention.Reach]:
+    """How far each layer of the model sees, after trying two sequences side by side against one of them alone.
+
+    Raises:
+        ConfigError: the model cannot be run this way.
+    """
+    instead = "Serve it with vLLM or transformers and judge through that: from_endpoint(..., api_base=...)."
+    reaches = _attention.reaches_of(model.config)
+    if reaches is None:
+        raise ConfigError(
+            f"{name} keeps a running state instead of keys and values of each token in some of its layers; replies of "
+            f"such a model cannot be written side by side here. {instead}"
+        )
+    try:
+        alike = _alike(model, reaches)
+    except Exception as error:  # whatever a model of unknown make does with it
+        raise ConfigError(
+            f"{name} cannot be run on several replies side by side ({type(error).__name__}: {error}). {instead}"
+        ) from error
+    if not alike:
+        raise ConfigError(f"{name} says something else beside other replies than alone. {instead}")
+    return reaches
+
+
+def _alike(model: Any, reaches: Sequence[_attention.Reach]) -> bool:
+    import torch
+
+    size = min(1000, model.config.get_text_config().vocab_size)
+    asked = [i * 37 % size for i in range(3, 10)]
+    with torch.inference_mode():
+        alone = model(input_ids=torch.tensor([asked], device=model.device), use_cache=False).logits[0, -1]
+        shelves = Shelves()
+        mine = shelves.enter(asked, len(asked), None, 0)
+        other = shelves.enter(asked[::-1], len(asked), None, 0)
+        mine.shelf.make_room(len(asked))
+        _attention.run(
+            model,
+            _attention.Layout([_attention.Part(mine, 0, asked[:-2]), _attention.Part(other, 0, asked[:2:-1])], reaches),
+            [0],
+        )
+        layout = _attention.Layout(
+            [_attention.Part(mine, len(asked) - 2, asked[-2:]), _attention.Part(other, 4, asked[2:3])], reaches
+        )
+        beside = _attention.run(model, layout, layout.ends[:1])[0]
+    return _correlation(alone, beside) > _ALIKE
+
+
+def _correlation(a: torch.Tensor, b: torch.Tensor) -> float:
+    a, b = a.float() - a.float().mean(), b.float() - b.float().mean()
+    return float((a @ b) / (a.norm() * b.norm()).clamp_min(1e-9))
