@@ -14,7 +14,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.templates import markup_apart
 from rewardanything_core.types import Message
 
-VERSION = 1
+VERSION = 2
 """Counts up when a verdict can change with the same wording: the arithmetic is part of what is hashed."""
 
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -55,6 +55,8 @@ class FitWording:
     demand_question: str
     demand_options: tuple[str, str]
     traits: tuple[Trait, ...]
+    quality: str
+    quality_traits: tuple[Trait, ...]
     examples: tuple[Example, ...]
     hash: str
 
@@ -90,6 +92,8 @@ def fit_wording() -> FitWording:
         demand_question=demand["question"],
         demand_options=tuple(demand["options"]),
         traits=tuple(Trait(**trait) for trait in demand["facts"]),
+        quality=content["quality"]["principle"],
+        quality_traits=tuple(Trait(**trait) for trait in content["quality"]["traits"]),
         examples=tuple(Example(**example) for example in content["examples"]),
         hash=hashlib.sha256(f"{VERSION}\n".encode() + source).hexdigest()[:16],
     )

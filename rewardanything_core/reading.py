@@ -8,6 +8,7 @@ The score grows with the sum of both.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections import OrderedDict
@@ -21,10 +22,11 @@ from rewardanything_core.aggregate import Consensus, kendalls_w
 from rewardanything_core.backends.base import Backend, Odds, Question
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import BackendError, RewardAnythingError
-from rewardanything_core.fit import FitWording, fit_wording
+from rewardanything_core.fit import FitWording, Trait, fit_wording
 from rewardanything_core.flights import Flights
 from rewardanything_core.masking import mask
 from rewardanything_core.passes import Ballot
+from rewardanything_core.principles import Principle
 from rewardanything_core.sublists import Poll
 from rewardanything_core.types import JudgeFailure, Usage
 
@@ -42,6 +44,12 @@ WEIGHT = 1.5
 
 NOISE = 1.0
 """Standard deviation of what a reading is off by, in steps."""
+
+COMMON = 0.2
+"""How far (log-odds) a principle may want less than usual of what is commonly good before that counts."""
+
+TURN, MOST_TURN = 4.0, 2.0
+"""What each log-odd beyond that takes off for common quality, and the most that is taken off."""
 
 WORTH_SAYING = 0.1
 """Demands nearer to 0 count, but are not spelt out in the reasoning."""
@@ -109,14 +117,21 @@ class Reader:
         # What could fail for length comes first, and all of it in one call: too long a case then costs nothing.
         fits = await self._fits([(case, label, wording) for wording in wordings for label in labels], spend)
         demands = await self._demands(case.principle.text, spend)
+        turn = await self._turn(case.principle.text, spend)
         formal = {label: self._formal(case.responses[label], demands) for label in labels}
+        common = await self._common(case, labels, spend) if turn else dict.fromkeys(labels, 0.0)
         steps: list[dict[str, float]] = []
         ballots: list[Ballot] = []
         for index, wording in enumerate(wordings):
             scale = await self._scale(wording, spend)
             odds = dict(zip(labels, fits[index * len(labels) : (index + 1) * len(labels)], strict=True))
-            steps.append({label: scale.of(self._log_odds(odds[label]) + formal[label]) for label in labels})
-            ballots.append(self._ballot(case, labels, odds, demands, steps[-1]))
+            steps.append(
+                {
+                    label: scale.of(self._log_odds(odds[label]) + formal[label] - turn * (common[label] - scale.middle))
+                    for label in labels
+                }
+            )
+            ballots.append(self._ballot(case, labels, odds, demands, steps[-1], turn))
         return Poll(ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots]))
 
     async def _fits(self, asked: Sequence[tuple[Case, str, int]], spend: Callable[[Usage], None]) -> tuple[Odds, ...]:
@@ -142,20 +157,36 @@ class Reader:
     async def _demands(self, principle: str, spend: Callable[[Usage], None]) -> dict[str, float]:
         """Fact -> how much of it the principle wants: above 0 much, below 0 little, 0 where it is silent."""
         usual = await self._once("usual", self._usual, spend)
-        raw = await self._once(f"principle {principle}", lambda: self._asked([principle]), spend)
+        raw = await self._once(f"principle {principle}", lambda: self._asked([principle], self.wording.traits), spend)
         demands = {}
         for name, value in raw.items():
             above = value - usual[name]
             demands[name] = math.copysign(max(0.0, abs(above) - SILENT), above)
         return demands
 
-    async def _usual(self) -> _Found:
-        return await self._asked([example.principle for example in self.wording.examples[:USUAL]])
+    async def _turn(self, principle: str, spend: Callable[[Usage], None]) -> float:
+        """How much of what is commonly good to take off, 0 or more: 0 unless the principle wants the contrary."""
+        traits = self.wording.quality_traits
+        usual = await self._once(
+            "common", lambda: self._asked([example.principle for example in self.wording.examples], traits), spend
+        )
+        found = await self._once(f"common {principle}", lambda: self._asked([principle], traits), spend)
+        lacking = fmean(usual.values()) - fmean(found.values())
+        return min(MOST_TURN, TURN * max(0.0, lacking - COMMON))
 
-    async def _asked(self, principles: Sequence[str]) -> _Found:
-        """Fact -> half the log-odds of much against little being good, averaged over principles."""
+    async def _common(self, case: Case, labels: Sequence[str], spend: Callable[[Usage], None]) -> dict[str, float]:
+        """Response -> log-odds of its being good as people commonly say."""
+        plain = dataclasses.replace(case, principle=Principle(self.wording.quality))
+        odds = await self._fits([(plain, label, 0) for label in labels], spend)
+        return {label: self._log_odds(found) for label, found in zip(labels, odds, strict=True)}
+
+    async def _usual(self) -> _Found:
+        return await self._asked([example.principle for example in self.wording.examples[:USUAL]], self.wording.traits)
+
+    async def _asked(self, principles: Sequence[str], traits: Sequence[Trait]) -> _Found:
+        """Trait -> half the log-odds of much against little being good, averaged over principles."""
         wording = self.wording
-        sides = [(principle, trait, side) for principle in principles for trait in wording.traits for side in (1, -1)]
+        sides = [(principle, trait, side) for principle in principles for trait in traits for side in (1, -1)]
         questions = [
             Question(
                 messages=wording.about_principle(
@@ -166,7 +197,7 @@ class Reader:
             for principle, trait, side in sides
         ]
         reading = await self._backend.choose(questions)
-        total = dict.fromkeys((trait.name for trait in wording.traits), 0.0)
+        total = dict.fromkeys((trait.name for trait in traits), 0.0)
         for (_, trait, side), odds in zip(sides, reading.odds, strict=True):
             total[trait.name] += side * self._log_odds(odds) / 2
         return {name: value / len(principles) for name, value in total.items()}, reading.usage
@@ -226,6 +257,7 @@ class Reader:
         odds: Mapping[str, Odds],
         demands: Mapping[str, float],
         steps: Mapping[str, float],
+        turn: float,
     ) -> Ballot:
         names = mask(labels)
         wanted = {name: round(demand, 3) for name, demand in demands.items() if demand}
@@ -242,11 +274,13 @@ class Reader:
             order=list(labels),
             scores={label: _score(steps[label]) for label in labels},
             ranking=sorted(labels, key=lambda label: -steps[label]),
-            reasoning=self._said(names, odds, wanted, case),
-            raw=json.dumps({"readout": "logits", "demands": wanted, "responses": read}),
+            reasoning=self._said(names, odds, wanted, case, turn),
+            raw=json.dumps({"readout": "logits", "demands": wanted, "turned": round(turn, 3), "responses": read}),
         )
 
-    def _said(self, names: Mapping[str, str], odds: Mapping[str, Odds], wanted: Mapping[str, float], case: Case) -> str:
+    def _said(
+        self, names: Mapping[str, str], odds: Mapping[str, Odds], wanted: Mapping[str, float], case: Case, turn: float
+    ) -> str:
         yes = self.wording.options[0]
         shares = ", ".join(f"{name} {odds[label].probabilities[yes]:.2f}" for name, label in names.items())
         lines = [f"Read off, not written: the probability that the response fits the principle is {shares}."]
@@ -256,6 +290,8 @@ class Reader:
             counts = ", ".join(f"{name} {facts.count(fact, case.responses[label])}" for name, label in names.items())
             much = "many" if demand > 0 else "few"
             lines.append(f"The principle was understood to want {much} {facts.MEASURES[fact][1]}: {counts}.")
+        if turn > WORTH_SAYING:
+            lines.append("The principle was understood to want less of what is commonly good, or the contrary.")
         return "\n".join(lines)
 
 

@@ -25,6 +25,7 @@ from rewardanything_core import (
 from rewardanything_core.backends.base import Question
 from rewardanything_core.errors import BackendError
 from rewardanything_core.fit import fit_wording
+from rewardanything_core.reading import MOST_TURN
 from rewardanything_core.store import VerdictStore
 
 if TYPE_CHECKING:
@@ -89,13 +90,35 @@ def test_a_principle_that_is_silent_on_form_is_judged_without_it() -> None:
     assert json.loads(verdict.raw_output)["demands"] == {}
 
 
+def test_a_principle_that_wants_the_contrary_of_what_is_good_turns_the_order_round() -> None:
+    """The model reads "least good" as "good" with a response in view, and rightly with the principle alone."""
+    traits = fit_wording().quality_traits
+
+    def reads_words(question: Question) -> Mapping[str, float]:
+        text = question.messages[-1]["content"]
+        for trait in traits if question.options == ("Good", "Bad") else ():
+            for told, good in ((trait.more, 0.8), (trait.less, 0.2)):
+                if f"A reply {told}." in text:
+                    good = 1 - good if "least" in text else good
+                    return {"Good": good, "Bad": 1 - good}
+        return understands(question)
+
+    judge = Judge(ScriptedBackend([], odds=reads_words), readout="logits", cache="off")
+    straight = judge.judge("Prefer what is good.", "Say it.", {"x": "bad", "y": "good"})
+    turned = judge.judge("Prefer what is least good.", "Say it.", {"x": "bad", "y": "good"})
+    assert (straight.ranking, turned.ranking) == (["y", "x"], ["x", "y"])
+    assert json.loads(straight.raw_output)["turned"] == 0
+    assert json.loads(turned.raw_output)["turned"] == MOST_TURN
+    assert "or the contrary" in turned.reasoning
+
+
 def test_what_is_asked_of_a_principle_is_asked_once() -> None:
     backend = ScriptedBackend([], odds=understands)
     judge = Judge(backend, readout="logits", cache="off")
     judge.judge_batch([Case(BRIEF, "Say it.", {"a": f"word {i}", "b": "word"}) for i in range(20)])
     wording = fit_wording()
     asked = [q for q in backend.questions if BRIEF in q.messages[-1]["content"] and q.options == ("Good", "Bad")]
-    assert len(asked) == 2 * len(wording.traits)
+    assert len(asked) == 2 * len((*wording.traits, *wording.quality_traits))
     before = backend.calls
     judge.judge(BRIEF, "Say it.", ["another word", "and another"])
     assert backend.calls == before + 2
