@@ -60,13 +60,13 @@ async def tarrying(request: Request) -> str:
 
 
 async def placed(request: Request) -> str:
-    """`by_length` after half a second, with the node of Ray it ran on as its reasoning and in the file ``CALLS``."""
+    """`by_length` after two seconds, with the node of Ray it ran on as its reasoning and, at once, in ``CALLS``."""
     import ray
 
     node = ray.get_runtime_context().get_node_id()
     with Path(os.environ["CALLS"]).open("a") as calls:
         calls.write(f"{node}\n")
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(2)
     responses = json.loads(request.messages[1]["content"])["responses"]
     return verdict_reply({name: min(5, max(1, len(text))) for name, text in responses.items()}, thoughts=node)
 
