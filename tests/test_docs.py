@@ -42,7 +42,7 @@ RUN_ELSEWHERE = {
 CLUSTER = re.compile(r"\bray\.|\bspark\.|\bgrade_dataset\(")
 """What stands in a block that is only compiled here; test_ray.py and test_spark.py run such calls."""
 
-NEEDS = {"a GPU"}
+NEEDS = {"a GPU", "a model"}
 """A block whose first line is ``# needs ...`` is only compiled; a reader sees the line too."""
 
 
