@@ -27,6 +27,7 @@ from rewardanything_core import (
     check,
     verdict_reply,
 )
+from rewardanything_core.backends.base import Question
 from rewardanything_core.gate.decision import standings
 from rewardanything_core.gate.inference import cases_needed, typical_values
 from rewardanything_core.gate.sequential import LOOKS, levels
@@ -209,6 +210,18 @@ def test_a_judge_that_loves_the_first_place_raises_no_alarm() -> None:
     assert noise is not None
     assert noise.position_bias == pytest.approx(0.85, abs=0.35)  # cut at 5 where answers are good
     assert noise.deviation < 0.8  # the bias is not counted as noise
+
+
+def test_answers_read_one_by_one_have_no_places() -> None:
+    def odds(question: Question) -> dict[str, float]:
+        bad = "Response: worth 1" in question.messages[-1]["content"]
+        return {question.options[0]: 0.2 if bad else 0.8, question.options[1]: 0.8 if bad else 0.2}
+
+    judge = Judge(ScriptedBackend([], odds=odds), readout="logits", cache="off")
+    comparison = only(check(rows([5] * 12), rows([1] * 12), "Be right.", judge=judge))
+    assert comparison.outcome == "regression"
+    assert comparison.noise is not None
+    assert (comparison.noise.position_bias, comparison.noise.deviation) == (0.0, pytest.approx(0.0, abs=1e-9))
 
 
 def test_noise_is_shown_beside_the_effect() -> None:

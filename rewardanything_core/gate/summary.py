@@ -127,7 +127,9 @@ def judge_noise(pairs: Sequence[Pair]) -> JudgeNoise | None:
     judged = [pair for pair in pairs if not pair.unchanged and len(_passes(pair)) > 1]
     if not judged:
         return None
-    bias = fmean(d if first else -d for pair in judged for d, first in _passes(pair))
+    # A judge that reads each answer by itself has no places, and says the same order every time.
+    balanced = [pair for pair in judged if 2 * sum(pair.candidate_first) == len(pair.candidate_first)]
+    bias = fmean([d if first else -d for pair in balanced for d, first in _passes(pair)] or [0.0])
     levelled = [[d - bias if first else d + bias for d, first in _passes(pair)] for pair in judged]
     of_means = fmean(variance(differences) / len(differences) for differences in levelled)
     between = variance(map(fmean, levelled)) if len(levelled) > 1 else 0.0
