@@ -138,6 +138,18 @@ def _wrap_stream(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterat
     return judge_stream
 
 
+def _wrap_batch(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    def judge_batch(self: Arbiter, cases: Iterable[Any]) -> list[Any]:
+        cases = list(cases)
+        spans = [_Span(self, case) for case in cases]
+        outcomes = original(self, cases)
+        for span, outcome in zip(spans, outcomes, strict=True):
+            span.end(outcome)
+        return outcomes
+
+    return judge_batch
+
+
 def _wrap_abatch(original: Callable[..., Any]) -> Callable[..., Any]:
     async def ajudge_batch(self: Arbiter, cases: Iterable[Any]) -> list[Any]:
         cases = list(cases)
@@ -150,10 +162,11 @@ def _wrap_abatch(original: Callable[..., Any]) -> Callable[..., Any]:
     return ajudge_batch
 
 
-# `score` and `judge_batch` call `judge` and `judge_stream`.
+# `score` and `ascore` call `judge` and `ajudge`.
 _WRAPPERS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "judge": _wrap_judge,
     "ajudge": _wrap_ajudge,
     "judge_stream": _wrap_stream,
+    "judge_batch": _wrap_batch,
     "ajudge_batch": _wrap_abatch,
 }
