@@ -1,11 +1,13 @@
 """The resident batch: who comes in and when, and that nobody notices who else is in. Nothing here measures time."""
 
 import asyncio
+import itertools
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -405,21 +407,25 @@ def test_requests_of_several_event_loops_meet(backend):
 
 def test_closing_in_the_middle_fails_those_who_wait_and_later_ones(tiny_folder):
     backend = LocalBackend(tiny_folder, device="cpu", max_batch_size=1)
+    begun = threading.Event()
+
+    def form(*, written):
+        yield "x"
+        yield Text(stop="\0", max_tokens=1)
+        begun.set() if written else None
+        while written and not backend._closed:
+            time.sleep(0.01)
+        yield Text(stop="\0", max_tokens=1000)
+
+    def forms():
+        made = itertools.count()
+        return lambda: form(written=next(made) > 0)  # the first one is only measured
 
     async def ask():
-        form = lambda: iter_form()  # noqa: E731
-        tasks = [asyncio.ensure_future(backend.complete(request_about("Hi", form))) for _ in range(3)]
+        tasks = [asyncio.ensure_future(backend.complete(request_about("Hi", forms()))) for _ in range(3)]
         await asyncio.get_running_loop().run_in_executor(None, begun.wait)
         await asyncio.get_running_loop().run_in_executor(None, backend.close)
         return await asyncio.gather(*tasks, return_exceptions=True)
-
-    begun = threading.Event()
-
-    def iter_form():
-        yield "x"
-        yield Text(stop="\0", max_tokens=1)
-        begun.set()
-        yield Text(stop="\0", max_tokens=3000)
 
     outcomes = asyncio.run(ask())
     assert [type(outcome) for outcome in outcomes] == [BackendError] * 3

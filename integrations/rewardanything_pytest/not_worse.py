@@ -198,7 +198,7 @@ def _unconfirmed(report: CheckReport) -> list[JudgeFailure]:
     return [
         JudgeFailure(case_id=pair.id, error_type="JudgeFailure", message=f"{pair.id} could not be judged again.")
         for found in report.comparisons
-        if found.confirmed is not None
+        if found.confirmed is not None or report.exhausted
         for pair in report.of(found)
         if pair.pass_differences and not pair.fresh_differences and not pair.unchanged
     ]
