@@ -251,6 +251,7 @@ def test_a_jury_in_every_framework(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_experiment("jury")  # another test's, which this store has not got, would be kept
     jury = Jury([length(), vowels()])
     verdict = JudgeRunnable(principle="p", judge=jury).invoke({"prompt": "q", "responses": TEXTS})
     assert verdict.scores["c"] == 4.5
