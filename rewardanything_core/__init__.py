@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from rewardanything_core.frames import TableOptions, judge_frames, judge_tables, spark_columns, spec_of
     from rewardanything_core.gate.checking import check
-    from rewardanything_core.gate.results import CheckReport, Comparison, JudgeNoise, Pair, Requirement
+    from rewardanything_core.gate.results import CheckReport, Comparison, Control, JudgeNoise, Pair, Requirement
     from rewardanything_core.judge import Judge
     from rewardanything_core.jury import Jury
     from rewardanything_core.loading import (
@@ -70,6 +70,7 @@ __all__ = [
     "Completion",
     "ConfigError",
     "ContextLengthError",
+    "Control",
     "InvalidCaseError",
     "Judge",
     "JudgeFailure",
@@ -131,7 +132,7 @@ _HOMES = {
     "StoreError VerdictParseError",
     "frames": "TableOptions judge_frames judge_tables spark_columns spec_of",
     "gate.checking": "check",
-    "gate.results": "CheckReport Comparison JudgeNoise Pair Requirement",
+    "gate.results": "CheckReport Comparison Control JudgeNoise Pair Requirement",
     "judge": "Judge",
     "jury": "Jury",
     "loading": "default_judge from_endpoint from_pretrained load_judge set_default_judge",

@@ -44,6 +44,14 @@ def check(
     confirm: Annotated[
         bool | None, typer.Option("--confirm/--no-confirm", help="Judge again before a regression counts; the default.")
     ] = None,
+    controls: Annotated[
+        Many,
+        typer.Option(
+            metavar="KIND",
+            help="Test the judge with answers made worse: cut, padded, rude, swapped, worse; auto; none. Repeatable.",
+            show_default="auto",
+        ),
+    ] = None,
     common_only: Annotated[
         bool | None, typer.Option("--common-only/--all-cases", help="Leave out cases that not every side has.")
     ] = None,
@@ -106,8 +114,13 @@ def check(
     mean score can be ruled out; it finds a regression if there is a drop that shows again in a second look; all else is
     inconclusive, with the number of cases that would settle it.
 
+    A judge that does not see padding lets padded answers pass. So where many answers became much longer or shorter,
+    nothing passes before the judge has noticed when some of the baseline's answers are padded, or cut in half
+    (--controls auto).
+
     Files of outputs have rows with id, prompt and response (JSON lines, CSV or Parquet), and may have context,
-    reference, group (cases with the same input count once) and min_score (what this very case must reach).
+    reference, group (cases with the same input count once), min_score (what this very case must reach) and worse (an
+    answer that is known to be worse than the baseline's, to test the judge with).
 
     Instead of files, outputs can be made here: by a Python function (--app), or by a model under a prompt. A prompt
     file is filled in from a case's columns, {{ like_this }}; without placeholders it is the system message and the
@@ -115,8 +128,8 @@ def check(
     a run goes on where it was stopped; verdicts are kept for good.
 
     What is not given comes from the [check] table of ra-judge.toml, whose settings have the names of the options (with
-    _ for -), and [[check.principles]] with text, file or name, and margin and min_score. Paths there are relative to
-    the file. Without a judge among the settings, the small embedded model judges.
+    _ for -), and [[check.principles]] with text, file or name, and margin, min_score and controls. Paths there are
+    relative to the file. Without a judge among the settings, the small embedded model judges.
 
     The report goes to standard output, all else to standard error. If GITHUB_STEP_SUMMARY names the --markdown file,
     the report is appended to it; any other file is replaced.
@@ -139,6 +152,7 @@ def check(
             "max_failures": max_failures,
             "sequential": sequential,
             "confirm": confirm,
+            "controls": controls or None,
             "common_only": common_only,
             "dataset": dataset,
             "app": app,

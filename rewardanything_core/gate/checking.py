@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.gate.controls import AUTO, chosen
 from rewardanything_core.gate.decision import Standing, standings
 from rewardanything_core.gate.pairing import Row, pair
 from rewardanything_core.gate.results import CheckReport, Pair, Requirement
@@ -35,6 +36,7 @@ def check(
     max_failures: float = 0.05,
     sequential: bool = False,
     confirm: bool = True,
+    controls: str | Sequence[str] = AUTO,
     common_only: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
@@ -43,14 +45,17 @@ def check(
     All sides' answers to an input are judged together, blind, each in every place equally often. The check passes if a
     drop of ``margin`` in the mean score is ruled out under every principle. It finds a regression where there is a
     significant drop that may be as large and that stands when all is judged again in fresh orders, or where a
-    ``min_score`` is missed. Anything else is inconclusive. How often it errs: ``benchmarks/gate_error_rates.py``.
+    ``min_score`` is missed. Anything else is inconclusive; so is a pass by a judge that does not notice answers made
+    worse on purpose in the way in which the candidate's may have become worse. How often it errs:
+    ``benchmarks/gate_error_rates.py``.
 
     Args:
         baseline: Rows with ``prompt``, ``response`` and, to pair them by, ``id`` (else their number); optionally
             ``context``, ``reference``, ``group`` (cases of one group count once; by default those with the same
-            prompt) and ``min_score`` (1..5: what candidates must reach in this very case).
+            prompt), ``min_score`` (1..5: what candidates must reach in this very case) and ``worse`` (an answer that
+            is known to be worse than the baseline's, to test the judge with).
         candidate: The same for the candidate; or several candidates, name -> rows, which are judged in the same lists.
-        principles: What to judge by. A `Requirement` has a margin and a min_score of its own.
+        principles: What to judge by. A `Requirement` has a margin, a min_score and controls of its own.
         judge: The judge. Its ``passes`` are raised until every answer stands in every place equally often.
         margin: The drop in mean score, in points of the 1..5 scale, that must be ruled out; above 0, at most 4.
         min_score: The least mean score, 1..5, for candidates. None: any.
@@ -59,6 +64,9 @@ def check(
         max_failures: Share of judgements, 0..1, that may fail; with more the check is inconclusive, and stops.
         sequential: Look at the results after each quarter of the cases, and stop once they are clear.
         confirm: Judge again, in fresh orders, before something counts as a regression.
+        controls: How the judge is tested before anything passes: ``cut``, ``padded``, ``rude``, ``swapped``, ``worse``
+            (see `Control`), one or several; ``"none"``; or ``"auto"``: ``cut`` if many answers became much shorter,
+            ``padded`` if many became much longer, ``worse`` if cases have such answers.
         common_only: Leave out cases that not every side has, instead of refusing.
         progress: Called with ``(judgements done, judgements planned)``.
 
@@ -66,7 +74,7 @@ def check(
         ConfigError: rows or arguments are wrong; nothing was judged.
     """
     _check_arguments(alpha=alpha, power=power, max_failures=max_failures)
-    requirements = _requirements(principles, margin, min_score)
+    requirements = _requirements(principles, margin, min_score, controls)
     candidates: dict[str, Rows] = dict(candidate) if isinstance(candidate, Mapping) else {"candidate": candidate}
     paired = pair(baseline, candidates, common_only=common_only)
     ruled = any(r.min_score is not None for r in requirements) or any(i.min_score is not None for i in paired.items)
@@ -147,7 +155,7 @@ class _Referee:
                 or (key in missed and self._misses_rules(pairs, key))
             }
         confirmed = {key: key in guilty for key in suspects} if self._confirm else {}
-        return {
+        rulings = {
             key: Ruling.of(
                 standing[key],
                 _of(pairs, key),
@@ -157,6 +165,21 @@ class _Referee:
             )
             for key in self._keys
         }
+        return {
+            key: self._tested(key, ruling, _of(pairs, key)) if ruling.outcome == "passed" else ruling
+            for key, ruling in rulings.items()
+        }
+
+    def _tested(self, key: Key, ruling: Ruling, pairs: Sequence[Pair]) -> Ruling:
+        """A ruling that would let something pass, once the judge was put to the test."""
+        if all(pair.unchanged for pair in pairs):
+            return ruling
+        requirement = self.requirements[key[1]]
+        kinds = chosen(requirement.controls)
+        asked = self._trial.called_for(pairs) if kinds is None else dict.fromkeys(kinds, "")
+        return ruling.tested(
+            [self._trial.control(requirement, kind, alpha=self._alpha, why=why) for kind, why in asked.items()]
+        )
 
     def _standings(self, pairs: Sequence[Pair], look: int) -> dict[Key, Standing]:
         return standings(
@@ -179,6 +202,7 @@ def _requirements(
     principles: Principle | str | Requirement | Sequence[Principle | str | Requirement],
     margin: float,
     min_score: float | None,
+    controls: str | Sequence[str],
 ) -> list[Requirement]:
     given = [principles] if isinstance(principles, Principle | str | Requirement) else list(principles)
     if not given:
@@ -186,7 +210,7 @@ def _requirements(
     requirements = [
         item
         if isinstance(item, Requirement)
-        else Requirement(principle=Principle.of(item), margin=margin, min_score=min_score)
+        else Requirement(principle=Principle.of(item), margin=margin, min_score=min_score, controls=controls)
         for item in given
     ]
     names = [requirement.name for requirement in requirements]
@@ -196,6 +220,7 @@ def _requirements(
             f"Two principles go by the name {min(twice)!r}.", hint="Give each Principle a name of its own."
         )
     for requirement in requirements:
+        chosen(requirement.controls)
         if not 0 < requirement.margin <= MAX_SCORE - MIN_SCORE:
             raise ConfigError(
                 f"The margin of {requirement.name!r} must be above 0 and at most 4, not {requirement.margin!r}."

@@ -42,6 +42,9 @@ class Item:
     min_score: float | None
     """The score that candidates must reach in this case. None: any."""
 
+    worse: str | None = None
+    """An answer that is known to be worse than the baseline's. None: there is none."""
+
     @property
     def prompt_text(self) -> str:
         """The prompt as one text."""
@@ -55,7 +58,7 @@ def pair(baseline: Iterable[Row], candidates: Mapping[str, Iterable[Row]], *, co
 
     Args:
         baseline: Rows with ``prompt`` and ``response``; where rows have an ``id``, all must, each its own. ``context``,
-            ``reference``, ``group`` and ``min_score`` may be given on any side.
+            ``reference``, ``group``, ``min_score`` and ``worse`` may be given on any side.
         candidates: Name -> its rows.
         common_only: Leave out ids that not every side has, instead of refusing.
 
@@ -120,6 +123,8 @@ def _check(row: Row, where: str) -> None:
             raise ConfigError(f"{where} has no {field!r}; there are: {', '.join(map(str, row)) or 'no fields'}.")
     if not isinstance(row["response"], str):
         raise ConfigError(f"{where}: the response must be text, not {type(row['response']).__name__}.")
+    if row.get("worse") is not None and not isinstance(row["worse"], str):
+        raise ConfigError(f"{where}: 'worse' must be the text of an answer, not {type(row['worse']).__name__}.")
     floor = row.get("min_score")
     if floor is not None and (isinstance(floor, bool) or not isinstance(floor, int | float)):
         raise ConfigError(f"{where}: min_score must be a number, not {floor!r}.")
@@ -157,7 +162,7 @@ def _item(key: str, rows: Mapping[str, Row]) -> Item:
                 f"cannot be compared.",
                 hint="Give every row an id if rows were paired by their number." if "id" not in rows[side] else "",
             )
-    common = {field: _agreed(key, field, rows) for field in ("context", "reference", "group", "min_score")}
+    common = {field: _agreed(key, field, rows) for field in ("context", "reference", "group", "min_score", "worse")}
     return Item(
         id=key,
         prompt=prompt,
@@ -166,6 +171,7 @@ def _item(key: str, rows: Mapping[str, Row]) -> Item:
         reference=common["reference"],
         group=str(common["group"]) if common["group"] is not None else json.dumps(prompt, ensure_ascii=False),
         min_score=common["min_score"],
+        worse=common["worse"],
     )
 
 

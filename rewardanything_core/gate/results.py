@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ from rewardanything_core.principles import Principle
 from rewardanything_core.types import JudgeFailure, Usage
 
 Outcome = Literal["passed", "regression", "inconclusive"]
+
+ControlKind = Literal["cut", "padded", "rude", "swapped", "worse"]
 
 EXIT_CODES: dict[Outcome, int] = {"passed": 0, "regression": 1, "inconclusive": 3}
 
@@ -29,6 +32,9 @@ class Requirement:
 
     min_score: float | None = None
     """The least mean score, 1..5, that a candidate must have. None: any."""
+
+    controls: str | Sequence[str] = "auto"
+    """How the judge is tested before a candidate passes: kinds of `Control`, ``"none"``, or ``"auto"``."""
 
     @property
     def name(self) -> str:
@@ -121,6 +127,36 @@ class JudgeNoise:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Control:
+    """Whether the judge notices when the baseline's answers are made worse in a known way."""
+
+    kind: ControlKind
+    """``cut`` in half; ``padded`` with empty sentences; ``rude``; ``swapped`` for the answer to another input;
+    ``worse``: the answer that the case itself says is worse."""
+
+    why: str
+    """What asked for it."""
+
+    n: int
+    """Inputs judged."""
+
+    difference: float | None
+    """Mean score of the spoiled answers minus that of the baseline's. None: nothing was judged."""
+
+    low: float
+    """Lower end of the interval for it, at the check's alpha."""
+
+    high: float
+    """Upper end."""
+
+    p_drop: float
+    """One-sided p-value of "no drop"."""
+
+    noticed: bool
+    """Whether they lost the margin at least, beyond chance."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """One candidate against the baseline under one principle."""
 
@@ -196,6 +232,9 @@ class Comparison:
     cases_needed: int | None
     """How many cases would settle it if things stay as they are. None: it is settled, or none would."""
 
+    controls: tuple[Control, ...] = ()
+    """What the judge was tested with before this could pass; it does not pass unless all are noticed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
@@ -255,5 +294,8 @@ class CheckReport:
         return [pair for pair in self.pairs if (pair.candidate, pair.principle) == key]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain JSON types, with ``exit_code``."""
-        return {**dataclasses.asdict(self), "exit_code": self.exit_code}
+        """The report as plain JSON types, with ``exit_code``, and each requirement with its ``name``."""
+        plain = {**dataclasses.asdict(self), "exit_code": self.exit_code}
+        for written, comparison in zip(plain["comparisons"], self.comparisons, strict=True):
+            written["requirement"]["name"] = comparison.requirement.name
+        return plain

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
+from rewardanything_core.gate.controls import unnoticed
 from rewardanything_core.gate.decision import Standing
 from rewardanything_core.gate.inference import cases_needed, smallest_number
-from rewardanything_core.gate.results import Comparison, JudgeNoise, Outcome, Pair, Requirement
+from rewardanything_core.gate.results import Comparison, Control, ControlKind, JudgeNoise, Outcome, Pair, Requirement
 
 _GRAVEST_FIRST: tuple[Outcome, ...] = ("regression", "inconclusive", "passed")
 
@@ -24,6 +25,12 @@ class Ruling:
     standing: Standing
     confirmed: bool | None
     void: bool
+    controls: tuple[Control, ...] = ()
+
+    def tested(self, controls: Sequence[Control]) -> Ruling:
+        """The ruling once the judge was put to the test: nothing passes with a judge that did not notice."""
+        outcome = self.outcome if all(control.noticed for control in controls) else "inconclusive"
+        return dataclasses.replace(self, outcome=outcome, controls=tuple(controls))
 
     @classmethod
     def of(
@@ -87,7 +94,7 @@ def compared(
     signs = [0 if abs(difference) < 1e-9 else math.copysign(1, difference) for difference in sample]
     wins, losses = signs.count(1), signs.count(-1)
     needed = None
-    if ruling.outcome == "inconclusive":
+    if ruling.outcome == "inconclusive" and not ruling.controls:
         level = (1 - standing.confidence) / 2
         if len(sample) > 1:
             needed = cases_needed(sample, requirement.margin, level=level, power=power)
@@ -118,6 +125,7 @@ def compared(
         noise=judge_noise(pairs),
         confirmed=ruling.confirmed,
         cases_needed=needed,
+        controls=ruling.controls,
     )
     return dataclasses.replace(comparison, reason=_reason(comparison, pairs, ruling))
 
@@ -188,12 +196,37 @@ def _reason(comparison: Comparison, pairs: Sequence[Pair], ruling: Ruling) -> st
     if comparison.outcome == "passed":
         also = ", though it is lower beyond chance" if standing.dropped else ""
         return f"{change}: a drop of {requirement.margin:g} is ruled out{also}."
+    if blind := unnoticed(comparison.controls):
+        return f"{change}, but that shows nothing: {'; '.join(map(_overlooked, blind))}. {_REMEDY}"
     if comparison.confirmed is False:
         return f"A drop seen at first was not confirmed in fresh orders. {change} over all passes settles nothing."
     needed = ""
     if comparison.cases_needed:
         needed = f" About {comparison.cases_needed:,} cases would settle it if the difference stays as it is."
     return f"{change}: neither a drop of {requirement.margin:g} nor its absence is shown.{needed}"
+
+
+_SPOILED: dict[ControlKind, str] = {
+    "cut": "cut in half",
+    "padded": "padded with sentences that say nothing",
+    "rude": "made rude",
+    "swapped": "swapped for answers to other questions",
+    "worse": "replaced by those that the cases call worse",
+}
+_REMEDY = (
+    "Use a better judge, or a principle that says what counts. If this kind of change does not matter under the "
+    "principle, leave the control out (--controls)."
+)
+
+
+def _overlooked(control: Control) -> str:
+    asked = f"{control.why}, and " if control.why else ""
+    if control.difference is None:
+        return f"{asked}no answer of the baseline could be {_SPOILED[control.kind]} to see whether the judge notices"
+    return (
+        f"{asked}this judge does not notice when the baseline's answers are {_SPOILED[control.kind]} "
+        f"({control.difference:+.2f}, {control.n} inputs)"
+    )
 
 
 def _dropped(comparison: Comparison, change: str, standing: Standing) -> list[str]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
 from rewardanything_core.arbiter import Arbiter
+from rewardanything_core.gate.controls import called_for, spoiled, weighed
 from rewardanything_core.gate.judging import Cell, Judged, Panel
 from rewardanything_core.gate.pairing import Item
-from rewardanything_core.gate.results import BASELINE, Pair, Requirement
+from rewardanything_core.gate.results import BASELINE, Control, ControlKind, Pair, Requirement
 from rewardanything_core.types import JudgeFailure, Usage
 
 
@@ -44,6 +45,7 @@ class Trial:
         self._keep_scores = keep_scores
         self._first: dict[Cell, Judged | JudgeFailure] = {}
         self._fresh: dict[Cell, Judged | JudgeFailure] = {}
+        self._spoiled: dict[tuple[str, ControlKind], dict[Cell, Judged | JudgeFailure]] = {}
         self._reached: list[Item] = []
         self._done, self._planned = 0, len(self._worth_judging(items))
         self._progress = progress
@@ -56,8 +58,8 @@ class Trial:
 
     @property
     def tried(self) -> int:
-        """Judgements tried, confirmations included."""
-        return len(self._first) + len(self._fresh)
+        """Judgements tried, confirmations and controls included."""
+        return len(self._first) + len(self._fresh) + sum(map(len, self._spoiled.values()))
 
     @property
     def failures(self) -> int:
@@ -89,6 +91,21 @@ class Trial:
         ]
         self._planned += len(again)
         self._fresh |= self._panel.judge(again, fresh=True)
+
+    def called_for(self, pairs: Sequence[Pair]) -> dict[ControlKind, str]:
+        """The controls that pairs of a comparison ask for, and why."""
+        return called_for(pairs, self._order)
+
+    def control(self, requirement: Requirement, kind: ControlKind, *, alpha: float, why: str) -> Control:
+        """Judge spoiled answers beside the baseline's, once, and weigh what the judge made of them."""
+        key = requirement.name, kind
+        if key not in self._spoiled:
+            cells = [Cell(item, requirement) for item in spoiled(self._order, kind)]
+            self._planned += len(cells)
+            self._spoiled[key] = self._panel.judge(cells)
+        judged = [outcome for outcome in self._spoiled[key].values() if isinstance(outcome, Judged)]
+        differences = [outcome.score(kind) - outcome.score(BASELINE) for outcome in judged]
+        return weighed(kind, differences, requirement, alpha=alpha, why=why)
 
     def pairs(self) -> tuple[Pair, ...]:
         """Every candidate's answers beside the baseline's, as far as reached, in the order given."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from rewardanything_core.cli._check.settings import Settings, Table
 from rewardanything_core.errors import ConfigError, InvalidCaseError
+from rewardanything_core.gate.controls import AUTO
 from rewardanything_core.gate.results import Requirement
 from rewardanything_core.principles import Principle
 
@@ -64,7 +65,7 @@ def requirements(
         table: The settings file's table.
         typed: The principles of the command line.
         settings: All settings.
-        given: Those of the command line, whose margin and min_score hold for every principle.
+        given: Those of the command line, whose margin, min_score and controls hold for every principle.
 
     Raises:
         ConfigError: there is no principle, one of them is none, or two have one name.
@@ -74,6 +75,7 @@ def requirements(
             principle=principle,
             margin=float(_chosen("margin", given, about, settings) or DEFAULT_MARGIN),
             min_score=_chosen("min_score", given, about, settings),
+            controls=_chosen("controls", given, about, settings) or AUTO,
         )
         for principle, about in principles_of(table, typed)
     ]

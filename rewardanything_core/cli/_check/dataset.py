@@ -15,7 +15,7 @@ Cells: TypeAlias = dict[str, Any]
 
 _NAMED = ("id", "prompt", "response")
 
-KNOWN = ("id", "prompt", "response", "context", "reference", "group", "min_score")
+KNOWN = ("id", "prompt", "response", "context", "reference", "group", "min_score", "worse")
 """The columns that mean something to a check; all others are inputs that prompts and applications may use."""
 
 

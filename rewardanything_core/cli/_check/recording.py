@@ -223,7 +223,7 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
 
 def _write(path: Path, rows: Sequence[Cells]) -> None:
     """Write all of the file or nothing of it."""
-    order = ("id", "prompt", "response", "context", "reference", "group", "min_score", VERDICTS)
+    order = ("id", "prompt", "response", "context", "reference", "group", "min_score", "worse", VERDICTS)
     lines = (
         json.dumps({name: row[name] for name in order if name in row}, ensure_ascii=False, default=str) for row in rows
     )

@@ -49,6 +49,7 @@ KINDS: dict[str, Kind] = {
     "max_failures": "number",
     "sequential": "flag",
     "confirm": "flag",
+    "controls": "texts",
     "common_only": "flag",
     "html": "path",
     "junit": "path",
@@ -73,6 +74,7 @@ _PRINCIPLE_KINDS: dict[str, Kind] = {
     "name": "text",
     "margin": "number",
     "min_score": "number",
+    "controls": "texts",
 }
 
 _BASELINE = {"baseline", "baseline_prompt", "baseline_rev"}
@@ -102,7 +104,7 @@ class Table:
     """What it sets; paths resolved against the file's folder."""
 
     principles: tuple[Settings, ...] = ()
-    """``[[check.principles]]``: ``text``, ``file``, ``name``, ``margin`` and ``min_score``, each if given."""
+    """``[[check.principles]]``: ``text``, ``file``, ``name``, ``margin``, ``min_score``, ``controls``, if given."""
 
     @property
     def folder(self) -> Path:

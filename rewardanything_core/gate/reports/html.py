@@ -127,7 +127,8 @@ def _section(report: CheckReport, comparison: Comparison, anchor: str, cases: in
             '<div class="figures"><figure><figcaption>Mean difference with its '
             f"{wording.confidence([comparison])}</figcaption>{interval_figure(comparison)}</figure>{shifts}</div>"
         )
-    yield f'<p class="quiet">{marked(number(wording.noise_in_full(comparison.noise)))}</p>'
+    known = wording.noise_in_full(comparison.noise), wording.controls_sentence(comparison)
+    yield f'<p class="quiet">{marked(number(" ".join(filter(None, known))))}</p>'
     yield from _cases(report, comparison, pairs, anchor, cases, rows)
     yield "</section>"
 

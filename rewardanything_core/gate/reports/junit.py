@@ -81,8 +81,9 @@ def _comparison_test(report: CheckReport, comparison: Comparison) -> ET.Element:
             f"{wording.interval(comparison)}, margin {comparison.requirement.margin:.2f}.",
             wording.cases_sentence(comparison),
             wording.noise_in_short(comparison.noise),
+            wording.controls_sentence(comparison),
         ]
-    )
+    ).rstrip()
     return test
 
 

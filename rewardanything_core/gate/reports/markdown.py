@@ -145,7 +145,8 @@ class _Cases:
             return ""
         name = escaped(wording.name(self.report, self.comparison))
         count = "" if len(self.shown) == self.of else f", {len(self.shown)} of {self.of:,}"
-        noise = escaped(wording.noise_in_short(self.comparison.noise))
+        known = wording.noise_in_short(self.comparison.noise), wording.controls_sentence(self.comparison)
+        noise = escaped(" ".join(filter(None, known)))
         body = "\n\n".join(self.shown)
         summary = f"<details><summary>Worst cases under <b>{name}</b>{count}</summary>"
         return f"\n{summary}\n\n{noise}\n\n{body}\n\n</details>\n"

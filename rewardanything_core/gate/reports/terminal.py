@@ -97,8 +97,9 @@ def _comparison(console: Console, report: CheckReport, comparison: Comparison, c
             f"Mean score {wording.score(comparison.baseline_score)} before and "
             f"{wording.score(comparison.candidate_score)} after{asked}. {wording.cases_sentence(comparison)}",
             wording.noise_in_short(comparison.noise),
+            wording.controls_sentence(comparison),
         ]
-        for fact in facts:
+        for fact in filter(None, facts):
             _paragraph(console, fact, 2)
     rules = wording.broken_rules(report, comparison)
     if rules:

@@ -165,6 +165,18 @@ def noise_in_short(noise: JudgeNoise | None) -> str:
     )
 
 
+def controls_sentence(comparison: Comparison) -> str:
+    """What the judge made of answers that were spoiled on purpose; empty if it was not tested."""
+    if not comparison.controls:
+        return ""
+    told = "; ".join(
+        f"{control.kind} {'n/a' if control.difference is None else signed(control.difference)} "
+        f"({counted(control.n, 'input')}), {'noticed' if control.noticed else 'not noticed'}"
+        for control in comparison.controls
+    )
+    return f"Controls, answers of the baseline made worse on purpose: {told}."
+
+
 def noise_in_full(noise: JudgeNoise | None) -> str:
     """The judge's noise for someone who has never heard of it."""
     if noise is None:
