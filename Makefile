@@ -8,7 +8,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 TORCH := torch==2.13.0
 SETTINGS := pyproject.toml constraints.txt
 
-.PHONY: help demo test test-vllm test-spark check docs clean
+.PHONY: help demo test test-vllm test-spark test-wheel test-oldest test-newest check docs clean
 
 help:  ## what there is
 	@echo "make demo       judge real responses with a small model on this machine's CPU"
@@ -17,6 +17,9 @@ help:  ## what there is
 	@echo "make docs       build the documentation into site/, from what is here and without the network"
 	@echo "make test-vllm  run the tests against a vLLM server, which gets an environment of its own"
 	@echo "make test-spark run the tests on Spark, which needs a Java runtime"
+	@echo "make test-wheel install the wheel with each extra into a clean environment and run its example (an hour)"
+	@echo "make test-oldest  run the integrations' tests with the oldest version of each host we support (an hour)"
+	@echo "make test-newest  the same with the newest there is"
 	@echo "make clean      remove the environments and caches in this folder; models in your cache stay"
 
 demo: $(VENV)/.ready-demo
@@ -42,6 +45,15 @@ test-vllm: $(VENV)/.ready-test .venv-vllm/.ready
 test-spark: $(VENV)/.ready-spark
 	@$(VENV)/bin/python -m pytest -m spark
 
+test-wheel: $(VENV)/.ready-test
+	@$(VENV)/bin/python -m pytest tests/installed_wheel.py -s $(addprefix -k ,$(ONLY))
+
+test-oldest: $(VENV)/.ready-test
+	@$(VENV)/bin/python -m pytest tests/installed_hosts.py -s -k "oldest $(addprefix and ,$(ONLY))"
+
+test-newest: $(VENV)/.ready-test
+	@$(VENV)/bin/python -m pytest tests/installed_hosts.py -s -k "newest $(addprefix and ,$(ONLY))"
+
 clean:
 	rm -rf .venv .venv-vllm build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -65,7 +77,7 @@ $(VENV)/.ready-demo: $(VENV)/.ready-torch $(SETTINGS)
 
 $(VENV)/.ready-test: $(VENV)/.ready-demo
 	@echo "Installing what the tests and checks need ..."
-	@$(PIP) install -c constraints.txt $(TORCH) -e ".[local,endpoint,parquet,serve,mlflow,dspy,langchain,rl,ray,dev]"
+	@$(PIP) install -c constraints.txt $(TORCH) -e ".[local,endpoint,parquet,serve,mlflow,dspy,langchain,rl,ray,docs,dev]"
 	@# A small model server for the tests, and a distribution whose prompt they read: both without what they pull in.
 	@$(PIP) install -c constraints.txt --no-deps xllamacpp rewardanything==1.0.1
 	@touch $@

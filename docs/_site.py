@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
 import os
 import re
 from pathlib import Path
@@ -25,6 +26,9 @@ ELSEWHERE = {
 }
 """Files outside docs/ that have a page of a better name, or are the same as one here."""
 
+PAGES = (".md", ".ipynb")
+"""What is a page as it is, and not shown as code."""
+
 INCLUDED = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
 FENCE = re.compile(r"(^ *(?:```|~~~).*?^ *(?:```|~~~)[ ]*$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<=\])\(([^)\s:#]+)(#[^)\s]*)?\)")
@@ -38,6 +42,8 @@ def page_of(path: str) -> str:
     """The page of a file, both relative: to the repository's root, and to the site's."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
+    if path.endswith(".ipynb"):
+        return f"{path.removesuffix('.ipynb')}.md"
     return ELSEWHERE.get(path) or f"source/{path.removesuffix('.md')}.md"
 
 
@@ -77,8 +83,27 @@ def _content(path: str) -> str:
     text = (ROOT / path).read_text(encoding="utf-8")
     if path.endswith(".md"):
         return text
+    if path.endswith(".ipynb"):
+        return _notebook(json.loads(text))
     language = LANGUAGES.get(Path(path).suffix, "text")
     return f"---\nsearch:\n  exclude: true\n---\n# {path}\n\n````{language}\n{text.rstrip()}\n````\n"
+
+
+def _notebook(notebook: dict[str, Any]) -> str:
+    """A notebook as Markdown, with what its cells put out."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"````python\n{source}\n````")
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            if picture := "".join(data.get("image/png", "")).strip():
+                parts.append(f'<img alt="what the code above draws" src="data:image/png;base64,{picture}">')
+            elif table := re.search(r"<table[^>]*>(.*?)</table>", "".join(data.get("text/html", "")), re.DOTALL):
+                parts.append(f"<table>{table[1]}</table>")
+            else:
+                parts.append(f"````text\n{''.join(data['text/plain']).rstrip()}\n````")
+    return "\n\n".join(parts) + "\n"
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -98,7 +123,7 @@ def on_files(files: Any, config: Any) -> Any:
         page = File.generated(config, page_of(path), content=_content(path), inclusion=inclusion)
         page.from_repository = path
         files.append(page)
-        if path.endswith(".md"):
+        if path.endswith(PAGES):
             waiting += links(_content(path), path)
     return files
 
@@ -106,7 +131,7 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Fill in what is generated and lead links to pages."""
     path = getattr(page.file, "from_repository", f"docs/{page.file.src_uri}")
-    if path.endswith(".md"):
+    if path.endswith(PAGES):
         markdown = relinked(markdown, path)
     return filled(markdown)
 
@@ -290,4 +315,40 @@ def exported(package: Path) -> list[str]:
     raise ValueError(f"{package} exports nothing")
 
 
-GENERATED = {"integrations": integrations, "settings": settings, "commands": commands, "principles": principles}
+def check_settings() -> str:
+    """A table of what may stand in ``[check]``, with what the options of the same names say."""
+    from rewardanything_core.cli._check.settings import KINDS
+
+    commands = subcommands()
+    said = {
+        spelling.lstrip("-").replace("-", "_"): parameter.help
+        for name in ("baseline", "check")
+        for parameter in commands[name].params
+        for spelling in parameter.opts
+        if getattr(parameter, "help", None)
+    }
+    # The one that is no option.
+    said["power"] = "With which probability the number of cases that a report suggests would settle it; 0.8."
+    rows = [f"| `{name}` | {_CHECK_KINDS[kind]} | {_cell(said[name])} |" for name, kind in KINDS.items()]
+    return "\n".join(["| setting | value | |", "|---|---|---|", *rows])
+
+
+_CHECK_KINDS = {
+    "text": "text",
+    "path": "path",
+    "prompt": "path or `prompts:/name@alias`",
+    "texts": "text, or a list",
+    "sources": "path, a list, or a table of names and paths",
+    "prompts": "path or `prompts:/name@alias`, a list, or a table of names and them",
+    "number": "number",
+    "count": "whole number",
+    "flag": "true or false",
+}
+
+GENERATED = {
+    "check_settings": check_settings,
+    "commands": commands,
+    "integrations": integrations,
+    "principles": principles,
+    "settings": settings,
+}

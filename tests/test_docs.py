@@ -22,7 +22,8 @@ from serving import serving
 
 import rewardanything_core
 from rewardanything_core import Case, Judge, Jury, ScriptedBackend, errors
-from rewardanything_core.config import SETTINGS
+from rewardanything_core.cli._check import settings as check_settings
+from rewardanything_core.config import _NOT_SETTINGS, SETTINGS
 from rewardanything_core.principles import library
 
 ROOT = Path(__file__).parent.parent
@@ -290,6 +291,30 @@ def test_every_setting_is_explained() -> None:
     assert "| `passes` | whole number | 1 |" in table and "| `max_concurrency` | whole number | 64 |" in table
 
 
+def test_every_setting_of_a_check_is_explained() -> None:
+    page = site.filled(text_of("docs/configuration.md"))
+    for name, kind in check_settings.KINDS.items():
+        (row,) = re.findall(rf"^\| `{name}` \|(.*)\|$", page.partition("## `[check]`")[2], re.MULTILINE)
+        said, meaning = row.split(" | ")
+        assert said.strip() == site._CHECK_KINDS[kind] and len(meaning) > 10, name
+        assert name == "power" or f"--{name.replace('_', '-')}" in OPTIONS["check"] | OPTIONS["baseline"], name
+    for name in check_settings._PRINCIPLE_KINDS:
+        assert f"`{name}`" in page.partition("[[check.principles]]")[2].partition("\n\n")[0], name
+
+
+def test_every_variable_is_explained() -> None:
+    """What the code reads as RA_JUDGE_..., beside the settings, is on the page; and nothing else is."""
+    read = {
+        name
+        for folder in (ROOT / "rewardanything_core", ROOT / "integrations")
+        for path in folder.rglob("*.py")
+        for name in re.findall(r"RA_JUDGE_[A-Z_]*[A-Z]", path.read_text())
+    }
+    settings = {f"RA_JUDGE_{name.upper()}" for name in SETTINGS}
+    told = set(re.findall(r"^\| `(RA_JUDGE_\w+)` \|", text_of("docs/configuration.md"), re.MULTILINE))
+    assert told == read - settings == _NOT_SETTINGS
+
+
 def test_every_command_and_option_is_on_the_page() -> None:
     page = site.filled(text_of("docs/cli.md"))
     assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == list(COMMANDS)
@@ -337,7 +362,6 @@ def test_a_jury_and_a_judge_take_what_the_pages_call() -> None:
 
 
 def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    pytest.importorskip("material", reason="the extra 'docs' is not installed; `make docs` installs it")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
         cwd=ROOT,

@@ -1,0 +1,80 @@
+"""The pictures of terminals on the pages: what the examples really print, as SVG.
+
+python docs/_pictures.py dspy langchain         # a minute or so each, with the judge of your settings
+
+The text is not touched; long lines are folded, and of a progress bar its last state is kept.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import TerminalTheme
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = {
+    "dspy": ["examples/dspy_evaluate.py"],
+    "langchain": ["examples/langchain_evaluate.py"],
+}
+WIDTH = 104
+THEME = TerminalTheme(
+    (30, 32, 38), (214, 218, 224), [(30, 32, 38), (224, 108, 117), (152, 195, 121), (229, 192, 123), (97, 175, 239)] * 2
+)
+# Like rich's own, without the address of a font: a picture must not fetch anything.
+SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{
+    font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+    font-size: {char_height}px; line-height: {line_height}px;
+}}
+.{unique_id}-title {{ font-size: 18px; font-family: system-ui, sans-serif; }}
+{styles}
+</style>
+<defs><clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" />
+</clipPath>{lines}</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g></svg>
+"""
+
+
+def printed(command: list[str]) -> str:
+    """What a command prints, on both streams, as a terminal would show it in the end."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=True,
+    )
+    lines = done.stdout.decode().replace("\r\n", "\n").split("\n")
+    return "\n".join(line.rpartition("\r")[2] for line in lines).strip()
+
+
+def draw(name: str, text: str) -> Path:
+    """The picture of one command's output."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False)
+    command = " ".join(["python", *COMMANDS[name]])
+    console.print(Text(f"$ {command}", style="bold"))
+    for line in text.splitlines():
+        console.print(Text(line), overflow="fold")
+    path = ROOT / "docs" / "assets" / f"{name}-example.svg"
+    path.write_text(console.export_svg(title=command, theme=THEME, code_format=SVG, unique_id=name), encoding="utf-8")
+    return path
+
+
+def main() -> None:
+    """Draw those that are named, or all."""
+    for name in sys.argv[1:] or COMMANDS:
+        path = draw(name, printed(COMMANDS[name]))
+        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Each host at both ends of the range we declare: `make test-oldest`, `make test-newest`.
+
+The wheel goes into an environment of its own with the host's lowest version that pyproject.toml admits, or with the
+newest that the package index has, and the integration's own tests run there. `make test-oldest ONLY=mlflow` does one.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from installed import ROOT, build_wheel, environment
+
+pytestmark = pytest.mark.timeout(3600)
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+TOOLS = ["aiohttp", "hypothesis", "pytest", "pytest-timeout"]
+
+
+@dataclass(frozen=True)
+class Host:
+    """A package that we work in or stand on."""
+
+    extra: str
+    """The extra that names it."""
+
+    tests: str
+    """The test files that are run, without ``test_`` and ``.py``."""
+
+    also: str = ""
+    """What else these tests need: further extras, and distributions with ``+`` before them."""
+
+    torch: bool = False
+    """Whether torch has to be there first."""
+
+
+HOSTS = {
+    "mlflow": Host("mlflow", "mlflow check_registry", "endpoint local", torch=True),
+    "dspy": Host("dspy", "dspy"),
+    "langchain-core": Host("langchain", "langchain", "endpoint +langchain-classic +langsmith +openevals"),
+    "litellm": Host("endpoint", "endpoint faults pace"),
+    "transformers": Host("local", "local engine chat logits embedded", "endpoint", torch=True),
+    "trl": Host("rl", "rl", "local endpoint", torch=True),
+    "ray": Host("ray", "ray", "endpoint"),
+    "pytest": Host("pytest", "pytest_plugin", "endpoint local +pytest-xdist", torch=True),
+}
+
+
+def lowest(host: str) -> str:
+    """``==`` and the lower end of the host's range."""
+    (asked,) = [line for line in EXTRAS[HOSTS[host].extra] if re.match(rf"{host}(\[\w+\])?[<>=]", line)]
+    end = re.search(r">=([\d.]+)", asked)
+    assert end, asked
+    return f"{host}=={end[1]}"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.mark.parametrize("end", ["oldest", "newest"])
+@pytest.mark.parametrize("host", HOSTS)
+def test_host(host: str, end: str, wheel: Path) -> None:
+    plan = HOSTS[host]
+    extras = ",".join([plan.extra, *(word for word in plan.also.split() if word[0] != "+")])
+    specs = [f"{wheel}[{extras}]", *TOOLS, *(word[1:] for word in plan.also.split() if word[0] == "+")]
+    if end == "oldest":
+        specs.append(lowest(host))
+    with environment(f"{end}-{host}") as env:
+        env.install(*specs, pinned=False, torch=plan.torch)
+        files = [str(ROOT / "tests" / f"test_{name}.py") for name in plan.tests.split()]
+        # Not the checkout's integrations: the wheel's.
+        command = ["pytest", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}", "-o", "pythonpath=", "-q"]
+        said = env.run(*command, "-p", "no:cacheprovider", "-m", "not spark and not vllm", *files)
+        print(f"\n{host} {env.versions(host)[host]} ({end}): {said.strip().splitlines()[-1]}")
