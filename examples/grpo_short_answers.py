@@ -137,6 +137,7 @@ def main() -> None:
     options.add_argument("--trainer", choices=["grpo", "rloo"], default="grpo")
     options.add_argument("--judge", default="rule")
     options.add_argument("--steps", type=int, default=32)
+    options.add_argument("--completions", type=int, default=16, help="in a step: half for each of two questions")
     options.add_argument("--length", type=int, default=48, help="most tokens of a completion")
     options.add_argument("--folder", type=Path, default=Path("outputs/short-answers"))
     options.add_argument("--figure", type=Path)
@@ -161,8 +162,8 @@ def main() -> None:
         args=config(
             output_dir=str(chosen.folder / "trainer"),
             max_steps=chosen.steps,
-            per_device_train_batch_size=16,
-            num_generations=8,
+            per_device_train_batch_size=chosen.completions,
+            num_generations=chosen.completions // 2,
             max_completion_length=chosen.length,
             learning_rate=2e-5,
             lr_scheduler_type="constant_with_warmup",

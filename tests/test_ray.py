@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -125,6 +127,20 @@ def test_clients_of_an_endpoint_and_a_store_on_the_node(cluster, tmp_path, monke
     assert all(row["error"] is None and row["record_id"] for row in rows)
     assert path.exists()
     judge.close()
+
+
+def test_the_example_runs_and_goes_on(cluster, tmp_path):
+    root = Path(__file__).parents[1]
+    env = {**os.environ, "PYTHONPATH": str(root / "integrations"), "RAY_ADDRESS": cluster.address}
+    with FakeOpenAI() as server:
+        command = [sys.executable, root / "examples" / "ray_grade.py", tmp_path / "cases", tmp_path / "judged"]
+        command += ["--model", "hosted_vllm/m", "--api-base", server.url, "--workers", "2"]
+        for number in (4, 6):
+            dataset(number, blocks=1).write_parquet(tmp_path / "cases", mode="overwrite")
+            done = subprocess.run(command, capture_output=True, text=True, env=env)
+            assert done.returncode == 0, done.stderr
+            last = done.stdout.strip().splitlines()[-1]
+            assert last == f"{number} rows in {tmp_path / 'judged'}, 0 of them without a verdict"
 
 
 def test_a_judge_that_cannot_be_had_ends_the_run_with_its_reason(cluster):

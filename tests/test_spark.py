@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,7 +28,7 @@ def spark():
         patch.setenv("PYSPARK_PYTHON", sys.executable)
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
         settings = {"ui.enabled": "false", "sql.shuffle.partitions": "2", "driver.memory": "512m"}
-        builder = SparkSession.builder.master("local[2]")
+        builder = SparkSession.builder.master("local[2,4]")  # a task may fail three times
         for name, value in settings.items():
             builder = builder.config(f"spark.{name}", value)
         session = builder.getOrCreate()
@@ -98,3 +100,49 @@ def test_clients_of_an_endpoint(spark):
         rows = graded(spark, df.repartition(2), judge=spec_of(judge)).collect()
     assert sorted(row.id for row in rows) == list(range(12))
     assert all(row.error is None and row.scores for row in rows)
+
+
+def test_a_python_worker_that_is_lost_in_the_middle_costs_no_row(spark, tmp_path):
+    df = spark.createDataFrame(
+        [(i, f"q{i}", {"a": "x" * (i % 5)}) for i in range(40)], "id int, prompt string, responses map<string,string>"
+    )
+    marker, tried = tmp_path / "lost", tmp_path / "tried"
+    tried.mkdir()
+
+    def judge_partition(frames):
+        import tempfile
+
+        tempfile.mkstemp(dir=tried)  # one for each attempt at a partition
+        for number, frame in enumerate(judge_frames(frames, principle=PRINCIPLE, judge=SPEC, id_column="id")):
+            yield frame
+            if number == 1 and not marker.exists():
+                marker.touch()
+                os._exit(1)
+
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 5)
+    try:
+        df.repartition(2).mapInPandas(judge_partition, schema(spark, df)).write.parquet(str(tmp_path / "judged"))
+    finally:
+        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+    rows = spark.read.parquet(str(tmp_path / "judged")).collect()
+    assert marker.exists() and len(list(tried.iterdir())) >= 3
+    assert sorted(row.id for row in rows) == list(range(40))
+    assert all(row.scores == {"a": max(1.0, row.id % 5)} and row.error is None for row in rows)
+
+
+def test_the_example_runs_and_goes_on(spark, tmp_path):
+    example = Path(__file__).parents[1] / "examples" / "spark_grade.py"
+    frame = spark.createDataFrame(
+        [(i, f"q{i}", ["x", "y"]) for i in range(6)], "id int, prompt string, responses array<string>"
+    )
+    with FakeOpenAI() as server:
+        command = [sys.executable, example, tmp_path / "cases", tmp_path / "judged", "--model", "hosted_vllm/m"]
+        command += ["--api-base", server.url]
+        for number in (4, 6):
+            frame.where(frame.id < number).write.mode("overwrite").parquet(str(tmp_path / "cases"))
+            done = subprocess.run(
+                command, capture_output=True, text=True, env={**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"}
+            )
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.strip() == f"{number} rows in {tmp_path / 'judged'}, 0 of them without a verdict"
+    assert sorted(row.id for row in spark.read.parquet(str(tmp_path / "judged")).collect()) == list(range(6))

@@ -5,6 +5,7 @@
 >>> GRPOTrainer(model=model, reward_funcs=reward, train_dataset=dataset)
 """
 
+from rewardanything_rl.appeals import speaks_to_judge
 from rewardanything_rl.functions import reward_function
 from rewardanything_rl.gathering import Gatherer
 from rewardanything_rl.scale import Scale
@@ -18,5 +19,6 @@ __all__ = [
     "Scale",
     "compute_score",
     "reward_function",
+    "speaks_to_judge",
     "verl_reward",
 ]

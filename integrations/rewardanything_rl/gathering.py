@@ -33,6 +33,7 @@ class Rated:
 @dataclass(eq=False)
 class _Waiting:
     rows: list[Row] = field(default_factory=list)
+    left_out: int = 0
     done: list[asyncio.Future[Rated]] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
 
@@ -70,23 +71,38 @@ class Gatherer:
         Raises:
             RewardAnythingError: the group has no verdict; each of its samples raises this.
         """
-        loop = asyncio.get_running_loop()
-        key = (loop, row.key)
+        key, waiting = self._group(row)
+        waiting.rows.append(row)
+        waiting.done.append(key[0].create_future())
+        mine = waiting.done[-1]
+        self._close_if_full(key, size)
+        return await mine
+
+    async def leave_out(self, row: Row, *, size: int | None = None) -> None:
+        """Say that a sample will not be judged, so that the others of its group do not wait for it."""
+        key, waiting = self._group(row)
+        waiting.left_out += 1
+        self._close_if_full(key, size)
+
+    def _group(self, row: Row) -> tuple[tuple[asyncio.AbstractEventLoop, str], _Waiting]:
+        key = (asyncio.get_running_loop(), row.key)
         waiting = self._waiting.get(key)
         if waiting is None:
             waiting = self._waiting[key] = _Waiting()
-            waiting.timer = loop.call_later(self.timeout, self._close, key)
-        waiting.rows.append(row)
-        waiting.done.append(loop.create_future())
-        mine = waiting.done[-1]
-        if len(waiting.rows) >= (size or self.size):
+            waiting.timer = key[0].call_later(self.timeout, self._close, key)
+        return key, waiting
+
+    def _close_if_full(self, key: tuple[asyncio.AbstractEventLoop, str], size: int | None) -> None:
+        waiting = self._waiting[key]
+        if len(waiting.rows) + waiting.left_out >= (size or self.size):
             self._close(key)
-        return await mine
 
     def _close(self, key: tuple[asyncio.AbstractEventLoop, str]) -> None:
         waiting = self._waiting.pop(key)
         assert waiting.timer is not None
         waiting.timer.cancel()
+        if not waiting.rows:
+            return
         # A task of its own: a caller that goes away must not take the others' verdict with it.
         task = key[0].create_task(self._judged(waiting))
         self._judging.add(task)

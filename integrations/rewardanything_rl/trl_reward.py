@@ -23,6 +23,7 @@ from rewardanything_core import (
     Verdict,
     default_judge,
 )
+from rewardanything_rl.appeals import Guard, guard_of
 from rewardanything_rl.groups import Group, Row, grouped
 from rewardanything_rl.scale import Scale
 from rewardanything_rl.texts import Thinking, check_thinking, text_of
@@ -57,6 +58,10 @@ class PrincipleReward:
         on_failure: ``none`` gives None, which GRPO and RLOO leave out; ``raise`` stops the training. Online DPO takes
             None for 0.0, so it needs ``raise``.
         max_failed_calls: After how many calls in a row in which nothing could be judged to stop. None: never.
+        guard: Whether to refuse texts that speak to the judge: True asks `speaks_to_judge`, and a function of the text
+            says what is wrong with it, or None. What is refused is not shown to the judge, so that it cannot move the
+            scores of others either.
+        refused_reward: Of what is refused. None: none, as for a failure.
         name: The reward's name in the trainer's metrics. None: the principle's name, else ``principle``.
     """
 
@@ -73,6 +78,8 @@ class PrincipleReward:
         thinking: Thinking = "strip",
         on_failure: Literal["none", "raise"] = "none",
         max_failed_calls: int | None = 10,
+        guard: bool | Guard = False,
+        refused_reward: float | None = None,
         name: str | None = None,
     ) -> None:
         check_thinking(thinking)
@@ -93,6 +100,8 @@ class PrincipleReward:
         self._on_failure = on_failure
         self._max_failed_calls = max_failed_calls
         self._failed_calls = 0
+        self._guard = guard_of(guard)
+        self._refused_reward = refused_reward
 
     @property
     def judge(self) -> Arbiter:
@@ -157,9 +166,14 @@ class PrincipleReward:
         for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             about = {name: values[place] for name, values in columns.items() if len(values) == len(completions)}
             try:
-                rows.append((place, self._row(prompt, completion, about)))
+                row = self._row(prompt, completion, about)
             except InvalidCaseError as error:
                 batch.fail([place], JudgeFailure(case_id=None, error_type="InvalidCaseError", message=str(error)))
+                continue
+            if self._guard is not None and (found := self._guard(row.text)) is not None:
+                batch.refuse(place, found, self._refused_reward)
+            else:
+                rows.append((place, row))
         for group in grouped(rows):
             batch.add(group)
         return batch
@@ -217,7 +231,8 @@ class PrincipleReward:
             return
         scores = [score for score in batch.scores if score is not None]
         told = {
-            "not_judged": 1 - len(scores) / len(batch.scores),
+            "not_judged": 1 - (len(scores) + batch.refused) / len(batch.scores),
+            "refused": None if self._guard is None else batch.refused / len(batch.scores),
             "score": fmean(scores) if scores else None,
             "tied": fmean(len(set(v.scores.values())) < len(v.scores) for v in verdicts) if verdicts else None,
             "agreement": _mean([v.agreement for v in verdicts]),
@@ -237,6 +252,7 @@ class _Batch:
         self.rewards: Rewards = [None] * size
         self.scores: Rewards = [None] * size
         self.rationales = [""] * size
+        self.refused = 0
 
     def add(self, group: Group) -> None:
         try:
@@ -245,6 +261,11 @@ class _Batch:
             self.fail(group.members, JudgeFailure(case_id=None, error_type=type(error).__name__, message=str(error)))
         else:
             self.groups.append(group)
+
+    def refuse(self, place: int, found: str, reward: float | None) -> None:
+        self.refused += 1
+        self.rewards[place] = reward
+        self.rationales[place] = f"Refused. {found}"
 
     def fail(self, places: Sequence[int] | dict[int, str], failure: JudgeFailure) -> None:
         self.failures.append(failure)

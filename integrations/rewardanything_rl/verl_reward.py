@@ -8,11 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from rewardanything_core import Arbiter, ConfigError, InvalidCaseError, Principle, RewardAnythingError
+from rewardanything_rl.appeals import Guard, guard_of
 from rewardanything_rl.gathering import Gatherer
 from rewardanything_rl.groups import Row
+from rewardanything_rl.ray_gathering import RayGatherer
 from rewardanything_rl.scale import Scale
 from rewardanything_rl.texts import Thinking, answer_of, check_thinking
 
@@ -28,6 +30,9 @@ def verl_reward(
     reference: str | None = None,
     thinking: Thinking = "strip",
     on_failure: float | None = None,
+    gather: Literal["worker", "ray"] = "worker",
+    guard: bool | Guard = False,
+    refused_reward: float | None = None,
 ) -> Callable[..., Awaitable[dict[str, Any]]]:
     """A ``compute_score`` for veRL, to be named in a file of yours.
 
@@ -44,9 +49,20 @@ def verl_reward(
             opened it, ``keep`` leaves all in. A block that is not closed leaves an empty answer.
         on_failure: None: a failed judgement raises, which stops the training; veRL cannot leave a sample out. A number
             is your decision to give that reward instead; ``judged`` is then 0.0.
+        gather: Where samples of a prompt meet: in the ``worker`` that was given them, so that there must be one reward
+            worker, or in an actor of ``ray`` that all reward workers share.
+        guard: Whether to refuse texts that speak to the judge; see `PrincipleReward`. Needs ``refused_reward``, since
+            veRL cannot leave a sample out.
+        refused_reward: Of what is refused.
     """
     check_thinking(thinking)
-    gatherer = Gatherer(group_size, timeout=timeout, judge=judge, scale=Scale(normalize=normalize, tie_break=tie_break))
+    if gather not in ("worker", "ray"):
+        raise ConfigError(f"gather must be 'worker' or 'ray', not {gather!r}.")
+    refuses = guard_of(guard)
+    if refuses is not None and refused_reward is None:
+        raise ConfigError("guard needs a refused_reward: veRL cannot leave a sample out.")
+    kind = RayGatherer if gather == "ray" else Gatherer
+    gatherer = kind(group_size, timeout=timeout, judge=judge, scale=Scale(normalize=normalize, tie_break=tie_break))
 
     async def compute_score(
         data_source: str,  # noqa: ARG001 - part of the call that veRL makes
@@ -63,8 +79,13 @@ def verl_reward(
             text=answer_of(solution_str, thinking),
             reference=_reference(reference, ground_truth, about),
         )
+        size = about.get("group_size")
         try:
-            rated = await gatherer.rate(row, size=about.get("group_size"))
+            if refuses is not None and (found := refuses(row.text)) is not None:
+                await gatherer.leave_out(row, size=size)
+                assert refused_reward is not None  # as checked above
+                return _told(float(refused_reward), float("nan"), 0, f"Refused. {found}")
+            rated = await gatherer.rate(row, size=size)
         except RewardAnythingError as error:
             if on_failure is None:
                 raise
