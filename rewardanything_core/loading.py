@@ -13,7 +13,7 @@ from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.embedded import DEFAULT_MODEL, KNOWN_MODELS, fetch
-from rewardanything_core.errors import ConfigError
+from rewardanything_core.errors import ConfigError, MissingExtraError
 from rewardanything_core.judge import Judge
 from rewardanything_core.jury import Jury
 from rewardanything_core.options import JudgeOptions
@@ -224,7 +224,15 @@ def _judge(given: dict[str, Any], progress: Progress | None) -> Judge:
         if os.environ.get("RA_JUDGE_API_KEY"):
             given.setdefault("api_key_env", "RA_JUDGE_API_KEY")
         return from_endpoint(model, **_pick(given, "endpoint"), **options)
-    return from_pretrained(model or DEFAULT_MODEL, progress=progress, **_pick(given, "local"), **options)
+    try:
+        return from_pretrained(model or DEFAULT_MODEL, progress=progress, **_pick(given, "local"), **options)
+    except MissingExtraError as error:
+        if model is None:  # nobody asked for a model on this machine
+            error.hint += (
+                f" No judge is set, so that it would be {DEFAULT_MODEL} on this machine; "
+                "for another one set RA_JUDGE_MODEL, model in ra-judge.toml, or an argument."
+            )
+        raise
 
 
 def _options(given: Mapping[str, Any]) -> JudgeOptions:

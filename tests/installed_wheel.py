@@ -62,7 +62,7 @@ def scripted(env: Environment) -> dict[str, str]:
 def test_base(env: Environment, wheel: Path) -> None:
     """The light install works with a script, and says what to install for all else."""
     env.install(str(wheel))
-    assert "ra-judge 0." in env.run("ra-judge", "--version")
+    assert "rewardanything-core 0." in env.run("ra-judge", "--version")
     assert "qwen2.5-coder-1.5b" in env.run("ra-judge", "models")
     readme = (ROOT / "README.md").read_text().rpartition("## Test what you build on it\n\n```python\n")[2]
     env.run("python", "-c", readme.partition("```")[0])
@@ -76,11 +76,18 @@ def test_base(env: Environment, wheel: Path) -> None:
     lacks("endpoint", env.run("ra-judge", "demo", "--model", "openai/gpt-4o-mini", code=(2, 3)))
     lacks("serve", env.run("ra-judge", "serve", code=2))
     (env.work / "cases.parquet").write_bytes(b"PAR1")
-    lacks("parquet", env.run("ra-judge", "grade", "cases.parquet", "--principle", "P", code=2, **scripted(env)))
+    lacks(
+        "parquet", env.run("ra-judge", "grade", "cases.parquet", "--principle", "P", "-o", "o", code=2, **scripted(env))
+    )
     for extra in ("mlflow", "dspy", "langchain", "ray"):
         lacks(extra, env.run("python", "-c", f"from rewardanything_{extra} import *", code=1))
     env.run("python", "-c", "import rewardanything_rl")  # needs nothing of its own
-    lacks("ray", env.run("python", "-c", "from rewardanything_core import judge_frames as f; list(f([], 'P'))", code=1))
+    lacks(
+        "ray",
+        env.run(
+            "python", "-c", "from rewardanything_core import judge_frames as f; list(f([], principle='P'))", code=1
+        ),
+    )
 
 
 # --- each extra alone, with a script or a server of ours as the model

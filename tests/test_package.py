@@ -85,6 +85,7 @@ def test_every_error_is_a_rewardanything_error_and_says_what_to_do():
     ("hidden", "work", "extra"),
     [
         ("torch", "from_pretrained('x/y')", "local"),
+        ("torch", "load_judge()", "local"),
         ("litellm", "from_endpoint('openai/x', cache='off').judge('p', 'q', ['a'])", "endpoint"),
     ],
 )
@@ -93,3 +94,14 @@ def test_a_missing_extra_says_how_to_install_it(hidden, work, extra, tmp_path):
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "MissingExtraError" in result.stderr
     assert f"rewardanything-core[{extra}]" in result.stderr
+
+
+def test_who_chose_no_judge_is_told_that_there_are_others(tmp_path):
+    code = "import sys; sys.modules['torch'] = None\nfrom rewardanything_core import *\nload_judge(**{})"
+    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True).stderr
+    assert "No judge is set" in told
+    assert "RA_JUDGE_MODEL" in told
+    code = code.replace("**{}", "model='smollm2-135m'")
+    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True).stderr
+    assert "rewardanything-core[local]" in told
+    assert "No judge is set" not in told
