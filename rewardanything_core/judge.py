@@ -70,7 +70,15 @@ class Judge(Arbiter):
         """``generate`` or ``logits``."""
         self._chose_readout = readout != "auto"
         if self.readout == "logits" and expected_scores:
-            raise ConfigError("expected_scores=True needs a verdict that is written; readout='logits' writes none.")
+            raise ConfigError(
+                "expected_scores=True needs a verdict that is written, and readout='logits' writes none; leave one of "
+                "the two out."
+            )
+        if self.readout == "logits" and template is not None:
+            raise ConfigError(
+                f"The template {template.name!r} says how a verdict is written, and readout='logits' writes none; "
+                "leave one of the two out."
+            )
         self.template = template or Template.for_model(
             backend.model, style="think" if backend.follows_forms else "json"
         )
@@ -92,7 +100,7 @@ class Judge(Arbiter):
             expected_scores=expected_scores,
             retries=retries,
             max_list=max_list,
-            template=self.template,
+            template=None if self.readout == "logits" else self.template,
             store=store,
             cache=cache,
             calibration=self.calibration,
@@ -177,7 +185,7 @@ class Judge(Arbiter):
                 "expected_scores": self.expected_scores,
                 "retries": self.retries,
                 "max_list": self.max_list,
-                "template": dataclasses.asdict(self.template),
+                "template": None if self.readout == "logits" else dataclasses.asdict(self.template),
                 "store": str(self._store.path)
                 if isinstance(self._store, VerdictStore)
                 else self._store and str(self._store),

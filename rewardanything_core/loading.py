@@ -107,6 +107,7 @@ def from_endpoint(
     timeout: float = 120.0,
     attempts: int = 5,
     patience: float = 120.0,
+    hedge_after: float | None = None,
     response_format: Literal["auto", "json_schema", "off"] = "auto",
     context_window: int | None = None,
     cache_as: str | None = None,
@@ -126,6 +127,7 @@ def from_endpoint(
         timeout: Seconds that one attempt may take.
         attempts: How often a request is tried on rate limits, server errors, timeouts and lost connections.
         patience: Seconds to wait for a server that has answered before and is gone, as while it is started again.
+        hedge_after: Seconds after which a request without a reply is sent once more, while there is room. None: never.
         response_format: Ask for the verdict by JSON schema: ``auto`` where it is honoured, ``json_schema`` always,
             ``off`` never.
         context_window: The model's window in tokens, where the server does not say.
@@ -151,6 +153,7 @@ def from_endpoint(
         timeout=timeout,
         attempts=attempts,
         patience=patience,
+        hedge_after=hedge_after,
         response_format=response_format,
         context_window=context_window,
         cache_as=cache_as,
@@ -295,7 +298,8 @@ def _from_spec(spec: Mapping[str, Any], backends: dict[str, Backend]) -> Arbiter
             return Jury(jurors, weights=spec["weights"], min_jurors=spec["min_jurors"])
         key, options = json.dumps(spec["backend"], sort_keys=True), dict(spec["options"])
         options["sampling"] = SamplingParams(**options["sampling"])
-        options["template"] = Template(**options["template"])
+        if options["template"] is not None:
+            options["template"] = Template(**options["template"])
         if key not in backends:
             arguments = dict(spec["backend"])
             backends[key] = _backend(arguments.pop("kind"), arguments)

@@ -83,7 +83,8 @@ def demo(
         "passes": passes,
     }
     settings = read_settings(config, given)
-    if "jury" not in settings and (settings.get("model") is None or settings["model"] in _small_models()):
+    small = settings.get("model") is None or settings["model"] in _small_models()
+    if "jury" not in settings and small and settings.get("readout") != "logits":
         # Whole scores of a small model are mostly ties; what its probabilities say about them is finer.
         settings = {"expected_scores": True, "thinking_budget": 100, **settings}
     with fetch_progress() as progress:
