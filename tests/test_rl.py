@@ -289,6 +289,10 @@ def test_what_is_refused_is_not_shown_to_the_judge() -> None:
         PRINCIPLE, judge=judge_of(lengths()), guard=lambda text: "b" if "b" in text else None, refused_reward=-1.0
     )
     assert mine(["p", "p"], ["ab", "aaa"]) == [-1.0, 0.5]
+    kept = PrincipleReward(PRINCIPLE, judge=judge_of(lengths()), guard=True, thinking="keep")
+    assert kept(["p", "p"], ["<think>so</think>Yes.", "<think>so</think></think>Yes."]) == [1.0, None]
+    turns = [{"role": "assistant", "content": "Yes.", "reasoning_content": "so"}, {"role": "tool", "content": "42"}]
+    assert kept(["p"], [[*turns, turns[0]]]) == [1.0]
     with pytest.raises(ConfigError, match="guard must be"):
         PrincipleReward(PRINCIPLE, guard="yes")  # type: ignore[arg-type]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,6 +15,8 @@ Thinking = Literal["strip", "opened", "keep"]
 ``strip``: a ``<think>`` block at the beginning is removed. ``opened``: the chat template opens the block, so that all
 up to ``</think>`` is removed. ``keep``: all is judged.
 """
+
+_OWN = re.compile(r"(?:\A\s*|^assistant: )<think>(.*?)</think>", re.DOTALL | re.MULTILINE)
 
 
 def check_thinking(thinking: str) -> None:
@@ -32,6 +35,11 @@ def answer_of(text: str, thinking: Thinking) -> str:
     if thinking == "keep" or (thinking == "strip" and not begun):
         return text
     return text.partition("</think>")[2].lstrip()
+
+
+def untagged(text: str, thinking: Thinking) -> str:
+    """What is judged, without the tags of the policy's own thinking where that is kept."""
+    return _OWN.sub(r"\1", text) if thinking == "keep" else text
 
 
 def text_of(completion: Any, thinking: Thinking) -> str:

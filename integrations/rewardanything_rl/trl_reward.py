@@ -26,7 +26,7 @@ from rewardanything_core import (
 from rewardanything_rl.appeals import Guard, guard_of
 from rewardanything_rl.groups import Group, Row, grouped
 from rewardanything_rl.scale import Scale
-from rewardanything_rl.texts import Thinking, check_thinking, text_of
+from rewardanything_rl.texts import Thinking, check_thinking, text_of, untagged
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class PrincipleReward:
             except InvalidCaseError as error:
                 batch.fail([place], JudgeFailure(case_id=None, error_type="InvalidCaseError", message=str(error)))
                 continue
-            if self._guard is not None and (found := self._guard(row.text)) is not None:
+            if self._guard is not None and (found := self._guard(untagged(row.text, self._thinking))) is not None:
                 batch.refuse(place, found, self._refused_reward)
             else:
                 rows.append((place, row))

@@ -16,7 +16,7 @@ from rewardanything_rl.gathering import Gatherer
 from rewardanything_rl.groups import Row
 from rewardanything_rl.ray_gathering import RayGatherer
 from rewardanything_rl.scale import Scale
-from rewardanything_rl.texts import Thinking, answer_of, check_thinking
+from rewardanything_rl.texts import Thinking, answer_of, check_thinking, untagged
 
 
 def verl_reward(
@@ -81,7 +81,7 @@ def verl_reward(
         )
         size = about.get("group_size")
         try:
-            if refuses is not None and (found := refuses(row.text)) is not None:
+            if refuses is not None and (found := refuses(untagged(row.text, thinking))) is not None:
                 await gatherer.leave_out(row, size=size)
                 assert refused_reward is not None  # as checked above
                 return _told(float(refused_reward), float("nan"), 0, f"Refused. {found}")
