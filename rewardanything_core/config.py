@@ -59,6 +59,7 @@ SETTINGS: dict[str, Setting] = {
     "timeout": Setting(float, "endpoint"),
     "attempts": Setting(int, "endpoint"),
     "patience": Setting(float, "endpoint"),
+    "hedge_after": Setting(float, "endpoint"),
     "response_format": Setting(str, "endpoint"),
     "context_window": Setting(int, "endpoint"),
     "cache_as": Setting(str, "endpoint"),

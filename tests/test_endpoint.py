@@ -281,6 +281,57 @@ def test_a_hanging_replica_is_passed_over_after_one_timeout(server: FakeOpenAI, 
 
 
 @pytest.mark.parametrize("model", PROVIDERS)
+def test_a_request_that_takes_long_is_sent_again_and_the_first_reply_counts(server: FakeOpenAI, model: str) -> None:
+    server.plan = [HANG]
+    reply = complete(backend_for(server, model, hedge_after=0.2, timeout=20.0))
+    assert scores(reply) == {"model-1": 4, "model-2": 2} and reply.usage.calls == server.count == 2
+
+
+@pytest.mark.parametrize("model", PROVIDERS)
+def test_a_second_sending_goes_to_another_replica(server: FakeOpenAI, model: str) -> None:
+    with FakeOpenAI(HANG) as stuck:
+        backend = backend_for(server, model, api_base=[stuck.url, server.url], hedge_after=0.1, timeout=20.0)
+
+        async def everything() -> list[Completion]:
+            return await asyncio.gather(*(backend.complete(ask()) for _ in range(12)))
+
+        replies = run(everything())
+        assert server.count == 12
+        assert 0 < stuck.count <= sum(reply.usage.calls for reply in replies) - 12  # some were cancelled on their way
+
+
+def test_nothing_is_sent_again_where_all_places_are_taken_or_all_is_refused(server: FakeOpenAI) -> None:
+    server.plan = [HANG]
+    with pytest.raises(BackendTimeoutError):
+        complete(backend_for(server, "hosted_vllm/fake", hedge_after=0.1, timeout=0.5, attempts=1, max_concurrency=1))
+    assert server.count == 1
+    server.plan = [HANG, HANG, Fault.status(500)]
+    with pytest.raises(BackendTimeoutError) as raised:
+        complete(backend_for(server, "hosted_vllm/fake", hedge_after=0.1, timeout=0.5, attempts=1))
+    assert raised.value.usage.calls == 2
+    with pytest.raises(ConfigError, match="hedge_after must be above 0 seconds, not 0"):
+        backend_for(server, "hosted_vllm/fake", hedge_after=0)
+
+
+def test_a_cancelled_request_takes_its_second_sending_with_it(server: FakeOpenAI) -> None:
+    server.plan = [HANG, HANG]
+    backend = backend_for(server, "hosted_vllm/fake", hedge_after=0.05, max_concurrency=2)
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(backend.complete(ask()))
+        while server.count < 2:
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(asyncio.all_tasks()) == 1
+        await asyncio.gather(backend.complete(ask()), backend.complete(ask()))  # both places are free again
+
+    run(cancelled())
+    assert server.count == 4
+
+
+@pytest.mark.parametrize("model", PROVIDERS)
 def test_replicas_share_the_load_and_all_dead_is_an_error(server: FakeOpenAI, model: str) -> None:
     with FakeOpenAI() as other:
         backend = backend_for(server, model, api_base=[other.url, server.url], attempts=2, patience=0)

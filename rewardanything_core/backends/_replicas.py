@@ -59,17 +59,22 @@ class Replicas:
             del litellm.model_cost[name]
         return router
 
-    async def pick(self) -> str:
-        """The api_base to ask next: any that does not rest, or any at all when all of them do."""
+    async def pick(self, but: str | None = None) -> str:
+        """The api_base to ask next: any that does not rest, or any at all when all of them do.
+
+        Args:
+            but: One that is asked already; it is picked only if no other is awake.
+        """
+        awake = [base for base in self._bases if self._awake(base)] or list(self._bases)
+        wanted = [base for base in awake if base != but] or awake
         if self._router is None:
-            return self._rng.choice([base for base in self._bases if self._awake(base)] or self._bases)
-        base = ""
+            return self._rng.choice(wanted)
         for _ in range(DRAWS):
             deployment = await self._router.async_get_available_deployment(model=self._group, request_kwargs={})
-            base = deployment["model_info"]["id"]
-            if self._awake(base) or not any(map(self._awake, self._bases)):
-                break
-        return base
+            base: str = deployment["model_info"]["id"]
+            if base in wanted:
+                return base
+        return self._rng.choice(wanted)
 
     def rest(self, base: str) -> bool:
         """Pass over a replica for a while.

@@ -12,6 +12,7 @@ from typing import Any
 
 from rewardanything_core.backends import _litellm
 from rewardanything_core.backends._dialect import Dialect
+from rewardanything_core.backends._hedge import hedged
 from rewardanything_core.backends._litellm import Problem, Target
 from rewardanything_core.backends._replicas import Replicas
 from rewardanything_core.backends._replies import Reply, read_reply
@@ -52,6 +53,9 @@ class Address:
 
     patience: float
     """Seconds to wait for a server that has answered before and is gone."""
+
+    hedge_after: float | None = None
+    """Seconds after which a request is sent a second time beside the first. None: never."""
 
 
 class Sender:
@@ -98,11 +102,10 @@ class Sender:
         while True:
             async with self._slots.one(group, again=sent > 0):
                 asked = parameters()
-                base = await self._next_base()
                 began = time.monotonic()
-                outcome = await self._attempt(messages, asked, base)
-                usage += Usage(calls=1, seconds=time.monotonic() - began)
-                sent += 1
+                (outcome, base), calls = await self._one_or_two(messages, asked)
+                usage += Usage(calls=calls, seconds=time.monotonic() - began)
+                sent += calls
                 self._note(outcome)
             if isinstance(outcome, Reply):
                 return outcome, usage
@@ -167,10 +170,28 @@ class Sender:
         # A timeout has cost its time, and may be the request's own fault: it counts as an attempt.
         return another and isinstance(problem.error, BackendConnectionError)
 
-    async def _next_base(self) -> str | None:
+    async def _next_base(self, but: str | None) -> str | None:
         if self._replicas is not None:
-            return await self._replicas.pick()
+            return await self._replicas.pick(but)
         return self._to.api_bases[0] if self._to.api_bases else None
+
+    async def _one_or_two(
+        self, messages: Sequence[Message], parameters: dict[str, Any]
+    ) -> tuple[tuple[Reply | Problem, str | None], int]:
+        """Send, and send again if hedging is asked for; the outcome with where it came from, and how often was sent."""
+        first: str | None = None
+
+        async def attempt() -> tuple[Reply | Problem, str | None]:
+            nonlocal first
+            base = first = await self._next_base(but=first)
+            return await self._attempt(messages, parameters, base), base
+
+        if self._to.hedge_after is None:
+            return await attempt(), 1
+        with self._slots.spare() as may:
+            return await hedged(
+                attempt, after=self._to.hedge_after, may=may, good=lambda outcome: isinstance(outcome[0], Reply)
+            )
 
     async def _attempt(
         self, messages: Sequence[Message], parameters: dict[str, Any], base: str | None

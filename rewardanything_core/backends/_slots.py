@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from rewardanything_core.backends._pace import Pace
 
@@ -55,6 +55,24 @@ class Slots:
         finally:
             self._taken -= 1
             self._admit()
+
+    @contextmanager
+    def spare(self) -> Iterator[Callable[[], bool]]:
+        """A function that takes one more place for who has one, if it is free and nobody waits for it; true if so."""
+        taken = False
+
+        def take() -> bool:
+            nonlocal taken
+            taken = not self._waiting and self._taken < self._open
+            self._taken += taken
+            return taken
+
+        try:
+            yield take
+        finally:
+            if taken:
+                self._taken -= 1
+                self._admit()
 
     # --- what became of requests
 

@@ -51,6 +51,9 @@ class EndpointBackend(Backend):
         attempts: How often a request is sent before a transport error is final; 1 or more.
         patience: Seconds to wait for a server that has answered before and that nobody can connect to any more, as
             while it is started again; no attempt is counted meanwhile. 0: none.
+        hedge_after: Seconds after which a request that has no reply is sent once more, to another replica if there is
+            one; the first reply counts. Only while fewer are in flight than may be. None: never. It shortens the
+            longest waits and is paid for twice.
         response_format: Whether the reply's JSON schema is sent. ``auto``: where the server takes it, and for
             models that think only once it has shown that it tells reasoning from answer.
         context_window: The model's window in tokens. None: left to the server to enforce.
@@ -78,6 +81,7 @@ class EndpointBackend(Backend):
         timeout: float = 120.0,
         attempts: int = 5,
         patience: float = 120.0,
+        hedge_after: float | None = None,
         response_format: ResponseFormat = "auto",
         context_window: int | None = None,
         input_cost_per_token: float | None = None,
@@ -94,6 +98,7 @@ class EndpointBackend(Backend):
         self._timeout = timeout
         self._attempts = attempts
         self._patience = patience
+        self._hedge_after = hedge_after
         self._response_format: ResponseFormat = response_format
         self._context_window = context_window
         self._prices = (input_cost_per_token, output_cost_per_token)
@@ -112,6 +117,7 @@ class EndpointBackend(Backend):
             timeout=timeout,
             attempts=attempts,
             patience=patience,
+            hedge_after=hedge_after,
         )
         self._sender = Sender(address, self._dialect, Backoff())
 
@@ -125,6 +131,8 @@ class EndpointBackend(Backend):
             raise ConfigError(f"timeout must be above 0 seconds, not {self._timeout!r}.")
         if self._patience < 0:
             raise ConfigError(f"patience must be 0 seconds or more, not {self._patience!r}.")
+        if self._hedge_after is not None and self._hedge_after <= 0:
+            raise ConfigError(f"hedge_after must be above 0 seconds, not {self._hedge_after!r}.")
         if self._response_format not in get_args(ResponseFormat):
             known = ", ".join(map(repr, get_args(ResponseFormat)))
             raise ConfigError(f"response_format must be one of {known}, not {self._response_format!r}.")
@@ -161,6 +169,7 @@ class EndpointBackend(Backend):
             "timeout": self._timeout,
             "attempts": self._attempts,
             "patience": self._patience,
+            "hedge_after": self._hedge_after,
             "response_format": self._response_format,
             "context_window": self._context_window,
             "input_cost_per_token": self._prices[0],
