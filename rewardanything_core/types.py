@@ -245,7 +245,7 @@ def _headed(kind: str, text: str) -> list[tuple[int, str]]:
 
 def _named(text: str, order: list[str]) -> str:
     names = {f"model-{place}": label for place, label in enumerate(order, start=1)}
-    return re.sub(r"\bmodel-\d+\b", lambda match: names.get(match[0], match[0]), text.strip())
+    return re.sub(r"(?i)\bmodel-\d+\b", lambda match: names.get(match[0].lower(), match[0]), text.strip())
 
 
 def _explained(juror: Verdict | JudgeFailure) -> str:

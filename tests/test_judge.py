@@ -82,14 +82,14 @@ def test_the_explanation_names_responses_by_their_labels():
     def reply(request):
         responses = json.loads(request.messages[1]["content"])["responses"]
         best = max(responses, key=lambda name: len(responses[name]))
-        thoughts = f"{best} is longer, model-9 is not there"
+        thoughts = f"{best} is longer, model-9 is not there. {best.capitalize()}, I say"
         return verdict_reply({name: 4 if name == best else 2 for name in responses}, thoughts=thoughts)
 
     judge = Judge(ScriptedBackend(reply), passes=2)
     for labels in (TWO, {"kurz": "ab", "lang": "abcd"}):  # the second comes from the store
         longer = list(labels)[1]
         explanation = judge.judge("longer", "q", labels).explanation
-        assert explanation == "\n\n".join([f"{longer} is longer, model-9 is not there"] * 2)
+        assert explanation == "\n\n".join([f"{longer} is longer, model-9 is not there. {longer}, I say"] * 2)
     assert "model-1" in judge.judge("longer", "q", TWO).reasoning
 
 

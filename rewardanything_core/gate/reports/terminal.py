@@ -32,6 +32,7 @@ def terminal_report(report: CheckReport, *, width: int = 100, color: bool = Fals
         file=io.StringIO(),
         width=max(60, width),
         force_terminal=color,
+        force_jupyter=False,  # there Rich would display the text beside writing it
         color_system="standard" if color else None,
         highlight=False,
         emoji=False,
