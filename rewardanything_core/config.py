@@ -48,6 +48,7 @@ SETTINGS: dict[str, Setting] = {
     "device": Setting(str, "local"),
     "dtype": Setting(str, "local"),
     "device_map": Setting(str, "local"),
+    "quantization": Setting(str, "local"),
     "revision": Setting(str, "local"),
     "gguf_file": Setting(str, "local"),
     "trust_remote_code": Setting(bool, "local"),

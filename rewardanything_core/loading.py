@@ -42,6 +42,7 @@ def from_pretrained(
     device: str = "auto",
     dtype: str = "auto",
     device_map: str | Mapping[str, Any] | None = None,
+    quantization: Literal["8bit", "4bit"] | None = None,
     quantization_config: Any = None,
     trust_remote_code: bool = False,
     revision: str | None = None,
@@ -58,7 +59,8 @@ def from_pretrained(
         device: ``auto``, ``cuda``, ``cuda:N``, ``mps`` or ``cpu``.
         dtype: ``auto`` or the name of a torch dtype; see `LocalBackend`.
         device_map: Passed to transformers, to spread a model over devices.
-        quantization_config: Passed to transformers.
+        quantization: ``8bit`` or ``4bit``, so that the model takes less memory; see `LocalBackend`.
+        quantization_config: Passed to transformers, in place of ``quantization``.
         trust_remote_code: Run Python code that comes with the model.
         revision: Branch, tag or commit on the hub.
         gguf_file: Name of a GGUF file in the folder or repository.
@@ -86,6 +88,7 @@ def from_pretrained(
         device=device,
         dtype=dtype,
         device_map=device_map,
+        quantization=quantization,
         quantization_config=quantization_config,
         trust_remote_code=trust_remote_code,
         revision=revision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,20 @@ def load(
     quantization_config: Any,
     common: dict[str, Any],
 ) -> tuple[Any, Any]:
+    """The model and its tokenizer.
+
+    Args:
+        model: Hugging Face hub id, or a folder.
+        device: Where to put it. None: where ``device_map`` says.
+        dtype: ``auto``, or the name of a torch dtype.
+        device_map: Passed to transformers. None: the whole model on ``device``.
+        quantization_config: Passed to transformers. None: none.
+        common: What the tokenizer is loaded with too.
+
+    Raises:
+        MissingExtraError: torch or transformers is not installed.
+        ConfigError: there is no such model or dtype.
+    """
     require()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -34,6 +49,9 @@ def load(
         raise ConfigError(f"dtype {dtype!r} is not the name of a torch dtype, such as 'bfloat16' or 'float32'.")
     if "gguf_file" in common and quantization_config is None:
         quantization_config = GgufConfig(dequantize=True)
+    quantized = quantization_config is not None and not isinstance(quantization_config, GgufConfig)
+    if quantized and device is not None:  # quantised weights cannot be moved later
+        device_map, device = {"": device}, None
     given = {"device_map": device_map, "quantization_config": quantization_config}
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, **common)
@@ -57,18 +75,50 @@ def load(
     return loaded.eval(), tokenizer
 
 
+def quantization_config(quantization: str, dtype: str) -> Any:
+    """What transformers is told to load weights in 8 or 4 bits with bitsandbytes.
+
+    8 bits are LLM.int8() (Dettmers et al., NeurIPS 2022), 4 bits the normal float of QLoRA (Dettmers et al., NeurIPS
+    2023), its constants quantised too.
+
+    Args:
+        quantization: ``8bit`` or ``4bit``.
+        dtype: Name of the dtype to compute in.
+
+    Raises:
+        MissingExtraError: bitsandbytes is not installed.
+        ConfigError: the quantisation is unknown.
+    """
+    if quantization not in ("8bit", "4bit"):
+        raise ConfigError(f"quantization must be '8bit' or '4bit', not {quantization!r}.")
+    require()
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("Loading weights in 8 or 4 bits", extra="quantized") from error
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "8bit":
+        # It computes in float16 by design, and says so at every layer.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
     """Loading a small folder is no occasion for a progress bar; the host program's setting is put back."""
-    from transformers.utils import logging
+    from transformers.utils import logging as theirs
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    shown = theirs.is_progress_bar_enabled()
+    theirs.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            theirs.enable_progress_bar()
 
 
 def require() -> None:

@@ -12,12 +12,13 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from rewardanything_core.backends._chat import ChatTokenizer
 from rewardanything_core.backends._decoder import FormDecoder, Row
 from rewardanything_core.backends._fitness import side_by_side
 from rewardanything_core.backends._loading import identity_of, load, pick_device, window_of
+from rewardanything_core.backends._loading import quantization_config as config_for
 from rewardanything_core.backends._odds import Asked, OddsReader, distinct_tokens, first_tokens
 from rewardanything_core.backends._resident import Resident
 from rewardanything_core.backends.base import Backend, Completion, Question, Reading, Request
@@ -51,7 +52,9 @@ class LocalBackend(Backend):
         dtype: ``auto`` or the name of a torch dtype. Auto is bfloat16 on GPUs and on CPUs that are fast at it, but
             float32 for models under a billion parameters and on all other CPUs.
         device_map: Passed to transformers, to spread a model over devices; then ``device`` is not used.
-        quantization_config: Passed to transformers.
+        quantization: ``8bit`` or ``4bit``: weights take a half or about a third of the memory of bfloat16, through
+            bitsandbytes (extra ``quantized``). None: as they are.
+        quantization_config: Passed to transformers, in place of ``quantization``.
         trust_remote_code: Run Python code that comes with the model. Off unless asked for.
         revision: Branch, tag or commit on the hub.
         gguf_file: Name of a GGUF file in the folder or repository; it is dequantised while loading.
@@ -76,6 +79,7 @@ class LocalBackend(Backend):
         device: str = "auto",
         dtype: str = "auto",
         device_map: str | Mapping[str, Any] | None = None,
+        quantization: Literal["8bit", "4bit"] | None = None,
         quantization_config: Any = None,
         trust_remote_code: bool = False,
         revision: str | None = None,
@@ -91,6 +95,7 @@ class LocalBackend(Backend):
             "device": device,
             "dtype": dtype,
             "device_map": device_map,
+            "quantization": quantization,
             "trust_remote_code": trust_remote_code,
             "revision": revision,
             "gguf_file": gguf_file,
@@ -98,6 +103,9 @@ class LocalBackend(Backend):
             "max_batch_tokens": max_batch_tokens,
             "name": name,
         }
+        if quantization is not None and (quantization_config is not None or gguf_file):
+            other = "gguf_file" if gguf_file else "quantization_config"
+            raise ConfigError(f"quantization and {other} both say how the weights are quantised; give one of them.")
         self._quantization_config = quantization_config
         self._name = name or str(model)
         self._max_batch_size, self._max_batch_tokens = max_batch_size, max_batch_tokens
@@ -105,6 +113,9 @@ class LocalBackend(Backend):
         common = {"trust_remote_code": trust_remote_code, "revision": revision}
         if gguf_file:
             common["gguf_file"] = gguf_file
+        if quantization is not None:
+            dtype = "bfloat16" if dtype == "auto" else dtype
+            quantization_config = config_for(quantization, dtype)
         self._model, tokenizer = load(str(model), where, dtype, device_map, quantization_config, common)
         self._chat = ChatTokenizer(tokenizer, name=self._name)
         self._decoder = FormDecoder(self._model, tokenizer, self._chat)
@@ -166,7 +177,8 @@ class LocalBackend(Backend):
             "weights": identity_of(Path(str(self._arguments["model"])), self._model.config),
             "gguf_file": self._arguments["gguf_file"],
             "dtype": str(self._model.dtype),
-            "quantization": repr(self._quantization_config) if self._quantization_config is not None else None,
+            "quantization": self._arguments["quantization"]
+            or (repr(self._quantization_config) if self._quantization_config is not None else None),
         }
 
     def spec(self) -> dict[str, Any]:
