@@ -1,6 +1,7 @@
 """The pictures of terminals on the pages: what the examples really print, as SVG.
 
 python docs/_pictures.py dspy langchain         # a minute or so each, with the judge of your settings
+python docs/_pictures.py check                  # seconds, and always the same: a script judges
 
 The text is not touched; long lines are folded, and of a progress bar its last state is kept.
 """
@@ -8,13 +9,20 @@ The text is not touched; long lines are folded, and of a progress bar its last s
 from __future__ import annotations
 
 import io
+import json
+import os
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
+
+from rewardanything_core import Request, verdict_reply
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = {
@@ -57,13 +65,50 @@ def printed(command: list[str]) -> str:
     return "\n".join(line.rpartition("\r")[2] for line in lines).strip()
 
 
+def by_facts(request: Request) -> str:
+    """A judge of the check's picture: 1..5 by the share of the context's longer words that a response has."""
+    asked = json.loads(request.messages[1]["content"])
+    facts = set(re.findall(r"\w{4,}", str(asked["context"]).lower()))
+    shares = {n: len(facts & set(re.findall(r"\w+", r.lower()))) / len(facts) for n, r in asked["responses"].items()}
+    return verdict_reply({name: round(1 + 4 * share, 1) for name, share in shares.items()})
+
+
+def checked() -> str:
+    """What ``ra-judge check`` prints to a terminal in examples/prompt_regression when the prompt got worse."""
+    with tempfile.TemporaryDirectory() as folder:
+        shop = shutil.copytree(ROOT / "examples" / "prompt_regression", Path(folder) / "shop")
+        shutil.copy(shop / "changes" / "worse.md", shop / "prompts" / "answer.md")
+        own = {
+            "RA_JUDGE_MODEL": "scripted:_pictures:by_facts",
+            "RA_JUDGE_STORE": f"{folder}/store",
+            "COLUMNS": str(WIDTH),
+        }
+        ours, theirs = os.openpty()
+        with subprocess.Popen(
+            [Path(sys.executable).with_name("ra-judge"), "check"],
+            cwd=shop,
+            env={**os.environ, **own, "PYTHONPATH": str(ROOT / "docs"), "TERM": "xterm-256color"},
+            stdout=theirs,
+            stderr=subprocess.DEVNULL,
+        ):
+            os.close(theirs)
+            written = b""
+            try:
+                while part := os.read(ours, 65536):
+                    written += part
+            except OSError:  # Linux says so that the other end is closed
+                pass
+            os.close(ours)
+    return written.decode().replace("\r\n", "\n").strip("\n")
+
+
 def draw(name: str, text: str) -> Path:
     """The picture of one command's output."""
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False)
-    command = " ".join(["python", *COMMANDS[name]])
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
+    command = "ra-judge check" if name == "check" else " ".join(["python", *COMMANDS[name]])
     console.print(Text(f"$ {command}", style="bold"))
     for line in text.splitlines():
-        console.print(Text(line), overflow="fold")
+        console.print(Text.from_ansi(line), overflow="fold")
     path = ROOT / "docs" / "assets" / f"{name}-example.svg"
     path.write_text(console.export_svg(title=command, theme=THEME, code_format=SVG, unique_id=name), encoding="utf-8")
     return path
@@ -71,8 +116,8 @@ def draw(name: str, text: str) -> Path:
 
 def main() -> None:
     """Draw those that are named, or all."""
-    for name in sys.argv[1:] or COMMANDS:
-        path = draw(name, printed(COMMANDS[name]))
+    for name in sys.argv[1:] or [*COMMANDS, "check"]:
+        path = draw(name, checked() if name == "check" else printed(COMMANDS[name]))
         sys.stdout.write(f"{path.relative_to(ROOT)}\n")
 
 
