@@ -46,6 +46,14 @@ class RewardAnythingError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception is pickled as a call of its class, and some of these classes ask for more than the message.
+        return _as_it_was, (type(self),), self.__dict__
+
+
+def _as_it_was(kind: type[RewardAnythingError]) -> RewardAnythingError:
+    return kind.__new__(kind)
+
 
 class InvalidCaseError(RewardAnythingError, ValueError):
     """The case cannot be judged as given; nothing was sent to a model."""

@@ -21,9 +21,13 @@ from servers import FakeOpenAI
 
 from rewardanything_core import (
     ConfigError,
+    ContextLengthError,
+    InvalidCaseError,
     Judge,
     Jury,
+    MissingExtraError,
     Principle,
+    RateLimitError,
     RewardAnythingError,
     ScriptedBackend,
     Verdict,
@@ -344,6 +348,22 @@ def test_over_http_with_faults() -> None:
         rewards = PrincipleReward("The higher the number.", judge=judge)(["p", "p", "q"], ["1", "4", "3"])
         judge.close()
     assert rewards[1] is not None and rewards[0] is not None and rewards[1] > rewards[0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigError("No such setting."),
+        InvalidCaseError("Empty.", field="prompt", case_id="q1"),
+        VerdictParseError("No verdict.", raw="No."),
+        ContextLengthError(tokens=9, limit=8),
+        MissingExtraError("Ray", extra="ray"),
+        RateLimitError("Slow down.", status_code=429),
+    ],
+)
+def test_errors_get_from_one_process_to_another_whole(error: RewardAnythingError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error) and vars(again) == vars(error)
 
 
 # --- faces

@@ -79,10 +79,10 @@ def test_samples_meet_from_whatever_worker_they_were_sent_to(cluster):
 
 def test_by_name_with_the_settings_of_the_job_and_more_samples_than_ray_lets_in_by_default(cluster):
     workers = workers_of(None, group_size=2, tie_break=0.0)
-    samples = [sample(f"p{i % 1200}", "a" * (1 + i // 1200)) for i in range(2400)]
+    samples = [sample(f"p{i % 1050}", "a" * (1 + i // 1050)) for i in range(2100)]
     told = dealt(workers, samples)
     assert {one["group_size"] for one in told} == {2}
-    assert [one["judge_score"] for one in told] == [1.0 + i // 1200 for i in range(2400)]
+    assert [one["judge_score"] for one in told] == [1.0 + i // 1050 for i in range(2100)]
 
 
 def test_what_is_refused_is_not_waited_for(cluster):
