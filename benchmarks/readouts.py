@@ -48,16 +48,18 @@ def toy() -> tuple[list[Row], list[tuple[Pair, Pair]]]:
     return rows, [((a, "a", "b"), (b, "b", "a")) for a, b in zip(rows[::2], rows[1::2], strict=True)]
 
 
-def sampled(folder: Path, name: str, groups: int) -> tuple[list[Row], list[tuple[Pair, Pair]]]:
+def sampled(
+    folder: Path, name: str, groups: int, *, skip: int = 0, most: int = MOST_RESPONSES
+) -> tuple[list[Row], list[tuple[Pair, Pair]]]:
     """Rows of some groups, of the first responses of each, without the longest ones; and their flips."""
     if name == "toy":
         return toy()
     by_group: dict[str, list[Row]] = defaultdict(list)
     for row in lines(folder / f"{name}.jsonl"):
-        kept = sorted(row["responses"], key=lambda r: int(r[1:]))[:MOST_RESPONSES]
+        kept = sorted(row["responses"], key=lambda r: int(r[1:]))[:most]
         by_group[row["group"]].append(row | {"responses": {r: row["responses"][r] for r in kept}})
     short = [g for g, rows in by_group.items() if size(rows[0]) <= MOST_CHARACTERS]
-    chosen = sorted(short, key=lambda g: hashlib.sha256(g.encode()).hexdigest())[:groups]
+    chosen = sorted(short, key=lambda g: hashlib.sha256(g.encode()).hexdigest())[skip : skip + groups]
     rows = [row for group in chosen for row in by_group[group]]
     found = {(row["group"], row["meta"].get("criterion")): row for row in rows}
     flips = []

@@ -14,7 +14,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.templates import markup_apart
 from rewardanything_core.types import Message
 
-VERSION = 2
+VERSION = 3
 """Counts up when a verdict can change with the same wording: the arithmetic is part of what is hashed."""
 
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -55,13 +55,23 @@ class FitWording:
     demand_question: str
     demand_options: tuple[str, str]
     traits: tuple[Trait, ...]
-    quality: str
+    source_questions: tuple[str, ...]
+    source_traits: tuple[Trait, ...]
+    quality_questions: tuple[str, ...]
     quality_traits: tuple[Trait, ...]
     examples: tuple[Example, ...]
     hash: str
 
     def about_response(self, case: Case, label: str, wording: int, *, escape_markup: bool) -> tuple[Message, ...]:
         """Whether one response fits the case's principle; ``wording`` counts from 0 and starts again at the end."""
+        question = _filled(self.questions[wording % len(self.questions)], {"principle": case.principle.text})
+        return self._about(case, label, question, escape_markup)
+
+    def about_quality(self, case: Case, label: str, question: str, *, escape_markup: bool) -> tuple[Message, ...]:
+        """Whether one response is good, whatever the principle; ``question`` is one of `quality_questions`."""
+        return self._about(case, label, question, escape_markup)
+
+    def _about(self, case: Case, label: str, question: str, escape_markup: bool) -> tuple[Message, ...]:
         parts = {
             "context": case.context,
             "prompt": _conversation(case),
@@ -69,8 +79,11 @@ class FitWording:
             "response": case.responses[label],
         }
         lines = [_filled(self.material[name], {name: text}) for name, text in parts.items() if text is not None]
-        question = _filled(self.questions[wording % len(self.questions)], {"principle": case.principle.text})
         return _messages(self.material["system"], "\n\n".join([*lines, f"---\n{question}"]), escape_markup)
+
+    def about_source(self, principle: str, question: str, *, escape_markup: bool) -> tuple[Message, ...]:
+        """Whether a principle is about keeping to a text; answered with `options`."""
+        return _messages(self.demand_system, f"Principle: {principle}\n\n{question}", escape_markup)
 
     def about_principle(self, principle: str, trait: str, *, escape_markup: bool) -> tuple[Message, ...]:
         """Whether a trait, `Trait.more` or `Trait.less`, is good or bad under a principle."""
@@ -92,7 +105,9 @@ def fit_wording() -> FitWording:
         demand_question=demand["question"],
         demand_options=tuple(demand["options"]),
         traits=tuple(Trait(**trait) for trait in demand["facts"]),
-        quality=content["quality"]["principle"],
+        source_questions=tuple(content["source"]["about"]),
+        source_traits=tuple(Trait(**trait) for trait in content["source"]["traits"]),
+        quality_questions=tuple(content["quality"]["questions"]),
         quality_traits=tuple(Trait(**trait) for trait in content["quality"]["traits"]),
         examples=tuple(Example(**example) for example in content["examples"]),
         hash=hashlib.sha256(f"{VERSION}\n".encode() + source).hexdigest()[:16],

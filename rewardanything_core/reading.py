@@ -8,7 +8,7 @@ The score grows with the sum of both.
 
 from __future__ import annotations
 
-import dataclasses
+import asyncio
 import json
 import math
 from collections import OrderedDict
@@ -26,7 +26,6 @@ from rewardanything_core.fit import FitWording, Trait, fit_wording
 from rewardanything_core.flights import Flights
 from rewardanything_core.masking import mask
 from rewardanything_core.passes import Ballot
-from rewardanything_core.principles import Principle
 from rewardanything_core.sublists import Poll
 from rewardanything_core.types import JudgeFailure, Usage
 
@@ -45,11 +44,23 @@ WEIGHT = 1.5
 NOISE = 1.0
 """Standard deviation of what a reading is off by, in steps."""
 
+GOOD = 1.0
+"""What the answers about common quality count for beside that about the principle."""
+
 COMMON = 0.2
 """How far (log-odds) a principle may want less than usual of what is commonly good before that counts."""
 
-TURN, MOST_TURN = 4.0, 2.0
-"""What each log-odd beyond that takes off for common quality, and the most that is taken off."""
+TURN = 2.0
+"""How fast it then counts for less: with 2, not at all at a quarter of a log-odd beyond, fully against at a half."""
+
+ABOUT = 0.5
+"""How much more than usual (log-odds) a principle must be about keeping to a text before that counts."""
+
+STRONG = 0.5
+"""Log-odds beyond that which make a full demand."""
+
+UNWANTED = 0.2
+"""How far (log-odds) below usual keeping to a text must be valued to be a fault."""
 
 WORTH_SAYING = 0.1
 """Demands nearer to 0 count, but are not spelt out in the reasoning."""
@@ -70,10 +81,11 @@ class _Scale:
     """What one wording's log-odds mean, by the examples."""
 
     middle: float
+    common: float
     step: float
 
-    def of(self, log_odds: float) -> float:
-        return (log_odds - self.middle) / self.step
+    def of(self, log_odds: float, common: float, liking: float) -> float:
+        return (log_odds - self.middle + liking * (common - self.common)) / self.step
 
 
 class Reader:
@@ -115,42 +127,60 @@ class Reader:
         labels = list(case.canonical_labels)
         wordings = [index % len(self.wording.questions) for index in range(passes)]
         # What could fail for length comes first, and all of it in one call: too long a case then costs nothing.
-        fits = await self._fits([(case, label, wording) for wording in wordings for label in labels], spend)
+        fits, common = await self._read(case, labels, wordings, spend)
         demands = await self._demands(case.principle.text, spend)
-        turn = await self._turn(case.principle.text, spend)
-        formal = {label: self._formal(case.responses[label], demands) for label in labels}
-        common = await self._common(case, labels, spend) if turn else dict.fromkeys(labels, 0.0)
+        liking = await self._liking(case.principle.text, spend)
+        source = _source(case)
+        keeping = await self._keeping(case.principle.text, spend) if facts.is_source(source) else 0.0
+        backed = {label: facts.backed(case.responses[label], source) for label in labels} if keeping else {}
+        formal = {
+            label: self._formal(case.responses[label], demands)
+            + WEIGHT * keeping * (facts.backing(backed[label]) if backed else 0.0)
+            for label in labels
+        }
         steps: list[dict[str, float]] = []
         ballots: list[Ballot] = []
         for index, wording in enumerate(wordings):
             scale = await self._scale(wording, spend)
-            odds = dict(zip(labels, fits[index * len(labels) : (index + 1) * len(labels)], strict=True))
+            odds = fits[index]
             steps.append(
                 {
-                    label: scale.of(self._log_odds(odds[label]) + formal[label] - turn * (common[label] - scale.middle))
+                    label: scale.of(self._log_odds(odds[label]) + formal[label], common[label], liking)
                     for label in labels
                 }
             )
-            ballots.append(self._ballot(case, labels, odds, demands, steps[-1], turn))
+            ballots.append(self._ballot(case, labels, odds, demands, steps[-1], liking, keeping, backed))
         return Poll(ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots]))
 
-    async def _fits(self, asked: Sequence[tuple[Case, str, int]], spend: Callable[[Usage], None]) -> tuple[Odds, ...]:
-        questions = [
-            Question(
-                messages=self.wording.about_response(case, label, wording, escape_markup=self._escape),
-                options=self.wording.options,
-            )
-            for case, label, wording in asked
+    async def _read(
+        self, case: Case, labels: Sequence[str], wordings: Sequence[int], spend: Callable[[Usage], None]
+    ) -> tuple[list[dict[str, Odds]], dict[str, float]]:
+        """For each wording, how each response was found to fit; and how good each is as people commonly say."""
+        wording, escape = self.wording, self._escape
+        asked = [
+            wording.about_response(case, label, each, escape_markup=escape) for each in wordings for label in labels
         ]
-        reading = await self._backend.choose(questions)
+        asked += [
+            wording.about_quality(case, label, question, escape_markup=escape)
+            for label in labels
+            for question in wording.quality_questions
+        ]
+        reading = await self._backend.choose([Question(messages=one, options=wording.options) for one in asked])
         spend(reading.usage)
-        if max(odds.mass for odds in reading.odds) < LEAST_MASS:
+        number = len(labels)
+        if max(odds.mass for odds in reading.odds[: len(wordings) * number]) < LEAST_MASS:
             raise BackendError(
-                f"{self._backend.model} does not answer with {' or '.join(self.wording.options)}, so nothing can be "
-                "read off.",
+                f"{self._backend.model} does not answer with {' or '.join(wording.options)}, so nothing can be read "
+                "off.",
                 hint="Use readout='generate' for a model that reasons before it answers.",
             )
-        return reading.odds
+        fits = [
+            dict(zip(labels, reading.odds[start : start + number], strict=True))
+            for start in range(0, len(wordings) * number, number)
+        ]
+        rest, each = reading.odds[len(wordings) * number :], len(wording.quality_questions)
+        common = {label: sum(map(self._log_odds, rest[at * each : (at + 1) * each])) for at, label in enumerate(labels)}
+        return fits, common
 
     # --- what is asked once
 
@@ -164,21 +194,41 @@ class Reader:
             demands[name] = math.copysign(max(0.0, abs(above) - SILENT), above)
         return demands
 
-    async def _turn(self, principle: str, spend: Callable[[Usage], None]) -> float:
-        """How much of what is commonly good to take off, 0 or more: 0 unless the principle wants the contrary."""
+    async def _keeping(self, principle: str, spend: Callable[[Usage], None]) -> float:
+        """-1..1: how much the principle wants replies to keep to the text they are given; 0 where it is silent.
+
+        What is true is liked under every principle, so it is told by what the principle is about; how keeping to the
+        text is valued tells the sign alone.
+        """
+        everything = [example.principle for example in self.wording.examples]
+        usual = await self._once("usual source", lambda: self._about_source(everything), spend)
+        found = await self._once(f"source {principle}", lambda: self._about_source([principle]), spend)
+        strength = min(1.0, max(0.0, found["about"] - usual["about"] - ABOUT) / STRONG)
+        return -strength if found["valued"] < usual["valued"] - UNWANTED else strength
+
+    async def _about_source(self, principles: Sequence[str]) -> _Found:
+        wording = self.wording
+        questions = [
+            Question(
+                messages=wording.about_source(principle, question, escape_markup=self._escape), options=wording.options
+            )
+            for principle in principles
+            for question in wording.source_questions
+        ]
+        reading = await self._backend.choose(questions)
+        valued, usage = await self._asked(principles, wording.source_traits)
+        about = fmean(self._log_odds(odds) for odds in reading.odds)
+        return {"about": about, "valued": fmean(valued.values())}, reading.usage + usage
+
+    async def _liking(self, principle: str, spend: Callable[[Usage], None]) -> float:
+        """What common quality counts for, -GOOD..GOOD: below 0 where the principle wants the contrary of it."""
         traits = self.wording.quality_traits
         usual = await self._once(
             "common", lambda: self._asked([example.principle for example in self.wording.examples], traits), spend
         )
         found = await self._once(f"common {principle}", lambda: self._asked([principle], traits), spend)
         lacking = fmean(usual.values()) - fmean(found.values())
-        return min(MOST_TURN, TURN * max(0.0, lacking - COMMON))
-
-    async def _common(self, case: Case, labels: Sequence[str], spend: Callable[[Usage], None]) -> dict[str, float]:
-        """Response -> log-odds of its being good as people commonly say."""
-        plain = dataclasses.replace(case, principle=Principle(self.wording.quality))
-        odds = await self._fits([(plain, label, 0) for label in labels], spend)
-        return {label: self._log_odds(found) for label, found in zip(labels, odds, strict=True)}
+        return GOOD * (1 - 2 * min(1.0, TURN * max(0.0, lacking - COMMON)))
 
     async def _usual(self) -> _Found:
         return await self._asked([example.principle for example in self.wording.examples[:USUAL]], self.wording.traits)
@@ -204,19 +254,24 @@ class Reader:
 
     async def _scale(self, wording: int, spend: Callable[[Usage], None]) -> _Scale:
         found = await self._once(f"scale {wording}", lambda: self._examples(wording), spend)
-        return _Scale(found["middle"], found["step"])
+        return _Scale(found["middle"], found["common"], found["step"])
 
     async def _examples(self, wording: int) -> _Found:
         spent: list[Usage] = []
+        both = ("fits", "breaks")
+        found: dict[str, list[tuple[float, float]]] = {side: [] for side in both}
         cases = [
             Case(example.principle, example.prompt, {"fits": example.fits, "breaks": example.breaks})
             for example in self.wording.examples
         ]
-        sides = [(case, label, wording) for case in cases for label in ("fits", "breaks")]
-        read = [self._log_odds(odds) for odds in await self._fits(sides, spent.append)]
-        fits, breaks = fmean(read[::2]), fmean(read[1::2])
-        step = max(LEAST_SCALE, (fits - breaks) / 2 / math.log(SURE / (1 - SURE)))
-        return {"middle": (fits + breaks) / 2, "step": step}, sum(spent, Usage())
+        read = await asyncio.gather(*(self._read(case, both, [wording], spent.append) for case in cases))
+        for (fits,), common in read:
+            for side in both:
+                found[side].append((self._log_odds(fits[side]), common[side]))
+        middle, common_middle = (fmean(pair[at] for side in both for pair in found[side]) for at in (0, 1))
+        good, bad = (fmean(fit + GOOD * common for fit, common in found[side]) for side in both)
+        step = max(LEAST_SCALE, (good - bad) / 2 / math.log(SURE / (1 - SURE)))
+        return {"middle": middle, "common": common_middle, "step": step}, sum(spent, Usage())
 
     async def _once(
         self, key: str, ask: Callable[[], Coroutine[Any, Any, _Found]], spend: Callable[[Usage], None]
@@ -257,7 +312,9 @@ class Reader:
         odds: Mapping[str, Odds],
         demands: Mapping[str, float],
         steps: Mapping[str, float],
-        turn: float,
+        liking: float,
+        keeping: float,
+        backed: Mapping[str, float],
     ) -> Ballot:
         names = mask(labels)
         wanted = {name: round(demand, 3) for name, demand in demands.items() if demand}
@@ -266,20 +323,27 @@ class Reader:
                 **{option: round(share, 6) for option, share in odds[label].probabilities.items()},
                 "mass": round(odds[label].mass, 6),
                 "counts": {fact: facts.count(fact, case.responses[label]) for fact in wanted},
+                **({"backed": round(backed[label], 4)} if backed else {}),
                 "steps": round(steps[label], 4),
             }
             for name, label in names.items()
         }
+        said = self._said(names, odds, wanted, case, liking)
+        if abs(keeping) > WORTH_SAYING:
+            shares = ", ".join(f"{name} {backed[label]:.2f}" for name, label in names.items())
+            much = "much" if keeping > 0 else "little"
+            said += f"\nThe principle was understood to want {much} that stands in the prompt word for word: {shares}."
+        found = {"readout": "logits", "demands": wanted, "liking": round(liking, 3), "keeping": round(keeping, 3)}
         return Ballot(
             order=list(labels),
             scores={label: _score(steps[label]) for label in labels},
             ranking=sorted(labels, key=lambda label: -steps[label]),
-            reasoning=self._said(names, odds, wanted, case, turn),
-            raw=json.dumps({"readout": "logits", "demands": wanted, "turned": round(turn, 3), "responses": read}),
+            reasoning=said,
+            raw=json.dumps({**found, "responses": read}),
         )
 
     def _said(
-        self, names: Mapping[str, str], odds: Mapping[str, Odds], wanted: Mapping[str, float], case: Case, turn: float
+        self, names: Mapping[str, str], odds: Mapping[str, Odds], wanted: Mapping[str, float], case: Case, liking: float
     ) -> str:
         yes = self.wording.options[0]
         shares = ", ".join(f"{name} {odds[label].probabilities[yes]:.2f}" for name, label in names.items())
@@ -290,9 +354,15 @@ class Reader:
             counts = ", ".join(f"{name} {facts.count(fact, case.responses[label])}" for name, label in names.items())
             much = "many" if demand > 0 else "few"
             lines.append(f"The principle was understood to want {much} {facts.MEASURES[fact][1]}: {counts}.")
-        if turn > WORTH_SAYING:
+        if liking < 0:
             lines.append("The principle was understood to want less of what is commonly good, or the contrary.")
         return "\n".join(lines)
+
+
+def _source(case: Case) -> str:
+    """The texts that responses could keep to."""
+    prompt = case.prompt if isinstance(case.prompt, str) else "\n".join(str(turn["content"]) for turn in case.prompt)
+    return "\n".join(text for text in (case.context, prompt) if text)
 
 
 def _score(step: float) -> float:

@@ -21,12 +21,14 @@ from rewardanything_core import (
     ScriptedBackend,
     facts,
     from_endpoint,
+    load_judge,
 )
 from rewardanything_core.backends.base import Question
 from rewardanything_core.errors import BackendError
 from rewardanything_core.fit import fit_wording
-from rewardanything_core.reading import MOST_TURN
+from rewardanything_core.reading import GOOD
 from rewardanything_core.store import VerdictStore
+from rewardanything_core.templates import Template
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,9 +109,52 @@ def test_a_principle_that_wants_the_contrary_of_what_is_good_turns_the_order_rou
     straight = judge.judge("Prefer what is good.", "Say it.", {"x": "bad", "y": "good"})
     turned = judge.judge("Prefer what is least good.", "Say it.", {"x": "bad", "y": "good"})
     assert (straight.ranking, turned.ranking) == (["y", "x"], ["x", "y"])
-    assert json.loads(straight.raw_output)["turned"] == 0
-    assert json.loads(turned.raw_output)["turned"] == MOST_TURN
+    assert json.loads(straight.raw_output)["liking"] == GOOD
+    assert json.loads(turned.raw_output)["liking"] == -GOOD
     assert "or the contrary" in turned.reasoning
+
+
+ARTICLE = " ".join(f"The {pet} of the town sleeps in house number {n}." for n, pet in enumerate(["cat", "dog"] * 6))
+TRUE_TO_IT, INVENTED = "The cat of the town sleeps.", "A famous parrot lives there happily."
+
+
+def reads_about_sources(question: Question) -> Mapping[str, float]:
+    """A model that knows which principles are about keeping to a text, and whether they want it."""
+    text, wording = question.messages[-1]["content"], fit_wording()
+    if any(text.endswith(asked) for asked in wording.source_questions):
+        yes = 0.8 if "article" in text.split("\n")[0] else 0.2
+        return {"Yes": yes, "No": 1 - yes}
+    for trait in wording.source_traits:
+        for told, good in ((trait.more, 0.7), (trait.less, 0.3)):
+            if f"A reply {told}." in text:
+                good = 1 - good if "contradicts" in text else good
+                return {"Good": good, "Bad": 1 - good}
+    return understands(question)
+
+
+@pytest.mark.parametrize(
+    ("principle", "first"),
+    [("Stay true to the article.", "true"), ("Prefer what contradicts the article.", "invented"), ("Be nice.", None)],
+)
+def test_what_stands_in_the_source_is_measured_where_the_principle_is_about_it(
+    principle: str, first: str | None
+) -> None:
+    judge = Judge(ScriptedBackend([], odds=reads_about_sources), readout="logits", cache="off")
+    verdict = judge.judge(principle, ARTICLE, {"true": TRUE_TO_IT, "invented": INVENTED})
+    read = json.loads(verdict.raw_output)
+    if first is None:
+        assert read["keeping"] == 0
+        assert verdict.scores["true"] == verdict.scores["invented"]
+    else:
+        assert verdict.best == first
+        assert abs(read["keeping"]) == 1
+        assert "word for word" in verdict.reasoning
+
+
+def test_a_question_is_no_source_to_keep_to() -> None:
+    judge = Judge(ScriptedBackend([], odds=reads_about_sources), readout="logits", cache="off")
+    verdict = judge.judge("Stay true to the article.", "Where does the cat sleep?", {"true": TRUE_TO_IT, "x": INVENTED})
+    assert json.loads(verdict.raw_output)["keeping"] == 0
 
 
 def test_what_is_asked_of_a_principle_is_asked_once() -> None:
@@ -121,7 +166,7 @@ def test_what_is_asked_of_a_principle_is_asked_once() -> None:
     assert len(asked) == 2 * len((*wording.traits, *wording.quality_traits))
     before = backend.calls
     judge.judge(BRIEF, "Say it.", ["another word", "and another"])
-    assert backend.calls == before + 2
+    assert backend.calls == before + 2 * (1 + len(wording.quality_questions))
 
 
 def test_passes_are_wordings() -> None:
@@ -167,8 +212,10 @@ def test_a_model_that_would_say_something_else_is_no_judge() -> None:
 def test_it_must_be_possible_and_not_contradict() -> None:
     with pytest.raises(ConfigError, match="gives none"):
         Judge(ScriptedBackend([]), readout="logits", cache="off")
-    with pytest.raises(ConfigError, match="expected_scores"):
+    with pytest.raises(ConfigError, match="expected_scores=True needs a verdict that is written"):
         scripted(expected_scores=True)
+    with pytest.raises(ConfigError, match="template 'json' says how a verdict is written"):
+        scripted(template=Template.for_model("any", style="json"))
     with pytest.raises(ConfigError, match="'auto', 'generate' or 'logits'"):
         Judge(ScriptedBackend([]), readout="digits", cache="off")  # type: ignore[arg-type]
 
@@ -184,6 +231,17 @@ def test_the_store_tells_readouts_apart(tmp_path: Path) -> None:
     assert read.template_hash == fit_wording().hash != written.template_hash
     assert Judge(backend, readout="logits", store=store, seed=5).judge(case).cached
     assert not Judge(backend, readout="logits", passes=2, store=store).judge(case).cached
+
+
+def test_a_reading_judge_can_be_made_again_from_its_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no template of its own to carry along: that would contradict its readout."""
+    monkeypatch.setattr(ScriptedBackend, "spec", lambda _: {"kind": "scripted", "replies": [], "name": "reads"})
+    monkeypatch.setattr(ScriptedBackend, "gives_odds", True)
+    judge = scripted(passes=2)
+    again = load_judge(json.loads(json.dumps(judge.spec())))
+    assert isinstance(again, Judge)
+    assert (again.readout, again.passes, again.template_hash) == ("logits", 2, judge.template_hash)
+    assert judge.with_options(readout="generate").readout == "generate"
 
 
 def test_a_judge_keeps_its_readout_unless_told_how_to_write() -> None:
@@ -211,6 +269,16 @@ def test_a_judge_keeps_its_readout_unless_told_how_to_write() -> None:
 )
 def test_facts_are_counted(name: str, text: str, expected: int) -> None:
     assert facts.count(name, text) == expected
+
+
+def test_pairs_of_words_are_counted_in_any_script() -> None:
+    source = "The cat sleeps. 東京は雨です"
+    assert facts.backed("the cat sleeps", source) == pytest.approx(3 / 4)
+    assert facts.backed("the dog sleeps", source) == pytest.approx(1 / 4)
+    assert facts.backed("東京は", source) == pytest.approx(3 / 4)
+    assert 0 < facts.backed("", source) < 1
+    assert facts.backing(0.5) == 0
+    assert facts.backing(0.01) == pytest.approx(-facts.backing(0.99))
 
 
 def test_every_fact_that_is_asked_about_can_be_measured() -> None:
