@@ -242,6 +242,16 @@ def test_a_dead_judge_stops_the_run(threads: int) -> None:
         dspy.Evaluate(devset=devset, metric=metric, num_threads=threads)(Echo())
 
 
+@pytest.mark.parametrize("threads", [1, 4])
+def test_where_no_judge_can_be_made_nothing_is_scored(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DSPy would take a missing extra or a wrong setting for an answer that deserves 0.0."""
+    monkeypatch.setenv("RA_JUDGE_MODEL", "scripted:no_such_module:reply")
+    metric = PrincipleMetric(PRINCIPLE)
+    with pytest.raises(JudgeUnavailableError, match=r"There is no judge, .*no_such_module") as told:
+        dspy.Evaluate(devset=[example("1"), example("2")], metric=metric, num_threads=threads)(Echo())
+    assert isinstance(told.value.__cause__, ConfigError)
+
+
 def test_two_hundred_rows_over_http_with_faults(tmp_path: Path) -> None:
     """10% of requests fail in every way that shows at once, and ten rows never get a verdict."""
 
@@ -503,6 +513,6 @@ def test_the_page_runs_as_written(server: FakeOpenAI, monkeypatch: pytest.Monkey
     names: dict[str, Any] = {}
     with dspy.context(lm=chat_lm(server)):
         for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-            exec(block, names)
+            exec(re.sub(r"dspy\.configure\(.*\).*", "", block), names)  # the model here is the server above
         assert names["refine"](question="?").answer
     assert names["result"].score > 0 and len(names["ranked"].predictions) == 4

@@ -7,7 +7,16 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from rewardanything_core import Arbiter, Case, ConfigError, JudgeFailure, Principle, Verdict, default_judge
+from rewardanything_core import (
+    Arbiter,
+    Case,
+    ConfigError,
+    JudgeFailure,
+    Principle,
+    RewardAnythingError,
+    Verdict,
+    default_judge,
+)
 
 log = logging.getLogger(__name__)
 
@@ -17,17 +26,13 @@ _lock = threading.Lock()
 
 
 class JudgeUnavailableError(BaseException):
-    """Judgement after judgement failed.
+    """Judgement after judgement failed, or there is no judge to ask.
 
     No `Exception`: DSPy would catch it, take it for a score of 0.0, and go on.
     """
 
-    def __init__(self, failures: int, last: JudgeFailure) -> None:
-        super().__init__(
-            f"{failures} judgements in a row failed, the last with {last.error_type}: {last.message} "
-            "Nothing was scored. Set max_failures=None to go on regardless."
-        )
-        self.last = last
+    last: JudgeFailure | None = None
+    """The last judgement that failed. None: the judge could not be made."""
 
 
 class Bench:
@@ -53,9 +58,14 @@ class Bench:
         """A verdict or a failure for each case, in order.
 
         Raises:
-            JudgeUnavailableError: this was the last of ``max_failures`` calls in a row with a failure in them.
+            JudgeUnavailableError: this was the last of ``max_failures`` calls in a row with a failure in them; or the
+                settings give no judge.
         """
-        outcomes = self.judge.judge_batch(cases)
+        try:
+            judge = self.judge
+        except RewardAnythingError as error:
+            raise JudgeUnavailableError(f"There is no judge, so nothing was scored. {error}") from error
+        outcomes = judge.judge_batch(cases)
         failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
         with _lock:
             self._in_a_row = self._in_a_row + 1 if failures else 0
@@ -64,7 +74,13 @@ class Bench:
         for failure in failures:
             log.warning("Not judged: %s: %s", failure.error_type, failure.message)
         if self._max_failures is not None and in_a_row >= self._max_failures:
-            raise JudgeUnavailableError(in_a_row, failures[-1])
+            last = failures[-1]
+            unavailable = JudgeUnavailableError(
+                f"{in_a_row} judgements in a row failed, the last with {last.error_type}: {last.message} "
+                "Nothing was scored. Set max_failures=None to go on regardless."
+            )
+            unavailable.last = last
+            raise unavailable
         return outcomes
 
     def __deepcopy__(self, memo: object) -> Bench:

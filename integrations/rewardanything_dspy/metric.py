@@ -73,7 +73,7 @@ class PrincipleMetric:
         Raises:
             InvalidCaseError: a field is missing or there are several to choose from; the message names them.
             NotJudgedError: the judge failed, and ``on_failure="raise"`` or a bootstrap asked.
-            JudgeUnavailableError: it failed ``max_failures`` times in a row.
+            JudgeUnavailableError: it failed ``max_failures`` times in a row, or the settings give no judge.
         """
         score = self._score(gold, pred)
         bootstrapping = trace is not None and pred_name is None
