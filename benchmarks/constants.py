@@ -3,11 +3,11 @@
     python benchmarks/constants.py DATA_FOLDER --odds FILE [--sets llmbar:36,hhh:36] [--offline]
 
 Asks the model what the readout asks, once, and keeps the odds in FILE; then judges every case again under each value
-of each constant, by the package's own code, from the file alone. Each kind of question counts by the root of its prompts: pairs
-under a set's principles, its flip questions, and pairs under reversed principles ("prefer the least fluent one"). In
-each of five folds of prompts the constants are chosen on the other four (one after the other, twice round) and tried on
-it. Prints the figures with the shipped constants and their intervals, in-fold and out-of-fold figures, and how sure the
-judge is against how often it was right.
+of each constant, by the package's own code, from the file alone. Each kind of question counts by the root of its
+prompts: pairs under a set's principles, its flip questions, and pairs under reversed principles ("prefer the least
+fluent one"). In each of five folds of prompts the constants are chosen on the other four (one after the other, twice
+round) and tried on it. Prints the figures with the shipped constants and their intervals, in-fold and out-of-fold
+figures, and how sure the judge is against how often it was right; --plot draws that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from readouts import Row, right, sampled
 
 from rewardanything_core import Case, Verdict, reading
 from rewardanything_core.agreement.intervals import mean
-from rewardanything_core.agreement.pair_probability import reliability
+from rewardanything_core.agreement.pair_probability import Bin, PairProbability, Reliability, reliability
+from rewardanything_core.bench.charts import reliability_plot
 from rewardanything_core.judge import Judge
 from rewardanything_core.types import JudgeFailure
 
@@ -37,9 +38,14 @@ GRID: dict[str, tuple[float, ...]] = {
     "GOOD": (0.0, 0.3, 0.5, 1.0, 2.0),
     "COMMON": (0.1, 0.2, 0.3, 0.4),
     "TURN": (0.0, 1.0, 2.0, 4.0),
+    "FORMAL": (0.3, 0.6, 1.0, 9.0),
     "ABOUT": (0.3, 0.5, 0.8, 9.0),
 }
 FOLDS = 5
+STYLE = (
+    "text { font: 11px system-ui, sans-serif; fill: #667 } .frame { fill: none; stroke: #99a } .dot { fill: #3b6fd4 } "
+    ".whisker { stroke: #3b6fd4; stroke-width: 1.5 } .chance { stroke: #d0602f; stroke-dasharray: 3 3 }"
+)
 REVERSED: Mapping[tuple[str, str], str] = {
     (
         "llmbar",
@@ -169,6 +175,7 @@ def main() -> None:
     parser.add_argument("--responses", type=int, default=6, help="judge so many of each list")
     parser.add_argument("--offline", action="store_true", help="only cases whose odds are in the file")
     parser.add_argument("--no-search", action="store_true", help="only the shipped constants")
+    parser.add_argument("--plot", type=Path, help="draw how sure it is against how often it was right, as SVG")
     arguments = parser.parse_args()
     sets = {name: int(number) for name, _, number in (part.partition(":") for part in arguments.sets.split(","))}
     backend = KeptOdds(arguments.model, arguments.odds, live=not arguments.offline)
@@ -195,7 +202,7 @@ def main() -> None:
         found = mean([value for value, _ in mine], [group for _, group in mine])
         prompts = len({group for _, group in mine})
         print(f"| {kind} | {found.value:.2f} | {found.low:.2f} to {found.high:.2f} | {found.n} | {prompts} |")
-    calibrated(judged(backend, cases, shipped), asked)
+    calibrated(judged(backend, cases, shipped), asked, arguments.plot)
     if arguments.no_search:
         return
     groups = sorted({one.group for one in asked})
@@ -227,7 +234,7 @@ def answered(backend: KeptOdds, case: Case) -> bool:
     return True
 
 
-def calibrated(verdicts: Mapping[str, Verdict], asked: list[Asked]) -> None:
+def calibrated(verdicts: Mapping[str, Verdict], asked: list[Asked], plot: Path | None) -> None:
     """The probability that follows from gap and spreads against how often it was so; as it ships, and refitted."""
     gaps, spreads, groups = [], [], []
     for one in asked:
@@ -238,14 +245,31 @@ def calibrated(verdicts: Mapping[str, Verdict], asked: list[Asked]) -> None:
         spreads.append(math.hypot(verdict.spread[one.better], verdict.spread[one.worse]))
         groups.append(one.group)
     said = [0.5 * (1 + math.erf(abs(g) / s / math.sqrt(2))) for g, s in zip(gaps, spreads, strict=True)]
-    print("\n| said | was | 95% interval | n |\n|---|---|---|---|")
+    bins = []
+    print("\n| said | was | 95% interval | n | prompts |\n|---|---|---|---|---|")
     for low in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         high = {0.9: 0.95, 0.95: 1.01}.get(low, low + 0.1)
         inside = [i for i, p in enumerate(said) if low <= p < high and gaps[i]]
         if inside:
             was = mean([float(gaps[i] > 0) for i in inside], [groups[i] for i in inside])
-            expected = sum(said[i] for i in inside) / len(inside)
-            print(f"| {expected:.2f} | {was.value:.2f} | {was.low:.2f} to {was.high:.2f} | {was.n} |")
+            bins.append(Bin(predicted=sum(said[i] for i in inside) / len(inside), observed=was))
+            prompts = len({groups[i] for i in inside})
+            interval = f"{was.low:.2f} to {was.high:.2f}"
+            print(f"| {bins[-1].predicted:.2f} | {was.value:.2f} | {interval} | {was.n} | {prompts} |")
+    apart = [i for i, gap in enumerate(gaps) if gap]
+    error = sum(abs(one.predicted - (one.observed.value or 0)) * one.observed.n for one in bins) / len(apart)
+    brier = sum((said[i] - (gaps[i] > 0)) ** 2 for i in apart) / len(apart)
+    print(f"as it ships: calibration error {error:.3f}, Brier {brier:.3f}")
+    if plot is not None:
+        found = Reliability(
+            bins=tuple(bins),
+            calibration_error=error,
+            brier=brier,
+            pairs=len(apart),
+            fitted=PairProbability(slope=1.0, noise=1.0),
+        )
+        opening, _, drawing = reliability_plot(found).partition(">")
+        plot.write_text(f'{opening} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{drawing}\n')
     refitted = reliability(gaps, spreads, groups)
     if refitted is not None:
         print(

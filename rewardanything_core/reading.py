@@ -53,6 +53,9 @@ COMMON = 0.2
 TURN = 2.0
 """How fast it then counts for less: with 2, not at all at a quarter of a log-odd beyond, fully against at a half."""
 
+FORMAL = 0.6
+"""A demand on form as strong as this leaves nothing of common quality: the longer of two replies may be the better."""
+
 ABOUT = 0.5
 """How much more than usual (log-odds) a principle must be about keeping to a text before that counts."""
 
@@ -130,6 +133,7 @@ class Reader:
         fits, common = await self._read(case, labels, wordings, spend)
         demands = await self._demands(case.principle.text, spend)
         liking = await self._liking(case.principle.text, spend)
+        liking *= max(0.0, 1 - max(map(abs, demands.values()), default=0.0) / FORMAL)
         source = _source(case)
         keeping = await self._keeping(case.principle.text, spend) if facts.is_source(source) else 0.0
         backed = {label: facts.backed(case.responses[label], source) for label in labels} if keeping else {}

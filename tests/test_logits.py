@@ -85,6 +85,24 @@ def test_length_is_measured_where_the_principle_asks_for_it(principle: str, firs
     assert "words" in verdict.reasoning
 
 
+def test_what_is_commonly_good_counts_where_the_principle_is_silent_on_form() -> None:
+    """The model finds the long response well written; that is no reason to prefer it where short ones are wanted."""
+    asked = fit_wording().quality_questions
+
+    def likes_long(question: Question) -> Mapping[str, float]:
+        text = question.messages[-1]["content"]
+        if any(text.endswith(one) for one in asked):
+            yes = 0.9 if "word word" in text else 0.3
+            return {"Yes": yes, "No": 1 - yes}
+        return understands(question)
+
+    judge = Judge(ScriptedBackend([], odds=likes_long), readout="logits", cache="off")
+    responses = {"short": "word", "long": "word " * 90}
+    verdicts = [judge.judge(principle, "Say it.", responses) for principle in ("Prefer what is true.", BRIEF)]
+    assert [verdict.best for verdict in verdicts] == ["long", "short"]
+    assert [json.loads(verdict.raw_output)["liking"] for verdict in verdicts] == [GOOD, 0]
+
+
 def test_a_principle_that_is_silent_on_form_is_judged_without_it() -> None:
     judge = scripted()
     verdict = judge.judge("Prefer what is true.", "Say it.", {"short": "word", "long": "word " * 300})
