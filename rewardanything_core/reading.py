@@ -41,8 +41,8 @@ SILENT = 0.3
 WEIGHT = 1.5
 """What the measured facts count for beside the log-odds of Yes against No."""
 
-NOISE = 1.0
-"""Standard deviation of what a reading is off by, in steps."""
+NOISE, FORMAL_NOISE = 1.4, 0.6
+"""Standard deviation of what a reading is off by, in steps: about content, and where form decides."""
 
 GOOD = 1.0
 """What the answers about common quality count for beside that about the principle."""
@@ -133,7 +133,8 @@ class Reader:
         fits, common = await self._read(case, labels, wordings, spend)
         demands = await self._demands(case.principle.text, spend)
         liking = await self._liking(case.principle.text, spend)
-        liking *= max(0.0, 1 - max(map(abs, demands.values()), default=0.0) / FORMAL)
+        formality = min(1.0, max(map(abs, demands.values()), default=0.0) / FORMAL)
+        liking *= 1 - formality
         source = _source(case)
         keeping = await self._keeping(case.principle.text, spend) if facts.is_source(source) else 0.0
         backed = {label: facts.backed(case.responses[label], source) for label in labels} if keeping else {}
@@ -154,7 +155,8 @@ class Reader:
                 }
             )
             ballots.append(self._ballot(case, labels, odds, demands, steps[-1], liking, keeping, backed))
-        return Poll(ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots]))
+        noise = NOISE + formality * (FORMAL_NOISE - NOISE)
+        return Poll(ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots], noise))
 
     async def _read(
         self, case: Case, labels: Sequence[str], wordings: Sequence[int], spend: Callable[[Usage], None]
@@ -374,7 +376,7 @@ def _score(step: float) -> float:
 
 
 def _consensus(
-    labels: Sequence[str], steps: Sequence[Mapping[str, float]], rankings: Sequence[Sequence[str]]
+    labels: Sequence[str], steps: Sequence[Mapping[str, float]], rankings: Sequence[Sequence[str]], noise: float
 ) -> Consensus:
     """Mean over the wordings, and how far the scores may be off.
 
@@ -388,6 +390,6 @@ def _consensus(
         varied = fmean([(value - mean) ** 2 for value in values])
         scores[label] = _score(mean)
         share = (scores[label] - 1) / 4
-        spread[label] = 4 * share * (1 - share) * math.sqrt(NOISE**2 + varied)
+        spread[label] = 4 * share * (1 - share) * math.sqrt(noise**2 + varied)
     ranking = sorted(labels, key=lambda label: -scores[label])
     return Consensus(scores=scores, ranking=ranking, spread=spread, agreement=kendalls_w(rankings))

@@ -63,7 +63,7 @@ def test_the_score_follows_what_was_read() -> None:
     assert verdict.ranking == ["y", "z", "x"]
     # The examples that fit stand at .75 on 0..1 by construction, and these responses are read like them.
     assert verdict.scores == pytest.approx({"x": 1 + 4 * 0.25, "y": 1 + 4 * 0.75, "z": 3.0}, abs=1e-6)
-    assert all(0.3 < spread < 1.1 for spread in verdict.spread.values())
+    assert all(0.3 < spread < 1.5 for spread in verdict.spread.values())
     for part in ("x 0.20", "y 0.80", "z 0.50"):
         assert part in verdict.explanation
     assert verdict.agreement is None
