@@ -41,7 +41,7 @@ SILENT = 0.3
 WEIGHT = 1.5
 """What the measured facts count for beside the log-odds of Yes against No."""
 
-NOISE, FORMAL_NOISE = 1.4, 0.6
+NOISE, FORMAL_NOISE = 1.2, 0.6
 """Standard deviation of what a reading is off by, in steps: about content, and where form decides."""
 
 GOOD = 1.0
