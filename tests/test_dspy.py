@@ -288,7 +288,8 @@ def rules_lm(server: FakeOpenAI) -> Any:
             return json.dumps({"new_instruction": "Say FIVE."})
         wanted = text.rpartition("Respond with the corresponding output fields")[2]
         fields = re.findall(r"\[\[ ## (\w+) ## \]\]", wanted)
-        return "".join(f"[[ ## {name} ## ]]\nSay FIVE.\n\n" for name in fields)
+        # GEPA before DSPy 3.3 wants its instruction between fences.
+        return "".join(f"[[ ## {name} ## ]]\nSay FIVE.\n\n" for name in fields) or "```\nSay FIVE.\n```"
 
     server.reply = reply
     return chat_lm(server)
