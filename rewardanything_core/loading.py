@@ -235,7 +235,7 @@ def _judge(given: dict[str, Any], progress: Progress | None) -> Judge:
     except MissingExtraError as error:
         if model is None:  # nobody asked for a model on this machine
             error.hint += (
-                f" No judge is set, so that it would be {DEFAULT_MODEL} on this machine; "
+                f". No judge is set, so that it would be {DEFAULT_MODEL} on this machine; "
                 "for another one set RA_JUDGE_MODEL, model in ra-judge.toml, or an argument."
             )
         raise
