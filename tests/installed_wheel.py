@@ -98,6 +98,11 @@ def local(env: Environment) -> None:
     assert "verdicts in" in said
 
 
+def quantized(env: Environment) -> None:
+    """It belongs to ``local``; what it loads wants a GPU, so here it is only brought together."""
+    env.run("python", "-c", "import bitsandbytes")
+
+
 def endpoint(env: Environment) -> None:
     with FakeOpenAI() as server:
         for model in ("hosted_vllm/judge", "openai/judge"):  # spoken to directly, and through LiteLLM
@@ -202,6 +207,7 @@ def trained_prompt(env: Environment) -> None:
 
 ALONE = {
     "local": local,
+    "quantized": quantized,
     "endpoint": endpoint,
     "parquet": parquet,
     "serve": serve,
@@ -215,7 +221,7 @@ ALONE = {
     "docs": docs,
     "trained-prompt": trained_prompt,
 }
-WANT_TORCH = {"local", "rl", "trained-prompt"}
+WANT_TORCH = {"local", "quantized", "rl", "trained-prompt"}
 WITH_AN_ENDPOINT = {"ray", "spark"}
 """Their examples say to install ``endpoint`` too."""
 

@@ -26,7 +26,7 @@ DATA = {
 }
 """Some of the files that are no Python and without which something fails at run time."""
 
-FOR_USERS = "local endpoint parquet serve mlflow dspy langchain pytest rl ray spark".split()
+FOR_USERS = "local quantized endpoint parquet serve mlflow dspy langchain pytest rl ray spark".split()
 FOR_US = "docs dev trained-prompt".split()
 
 
