@@ -40,7 +40,7 @@ class Host:
 HOSTS = {
     "mlflow": Host("mlflow", "mlflow check_registry", "endpoint local", torch=True),
     "dspy": Host("dspy", "dspy"),
-    "langchain-core": Host("langchain", "langchain", "endpoint +langchain-classic +langsmith +openevals"),
+    "langchain-core": Host("langchain", "langchain", "endpoint +langchain-classic +langsmith +openevals +pandas"),
     "litellm": Host("endpoint", "endpoint faults pace"),
     "transformers": Host("local", "local engine chat logits embedded", "endpoint", torch=True),
     "trl": Host("rl", "rl", "local endpoint", torch=True),
