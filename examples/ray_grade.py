@@ -33,6 +33,7 @@ def main() -> None:
         judge={"model": chosen.model, "api_base": chosen.api_base},
         id_column="id",
         concurrency=chosen.workers,
+        num_cpus=0.1 if chosen.api_base else 1,  # clients mostly wait
         num_gpus=chosen.gpus,
         done=chosen.out,
     )

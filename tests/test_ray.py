@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -129,18 +130,30 @@ def test_clients_of_an_endpoint_and_a_store_on_the_node(cluster, tmp_path, monke
     judge.close()
 
 
-def test_the_example_runs_and_goes_on(cluster, tmp_path):
+@pytest.mark.timeout(600)
+def test_the_example_goes_on_where_a_run_ended(cluster, tmp_path):
+    cases, judged = tmp_path / "cases", tmp_path / "judged"
+    dataset(6, blocks=1).write_parquet(cases)
+    graded(dataset(4, blocks=1)).write_parquet(judged)
     root = Path(__file__).parents[1]
-    env = {**os.environ, "PYTHONPATH": str(root / "integrations"), "RAY_ADDRESS": cluster.address}
     with FakeOpenAI() as server:
-        command = [sys.executable, root / "examples" / "ray_grade.py", tmp_path / "cases", tmp_path / "judged"]
-        command += ["--model", "hosted_vllm/m", "--api-base", server.url, "--workers", "2"]
-        for number in (4, 6):
-            dataset(number, blocks=1).write_parquet(tmp_path / "cases", mode="overwrite")
-            done = subprocess.run(command, capture_output=True, text=True, env=env)
-            assert done.returncode == 0, done.stderr
-            last = done.stdout.strip().splitlines()[-1]
-            assert last == f"{number} rows in {tmp_path / 'judged'}, 0 of them without a verdict"
+        command = [sys.executable, root / "examples" / "ray_grade.py", cases, judged, "--workers", "2"]
+        command += ["--model", "hosted_vllm/m", "--api-base", server.url]
+        env = {**os.environ, "PYTHONPATH": str(root / "integrations"), "RAY_ADDRESS": cluster.address}
+        done = subprocess.run(command, capture_output=True, text=True, env=env)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip().splitlines()[-1] == f"6 rows in {judged}, 0 of them without a verdict"
+        assert len(server.requests) == 2
+    assert sorted(pyarrow.parquet.read_table(judged)["id"].to_pylist()) == list(range(6))
+
+
+def test_workers_that_leave_no_cpu_for_reading_are_warned_of(cluster):
+    cpus = ray.cluster_resources()["CPU"]
+    with pytest.warns(UserWarning, match=f"4 workers of {cpus / 4:g} CPUs each leave none of the cluster's {cpus:g} "):
+        graded(dataset(4), concurrency=4, num_cpus=cpus / 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graded(dataset(4), concurrency=4, num_cpus=0.1)
 
 
 def test_a_judge_that_cannot_be_had_ends_the_run_with_its_reason(cluster):

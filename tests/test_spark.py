@@ -130,19 +130,18 @@ def test_a_python_worker_that_is_lost_in_the_middle_costs_no_row(spark, tmp_path
     assert all(row.scores == {"a": max(1.0, row.id % 5)} and row.error is None for row in rows)
 
 
-def test_the_example_runs_and_goes_on(spark, tmp_path):
-    example = Path(__file__).parents[1] / "examples" / "spark_grade.py"
-    frame = spark.createDataFrame(
-        [(i, f"q{i}", ["x", "y"]) for i in range(6)], "id int, prompt string, responses array<string>"
-    )
+@pytest.mark.timeout(600)
+def test_the_example_goes_on_where_a_run_ended(spark, tmp_path):
+    cases, judged = tmp_path / "cases", tmp_path / "judged"
+    rows = [(i, f"q{i}", ["x", "y"]) for i in range(6)]
+    df = spark.createDataFrame(rows, "id int, prompt string, responses array<string>")
+    df.write.parquet(str(cases))
+    graded(spark, df.where(df.id < 4)).write.parquet(str(judged))
     with FakeOpenAI() as server:
-        command = [sys.executable, example, tmp_path / "cases", tmp_path / "judged", "--model", "hosted_vllm/m"]
-        command += ["--api-base", server.url]
-        for number in (4, 6):
-            frame.where(frame.id < number).write.mode("overwrite").parquet(str(tmp_path / "cases"))
-            done = subprocess.run(
-                command, capture_output=True, text=True, env={**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"}
-            )
-            assert done.returncode == 0, done.stderr
-            assert done.stdout.strip() == f"{number} rows in {tmp_path / 'judged'}, 0 of them without a verdict"
-    assert sorted(row.id for row in spark.read.parquet(str(tmp_path / "judged")).collect()) == list(range(6))
+        command = [sys.executable, Path(__file__).parents[1] / "examples" / "spark_grade.py", cases, judged]
+        command += ["--model", "hosted_vllm/m", "--api-base", server.url]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"SPARK_LOCAL_IP": "127.0.0.1"})
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == f"6 rows in {judged}, 0 of them without a verdict"
+        assert len(server.requests) == 2
+    assert sorted(row.id for row in spark.read.parquet(str(judged)).collect()) == list(range(6))

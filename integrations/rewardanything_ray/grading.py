@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
+import ray
 from ray.data import ActorPoolStrategy
 
 from rewardanything_core import ConfigError, Judge, ScriptedBackend, TableOptions, judge_tables, spec_of
@@ -42,7 +44,8 @@ def grade_dataset(
         ds: Rows with the columns that ``options`` name.
         concurrency: How many workers, or the least and the most; each has a judge, loaded once.
         batch_size: Most rows that a worker takes at a time, and that are judged again if it is lost.
-        num_cpus: For each worker; what Ray counts by, not a limit.
+        num_cpus: For each worker; what Ray counts by, not a limit. For clients of an endpoint 0.1 will do. There must
+            be a CPU left over for the tasks that read and write the data.
         num_gpus: For each worker: 1 for a local model on a GPU of its own, 0 for clients of an endpoint.
         store: A file on a disk of each machine in which its workers keep verdicts; never a disk that machines share
             over a network, where SQLite's locks do not hold. None: verdicts are kept in the result alone.
@@ -66,6 +69,7 @@ def grade_dataset(
             raise ConfigError("done needs an id_column, to tell which rows are done.")
         ds = without(ds, done, id_column, f"{options.get('prefix', '')}error" if retry_failed else None)
     least, most = concurrency if isinstance(concurrency, tuple) else (concurrency, concurrency)
+    _check_room(least, num_cpus)
     return ds.repartition(target_num_rows_per_block=batch_size).map_batches(
         Worker,
         fn_constructor_kwargs={"options": options},
@@ -81,6 +85,21 @@ def grade_dataset(
         num_gpus=num_gpus,
         **(ray_options or {}),
     )
+
+
+def _check_room(workers: int, num_cpus: float) -> None:
+    """Warn where Ray would wait for ever, which it does without a word."""
+    if not ray.is_initialized():
+        return
+    resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    there = resources.get("CPU", 0.0)
+    if workers * num_cpus > there - 1:
+        warnings.warn(
+            f"{workers} workers of {num_cpus:g} CPUs each leave none of the cluster's {there:g} for reading and "
+            "writing the data: unless the cluster grows, nothing will happen. Take fewer workers, or a smaller "
+            "num_cpus, such as 0.1 for clients of an endpoint.",
+            stacklevel=3,
+        )
 
 
 class Worker:
