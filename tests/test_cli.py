@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from rewardanything_core.cases import Case
+from rewardanything_core.cli import _warn_in_a_line
 from rewardanything_core.cli.log import parse_since
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.principles import Principle
@@ -33,6 +35,24 @@ def ra_judge(tmp_path):
         return done
 
     return run
+
+
+def test_a_demo_that_reaches_no_judge_says_so_once(ra_judge):
+    done = ra_judge(
+        "demo", "--model", "hosted_vllm/WisdomShell/RewardAnything-8B-v1", "--api-base", "http://127.0.0.1:9/v1", code=3
+    )
+    assert done.stdout.count("Cannot reach") == 1
+    assert "None of the cases could be judged:" in done.stdout
+    assert "0 verdicts and 4 failures in" in done.stdout
+    assert "Every verdict is in" not in done.stdout
+
+
+def test_warnings_of_ours_are_a_line(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", as_usual := warnings.formatwarning)
+    _warn_in_a_line()
+    said = "x/rewardanything_core/loading.py", "x/other.py"
+    assert warnings.formatwarning("No prompt.", UserWarning, said[0], 1) == "Warning: No prompt.\n"
+    assert warnings.formatwarning("Old.", UserWarning, said[1], 1) == as_usual("Old.", UserWarning, said[1], 1)
 
 
 @pytest.fixture

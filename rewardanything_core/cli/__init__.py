@@ -7,6 +7,7 @@ result, 130 interrupted.
 from __future__ import annotations
 
 import sys
+import warnings
 
 from rewardanything_core.errors import BackendError, ContextLengthError, RewardAnythingError, VerdictParseError
 
@@ -17,6 +18,7 @@ def main() -> None:
     """Run the command line; every error that this package raises on purpose becomes one line and an exit code."""
     from rewardanything_core.cli.app import app
 
+    _warn_in_a_line()
     try:
         app(prog_name="ra-judge")
     except RewardAnythingError as error:
@@ -32,6 +34,20 @@ def main() -> None:
         if type(sys.stdout).__name__ == "PacifyFlushWrapper":
             sys.exit(0)  # Typer's sign that the reader of our output has left, as `head` does; that is no regression
         raise
+
+
+def _warn_in_a_line() -> None:
+    """Warnings of ours without the place in the source, which helps nobody at a prompt; those of others as they are."""
+    as_usual = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if "rewardanything_core" in filename:
+            return f"Warning: {message}\n"
+        return as_usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
 
 
 def _complain(message: str) -> None:

@@ -106,16 +106,23 @@ def demo(
             ]
         )
     else:
-        for case, outcome in zip(cases, outcomes, strict=True):
-            _show(case, outcome)
-        cached = sum(not isinstance(outcome, JudgeFailure) and outcome.cached for outcome in outcomes)
+        verdicts = [outcome for outcome in outcomes if not isinstance(outcome, JudgeFailure)]
+        failures = {f"{o.error_type}: {o.message}" for o in outcomes if isinstance(o, JudgeFailure)}
+        if not verdicts and len(failures) == 1:  # a judge that cannot be reached need not be shown case by case
+            _paragraph("None of the cases could be judged", *failures)
+        else:
+            for case, outcome in zip(cases, outcomes, strict=True):
+                _show(case, outcome)
+        cached = sum(verdict.cached for verdict in verdicts)
+        failed = "" if len(verdicts) == len(cases) else f" and {len(cases) - len(verdicts)} failures"
         usage = judge.usage
         typer.echo(
-            f"{len(cases)} verdicts in {seconds:.0f} s ({cached} from the log): {usage.calls} calls, "
+            f"{len(verdicts)} verdicts{failed} in {seconds:.0f} s ({cached} from the log): {usage.calls} calls, "
             f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written."
         )
-        kept = VerdictStore(settings.get("store"))
-        typer.echo(f"Every verdict is in {kept.path}\nBrowse them: ra-judge log")
+        if verdicts:
+            kept = VerdictStore(settings.get("store"))
+            typer.echo(f"Every verdict is in {kept.path}\nBrowse them: ra-judge log")
         if judge.model in _small_models():
             typer.echo(
                 "This small model shows how things work. For verdicts to rely on, use RewardAnything-8B:\n"
