@@ -56,6 +56,7 @@ def judged() -> list[dict[str, Any]]:
 def environ(**changes: str) -> dict[str, str]:
     """The environment of a command whose home is in the working folder and whose judge is `judge`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RA_JUDGE_", "GITHUB_"))}
+    kept.pop("MLFLOW_EXPERIMENT_ID", None)  # MLflow leaves it where a test of this process chose an experiment
     return kept | {
         "RA_JUDGE_HOME": "home",
         "RA_JUDGE_MODEL": "scripted:checks:judge",
