@@ -356,6 +356,23 @@ def test_a_tree_too_large_for_one_piece_goes_in_several(
         assert odds.probabilities["Yes"] == pytest.approx(other.probabilities["Yes"], abs=1e-4)
 
 
+def test_what_was_read_is_handed_over_before_all_is_read(
+    small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a run that is stopped keeps the cases that were done."""
+    monkeypatch.setattr("rewardanything_core.backends._odds._PIECE", 1)
+    batches = [[small_model._asked(_question(text))] for text in TEXTS[:3]]
+    done = dict.fromkeys(range(3))
+    for at, odds, _ in small_model._odds.read([*batches, []]):
+        done[at] = odds
+    assert all(done[at] for at in range(3))
+    assert done[3] == ()
+    stopped: list[int] = []
+    for at, _, _ in small_model._odds.read(batches, cancelled=lambda: bool(stopped)):
+        stopped.append(at)
+    assert len(stopped) == 1
+
+
 def test_options_must_differ_in_their_first_token(small_model: LocalBackend) -> None:
     question = Question(messages=_question("Well?").messages, options=("Yes", "Yes please"))
     with pytest.raises(ConfigError, match="same token"):

@@ -8,6 +8,7 @@ arithmetic, on what it travels with, and nothing is padded.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,17 +71,39 @@ class OddsReader:
 
         self._torch, self._model, self._trees = torch, model, trees
 
-    def read(self, questions: Sequence[Asked], *, cancelled: Callable[[], bool] = lambda: False) -> list[Odds]:
-        """The odds of each question; an empty list if it was cancelled before it was done."""
-        order = sorted(range(len(questions)), key=lambda i: questions[i].ids)
-        found: dict[int, Odds] = {}
-        with self._torch.inference_mode():
-            for piece in self._pieces([questions[i].ids for i in order]):
-                if cancelled():
-                    return []
-                places = [order[at] for at in piece]
-                found |= zip(places, self._run([questions[i] for i in places]), strict=True)
-        return [found[i] for i in range(len(questions))]
+    def read(
+        self, batches: Sequence[Sequence[Asked]], *, cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[int, tuple[Odds, ...], float]]:
+        """The odds of each batch of questions as soon as all of it is read, so that what is stopped later keeps it.
+
+        Questions that begin alike are read together, whatever their batch.
+
+        Yields:
+            The batch's place, its odds, and its share of the seconds since something was last yielded.
+        """
+        asked = [(at, place, one) for at, batch in enumerate(batches) for place, one in enumerate(batch)]
+        asked.sort(key=lambda each: each[2].ids)
+        found: list[dict[int, Odds]] = [{} for _ in batches]
+        for at, batch in enumerate(batches):
+            if not batch:
+                yield at, (), 0.0
+        since = time.perf_counter()
+        for piece in self._pieces([one.ids for _, _, one in asked]):
+            if cancelled():
+                return
+            with self._torch.inference_mode():
+                read = self._run([asked[i][2] for i in piece])
+            touched: dict[int, None] = {}
+            for i, odds in zip(piece, read, strict=True):
+                at, place, _ = asked[i]
+                found[at][place] = odds
+                touched[at] = None
+            done = [at for at in touched if len(found[at]) == len(batches[at])]
+            seconds = (time.perf_counter() - since) / max(1, len(done))
+            for at in done:
+                yield at, tuple(found[at][place] for place in range(len(batches[at]))), seconds
+            if done:
+                since = time.perf_counter()
 
     def _pieces(self, ordered: Sequence[list[int]]) -> Iterator[list[int]]:
         """Places in the sorted sequences, parted so that the tree of each part is small enough."""

@@ -283,26 +283,23 @@ class LocalBackend(Backend):
                 inquiry.fail(error)
         if not ready:
             return
-        started = time.perf_counter()
+        waiting = dict(enumerate(ready))
         try:
-            odds = self._odds.read(
-                [asked for _, questions in ready for asked in questions],
-                cancelled=lambda: self._closed or all(inquiry.cancelled for inquiry, _ in ready),
-            )
+            for at, odds, seconds in self._odds.read(
+                [questions for _, questions in ready],
+                cancelled=lambda: self._closed or all(inquiry.cancelled for inquiry, _ in waiting.values()),
+            ):
+                inquiry, questions = waiting.pop(at)
+                read = distinct_tokens([asked.ids for asked in questions])
+                usage = Usage(calls=len(questions), prompt_tokens=read, seconds=seconds)
+                inquiry.succeed(Reading(odds=odds, usage=usage))
         except Exception as error:  # noqa: BLE001  # reported to those who wait
-            _log.exception("The local model failed on %d questions.", sum(len(asked) for _, asked in ready))
-            for inquiry, _ in ready:
+            _log.exception("The local model failed on %d questions.", sum(len(asked) for _, asked in waiting.values()))
+            for inquiry, _ in waiting.values():
                 inquiry.fail(BackendError(f"{self._name} failed while reading: {type(error).__name__}: {error}"))
             return
-        seconds = (time.perf_counter() - started) / len(ready)
-        for inquiry, questions in ready:
-            if not odds:
-                inquiry.fail(BackendError(f"{self._name} was closed before it replied."))
-                continue
-            mine, odds = odds[: len(questions)], odds[len(questions) :]
-            read = distinct_tokens([asked.ids for asked in questions])
-            usage = Usage(calls=len(questions), prompt_tokens=read, seconds=seconds)
-            inquiry.succeed(Reading(odds=tuple(mine), usage=usage))
+        for inquiry, _ in waiting.values():
+            inquiry.fail(BackendError(f"{self._name} was closed before it replied."))
 
     def _asked(self, question: Question) -> Asked:
         ids = self._chat.encode(question.messages).ids
