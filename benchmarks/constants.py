@@ -238,7 +238,7 @@ def calibrated(verdicts: Mapping[str, Verdict], asked: list[Asked], plot: Path |
     """The probability that follows from gap and spreads against how often it was so; as it ships, and refitted."""
     gaps, spreads, groups = [], [], []
     for one in asked:
-        if one.kind.endswith("flips"):
+        if one.kind.endswith(" flips"):
             continue
         verdict = verdicts[one.case]
         gaps.append(verdict.scores[one.better] - verdict.scores[one.worse])
@@ -269,7 +269,9 @@ def calibrated(verdicts: Mapping[str, Verdict], asked: list[Asked], plot: Path |
             fitted=PairProbability(slope=1.0, noise=1.0),
         )
         opening, _, drawing = reliability_plot(found).partition(">")
-        plot.write_text(f'{opening} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{drawing}\n')
+        ground = '<rect width="300" height="300" fill="#fff"/>'
+        namespace = 'xmlns="http://www.w3.org/2000/svg" width="420" height="420"'
+        plot.write_text(f"{opening} {namespace}><style>{STYLE}</style>{ground}{drawing}\n")
     refitted = reliability(gaps, spreads, groups)
     if refitted is not None:
         print(

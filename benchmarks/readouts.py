@@ -2,10 +2,11 @@
 
     python benchmarks/readouts.py DATA_FOLDER [--model qwen2.5-coder-1.5b] [--sets styleflips,llmbar] [--groups 8]
 
-Prints, for each set and readout: the share of pairs ordered as people order them (a tie counts half), by scores; the
-same for flip questions, and the share of flips right on both sides; tokens read and written; and CPU seconds, which
-depend less than the clock on what else the machine does. At the end: how often the higher score was right, by the
-probability of that which follows from the gap of the scores and their spreads.
+Prints, for each set and readout, with 95% intervals from resampling prompts: the share of pairs ordered as people order
+them, by scores (a tie counts half) and by ranking; the same for flip questions, and the share of flips right on both
+sides; Kendall's tau-b where people gave scores; tokens read and written, and the model's seconds, a case. With --store
+and --odds a second run goes on where the first stopped; tokens and seconds are then those of when a case was judged,
+and of what is kept in --odds nothing is counted.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kept_odds import KeptOdds
 from toy_flips import FLIPS
 
-from rewardanything_core import Case, Judge, SamplingParams, Verdict
+from rewardanything_core import Case, Judge, SamplingParams, Usage, Verdict
+from rewardanything_core.agreement.intervals import CORRELATION, Estimate
+from rewardanything_core.agreement.intervals import mean as estimated
+from rewardanything_core.agreement.lists import kendall_tau_b
+from rewardanything_core.backends.base import Backend
 from rewardanything_core.backends.local import LocalBackend
 from rewardanything_core.embedded import fetch
 
@@ -49,7 +53,13 @@ def toy() -> tuple[list[Row], list[tuple[Pair, Pair]]]:
 
 
 def sampled(
-    folder: Path, name: str, groups: int, *, skip: int = 0, most: int = MOST_RESPONSES
+    folder: Path,
+    name: str,
+    groups: int,
+    *,
+    skip: int = 0,
+    most: int = MOST_RESPONSES,
+    longest: int = MOST_CHARACTERS,
 ) -> tuple[list[Row], list[tuple[Pair, Pair]]]:
     """Rows of some groups, of the first responses of each, without the longest ones; and their flips."""
     if name == "toy":
@@ -58,7 +68,7 @@ def sampled(
     for row in lines(folder / f"{name}.jsonl"):
         kept = sorted(row["responses"], key=lambda r: int(r[1:]))[:most]
         by_group[row["group"]].append(row | {"responses": {r: row["responses"][r] for r in kept}})
-    short = [g for g, rows in by_group.items() if size(rows[0]) <= MOST_CHARACTERS]
+    short = [g for g, rows in by_group.items() if size(rows[0]) <= longest]
     chosen = sorted(short, key=lambda g: hashlib.sha256(g.encode()).hexdigest())[skip : skip + groups]
     rows = [row for group in chosen for row in by_group[group]]
     found = {(row["group"], row["meta"].get("criterion")): row for row in rows}
@@ -79,22 +89,18 @@ def right(gap: float) -> float:
     return 0.5 if gap == 0 else float(gap > 0)
 
 
-def mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found) if found else math.nan
-
-
-def judges(model: str, wanted: list[str], store: str | None) -> Iterator[tuple[str, Judge]]:
-    backend = LocalBackend(fetch(model), name=model)
+def judges(model: str, wanted: list[str], store: str | None, odds: Path | None) -> Iterator[tuple[str, Judge]]:
+    backend: Backend = LocalBackend(fetch(model), name=model)
+    reader = backend if odds is None else KeptOdds(model, odds)
     plain = SamplingParams(thinking_budget=0)
     cache: dict[str, Any] = {"store": store, "cache": "on"} if store else {"cache": "off"}
     every = {
         "json": lambda: Judge(backend, sampling=plain, readout="generate", **cache),
         "json, expected": lambda: Judge(backend, sampling=plain, readout="generate", expected_scores=True, **cache),
         "json, 2 passes": lambda: Judge(backend, sampling=plain, readout="generate", passes=2, **cache),
-        "logits": lambda: Judge(backend, readout="logits", **cache),
-        "logits, 2 wordings": lambda: Judge(backend, readout="logits", passes=2, **cache),
-        "logits, 4 wordings": lambda: Judge(backend, readout="logits", passes=4, **cache),
+        "logits": lambda: Judge(reader, readout="logits", **cache),
+        "logits, 2 wordings": lambda: Judge(reader, readout="logits", passes=2, **cache),
+        "logits, 4 wordings": lambda: Judge(reader, readout="logits", passes=4, **cache),
     }
     for name, make in every.items():
         if name in wanted:
@@ -108,63 +114,80 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--readouts", default="json|logits", help="names with | between them")
     parser.add_argument("--groups", type=int, default=8, help="groups of prompts of each set")
-    parser.add_argument(
-        "--store", help="keep verdicts in this file, so that a second run goes on (figures of cost then do not count)"
-    )
+    parser.add_argument("--skip", type=int, default=0, help="leave out so many groups of each set")
+    parser.add_argument("--responses", type=int, default=MOST_RESPONSES, help="judge so many of each list")
+    parser.add_argument("--characters", type=int, default=MOST_CHARACTERS, help="leave out longer prompts and lists")
+    parser.add_argument("--store", help="keep verdicts in this file, so that a second run goes on")
+    parser.add_argument("--odds", type=Path, help="keep what was read off in this file, likewise")
     parser.add_argument("--verdicts", type=Path, help="write every verdict to this JSONL file")
     arguments = parser.parse_args()
-    reliability: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    print("| set | groups, cases | readout | pairs | flips (n) | both right | tokens read, written | CPU s a case |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
-    for readout, judge in judges(arguments.model, arguments.readouts.split("|"), arguments.store):
-        # What is asked once for each model is no cost of any set.
-        judge.judge("Be polite.", "Hello?", {"a": "Good morning.", "b": "What."})
+    columns = ["set", "prompts, cases", "readout", "pairs by scores", "by ranking", "flips by scores", "by ranking"]
+    columns += ["both right by scores", "by ranking", "tau-b", "tokens read, written a case", "seconds a case"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
+    for readout, judge in judges(arguments.model, arguments.readouts.split("|"), arguments.store, arguments.odds):
         for name in arguments.sets.split(","):
-            rows, flips = sampled(arguments.data, name, arguments.groups)
-            before, started = judge.usage, time.process_time()
+            rows, flips = sampled(
+                arguments.data,
+                name,
+                arguments.groups,
+                skip=arguments.skip,
+                most=arguments.responses,
+                longest=arguments.characters,
+            )
             cases = [Case(row["principle"], row["prompt"], row["responses"], id=row["id"]) for row in rows]
             outcomes = dict(zip([row["id"] for row in rows], judge.judge_batch(cases), strict=True))
-            seconds = (time.process_time() - started) / len(rows)
             verdicts = {key: outcome for key, outcome in outcomes.items() if isinstance(outcome, Verdict)}
-            pairs = [(row, a, b) for row in rows for a, b in row["pairs"] if {a, b} <= set(row["responses"])]
-
-            def gap(pair: Pair, verdicts: dict[str, Verdict] = verdicts) -> float:
-                row, better, worse = pair
-                verdict = verdicts.get(row["id"])
-                return verdict.scores[better] - verdict.scores[worse] if verdict else 0.0
-
-            for row, a, b in pairs:
-                if verdict := verdicts.get(row["id"]):
-                    off = math.hypot(verdict.spread[a], verdict.spread[b])
-                    if off and (difference := gap((row, a, b))):
-                        sure = 0.5 * (1 + math.erf(abs(difference) / off / math.sqrt(2)))
-                        reliability[readout].append((sure, right(difference)))
             if arguments.verdicts:
                 with arguments.verdicts.open("a") as file:
-                    for row in rows:
-                        if verdict := verdicts.get(row["id"]):
-                            record = {"readout": readout, "set": name, "id": row["id"], **verdict.to_dict()}
-                            file.write(json.dumps(record) + "\n")
-            accuracy = mean(right(gap(pair)) for pair in pairs)
-            flipped = mean(right(gap(pair)) for flip in flips for pair in flip)
-            both = mean(float(min(map(gap, flip)) > 0) for flip in flips)
-            read = judge.usage.prompt_tokens - before.prompt_tokens
-            written = judge.usage.completion_tokens - before.completion_tokens
+                    for key, verdict in verdicts.items():
+                        file.write(json.dumps({"readout": readout, "set": name, "id": key, **verdict.to_dict()}) + "\n")
             groups = len({row["group"] for row in rows})
+            cells = " | ".join(map(shown, measured(rows, flips, verdicts)))
+            spent = sum((verdict.usage for verdict in verdicts.values()), Usage())
+            number = max(1, len(verdicts))
+            cost = f"{spent.prompt_tokens / number:,.0f}, {spent.completion_tokens / number:,.0f}"
             print(
-                f"| {name} | {groups}, {len(rows)} | {readout} | {accuracy:.2f} ({len(pairs)}) "
-                f"| {flipped:.2f} ({2 * len(flips)}) | {both:.2f} | {read:,}, {written:,} | {seconds:.1f} |",
+                f"| {name} | {groups}, {len(rows)} | {readout} | {cells} | {cost} | {spent.seconds / number:.1f} |",
                 flush=True,
             )
             if len(verdicts) < len(rows):
                 print(f"{len(rows) - len(verdicts)} judgements of {name} failed.", flush=True)
-    for readout, found in reliability.items():
-        print(f"\n{readout}: probability that follows from gap and spreads, against how often it was so")
-        for low in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
-            high = {0.9: 0.95, 0.95: 1.01}.get(low, low + 0.1)
-            inside = [(sure, good) for sure, good in found if low <= sure < high]
-            if inside:
-                print(f"  {mean(s for s, _ in inside):.2f}  {mean(g for _, g in inside):.2f}  of {len(inside)}")
+
+
+def measured(rows: list[Row], flips: list[tuple[Pair, Pair]], verdicts: dict[str, Verdict]) -> Iterator[Estimate]:
+    """Pairs, flips and both right, each by scores and by ranking, and tau-b; a failed judgement is left out."""
+    there = [row for row in rows if row["id"] in verdicts]
+    pairs = [(row, a, b) for row in there for a, b in row["pairs"] if {a, b} <= set(row["responses"])]
+    whole = [flip for flip in flips if all(row["id"] in verdicts for row, _, _ in flip)]
+
+    def by_score(pair: Pair) -> float:
+        row, better, worse = pair
+        scores = verdicts[row["id"]].scores
+        return scores[better] - scores[worse]
+
+    def by_rank(pair: Pair) -> float:
+        row, better, worse = pair
+        ranking = verdicts[row["id"]].ranking
+        return ranking.index(worse) - ranking.index(better)
+
+    gaps: tuple[Callable[[Pair], float], ...] = (by_score, by_rank)
+    for gap in gaps:
+        yield estimated([right(gap(pair)) for pair in pairs], [pair[0]["group"] for pair in pairs])
+    for gap in gaps:
+        asked = [pair for flip in whole for pair in flip]
+        yield estimated([right(gap(pair)) for pair in asked], [pair[0]["group"] for pair in asked])
+    for gap in gaps:
+        yield estimated([float(min(map(gap, flip)) > 0) for flip in whole], [flip[0][0]["group"] for flip in whole])
+    taus = []
+    for row in there:
+        human = {label: score for label, score in (row.get("human_scores") or {}).items() if label in row["responses"]}
+        if len(human) > 1 and (tau := kendall_tau_b(verdicts[row["id"]].scores, human)) is not None:
+            taus.append((tau, row["group"]))
+    yield estimated([tau for tau, _ in taus], [group for _, group in taus], bounds=CORRELATION)
+
+
+def shown(found: Estimate) -> str:
+    return "" if found.value is None else f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}; {found.n})"
 
 
 if __name__ == "__main__":
