@@ -189,7 +189,9 @@ def _classify(
         status in (400, 413, 422) and (limit is not None or re.search(_TOO_LONG, text))
     ):
         return ContextLengthError(tokens=tokens, limit=limit, detail=f"{target} refused it.")
-    if status in (401, 403) or "Missing credentials" in text:
+    if "Missing credentials" in text and not answered:  # the provider's own client, before it sent anything
+        return AuthenticationError(f"There is no key for {target}.", hint=target.key_hint)
+    if status in (401, 403):
         return AuthenticationError(f"{target} refused the key{said}", hint=target.key_hint, status_code=status)
     if status == 429:
         spent = "insufficient_quota" in text
