@@ -373,6 +373,25 @@ def test_what_was_read_is_handed_over_before_all_is_read(
     assert len(stopped) == 1
 
 
+def test_small_questions_need_not_wait_for_all_large_ones(
+    small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked once about a principle, and what every case then waits for, is small."""
+    monkeypatch.setattr("rewardanything_core.backends.local._READ", 1)
+    done: list[str] = []
+
+    async def ask(name: str, text: str) -> None:
+        await small_model.choose([_question(text)])
+        done.append(name)
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(ask(name, text) for name, text in texts.items()))
+
+    texts = {"oldest": "Is water wet? " * 90, "large": "Is fire wet? " * 80, "small": "Is ice wet?"}
+    asyncio.run(all_at_once())
+    assert done[-1] == "large"
+
+
 def test_options_must_differ_in_their_first_token(small_model: LocalBackend) -> None:
     question = Question(messages=_question("Well?").messages, options=("Yes", "Yes please"))
     with pytest.raises(ConfigError, match="same token"):

@@ -31,6 +31,7 @@ _log = logging.getLogger("rewardanything_core")
 _SLICE, _SLICE_CPU = 4096, 512
 """Tokens that go through the model in one step: more use a GPU better, and make those who write wait longer."""
 
+_READ = 8192  # tokens of questions to read off before those that have come meanwhile get their turn
 _REST = 2.0
 """Seconds without anything to do after which memory is given back."""
 
@@ -208,7 +209,7 @@ class LocalBackend(Backend):
         jobs: dict[Row, _Job] = {}
         inquiries: list[_Inquiry] = []
         while not self._closed:
-            if resident.idle:
+            if resident.idle and not inquiries:
                 try:
                     errand = self._queue.get(timeout=_REST)
                 except queue.Empty:
@@ -219,8 +220,7 @@ class LocalBackend(Backend):
             while not self._queue.empty():
                 self._sort_in(self._queue.get(), resident, jobs, inquiries)
             if inquiries:  # short, and whoever writes can wait for them
-                self._read(inquiries)
-                inquiries.clear()
+                inquiries = self._read(inquiries)
             try:
                 left = resident.step()
             except Exception as error:  # noqa: BLE001  # reported to those who wait
@@ -271,18 +271,26 @@ class LocalBackend(Backend):
             tokens = tuple(row.pieces) if job.request.token_probabilities else ()
             job.succeed(Completion(answer=row.reply, usage=usage, tokens=tokens))
 
-    def _read(self, inquiries: Sequence[_Inquiry]) -> None:
-        """Read off the questions of all inquiries, side by side."""
+    def _read(self, inquiries: Sequence[_Inquiry]) -> list[_Inquiry]:
+        """Read off the small inquiries and the oldest one, side by side, and say which are left.
+
+        What is asked about a principle is small, and what many cases wait for.
+        """
         ready: list[tuple[_Inquiry, list[Asked]]] = []
-        for inquiry in inquiries:
+        left, tokens = list(inquiries), 0
+        for inquiry in sorted(inquiries, key=lambda inquiry: inquiry.size):
+            if tokens >= _READ and inquiry is not inquiries[0]:
+                continue
+            left.remove(inquiry)
             if inquiry.cancelled:
                 continue
             try:
-                ready.append((inquiry, [self._asked(question) for question in inquiry.questions]))
+                questions = [self._asked(question) for question in inquiry.questions]
             except Exception as error:  # noqa: BLE001  # whatever it is belongs to this inquiry alone
                 inquiry.fail(error)
-        if not ready:
-            return
+                continue
+            ready.append((inquiry, questions))
+            tokens += distinct_tokens([asked.ids for asked in questions])
         waiting = dict(enumerate(ready))
         try:
             for at, odds, seconds in self._odds.read(
@@ -297,9 +305,10 @@ class LocalBackend(Backend):
             _log.exception("The local model failed on %d questions.", sum(len(asked) for _, asked in waiting.values()))
             for inquiry, _ in waiting.values():
                 inquiry.fail(BackendError(f"{self._name} failed while reading: {type(error).__name__}: {error}"))
-            return
+            return left
         for inquiry, _ in waiting.values():
             inquiry.fail(BackendError(f"{self._name} was closed before it replied."))
+        return left
 
     def _asked(self, question: Question) -> Asked:
         ids = self._chat.encode(question.messages).ids
@@ -380,6 +389,11 @@ class _Inquiry(_Errand[Reading]):
     """Questions to be read off."""
 
     questions: tuple[Question, ...]
+
+    @property
+    def size(self) -> int:
+        """Characters, roughly what it costs."""
+        return sum(len(message["content"]) for question in self.questions for message in question.messages)
 
 
 def _close(reference: weakref.ref[LocalBackend]) -> None:
