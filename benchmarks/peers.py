@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -77,6 +78,8 @@ def deepeval(url: str) -> Callable[[dict[str, Any]], Scores]:
 
 def mlflow(url: str) -> Callable[[dict[str, Any]], Scores]:
     from mlflow.genai.judges import make_judge
+
+    os.environ.setdefault("OPENAI_API_KEY", "none")  # it insists on one
 
     def one(row: dict[str, Any]) -> Scores:
         judge = make_judge(

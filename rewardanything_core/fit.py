@@ -14,7 +14,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.templates import markup_apart
 from rewardanything_core.types import Message
 
-VERSION = 3
+VERSION = 4
 """Counts up when a verdict can change with the same wording: the arithmetic is part of what is hashed."""
 
 _PLACE = re.compile(r"\{(\w+)\}")

@@ -233,3 +233,11 @@ def test_the_demo_runs_on_the_small_model_and_then_from_the_log(own_store, model
     assert str(own_store) in first.stdout
     verdicts = json.loads(again.stdout)
     assert [verdict["cached"] for verdict in verdicts] == [True] * 4
+
+
+def test_the_demo_reads_scores_off_where_it_is_told_to(own_store, model_folder):
+    environ = os.environ | {"RA_JUDGE_MODEL": "smollm2-135m", "RA_JUDGE_READOUT": "logits"}
+    command = [str(Path(sys.executable).with_name("ra-judge")), "demo", "--passes", "1"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Read off, not written") == 4
