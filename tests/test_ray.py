@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -128,23 +126,6 @@ def test_clients_of_an_endpoint_and_a_store_on_the_node(cluster, tmp_path, monke
     assert all(row["error"] is None and row["record_id"] for row in rows)
     assert path.exists()
     judge.close()
-
-
-@pytest.mark.timeout(600)
-def test_the_example_goes_on_where_a_run_ended(cluster, tmp_path):
-    cases, judged = tmp_path / "cases", tmp_path / "judged"
-    dataset(6, blocks=1).write_parquet(cases)
-    graded(dataset(4, blocks=1)).write_parquet(judged)
-    root = Path(__file__).parents[1]
-    with FakeOpenAI() as server:
-        command = [sys.executable, root / "examples" / "ray_grade.py", cases, judged, "--workers", "2"]
-        command += ["--model", "hosted_vllm/m", "--api-base", server.url]
-        env = {**os.environ, "PYTHONPATH": str(root / "integrations"), "RAY_ADDRESS": cluster.address}
-        done = subprocess.run(command, capture_output=True, text=True, env=env)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip().splitlines()[-1] == f"6 rows in {judged}, 0 of them without a verdict"
-        assert len(server.requests) == 2
-    assert sorted(pyarrow.parquet.read_table(judged)["id"].to_pylist()) == list(range(6))
 
 
 def test_workers_that_leave_no_cpu_for_reading_are_warned_of(cluster):
