@@ -87,7 +87,7 @@ def mlflow(url: str) -> Callable[[dict[str, Any]], Scores]:
             instructions=f"{row['principle']}\n\nQuestion: {{{{ inputs }}}}\n\nAnswer: {{{{ outputs }}}}\n\n"
             "Give a score from 1 (worst) to 5 (best).",
             model="openai:/judge",
-            base_url=url,
+            base_url=f"{url}/chat/completions",  # it is taken as the whole address
             feedback_value_type=int,
         )
         scores = {}
