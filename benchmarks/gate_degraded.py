@@ -5,7 +5,7 @@
 The baseline is the answer that people preferred, from the human-labelled pairs of llmbar and hhh in DATA_FOLDER. The
 candidate is the same answer cut short, padded, made rude, or taken from another question; and, as a control, the same
 answer with nothing but its line ends changed. What counts: nothing spoiled may pass, and the control may not be a
-regression.
+regression. (The gate's own controls are other texts than these.)
 """
 
 from __future__ import annotations
@@ -99,7 +99,11 @@ def main() -> None:
             print(
                 f"{kind:<22}{found.outcome:<14}{comparison.difference or 0:+.2f} "
                 f"[{comparison.low:+.2f}, {comparison.high:+.2f}]  looked at {found.looked}, first place {bias}, "
-                f"{comparison.failures} failed, {time.perf_counter() - started:.0f} s",
+                f"{comparison.failures} failed, {time.perf_counter() - started:.0f} s"
+                + "".join(
+                    f", control {tested.kind} {tested.difference or 0:+.2f} {'' if tested.noticed else 'not '}noticed"
+                    for tested in comparison.controls
+                ),
                 flush=True,
             )
 

@@ -235,6 +235,8 @@ def obtain(
         return folder
     from rewardanything_core import _weights
 
+    if progress is None:
+        log.warning("Fetching the model %s (%.1f GB), once, into %s", known.name, known.gguf_bytes / 1e9, models)
     report = progress or _silent
     with _alone(known, models, report):
         if (folder / COMPLETE).is_file():

