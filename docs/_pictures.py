@@ -1,6 +1,6 @@
 """The pictures of terminals on the pages: what the examples really print, as SVG.
 
-python docs/_pictures.py dspy langchain         # a minute or so each, with the judge of your settings
+python docs/_pictures.py dspy langchain         # seconds: a script judges, unless RA_JUDGE_MODEL names another judge
 python docs/_pictures.py check                  # seconds, and always the same: a script judges
 
 The text is not touched; long lines are folded, and of a progress bar its last state is kept.
@@ -57,12 +57,29 @@ def printed(command: list[str]) -> str:
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
+        env={
+            "RA_JUDGE_MODEL": "scripted:_pictures:by_words",
+            "RA_JUDGE_CACHE": "off",
+            "PYTHONWARNINGS": "ignore",  # they name folders of this machine
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "docs"),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=True,
     )
     lines = done.stdout.decode().replace("\r\n", "\n").split("\n")
     return "\n".join(line.rpartition("\r")[2] for line in lines).strip()
+
+
+def by_words(request: Request) -> str:
+    """A judge of the examples' pictures: 5 for up to ten words, one less for every five more."""
+    responses = json.loads(request.messages[1]["content"])["responses"]
+    counts = {name: len(text.split()) for name, text in responses.items()}
+    thoughts = " ".join(f"{name} has {count} word{'s' * (count != 1)}." for name, count in counts.items())
+    return verdict_reply(
+        {n: max(1, 5 - max(0, -(-(count - 10) // 5))) for n, count in counts.items()}, thoughts=thoughts
+    )
 
 
 def by_facts(request: Request) -> str:

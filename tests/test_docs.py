@@ -263,7 +263,9 @@ def test_commands_on_the_pages_parse(page: str) -> None:
             COMMANDS[name].make_context(name, list(arguments))  # a usage error says which
 
 
-@pytest.mark.parametrize("page", MARKDOWN)
+@pytest.mark.parametrize(
+    "page", [*MARKDOWN, *(path.relative_to(ROOT).as_posix() for path in (DOCS / "assets").glob("*.svg"))]
+)
 def test_pages_name_no_machine_of_ours(page: str) -> None:
     found = re.findall(r"/work/\S*|/root/\S*|/home/\S*|pypi\.org|pythonhosted|/tmp/\S*", text_of(page))
     assert found == []
