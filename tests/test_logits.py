@@ -350,17 +350,28 @@ def test_a_tree_too_large_for_one_piece_goes_in_several(
     small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = asyncio.run(small_model.choose([_question(text) for text in TEXTS]))
-    monkeypatch.setattr("rewardanything_core.backends._odds._PIECE", 40)
+    monkeypatch.setattr("rewardanything_core.backends._odds._MOST", 40)
     parts = asyncio.run(small_model.choose([_question(text) for text in TEXTS]))
     for odds, other in zip(whole.odds, parts.odds, strict=True):
         assert odds.probabilities["Yes"] == pytest.approx(other.probabilities["Yes"], abs=1e-4)
+
+
+def test_on_a_cpu_a_tree_is_parted_where_little_is_shared(
+    small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rewardanything_core.backends._odds._ENOUGH_CPU", 50)
+    alike = [[1] * 30 + [2, i] + [3] * 18 for i in range(3)]
+    other = [[4] * 40, [4] * 2 + [5] * 40]
+    assert list(small_model._odds._pieces([*alike, *other])) == [[0, 1, 2], [3], [4]]
+    monkeypatch.setattr("rewardanything_core.backends._odds._ENOUGH_CPU", 5000)
+    assert list(small_model._odds._pieces([*alike, *other])) == [[0, 1, 2, 3, 4]]
 
 
 def test_what_was_read_is_handed_over_before_all_is_read(
     small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So a run that is stopped keeps the cases that were done."""
-    monkeypatch.setattr("rewardanything_core.backends._odds._PIECE", 1)
+    monkeypatch.setattr("rewardanything_core.backends._odds._MOST", 1)
     batches = [[small_model._asked(_question(text))] for text in TEXTS[:3]]
     done = dict.fromkeys(range(3))
     for at, odds, _ in small_model._odds.read([*batches, []]):

@@ -19,7 +19,9 @@ from rewardanything_core.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-_PIECE = 2048  # tokens of a tree that go through the model at once; a single question may be longer
+_MOST = 2048  # tokens of a tree that go through the model at once; a single question may be longer
+_ENOUGH_CPU = 512  # there, so many fill the cores, and attention over more that do not see each other is wasted
+_LITTLE = 8  # a tree is parted where what the next question shares with it is less than this part of it
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,15 @@ class OddsReader:
                 since = time.perf_counter()
 
     def _pieces(self, ordered: Sequence[list[int]]) -> Iterator[list[int]]:
-        """Places in the sorted sequences, parted so that the tree of each part is small enough."""
+        """Places in the sorted sequences, parted so that the tree of each part is small, where little is run twice."""
+        enough = _ENOUGH_CPU if self._model.device.type == "cpu" else _MOST
         piece: list[int] = []
         size, before = 0, list[int]()
         for at, ids in enumerate(ordered):
-            more = len(ids) - _common(before, ids)
-            if piece and (size + more > _PIECE or not self._trees):
+            shared = _common(before, ids)
+            more = len(ids) - shared
+            full = size + more > _MOST or (size + more > enough and shared * _LITTLE < size)
+            if piece and (full or not self._trees):
                 yield piece
                 piece, size, more = [], 0, len(ids)
             piece.append(at)

@@ -10,12 +10,12 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 from rewardanything_core.backends._chat import ChatTokenizer
 from rewardanything_core.backends._decoder import FormDecoder, Row
+from rewardanything_core.backends._errands import Inquiry, Job
 from rewardanything_core.backends._fitness import side_by_side
 from rewardanything_core.backends._loading import identity_of, load, pick_device, window_of
 from rewardanything_core.backends._loading import quantization_config as config_for
@@ -34,8 +34,6 @@ _SLICE, _SLICE_CPU = 4096, 512
 _READ = 8192  # tokens of questions to read off before those that have come meanwhile get their turn
 _REST = 2.0
 """Seconds without anything to do after which memory is given back."""
-
-T = TypeVar("T")
 
 
 class LocalBackend(Backend):
@@ -124,7 +122,7 @@ class LocalBackend(Backend):
         self._odds = OddsReader(self._model, trees=all(reach.kind == "full_attention" for reach in self._reaches))
         self._reasons = "<think>" in str(tokenizer.chat_template)
         self._window = window_of(self._model.config)
-        self._queue: queue.Queue[_Job | _Inquiry | None] = queue.Queue()
+        self._queue: queue.Queue[Job | Inquiry | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -151,17 +149,17 @@ class LocalBackend(Backend):
 
     async def complete(self, request: Request) -> Completion:
         """Queue the request and wait for its reply."""
-        job = _Job(asyncio.get_running_loop(), asyncio.get_running_loop().create_future(), request)
+        job = Job(asyncio.get_running_loop(), asyncio.get_running_loop().create_future(), request)
         self._enqueue(job)
         return await job.future
 
     async def choose(self, questions: Sequence[Question]) -> Reading:
         """Queue the questions and wait until they are read off, in one go with those of others."""
-        inquiry = _Inquiry(asyncio.get_running_loop(), asyncio.get_running_loop().create_future(), tuple(questions))
+        inquiry = Inquiry(asyncio.get_running_loop(), asyncio.get_running_loop().create_future(), tuple(questions))
         self._enqueue(inquiry)
         return await inquiry.future
 
-    def _enqueue(self, errand: _Job | _Inquiry) -> None:
+    def _enqueue(self, errand: Job | Inquiry) -> None:
         with self._lock:
             if self._closed:
                 raise BackendError(f"{self._name} was closed.")
@@ -206,8 +204,8 @@ class LocalBackend(Backend):
 
     def _work(self) -> None:
         resident = self._resident()
-        jobs: dict[Row, _Job] = {}
-        inquiries: list[_Inquiry] = []
+        jobs: dict[Row, Job] = {}
+        inquiries: list[Inquiry] = []
         while not self._closed:
             if resident.idle and not inquiries:
                 try:
@@ -230,7 +228,7 @@ class LocalBackend(Backend):
                     row.error = BackendError(f"{self._name} failed while writing: {type(error).__name__}: {error}")
             for row in left:
                 self._hand_over(jobs.pop(row), row)
-        waiting: list[_Job | _Inquiry | None] = [*jobs.values(), *inquiries]
+        waiting: list[Job | Inquiry | None] = [*jobs.values(), *inquiries]
         while not self._queue.empty():
             waiting.append(self._queue.get())
         for errand in waiting:
@@ -248,9 +246,9 @@ class LocalBackend(Backend):
         )
 
     def _sort_in(
-        self, errand: _Job | _Inquiry | None, resident: Resident, jobs: dict[Row, _Job], inquiries: list[_Inquiry]
+        self, errand: Job | Inquiry | None, resident: Resident, jobs: dict[Row, Job], inquiries: list[Inquiry]
     ) -> None:
-        if isinstance(errand, _Inquiry):
+        if isinstance(errand, Inquiry):
             inquiries.append(errand)
         elif errand is not None and not errand.cancelled:
             try:
@@ -261,7 +259,7 @@ class LocalBackend(Backend):
                 jobs[row] = errand
                 resident.join(row)
 
-    def _hand_over(self, job: _Job, row: Row) -> None:
+    def _hand_over(self, job: Job, row: Row) -> None:
         if row.error is not None:
             job.fail(row.error)
         elif row.place is not None:  # cancelled, or cut short by close()
@@ -271,12 +269,12 @@ class LocalBackend(Backend):
             tokens = tuple(row.pieces) if job.request.token_probabilities else ()
             job.succeed(Completion(answer=row.reply, usage=usage, tokens=tokens))
 
-    def _read(self, inquiries: Sequence[_Inquiry]) -> list[_Inquiry]:
+    def _read(self, inquiries: Sequence[Inquiry]) -> list[Inquiry]:
         """Read off the small inquiries and the oldest one, side by side, and say which are left.
 
         What is asked about a principle is small, and what many cases wait for.
         """
-        ready: list[tuple[_Inquiry, list[Asked]]] = []
+        ready: list[tuple[Inquiry, list[Asked]]] = []
         left, tokens = list(inquiries), 0
         for inquiry in sorted(inquiries, key=lambda inquiry: inquiry.size):
             if tokens >= _READ and inquiry is not inquiries[0]:
@@ -318,7 +316,7 @@ class LocalBackend(Backend):
             )
         return Asked(ids, question.options, first_tokens(question.options, self._chat.literal))
 
-    def _row(self, job: _Job) -> Row:
+    def _row(self, job: Job) -> Row:
         if job.request.form is None:
             raise ConfigError("The local backend writes replies of a given form only.")
         chat = self._chat.encode(job.request.messages)
@@ -353,47 +351,6 @@ class LocalBackend(Backend):
                 answer = max(item.options, key=len)
                 literal += answer
         return total + len(self._chat.literal(literal))
-
-
-@dataclass(eq=False)
-class _Errand(Generic[T]):
-    """Something on its way through the backend's thread."""
-
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[T]
-
-    @property
-    def cancelled(self) -> bool:
-        return self.future.cancelled()
-
-    def succeed(self, result: T) -> None:
-        self._settle(lambda: self.future.set_result(result))
-
-    def fail(self, error: Exception) -> None:
-        self._settle(lambda: self.future.set_exception(error))
-
-    def _settle(self, act: Any) -> None:
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(lambda: None if self.future.done() else act())
-
-
-@dataclass(eq=False)
-class _Job(_Errand[Completion]):
-    """A request for a reply."""
-
-    request: Request
-
-
-@dataclass(eq=False)
-class _Inquiry(_Errand[Reading]):
-    """Questions to be read off."""
-
-    questions: tuple[Question, ...]
-
-    @property
-    def size(self) -> int:
-        """Characters, roughly what it costs."""
-        return sum(len(message["content"]) for question in self.questions for message in question.messages)
 
 
 def _close(reference: weakref.ref[LocalBackend]) -> None:
