@@ -9,7 +9,6 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import mlflow
 import pandas as pd
@@ -619,11 +618,15 @@ def test_check_store(monkeypatch, uri, variables, fine):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(workers, "_warned", set())
-    monkeypatch.setattr(workers, "mlflow", SimpleNamespace(get_tracking_uri=lambda: uri))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        assert ra.check_store() is fine
-        ra.check_store()
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert ra.check_store() is fine
+            ra.check_store()
+    finally:
+        mlflow.set_tracking_uri(before)
     assert len(caught) == (0 if fine else 1)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from traces import traces
 
 import rewardanything_core
 from rewardanything_core.config import SETTINGS
@@ -107,8 +108,7 @@ def test_nothing_of_a_machine_or_a_moment_is_in_it(name: str) -> None:
     notebook = NOTEBOOKS[name]
     text = "\n".join([prose_of(notebook), *(cell.source for cell in code_of(notebook))])
     printed = "\n".join(text for output in refresh.outputs(notebook) for text in texts_of(output))
-    anywhere = r"/work/|/root/|/home/|/tmp/|/Users/|site-packages|pypi\.org|pythonhosted|verdicts\.sqlite3"
-    assert re.findall(anywhere, text + printed) == []
+    assert traces(text + printed, "/Users/", "site-packages", r"verdicts\.sqlite3") == []
     assert re.findall(r"\b20\d\d-\d\d-\d\d|\b\d\d:\d\d:\d\d\b|\b0x[0-9a-f]{6,}|\b[0-9a-f]{32}\b", printed) == []
     assert set(notebook.metadata) == {"kernelspec", "language_info", "outputs_of"}
     assert all(cell.metadata == {} for cell in notebook.cells)

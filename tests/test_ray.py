@@ -9,10 +9,11 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import clusters
 import pyarrow.parquet
 import pytest
 import ray
-from ray.cluster_utils import Cluster
+from clusters import ray_cluster
 from servers import FakeOpenAI
 
 from rewardanything_core import ConfigError, load_judge
@@ -22,27 +23,16 @@ from rewardanything_ray import grade_dataset
 PRINCIPLE = "Prefer the longer answer."
 JUDGE = {"model": "scripted:scripts:picky", "retries": 0}
 SLOT = {"resources": {"slot": 1}}
-NODE = {"num_cpus": 2, "object_store_memory": 80 << 20, "resources": {"slot": 2}}
+NODE = {**clusters.NODE, "resources": {"slot": 2}}
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        here = Path(__file__).parent
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(here.parent / "integrations"), str(here)]))
-        patch.setenv("CALLS", str(tmp_path_factory.mktemp("ray") / "calls"))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-        quick = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
-        head = {"num_cpus": 2, "object_store_memory": 80 << 20, "include_dashboard": False, "_system_config": quick}
-        running = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            running.add_node(**NODE)
-            ray.init(address=running.address, log_to_driver=False)
-            yield running
-        finally:
-            ray.shutdown()
-            running.shutdown()
+    calls = str(tmp_path_factory.mktemp("ray") / "calls")
+    quick = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
+    environ = {"CALLS": calls, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+    with ray_cluster(environ, node=NODE, _system_config=quick) as running:
+        yield running
 
 
 def dataset(number, blocks=2, **more):

@@ -6,12 +6,11 @@ import asyncio
 import json
 import os
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
-from ray.cluster_utils import Cluster
+from clusters import ray_cluster
 
 from rewardanything_core import ConfigError, Judge, ScriptedBackend, VerdictParseError, load_judge
 from rewardanything_rl import compute_score, verl_reward
@@ -21,21 +20,9 @@ SCRIPTED: dict[str, Any] = {"model": "scripted:scripts:picky", "retries": 0, "ca
 
 @pytest.fixture(scope="module")
 def cluster():
-    with pytest.MonkeyPatch.context() as patch:
-        here = Path(__file__).parent
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(here.parent / "integrations"), str(here)]))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RA_JUDGE_MODEL", SCRIPTED["model"])  # the judge of whoever has no other
-        patch.setenv("RA_JUDGE_CACHE", "off")
-        node = {"num_cpus": 2, "object_store_memory": 80 << 20}
-        running = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-        try:
-            running.add_node(**node)
-            ray.init(address=running.address, log_to_driver=False)
-            yield running
-        finally:
-            ray.shutdown()
-            running.shutdown()
+    # The variables are the judge of whoever has no other.
+    with ray_cluster({"RA_JUDGE_MODEL": SCRIPTED["model"], "RA_JUDGE_CACHE": "off"}) as running:
+        yield running
 
 
 @ray.remote(num_cpus=1)
