@@ -49,8 +49,8 @@ def load(
         raise ConfigError(f"dtype {dtype!r} is not the name of a torch dtype, such as 'bfloat16' or 'float32'.")
     if "gguf_file" in common and quantization_config is None:
         quantization_config = GgufConfig(dequantize=True)
-    quantized = quantization_config is not None and not isinstance(quantization_config, GgufConfig)
-    if quantized and device is not None:  # quantised weights cannot be moved later
+    fixed = quantization_config is not None and not isinstance(quantization_config, GgufConfig)
+    if fixed and device is not None:  # quantised weights cannot be moved later
         device_map, device = {"": device}, None
     given = {"device_map": device_map, "quantization_config": quantization_config}
     try:
@@ -75,7 +75,7 @@ def load(
     return loaded.eval(), tokenizer
 
 
-def quantization_config(quantization: str, dtype: str) -> Any:
+def quantized(quantization: str, dtype: str) -> Any:
     """What transformers is told to load weights in 8 or 4 bits with bitsandbytes.
 
     8 bits are LLM.int8() (Dettmers et al., NeurIPS 2022), 4 bits the normal float of QLoRA (Dettmers et al., NeurIPS

@@ -17,8 +17,7 @@ from rewardanything_core.backends._chat import ChatTokenizer
 from rewardanything_core.backends._decoder import FormDecoder, Row
 from rewardanything_core.backends._errands import Inquiry, Job
 from rewardanything_core.backends._fitness import side_by_side
-from rewardanything_core.backends._loading import identity_of, load, pick_device, window_of
-from rewardanything_core.backends._loading import quantization_config as config_for
+from rewardanything_core.backends._loading import identity_of, load, pick_device, quantized, window_of
 from rewardanything_core.backends._odds import Asked, OddsReader, distinct_tokens, first_tokens
 from rewardanything_core.backends._resident import Resident
 from rewardanything_core.backends.base import Backend, Completion, Question, Reading, Request
@@ -114,7 +113,7 @@ class LocalBackend(Backend):
             common["gguf_file"] = gguf_file
         if quantization is not None:
             dtype = "bfloat16" if dtype == "auto" else dtype
-            quantization_config = config_for(quantization, dtype)
+            quantization_config = quantized(quantization, dtype)
         self._model, tokenizer = load(str(model), where, dtype, device_map, quantization_config, common)
         self._chat = ChatTokenizer(tokenizer, name=self._name)
         self._decoder = FormDecoder(self._model, tokenizer, self._chat)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -40,38 +41,51 @@ def _root(
     """Judge LLM responses under a principle written in plain language."""
 
 
-app.command(
-    short_help="See it work: answers judged under opposite principles.",
-    epilog="\b\nExample:\n  ra-judge demo\n  ra-judge demo --model openai/gpt-4o-mini",
-)(demo)
-app.command(
-    short_help="Judge every row of a file.",
-    epilog="\b\nExample:\n  ra-judge grade answers.csv --principle 'Be brief.' --response-column a -o out.csv",
-)(grade)
-app.command(
-    short_help="Say whether a candidate's answers are worse.",
-    epilog="\b\nExample:\n  ra-judge check --baseline a.jsonl --candidate b.jsonl --principle 'Be brief.'\n"
+def _command(function: Callable[..., None], summary: str, example: str) -> None:
+    """Add a command: what it does in the list of all, and what to type at the end of its own help."""
+    app.command(short_help=summary, epilog=f"\b\nExample:\n{example}")(function)
+
+
+_command(
+    demo,
+    "See it work: answers judged under opposite principles.",
+    "  ra-judge demo\n  ra-judge demo --model openai/gpt-4o-mini",
+)
+_command(
+    grade,
+    "Judge every row of a file.",
+    "  ra-judge grade answers.csv --principle 'Be brief.' --response-column a -o out.csv",
+)
+_command(
+    check,
+    "Say whether a candidate's answers are worse.",
+    "  ra-judge check --baseline a.jsonl --candidate b.jsonl --principle 'Be brief.'\n"
     "  ra-judge check --prompt prompt.md --baseline-rev origin/main --dataset cases.jsonl \\\n"
     "    --app-model openai/gpt-4o-mini --principle-name concise --html report.html",
-)(check)
-app.command(
-    short_help="Record an application's outputs, to check against.",
-    epilog="\b\nExample:\n  ra-judge baseline --dataset cases.jsonl --app app:answer -o baseline.jsonl",
-)(baseline)
-app.command(
-    short_help="Look at what was judged, and why.",
-    epilog="\b\nExample:\n  ra-judge log --since 2h --principle concise\n  ra-judge log 3f9a",
-)(log)
-app.command(
-    short_help="List the models that have short names.",
-    epilog="\b\nExample:\n  ra-judge models --fetch qwen2.5-coder-1.5b",
-)(models)
-app.command(
-    short_help="Measure a judge against people's labels.",
-    epilog="\b\nExample:\n  ra-judge bench summeval.jsonl --flips flips.jsonl --limit-groups 20",
-)(bench)
-app.command(
-    short_help="Serve a judge over HTTP.",
-    epilog="\b\nExample:\n  ra-judge serve --model hosted_vllm/WisdomShell/RewardAnything-8B-v1 \\\n"
+)
+_command(
+    baseline,
+    "Record an application's outputs, to check against.",
+    "  ra-judge baseline --dataset cases.jsonl --app app:answer -o baseline.jsonl",
+)
+_command(
+    log,
+    "Look at what was judged, and why.",
+    "  ra-judge log --since 2h --principle concise\n  ra-judge log 3f9a",
+)
+_command(
+    models,
+    "List the models that have short names.",
+    "  ra-judge models --fetch qwen2.5-coder-1.5b",
+)
+_command(
+    bench,
+    "Measure a judge against people's labels.",
+    "  ra-judge bench summeval.jsonl --flips flips.jsonl --limit-groups 20",
+)
+_command(
+    serve,
+    "Serve a judge over HTTP.",
+    "  ra-judge serve --model hosted_vllm/WisdomShell/RewardAnything-8B-v1 \\\n"
     "    --api-base http://localhost:8000/v1 --port 8700",
-)(serve)
+)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.gate.controls import AUTO, chosen
+from rewardanything_core.gate.controls import chosen
 from rewardanything_core.gate.decision import Standing, standings
 from rewardanything_core.gate.pairing import Row, pair
-from rewardanything_core.gate.results import CheckReport, Pair, Requirement
+from rewardanything_core.gate.results import AUTO, CheckReport, Pair, Requirement
 from rewardanything_core.gate.sequential import LOOKS
 from rewardanything_core.gate.summary import Ruling, by_input, compared, concluded, drops_afresh, misses_rules
 from rewardanything_core.gate.trial import Trial

@@ -16,10 +16,7 @@ from typing import get_args
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.inference import LARGEST_DIFFERENCE, typical_values
 from rewardanything_core.gate.pairing import Item
-from rewardanything_core.gate.results import BASELINE, Control, ControlKind, Pair, Requirement
-
-AUTO = "auto"
-"""Controls chosen by what the candidate changed."""
+from rewardanything_core.gate.results import AUTO, BASELINE, Control, ControlKind, Pair, Requirement
 
 NONE = "none"
 """No controls."""
@@ -73,14 +70,14 @@ def called_for(pairs: Sequence[Pair], items: Iterable[Item]) -> dict[ControlKind
     Answers that grew or shrank by half, in a quarter of the inputs, ask whether the judge sees padding or cutting; and
     answers of which the user says that they are worse, whether the judge agrees.
     """
-    if all(pair.unchanged for pair in pairs):
-        return {}
     found: dict[ControlKind, str] = {}
-    inputs = len({pair.group for pair in pairs})
-    if (shorter := len({pair.group for pair in pairs if _shorter(pair)})) >= _SHARE * inputs:
-        found["cut"] = f"in {shorter} of {inputs} inputs the candidate's answer is much shorter"
-    if (longer := len({pair.group for pair in pairs if _longer(pair)})) >= _SHARE * inputs:
-        found["padded"] = f"in {longer} of {inputs} inputs the candidate's answer is much longer"
+    inputs = {pair.group for pair in pairs}
+    shorter = {pair.group for pair in pairs if _outgrows(pair.baseline_response, pair.candidate_response)}
+    longer = {pair.group for pair in pairs if _outgrows(pair.candidate_response, pair.baseline_response)}
+    changes: tuple[tuple[ControlKind, set[str], str], ...] = (("cut", shorter, "shorter"), ("padded", longer, "longer"))
+    for kind, changed, how in changes:
+        if len(changed) >= _SHARE * len(inputs):
+            found[kind] = f"in {len(changed)} of {len(inputs)} inputs the candidate's answer is much {how}"
     if any(item.worse is not None for item in items):
         found["worse"] = "some cases come with an answer that is worse"
     return found
@@ -129,14 +126,8 @@ def unnoticed(controls: Collection[Control]) -> list[Control]:
     return [control for control in controls if not control.noticed]
 
 
-def _longer(pair: Pair) -> bool:
-    before, after = len(pair.baseline_response), len(pair.candidate_response)
-    return after >= _LONGER * before and after - before >= _BY_AT_LEAST
-
-
-def _shorter(pair: Pair) -> bool:
-    before, after = len(pair.baseline_response), len(pair.candidate_response)
-    return before >= _LONGER * after and before - after >= _BY_AT_LEAST
+def _outgrows(text: str, other: str) -> bool:
+    return len(text) >= _LONGER * len(other) and len(text) - len(other) >= _BY_AT_LEAST
 
 
 def _spoil(kind: ControlKind, item: Item, others: Iterable[Item]) -> str | None:

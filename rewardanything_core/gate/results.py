@@ -14,6 +14,9 @@ Outcome = Literal["passed", "regression", "inconclusive"]
 
 ControlKind = Literal["cut", "padded", "rude", "swapped", "worse"]
 
+AUTO = "auto"
+"""Controls chosen by what the candidate changed."""
+
 EXIT_CODES: dict[Outcome, int] = {"passed": 0, "regression": 1, "inconclusive": 3}
 
 BASELINE = "baseline"
@@ -33,7 +36,7 @@ class Requirement:
     min_score: float | None = None
     """The least mean score, 1..5, that a candidate must have. None: any."""
 
-    controls: str | Sequence[str] = "auto"
+    controls: str | Sequence[str] = AUTO
     """How the judge is tested before a candidate passes: kinds of `Control`, ``"none"``, or ``"auto"``."""
 
     @property

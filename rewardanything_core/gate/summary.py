@@ -29,7 +29,7 @@ class Ruling:
 
     def tested(self, controls: Sequence[Control]) -> Ruling:
         """The ruling once the judge was put to the test: nothing passes with a judge that did not notice."""
-        outcome = self.outcome if all(control.noticed for control in controls) else "inconclusive"
+        outcome = "inconclusive" if unnoticed(controls) else self.outcome
         return dataclasses.replace(self, outcome=outcome, controls=tuple(controls))
 
     @classmethod

@@ -9,8 +9,7 @@ from typing import Any
 
 from rewardanything_core.cli._check.settings import Settings, Table
 from rewardanything_core.errors import ConfigError, InvalidCaseError
-from rewardanything_core.gate.controls import AUTO
-from rewardanything_core.gate.results import Requirement
+from rewardanything_core.gate.results import AUTO, Requirement
 from rewardanything_core.principles import Principle
 
 DEFAULT_MARGIN = 0.3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.cases import Case
 from rewardanything_core.cli._check.asked import principles_of
-from rewardanything_core.cli._check.dataset import Cells, Names, key_of, read_outputs
+from rewardanything_core.cli._check.dataset import KNOWN, Cells, Names, key_of, read_outputs
 from rewardanything_core.cli._check.kept import digest
 from rewardanything_core.cli._check.models import Models
 from rewardanything_core.cli._check.prompts import read_prompt
@@ -223,7 +223,7 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
 
 def _write(path: Path, rows: Sequence[Cells]) -> None:
     """Write all of the file or nothing of it."""
-    order = ("id", "prompt", "response", "context", "reference", "group", "min_score", "worse", VERDICTS)
+    order = (*KNOWN, VERDICTS)
     lines = (
         json.dumps({name: row[name] for name in order if name in row}, ensure_ascii=False, default=str) for row in rows
     )
