@@ -20,12 +20,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from kept_odds import KeptOdds
 from readouts import Row, right, sampled
 
-from rewardanything_core import Case, Verdict, reading
+from rewardanything_core import Case, Verdict, reading, understanding
 from rewardanything_core.agreement.intervals import mean
 from rewardanything_core.agreement.pair_probability import Bin, PairProbability, Reliability, reliability
 from rewardanything_core.bench.charts import reliability_plot
@@ -36,8 +37,8 @@ GRID: dict[str, tuple[float, ...]] = {
     "WEIGHT": (0.0, 1.0, 1.5, 2.0, 3.0),
     "SILENT": (0.2, 0.3, 0.4),
     "GOOD": (0.0, 0.3, 0.5, 1.0, 2.0),
-    "COMMON": (0.1, 0.2, 0.3, 0.4),
-    "TURN": (0.0, 1.0, 2.0, 4.0),
+    "CONTRARY": (0.2, 0.3, 0.4, 9.0),
+    "CONTRAST": (3.0, 6.0, 12.0),
     "FORMAL": (0.3, 0.6, 1.0, 9.0),
     "ABOUT": (0.3, 0.5, 0.8, 9.0),
 }
@@ -111,16 +112,21 @@ def reversed_principle(name: str, row: Row) -> str | None:
     return REVERSED.get((name, part))
 
 
+def home(constant: str) -> ModuleType:
+    """The module that a constant stands in."""
+    return reading if hasattr(reading, constant) else understanding
+
+
 def judged(backend: KeptOdds, cases: Mapping[str, Case], constants: Mapping[str, float]) -> dict[str, Verdict]:
     """All cases under some constants, which are put back afterwards."""
-    before = {name: getattr(reading, name) for name in constants}
+    before = {name: getattr(home(name), name) for name in constants}
     for name, value in constants.items():
-        setattr(reading, name, value)
+        setattr(home(name), name, value)
     try:
         outcomes = Judge(backend, readout="logits", cache="off").judge_batch(list(cases.values()))
     finally:
         for name, value in before.items():
-            setattr(reading, name, value)
+            setattr(home(name), name, value)
     failed = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
     if failed:
         raise SystemExit(f"{len(failed)} judgements failed; the first: {failed[0].message}")
@@ -185,7 +191,7 @@ def main() -> None:
         cases, asked = known, [one for one in asked if one.case in known]
     if not asked:
         raise SystemExit(f"{arguments.odds} holds the answers for none of these cases; run without --offline.")
-    shipped = {name: float(getattr(reading, name)) for name in GRID}
+    shipped = {name: float(getattr(home(name), name)) for name in GRID}
     tried: dict[tuple[float, ...], list[float]] = {}
 
     def table(constants: Mapping[str, float]) -> list[float]:

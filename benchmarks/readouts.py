@@ -98,6 +98,7 @@ def judges(model: str, wanted: list[str], store: str | None, odds: Path | None) 
         "json": lambda: Judge(backend, sampling=plain, readout="generate", **cache),
         "json, expected": lambda: Judge(backend, sampling=plain, readout="generate", expected_scores=True, **cache),
         "json, 2 passes": lambda: Judge(backend, sampling=plain, readout="generate", passes=2, **cache),
+        "json, 4 passes": lambda: Judge(backend, sampling=plain, readout="generate", passes=4, **cache),
         "logits": lambda: Judge(reader, readout="logits", **cache),
         "logits, 2 wordings": lambda: Judge(reader, readout="logits", passes=2, **cache),
         "logits, 4 wordings": lambda: Judge(reader, readout="logits", passes=4, **cache),
@@ -111,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="qwen2.5-coder-1.5b")
-    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--sets", default=",".join(SETS), help="each may say its groups: llmbar:20,summeval:2")
     parser.add_argument("--readouts", default="json|logits", help="names with | between them")
     parser.add_argument("--groups", type=int, default=8, help="groups of prompts of each set")
     parser.add_argument("--skip", type=int, default=0, help="leave out so many groups of each set")
@@ -121,15 +122,17 @@ def main() -> None:
     parser.add_argument("--odds", type=Path, help="keep what was read off in this file, likewise")
     parser.add_argument("--verdicts", type=Path, help="write every verdict to this JSONL file")
     arguments = parser.parse_args()
+    parts = [part.partition(":") for part in arguments.sets.split(",")]
+    sets = {name: int(number or arguments.groups) for name, _, number in parts}
     columns = ["set", "prompts, cases", "readout", "pairs by scores", "by ranking", "flips by scores", "by ranking"]
     columns += ["both right by scores", "by ranking", "tau-b", "tokens read, written a case", "seconds a case"]
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
     for readout, judge in judges(arguments.model, arguments.readouts.split("|"), arguments.store, arguments.odds):
-        for name in arguments.sets.split(","):
+        for name, groups in sets.items():
             rows, flips = sampled(
                 arguments.data,
                 name,
-                arguments.groups,
+                groups,
                 skip=arguments.skip,
                 most=arguments.responses,
                 longest=arguments.characters,
@@ -141,13 +144,13 @@ def main() -> None:
                 with arguments.verdicts.open("a") as file:
                     for key, verdict in verdicts.items():
                         file.write(json.dumps({"readout": readout, "set": name, "id": key, **verdict.to_dict()}) + "\n")
-            groups = len({row["group"] for row in rows})
+            prompts = len({row["group"] for row in rows})
             cells = " | ".join(map(shown, measured(rows, flips, verdicts)))
             spent = sum((verdict.usage for verdict in verdicts.values()), Usage())
             number = max(1, len(verdicts))
             cost = f"{spent.prompt_tokens / number:,.0f}, {spent.completion_tokens / number:,.0f}"
             print(
-                f"| {name} | {groups}, {len(rows)} | {readout} | {cells} | {cost} | {spent.seconds / number:.1f} |",
+                f"| {name} | {prompts}, {len(rows)} | {readout} | {cells} | {cost} | {spent.seconds / number:.1f} |",
                 flush=True,
             )
             if len(verdicts) < len(rows):

@@ -14,7 +14,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.templates import markup_apart
 from rewardanything_core.types import Message
 
-VERSION = 4
+VERSION = 5
 """Counts up when a verdict can change with the same wording: the arithmetic is part of what is hashed."""
 
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -22,13 +22,13 @@ _PLACE = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Trait:
-    """A fact that a principle may want much or little of."""
+    """What a principle may want much or little of, or may itself be."""
 
     name: str
-    """As in `facts.MEASURES`."""
+    """As in `facts.MEASURES` where a program measures it."""
 
     more: str
-    """A reply that has much of it, said of a reply."""
+    """Said of a reply that has much of it; or a question about the principle."""
 
     less: str
     """The contrary, likewise."""
@@ -59,6 +59,7 @@ class FitWording:
     source_traits: tuple[Trait, ...]
     quality_questions: tuple[str, ...]
     quality_traits: tuple[Trait, ...]
+    quality_views: tuple[Trait, ...]
     examples: tuple[Example, ...]
     hash: str
 
@@ -81,12 +82,12 @@ class FitWording:
         lines = [_filled(self.material[name], {name: text}) for name, text in parts.items() if text is not None]
         return _messages(self.material["system"], "\n\n".join([*lines, f"---\n{question}"]), escape_markup)
 
-    def about_source(self, principle: str, question: str, *, escape_markup: bool) -> tuple[Message, ...]:
-        """Whether a principle is about keeping to a text; answered with `options`."""
+    def about_principle(self, principle: str, question: str, *, escape_markup: bool) -> tuple[Message, ...]:
+        """A question about a principle by itself; answered with `options`."""
         return _messages(self.demand_system, f"Principle: {principle}\n\n{question}", escape_markup)
 
-    def about_principle(self, principle: str, trait: str, *, escape_markup: bool) -> tuple[Message, ...]:
-        """Whether a trait, `Trait.more` or `Trait.less`, is good or bad under a principle."""
+    def under_principle(self, principle: str, trait: str, *, escape_markup: bool) -> tuple[Message, ...]:
+        """Whether a trait, `Trait.more` or `Trait.less`, is good or bad under a principle: `demand_options`."""
         text = _filled(self.demand_question, {"principle": principle, "trait": trait})
         return _messages(self.demand_system, text, escape_markup)
 
@@ -109,6 +110,7 @@ def fit_wording() -> FitWording:
         source_traits=tuple(Trait(**trait) for trait in content["source"]["traits"]),
         quality_questions=tuple(content["quality"]["questions"]),
         quality_traits=tuple(Trait(**trait) for trait in content["quality"]["traits"]),
+        quality_views=tuple(Trait(**view) for view in content["quality"]["views"]),
         examples=tuple(Example(**example) for example in content["examples"]),
         hash=hashlib.sha256(f"{VERSION}\n".encode() + source).hexdigest()[:16],
     )

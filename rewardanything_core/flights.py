@@ -1,8 +1,9 @@
-"""Work under way, shared by all who ask for the same thing at the same time."""
+"""Work under way, shared by all who ask for the same thing at the same time; and what came of it, kept."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -56,3 +57,26 @@ class _Flight(Generic[T]):
             raise
         finally:
             self._waiting -= 1
+
+
+class Remembered(Generic[T]):
+    """What was found out under a key, found out once. Used on one event loop only.
+
+    Args:
+        most: How many results are kept; the one that was not asked for longest goes first.
+    """
+
+    def __init__(self, most: int = 1024) -> None:
+        self._most = most
+        self._flights: Flights[T] = Flights()
+        self._found: OrderedDict[str, T] = OrderedDict()
+
+    async def get(self, key: str, find: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What was found under ``key`` before, or is being found now, or is found now."""
+        if key in self._found:
+            self._found.move_to_end(key)
+            return self._found[key]
+        found = self._found[key] = await self._flights.join(key, find)
+        while len(self._found) > self._most:
+            self._found.popitem(last=False)
+        return found

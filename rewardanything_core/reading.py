@@ -11,32 +11,29 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
-from typing import Any
 
 from rewardanything_core import facts
 from rewardanything_core.aggregate import Consensus, kendalls_w
 from rewardanything_core.backends.base import Backend, Odds, Question
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import BackendError, RewardAnythingError
-from rewardanything_core.fit import FitWording, Trait, fit_wording
-from rewardanything_core.flights import Flights
+from rewardanything_core.fit import FitWording, fit_wording
+from rewardanything_core.flights import Remembered
 from rewardanything_core.masking import mask
 from rewardanything_core.passes import Ballot
 from rewardanything_core.sublists import Poll
 from rewardanything_core.types import JudgeFailure, Usage
+from rewardanything_core.understanding import Understanding, Wants, log_odds
 
 SURE = 0.75
 """Where on 0..1 the examples of responses that fit come to stand, on average; 1 - SURE those that do not."""
 
 LEAST_SCALE = 0.25
 """Log-odds that count as one step at least, so that a model which tells nothing apart says nothing."""
-
-SILENT = 0.3
-"""A demand (log-odds) that is not further from that of principles without any is none."""
 
 WEIGHT = 1.5
 """What the measured facts count for beside the log-odds of Yes against No."""
@@ -47,36 +44,11 @@ NOISE, FORMAL_NOISE = 1.2, 0.6
 GOOD = 1.0
 """What the answers about common quality count for beside that about the principle."""
 
-COMMON = 0.2
-"""How far (log-odds) a principle may want less than usual of what is commonly good before that counts."""
-
-TURN = 2.0
-"""How fast it then counts for less: with 2, not at all at a quarter of a log-odd beyond, fully against at a half."""
-
-FORMAL = 0.6
-"""A demand on form as strong as this leaves nothing of common quality: the longer of two replies may be the better."""
-
-ABOUT = 0.5
-"""How much more than usual (log-odds) a principle must be about keeping to a text before that counts."""
-
-STRONG = 0.5
-"""Log-odds beyond that which make a full demand."""
-
-UNWANTED = 0.2
-"""How far (log-odds) below usual keeping to a text must be valued to be a fault."""
-
 WORTH_SAYING = 0.1
 """Demands nearer to 0 count, but are not spelt out in the reasoning."""
 
-USUAL = 3
-"""How many of the examples' principles, none of which is about form, say what is usual for a demand."""
-
 LEAST_MASS = 0.001
 """With less probability on all options together the model was not answering the question."""
-
-_KEPT = 1024
-
-_Found = tuple[dict[str, float], Usage]
 
 
 @dataclass(frozen=True)
@@ -102,8 +74,8 @@ class Reader:
     def __init__(self, backend: Backend, wording: FitWording | None = None) -> None:
         self.wording = wording or fit_wording()
         self._backend = backend
-        self._flights: Flights[_Found] = Flights()
-        self._found: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self._understanding = Understanding(backend, self.wording)
+        self._scales: Remembered[_Scale] = Remembered()
 
     async def poll(self, case: Case, *, passes: int, spend: Callable[[Usage], None]) -> Poll:
         """Judge a case in as many wordings of the question as there are passes.
@@ -131,18 +103,10 @@ class Reader:
         wordings = [index % len(self.wording.questions) for index in range(passes)]
         # What could fail for length comes first, and all of it in one call: too long a case then costs nothing.
         fits, common = await self._read(case, labels, wordings, spend)
-        demands = await self._demands(case.principle.text, spend)
-        liking = await self._liking(case.principle.text, spend)
-        formality = min(1.0, max(map(abs, demands.values()), default=0.0) / FORMAL)
-        liking *= 1 - formality
         source = _source(case)
-        keeping = await self._keeping(case.principle.text, spend) if facts.is_source(source) else 0.0
-        backed = {label: facts.backed(case.responses[label], source) for label in labels} if keeping else {}
-        formal = {
-            label: self._formal(case.responses[label], demands)
-            + WEIGHT * keeping * (facts.backing(backed[label]) if backed else 0.0)
-            for label in labels
-        }
+        wants = await self._understanding.of(case.principle.text, source=facts.is_source(source), spend=spend)
+        backed = {label: facts.backed(case.responses[label], source) for label in labels} if wants.keeping else {}
+        formal = {label: self._formal(case.responses[label], wants, backed.get(label)) for label in labels}
         steps: list[dict[str, float]] = []
         ballots: list[Ballot] = []
         for index, wording in enumerate(wordings):
@@ -150,19 +114,19 @@ class Reader:
             odds = fits[index]
             steps.append(
                 {
-                    label: scale.of(self._log_odds(odds[label]) + formal[label], common[label], liking)
+                    label: scale.of(log_odds(odds[label]) + formal[label], common[label], GOOD * wants.quality)
                     for label in labels
                 }
             )
-            ballots.append(self._ballot(case, labels, odds, demands, steps[-1], liking, keeping, backed))
-        noise = NOISE + formality * (FORMAL_NOISE - NOISE)
+            ballots.append(_ballot(case, labels, odds, wants, steps[-1], backed))
+        noise = NOISE + wants.formality * (FORMAL_NOISE - NOISE)
         return Poll(ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots], noise))
 
     async def _read(
         self, case: Case, labels: Sequence[str], wordings: Sequence[int], spend: Callable[[Usage], None]
     ) -> tuple[list[dict[str, Odds]], dict[str, float]]:
         """For each wording, how each response was found to fit; and how good each is as people commonly say."""
-        wording, escape = self.wording, self._escape
+        wording, escape = self.wording, not self._backend.guards_markup
         asked = [
             wording.about_response(case, label, each, escape_markup=escape) for each in wordings for label in labels
         ]
@@ -185,84 +149,18 @@ class Reader:
             for start in range(0, len(wordings) * number, number)
         ]
         rest, each = reading.odds[len(wordings) * number :], len(wording.quality_questions)
-        common = {label: sum(map(self._log_odds, rest[at * each : (at + 1) * each])) for at, label in enumerate(labels)}
+        common = {label: sum(map(log_odds, rest[at * each : (at + 1) * each])) for at, label in enumerate(labels)}
         return fits, common
 
-    # --- what is asked once
-
-    async def _demands(self, principle: str, spend: Callable[[Usage], None]) -> dict[str, float]:
-        """Fact -> how much of it the principle wants: above 0 much, below 0 little, 0 where it is silent."""
-        usual = await self._once("usual", self._usual, spend)
-        raw = await self._once(f"principle {principle}", lambda: self._asked([principle], self.wording.traits), spend)
-        demands = {}
-        for name, value in raw.items():
-            above = value - usual[name]
-            demands[name] = math.copysign(max(0.0, abs(above) - SILENT), above)
-        return demands
-
-    async def _keeping(self, principle: str, spend: Callable[[Usage], None]) -> float:
-        """-1..1: how much the principle wants replies to keep to the text they are given; 0 where it is silent.
-
-        What is true is liked under every principle, so it is told by what the principle is about; how keeping to the
-        text is valued tells the sign alone.
-        """
-        everything = [example.principle for example in self.wording.examples]
-        usual = await self._once("usual source", lambda: self._about_source(everything), spend)
-        found = await self._once(f"source {principle}", lambda: self._about_source([principle]), spend)
-        strength = min(1.0, max(0.0, found["about"] - usual["about"] - ABOUT) / STRONG)
-        return -strength if found["valued"] < usual["valued"] - UNWANTED else strength
-
-    async def _about_source(self, principles: Sequence[str]) -> _Found:
-        wording = self.wording
-        questions = [
-            Question(
-                messages=wording.about_source(principle, question, escape_markup=self._escape), options=wording.options
-            )
-            for principle in principles
-            for question in wording.source_questions
-        ]
-        reading = await self._backend.choose(questions)
-        valued, usage = await self._asked(principles, wording.source_traits)
-        about = fmean(self._log_odds(odds) for odds in reading.odds)
-        return {"about": about, "valued": fmean(valued.values())}, reading.usage + usage
-
-    async def _liking(self, principle: str, spend: Callable[[Usage], None]) -> float:
-        """What common quality counts for, -GOOD..GOOD: below 0 where the principle wants the contrary of it."""
-        traits = self.wording.quality_traits
-        usual = await self._once(
-            "common", lambda: self._asked([example.principle for example in self.wording.examples], traits), spend
-        )
-        found = await self._once(f"common {principle}", lambda: self._asked([principle], traits), spend)
-        lacking = fmean(usual.values()) - fmean(found.values())
-        return GOOD * (1 - 2 * min(1.0, TURN * max(0.0, lacking - COMMON)))
-
-    async def _usual(self) -> _Found:
-        return await self._asked([example.principle for example in self.wording.examples[:USUAL]], self.wording.traits)
-
-    async def _asked(self, principles: Sequence[str], traits: Sequence[Trait]) -> _Found:
-        """Trait -> half the log-odds of much against little being good, averaged over principles."""
-        wording = self.wording
-        sides = [(principle, trait, side) for principle in principles for trait in traits for side in (1, -1)]
-        questions = [
-            Question(
-                messages=wording.about_principle(
-                    principle, trait.more if side > 0 else trait.less, escape_markup=self._escape
-                ),
-                options=wording.demand_options,
-            )
-            for principle, trait, side in sides
-        ]
-        reading = await self._backend.choose(questions)
-        total = dict.fromkeys((trait.name for trait in traits), 0.0)
-        for (_, trait, side), odds in zip(sides, reading.odds, strict=True):
-            total[trait.name] += side * self._log_odds(odds) / 2
-        return {name: value / len(principles) for name, value in total.items()}, reading.usage
-
     async def _scale(self, wording: int, spend: Callable[[Usage], None]) -> _Scale:
-        found = await self._once(f"scale {wording}", lambda: self._examples(wording), spend)
-        return _Scale(found["middle"], found["common"], found["step"])
+        async def find() -> _Scale:
+            found, usage = await self._examples(wording)
+            spend(usage)  # whoever asks first pays
+            return found
 
-    async def _examples(self, wording: int) -> _Found:
+        return await self._scales.get(str(wording), find)
+
+    async def _examples(self, wording: int) -> tuple[_Scale, Usage]:
         spent: list[Usage] = []
         both = ("fits", "breaks")
         found: dict[str, list[tuple[float, float]]] = {side: [] for side in both}
@@ -273,96 +171,76 @@ class Reader:
         read = await asyncio.gather(*(self._read(case, both, [wording], spent.append) for case in cases))
         for (fits,), common in read:
             for side in both:
-                found[side].append((self._log_odds(fits[side]), common[side]))
+                found[side].append((log_odds(fits[side]), common[side]))
         middle, common_middle = (fmean(pair[at] for side in both for pair in found[side]) for at in (0, 1))
         good, bad = (fmean(fit + GOOD * common for fit, common in found[side]) for side in both)
         step = max(LEAST_SCALE, (good - bad) / 2 / math.log(SURE / (1 - SURE)))
-        return {"middle": middle, "common": common_middle, "step": step}, sum(spent, Usage())
+        return _Scale(middle, common_middle, step), sum(spent, Usage())
 
-    async def _once(
-        self, key: str, ask: Callable[[], Coroutine[Any, Any, _Found]], spend: Callable[[Usage], None]
-    ) -> dict[str, float]:
-        """What was found under ``key`` before, or is being found now, or is found now; kept for later cases."""
-        if key in self._found:
-            self._found.move_to_end(key)
-            return self._found[key]
+    def _formal(self, text: str, wants: Wants, backed: float | None) -> float:
+        measured = sum(demand * facts.amount(name, text) for name, demand in wants.demands.items() if demand)
+        return WEIGHT * (measured + (0.0 if backed is None else wants.keeping * facts.backing(backed)))
 
-        async def find() -> _Found:
-            found, usage = await ask()
-            spend(usage)  # whoever asks first pays
-            return found, usage
 
-        found, _ = await self._flights.join(key, find)
-        self._found[key] = found
-        while len(self._found) > _KEPT:
-            self._found.popitem(last=False)
-        return found
-
-    # --- arithmetic
-
-    @property
-    def _escape(self) -> bool:
-        return not self._backend.guards_markup
-
-    def _log_odds(self, odds: Odds) -> float:
-        first, second = odds.probabilities.values()
-        return math.log(first) - math.log(second)
-
-    def _formal(self, text: str, demands: Mapping[str, float]) -> float:
-        return WEIGHT * sum(demand * facts.amount(name, text) for name, demand in demands.items() if demand)
-
-    def _ballot(
-        self,
-        case: Case,
-        labels: Sequence[str],
-        odds: Mapping[str, Odds],
-        demands: Mapping[str, float],
-        steps: Mapping[str, float],
-        liking: float,
-        keeping: float,
-        backed: Mapping[str, float],
-    ) -> Ballot:
-        names = mask(labels)
-        wanted = {name: round(demand, 3) for name, demand in demands.items() if demand}
-        read = {
-            name: {
-                **{option: round(share, 6) for option, share in odds[label].probabilities.items()},
-                "mass": round(odds[label].mass, 6),
-                "counts": {fact: facts.count(fact, case.responses[label]) for fact in wanted},
-                **({"backed": round(backed[label], 4)} if backed else {}),
-                "steps": round(steps[label], 4),
-            }
-            for name, label in names.items()
+def _ballot(
+    case: Case,
+    labels: Sequence[str],
+    odds: Mapping[str, Odds],
+    wants: Wants,
+    steps: Mapping[str, float],
+    backed: Mapping[str, float],
+) -> Ballot:
+    names = mask(labels)
+    wanted = {name: round(demand, 3) for name, demand in wants.demands.items() if demand}
+    read = {
+        name: {
+            **{option: round(share, 6) for option, share in odds[label].probabilities.items()},
+            "mass": round(odds[label].mass, 6),
+            "counts": {fact: facts.count(fact, case.responses[label]) for fact in wanted},
+            **({"backed": round(backed[label], 4)} if backed else {}),
+            "steps": round(steps[label], 4),
         }
-        said = self._said(names, odds, wanted, case, liking)
-        if abs(keeping) > WORTH_SAYING:
-            shares = ", ".join(f"{name} {backed[label]:.2f}" for name, label in names.items())
-            much = "much" if keeping > 0 else "little"
-            said += f"\nThe principle was understood to want {much} that stands in the prompt word for word: {shares}."
-        found = {"readout": "logits", "demands": wanted, "liking": round(liking, 3), "keeping": round(keeping, 3)}
-        return Ballot(
-            order=list(labels),
-            scores={label: _score(steps[label]) for label in labels},
-            ranking=sorted(labels, key=lambda label: -steps[label]),
-            reasoning=said,
-            raw=json.dumps({**found, "responses": read}),
-        )
+        for name, label in names.items()
+    }
+    found = {
+        "readout": "logits",
+        "demands": wanted,
+        "liking": round(GOOD * wants.quality, 3),
+        "keeping": round(wants.keeping, 3),
+    }
+    return Ballot(
+        order=list(labels),
+        scores={label: _score(steps[label]) for label in labels},
+        ranking=sorted(labels, key=lambda label: -steps[label]),
+        reasoning=_said(names, odds, wants, case, backed),
+        raw=json.dumps({**found, "responses": read}),
+    )
 
-    def _said(
-        self, names: Mapping[str, str], odds: Mapping[str, Odds], wanted: Mapping[str, float], case: Case, liking: float
-    ) -> str:
-        yes = self.wording.options[0]
-        shares = ", ".join(f"{name} {odds[label].probabilities[yes]:.2f}" for name, label in names.items())
-        lines = [f"Read off, not written: the probability that the response fits the principle is {shares}."]
-        for fact, demand in wanted.items():
-            if abs(demand) < WORTH_SAYING:
-                continue
-            counts = ", ".join(f"{name} {facts.count(fact, case.responses[label])}" for name, label in names.items())
+
+def _said(
+    names: Mapping[str, str], odds: Mapping[str, Odds], wants: Wants, case: Case, backed: Mapping[str, float]
+) -> str:
+    def each(value: Callable[[str], object]) -> str:
+        return ", ".join(f"{name} {value(label)}" for name, label in names.items())
+
+    shares = each(lambda label: f"{next(iter(odds[label].probabilities.values())):.2f}")
+    lines = [f"Read off, not written: the probability that the response fits the principle is {shares}."]
+    for fact, demand in wants.demands.items():
+        if abs(demand) >= WORTH_SAYING:
+            counts = each(partial(_count, fact, case))
             much = "many" if demand > 0 else "few"
             lines.append(f"The principle was understood to want {much} {facts.MEASURES[fact][1]}: {counts}.")
-        if liking < 0:
-            lines.append("The principle was understood to want less of what is commonly good, or the contrary.")
-        return "\n".join(lines)
+    if wants.quality < 0:
+        lines.append("The principle was understood to want less of what is commonly good, or the contrary.")
+    if abs(wants.keeping) > WORTH_SAYING:
+        much = "much" if wants.keeping > 0 else "little"
+        of_each = each(lambda label: f"{backed[label]:.2f}")
+        lines.append(f"The principle was understood to want {much} that stands in the prompt word for word: {of_each}.")
+    return "\n".join(lines)
+
+
+def _count(fact: str, case: Case, label: str) -> int:
+    return facts.count(fact, case.responses[label])
 
 
 def _source(case: Case) -> str:

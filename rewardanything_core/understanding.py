@@ -1,0 +1,184 @@
+"""What a principle wants, by what a model says of the principle alone: asked once, for all cases under it.
+
+With a response in view a small model goes by the words that occur, and reads "no Markdown" as "Markdown". Of the
+principle alone it understands what is wanted and what is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import fmean
+from typing import Literal
+
+from rewardanything_core.backends.base import Backend, Odds, Question
+from rewardanything_core.fit import FitWording
+from rewardanything_core.flights import Remembered
+from rewardanything_core.types import Usage
+
+SILENT = 0.3
+"""A demand (log-odds) that is not further from that of principles without any is none."""
+
+FORMAL = 0.6
+"""A demand on form as strong as this leaves nothing of common quality: the longer of two replies may be the better."""
+
+CONTRARY = 0.3
+"""Log-odds below usual of being sensible, and of liking what is good, at which as much speaks for as against it."""
+
+CONTRAST = 6.0
+"""How fast that decides: half the log-odds of an ordinary principle against a contrary one, by a log-odd."""
+
+ABOUT = 0.5
+"""How much more than usual (log-odds) a principle must be about keeping to a text before that counts."""
+
+STRONG = 0.5
+"""Log-odds beyond that which make a full demand."""
+
+UNWANTED = 0.2
+"""How far (log-odds) below usual keeping to a text must be valued to be a fault."""
+
+USUAL = 3
+"""How many of the examples' principles, none of which is about form, say what is usual for a demand."""
+
+_Found = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What a principle wants."""
+
+    demands: Mapping[str, float]
+    """Fact of `facts.MEASURES` -> how much of it: above 0 much, below 0 little, 0 where the principle is silent."""
+
+    quality: float
+    """-1..1: of what is commonly good. Below 0 the contrary; near 0 form decides, or it is not clear."""
+
+    keeping: float
+    """-1..1: that replies keep to the text they are given; 0 where the principle is silent, or there is no text."""
+
+    @property
+    def formality(self) -> float:
+        """0..1: how far form decides."""
+        return min(1.0, max(map(abs, self.demands.values()), default=0.0) / FORMAL)
+
+
+class Understanding:
+    """Asks a model about principles. Used on one event loop only.
+
+    Args:
+        backend: A model that gives odds.
+        wording: What it is asked.
+    """
+
+    def __init__(self, backend: Backend, wording: FitWording) -> None:
+        self._backend, self._wording = backend, wording
+        self._known: Remembered[_Found] = Remembered()
+
+    async def of(self, principle: str, *, source: bool, spend: Callable[[Usage], None]) -> Wants:
+        """What a principle wants.
+
+        Args:
+            principle: Its text.
+            source: Whether there is a text to keep to.
+            spend: Told what each call to the model took; whoever asks first pays.
+        """
+        found, *usual = await self._each([principle, *self._examples], "itself", spend)
+        demands = self._demands(found, usual[:USUAL])
+        keeping = self._keeping(*await self._each([principle, *self._examples], "source", spend)) if source else 0.0
+        wants = Wants(demands, self._quality(found, usual), keeping)
+        return replace(wants, quality=wants.quality * (1 - wants.formality))
+
+    def _demands(self, found: _Found, usual: Sequence[_Found]) -> dict[str, float]:
+        demands = {}
+        for name in (trait.name for trait in self._wording.traits):
+            above = found[name] - fmean(each[name] for each in usual)
+            demands[name] = math.copysign(max(0.0, abs(above) - SILENT), above)
+        return demands
+
+    def _quality(self, found: _Found, usual: Sequence[_Found]) -> float:
+        """Half the log-odds of an ordinary principle against a contrary one, put on -1..1, with 1 for a usual one."""
+        names = [trait.name for trait in (*self._wording.quality_traits, *self._wording.quality_views)]
+        mine, *theirs = (fmean(each[name] for name in names) for each in (found, *usual))
+        for_it = math.tanh(CONTRAST * (CONTRARY - (fmean(theirs) - mine)))
+        return max(-1.0, min(1.0, for_it / math.tanh(CONTRAST * CONTRARY)))
+
+    def _keeping(self, found: _Found, *usual: _Found) -> float:
+        """What is true is liked under every principle, so it is told by what the principle is about.
+
+        How keeping to the text is valued tells the sign alone.
+        """
+
+        def above(names: Sequence[str]) -> float:
+            mine, *theirs = (fmean(each[name] for name in names) for each in (found, *usual))
+            return mine - fmean(theirs)
+
+        strength = min(1.0, max(0.0, above(self._wording.source_questions) - ABOUT) / STRONG)
+        return -strength if above([trait.name for trait in self._wording.source_traits]) < -UNWANTED else strength
+
+    # --- asking
+
+    @property
+    def _examples(self) -> list[str]:
+        return [example.principle for example in self._wording.examples]
+
+    async def _each(
+        self, principles: Sequence[str], what: Literal["itself", "source"], spend: Callable[[Usage], None]
+    ) -> list[_Found]:
+        ask = {"itself": self._about_itself, "source": self._about_source}[what]
+
+        async def find(principle: str) -> _Found:
+            found, usage = await ask(principle)
+            spend(usage)
+            return found
+
+        return await asyncio.gather(
+            *(self._known.get(f"{what} {principle}", partial(find, principle)) for principle in principles)
+        )
+
+    async def _about_itself(self, principle: str) -> tuple[_Found, Usage]:
+        wording = self._wording
+        traits = (*wording.traits, *wording.quality_traits)
+        return await self._asked(
+            {trait.name: (self._under(principle, trait.more), self._under(principle, trait.less)) for trait in traits}
+            | {
+                view.name: (self._about(principle, view.more), self._about(principle, view.less))
+                for view in wording.quality_views
+            }
+        )
+
+    async def _about_source(self, principle: str) -> tuple[_Found, Usage]:
+        wording = self._wording
+        return await self._asked(
+            {question: (self._about(principle, question),) for question in wording.source_questions}
+            | {
+                trait.name: (self._under(principle, trait.more), self._under(principle, trait.less))
+                for trait in wording.source_traits
+            }
+        )
+
+    async def _asked(self, questions: Mapping[str, tuple[Question, ...]]) -> tuple[_Found, Usage]:
+        """The log-odds of a question's first answer; of a pair, half of how much more it is for the first one."""
+        reading = await self._backend.choose([question for each in questions.values() for question in each])
+        odds = map(log_odds, reading.odds)
+        found = {}
+        for name, each in questions.items():
+            values = [next(odds) for _ in each]
+            found[name] = values[0] if len(values) == 1 else (values[0] - values[1]) / 2
+        return found, reading.usage
+
+    def _under(self, principle: str, trait: str) -> Question:
+        messages = self._wording.under_principle(principle, trait, escape_markup=not self._backend.guards_markup)
+        return Question(messages=messages, options=self._wording.demand_options)
+
+    def _about(self, principle: str, question: str) -> Question:
+        messages = self._wording.about_principle(principle, question, escape_markup=not self._backend.guards_markup)
+        return Question(messages=messages, options=self._wording.options)
+
+
+def log_odds(odds: Odds) -> float:
+    """Of the first option against the second."""
+    first, second = odds.probabilities.values()
+    return math.log(first) - math.log(second)
