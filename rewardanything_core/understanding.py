@@ -127,7 +127,7 @@ class Understanding:
     async def _each(
         self, principles: Sequence[str], what: Literal["itself", "source"], spend: Callable[[Usage], None]
     ) -> list[_Found]:
-        ask = {"itself": self._about_itself, "source": self._about_source}[what]
+        ask = {"itself": self.about_itself, "source": self._about_source}[what]
 
         async def find(principle: str) -> _Found:
             found, usage = await ask(principle)
@@ -138,7 +138,8 @@ class Understanding:
             *(self._known.get(f"{what} {principle}", partial(find, principle)) for principle in principles)
         )
 
-    async def _about_itself(self, principle: str) -> tuple[_Found, Usage]:
+    async def about_itself(self, principle: str) -> tuple[_Found, Usage]:
+        """Trait or view -> half the log-odds of much against little of it, and what asking took. Not kept."""
         wording = self._wording
         traits = (*wording.traits, *wording.quality_traits)
         return await self._asked(

@@ -1,0 +1,115 @@
+"""Does a model know which principles want the contrary of what is good, "prefer the least helpful reply"?
+
+    python benchmarks/contrary.py [--model qwen2.5-coder-1.5b] [--data DATA_FOLDER] [--odds FILE]
+
+`readout="logits"` counts common quality for a response, or against it, by what the model says of the principle alone.
+Asked here about the principles of contrary.toml, those that the package names, and those of benchmark files with their
+contraries. Prints the area under the ROC curve (1: all contrary ones below all ordinary ones; .5: chance), with a 95%
+interval from resampling principles, for each question and for all together; what `quality` follows; and which
+principles are taken for the other kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import random
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, quantiles, stdev
+
+from constants import REVERSED
+from kept_odds import KeptOdds
+
+from rewardanything_core import Usage
+from rewardanything_core.fit import fit_wording
+from rewardanything_core.understanding import Understanding
+
+HERE = Path(__file__).parent
+DRAWS = 1000
+
+
+def area(ordinary: Sequence[float], contrary: Sequence[float]) -> float:
+    """How often an ordinary principle is above a contrary one; a tie counts half."""
+    return fmean((high > low) + (high == low) / 2 for high in ordinary for low in contrary)
+
+
+def interval(ordinary: Sequence[float], contrary: Sequence[float]) -> tuple[float, float]:
+    draw = random.Random(0)
+    areas = [
+        area(draw.choices(ordinary, k=len(ordinary)), draw.choices(contrary, k=len(contrary))) for _ in range(DRAWS)
+    ]
+    cuts = quantiles(areas, n=40)
+    return cuts[0], cuts[-1]
+
+
+def of_data(folder: Path) -> list[str]:
+    """The principles of benchmark files, each once."""
+    found: dict[str, None] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found[json.loads(line)["principle"]] = None
+    return list(found)
+
+
+def named() -> list[str]:
+    import rewardanything_core.principles as module
+
+    text = (Path(module.__file__).parent / "prompts" / "principles.toml").read_text(encoding="utf-8")
+    return [principle.strip() for family in tomllib.loads(text).values() for principle in family.values()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="qwen2.5-coder-1.5b")
+    parser.add_argument("--data", type=Path, help="folder of benchmark files, for their principles too")
+    parser.add_argument("--odds", type=Path, help="keep the model's answers in this file, so that a second run goes on")
+    arguments = parser.parse_args()
+    own = tomllib.loads((HERE / "contrary.toml").read_text(encoding="utf-8"))
+    kinds = {
+        "ordinary": [*own["ordinary"], *named(), *(of_data(arguments.data) if arguments.data else ())],
+        "contrary": [*own["contrary"], *(REVERSED.values() if arguments.data else ())],
+        "neither": own["neither"],
+    }
+    backend = KeptOdds(arguments.model, arguments.odds or Path(tempfile.mkdtemp()) / "odds.jsonl")
+    asyncio.run(report(Understanding(backend, fit_wording()), kinds))
+    backend.close()
+
+
+async def report(understanding: Understanding, kinds: dict[str, list[str]]) -> None:
+    spent: list[Usage] = []
+    wants = {
+        text: await understanding.of(text, source=False, spend=spent.append)
+        for texts in kinds.values()
+        for text in texts
+    }
+    answers = {text: (await understanding.about_itself(text))[0] for text in wants}
+    wording = fit_wording()
+    names = [one.name for one in (*wording.quality_traits, *wording.quality_views)]
+    print("| asked | area under the curve | 95% interval | ordinary, mean and sd | contrary |\n|---|---|---|---|---|")
+    for name in [*names, "all"]:
+        found = {
+            kind: [fmean(answers[text][one] for one in (names if name == "all" else [name])) for text in texts]
+            for kind, texts in kinds.items()
+        }
+        ordinary, contrary = found["ordinary"], found["contrary"]
+        low, high = interval(ordinary, contrary)
+        cells = [f"{fmean(values):.2f} ± {stdev(values):.2f}" for values in (ordinary, contrary)]
+        print(f"| {name} | {area(ordinary, contrary):.3f} | {low:.3f} to {high:.3f} | {cells[0]} | {cells[1]} |")
+    for kind, texts in kinds.items():
+        values = sorted((wants[text].quality, text) for text in texts)
+        told = {"ordinary": [v for v in values if v[0] < 0], "contrary": [v for v in values if v[0] > 0][::-1]}
+        wrong = told.get(kind, values)
+        print(f"\n{kind}: {len(texts)} principles, mean {fmean(v for v, _ in values):+.2f}; {len(wrong)} shown:")
+        for value, text in wrong[:20]:
+            print(f"  {value:+.2f} (form {wants[text].formality:.1f}) {text[:100]}")
+    total = sum(spent, Usage())
+    print(f"\n{total.prompt_tokens} tokens, {math.ceil(total.seconds)} s of the model")
+
+
+if __name__ == "__main__":
+    main()
