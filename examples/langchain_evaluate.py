@@ -33,7 +33,7 @@ def main() -> None:
     print("As a Runnable")
     judge = JudgeRunnable(principle=PRINCIPLE)
     (verdict,) = judge.batch([{"prompt": QUESTION, "responses": {"short": SHORT, "long": LONG}}])
-    print(f"  {verdict.scores}  best: {verdict.best}\n  {verdict.reasoning}")
+    print(f"  {verdict.scores}  best: {verdict.best}\n  {verdict.explanation}")
 
     print("As a pairwise evaluator")
     pairwise = PrinciplePairwiseEvaluator(principle=PRINCIPLE)

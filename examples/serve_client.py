@@ -63,7 +63,7 @@ def main() -> None:
         verdict = judge(server, cases[0])
     except urllib.error.HTTPError as refused:
         sys.exit(f"{refused.code}: {json.load(refused)['error']['message']}")
-    print(f"{' > '.join(verdict['ranking'])}: {verdict['scores']}\n{verdict['reasoning']}\n")
+    print(f"{' > '.join(verdict['ranking'])}: {verdict['scores']}\n{verdict['explanation']}\n")
     for outcome in judge_batch(server, [*cases, {**cases[0], "responses": {}}]):
         if "failure" in outcome:
             print(f"case {outcome['index']} was not judged: {outcome['failure']['message']}")

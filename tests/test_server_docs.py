@@ -39,7 +39,7 @@ def test_the_request_on_the_page_works():
     with serving(Judge(ScriptedBackend(by_length), cache="off")) as server:
         answer = server.post("/v1/judge", json.loads(body[1]))
     assert set(answer.json()["scores"]) == {"a", "b"}
-    assert {"scores", "ranking", "best", "reasoning", "agreement", "cached"} <= set(answer.json())
+    assert {"scores", "ranking", "best", "reasoning", "explanation", "agreement", "cached"} <= set(answer.json())
 
 
 @pytest.mark.parametrize(
