@@ -9,6 +9,7 @@ another judge: the embedded one is small, and good for a first look only.
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import Any
 
 import dspy
@@ -42,8 +43,9 @@ def main() -> None:
     result = dspy.Evaluate(devset=devset, metric=metric, num_threads=3)(Written())
     for example, _, score in result.results:
         print(f"\n{example.question}")
-        print("  not judged: " + score.error if isinstance(score, NotJudged) else f"  {score:.2f}  {score.feedback}")
-    print(f"\nMean over what was judged: {result.score:.1f} of 100. {len(metric.failures)} judgements failed.")
+        told = f"not judged: {score.error}" if isinstance(score, NotJudged) else f"{score:.2f}  {score.feedback}"
+        print(indent(told, "  "))
+    print(f"\nMean over what was judged: {result.score} of 100. {len(metric.failures)} judgements failed.")
 
 
 if __name__ == "__main__":
