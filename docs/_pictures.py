@@ -1,7 +1,7 @@
 """The pictures of terminals on the pages: what the examples really print, as SVG.
 
 python docs/_pictures.py check                  # seconds, and always the same: a script judges
-python docs/_pictures.py dspy serve             # a minute each: the small model judges, and says why
+python docs/_pictures.py dspy serve             # a minute each: the small model judges
 
 The text is not touched; long lines are folded, of a progress bar its last state is kept, and lines about the process
 itself (where it runs, what it warns of) are left out.
@@ -33,7 +33,18 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 WIDTH = 104
 THEME = TerminalTheme(
-    (30, 32, 38), (214, 218, 224), [(30, 32, 38), (224, 108, 117), (152, 195, 121), (229, 192, 123), (97, 175, 239)] * 2
+    (30, 32, 38),
+    (214, 218, 224),
+    [
+        (30, 32, 38),
+        (224, 108, 117),
+        (152, 195, 121),
+        (229, 192, 123),
+        (97, 175, 239),
+        (198, 120, 221),
+        (86, 182, 194),
+        (214, 218, 224),
+    ],
 )
 # Like rich's own, without the address of a font: a picture must not fetch anything.
 SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
@@ -61,8 +72,7 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
 }
-REASONS = {"RA_JUDGE_READOUT": "generate", "RA_JUDGE_CACHE": "off"}
-"""The small model writes why; without this it is only read off."""
+FRESH = {"RA_JUDGE_CACHE": "off"}
 
 OF_THE_PROCESS = re.compile(
     r"^(\d{4}[/-]\d\d[/-]\d\d .* INFO |\(\w+ pid=|Starting evaluation|\d+it \[|\[\w+ +\d+ \d)|Warning: "
@@ -80,12 +90,12 @@ def printed(command: list[str], folder: Path, **env: str) -> str:
 
 def dspy(folder: Path) -> str:
     """examples/dspy_evaluate.py."""
-    return printed(["python", str(EXAMPLES / "dspy_evaluate.py")], folder, **REASONS)
+    return printed(["python", str(EXAMPLES / "dspy_evaluate.py")], folder, **FRESH)
 
 
 def langchain(folder: Path) -> str:
     """examples/langchain_evaluate.py."""
-    return printed(["python", str(EXAMPLES / "langchain_evaluate.py")], folder, **REASONS)
+    return printed(["python", str(EXAMPLES / "langchain_evaluate.py")], folder, **FRESH)
 
 
 RUDE = """\
@@ -107,13 +117,15 @@ def pytest(folder: Path) -> str:
     """A test that fails and one that does not."""
     (folder / "test_answers.py").write_text(RUDE)
     plain = {"RA_JUDGE_STORE": str(folder / "store"), "COLUMNS": str(WIDTH)}
-    return printed(["pytest", "-q", "--color=yes", "-p", "no:cacheprovider", "test_answers.py"], folder, **plain)
+    return printed(
+        ["pytest", "-q", "--tb=short", "--color=yes", "-p", "no:cacheprovider", "test_answers.py"], folder, **plain
+    )
 
 
 def serve(folder: Path) -> str:
     """A server's log, and what a client of it prints."""
     url = "http://127.0.0.1:8700"
-    env = {**os.environ, **QUIET, **REASONS}
+    env = {**os.environ, **QUIET, **FRESH}
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
             [Path(sys.executable).with_name("ra-judge"), "serve"], cwd=folder, env=env, stderr=log
@@ -203,7 +215,7 @@ COMMANDS = {
     "check": "ra-judge check",
     "dspy": "python examples/dspy_evaluate.py",
     "langchain": "python examples/langchain_evaluate.py",
-    "pytest": "pytest -q test_answers.py",
+    "pytest": "pytest -q --tb=short test_answers.py",
     "ray": "python examples/ray_grade.py cases.parquet judged --model qwen2.5-coder-1.5b",
     "serve": "ra-judge serve",
 }

@@ -107,8 +107,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def fetch_progress(*, spin: bool = True) -> Iterator[Callable[[str, int, int | None], None]]:
     """What `fetch` wants for its ``progress``: a bar on a terminal, a line a stage otherwise; on stderr.
 
-    On a terminal something also turns while the model is loaded, which takes seconds to minutes; not with ``spin=False``,
-    for who writes lines of a log meanwhile.
+    On a terminal something also turns while the model is loaded, which takes seconds to minutes; not with
+    ``spin=False``, for those who write lines of a log meanwhile.
     """
     if not sys.stderr.isatty():
         told: set[str] = set()
