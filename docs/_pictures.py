@@ -79,10 +79,11 @@ OF_THE_PROCESS = re.compile(
 )
 
 
-def printed(command: list[str], folder: Path, **env: str) -> str:
-    """What a command prints, on both streams, as a terminal would show it in the end."""
+def printed(command: list[str], folder: Path, *, log: bool = True, **env: str) -> str:
+    """What a command prints, on both streams or without its log, as a terminal would show it in the end."""
+    errors = subprocess.STDOUT if log else subprocess.DEVNULL
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **QUIET, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=folder, env={**os.environ, **QUIET, **env}, stdout=subprocess.PIPE, stderr=errors
     )
     lines = (line.rpartition("\r")[2] for line in done.stdout.decode().replace("\r\n", "\n").split("\n"))
     return "\n".join(line for line in lines if not OF_THE_PROCESS.search(line)).strip()
@@ -155,7 +156,10 @@ CASES = [
     ("How many legs does a spider have?", "Eight.", "What a good question, let me think about it for a while."),
     ("", "Four.", "It is four."),
 ]
-LOOK = "pandas.read_parquet('judged').sort_values('id')[['id', 'best', 'scores', 'error']]"
+LOOK = """\
+>>> for row in pyarrow.parquet.read_table("judged").sort_by("id").to_pylist():
+...     print(row["id"], row["best"], {label: round(score, 2) for label, score in row["scores"] or []}, row["error"])
+"""
 
 
 def ray(folder: Path) -> str:
@@ -165,12 +169,11 @@ def ray(folder: Path) -> str:
     rows = [{"id": str(i), "prompt": p, "responses": {"a": a, "b": b}} for i, (p, a, b) in enumerate(CASES, 1)]
     pandas.DataFrame(rows).to_parquet(folder / "cases.parquet")
     command = ["python", str(EXAMPLES / "ray_grade.py"), "cases.parquet", "judged", "--model", "qwen2.5-coder-1.5b"]
-    first, again = printed(command, folder), printed(command, folder)
-    options = f"'display.width', {WIDTH}, 'display.max_colwidth', 60"
-    code = f"import pandas; pandas.set_option({options}); print({LOOK}.to_string(index=False))"
+    first, again = printed(command, folder, log=False), printed(command, folder, log=False)
+    code = "import pyarrow.parquet\n" + LOOK.replace(">>> ", "").replace("... ", "")
     shown = printed(["python", "-c", code], folder)
     asked = COMMANDS["ray"]
-    return "\n".join([first, "", f"$ {asked}   # and again", again, "", f">>> {LOOK}", shown])
+    return "\n".join([first, "", f"$ {asked}   # and again", again, "", LOOK + shown])
 
 
 def by_facts(request: Request) -> str:
@@ -240,7 +243,7 @@ def draw(name: str, text: str) -> Path:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
     console.print(Text(f"$ {COMMANDS[name]}", style="bold"))
     for line in text.splitlines():
-        bold = line.startswith(("$ ", ">>> "))
+        bold = line.startswith(("$ ", ">>> ", "... "))
         console.print(Text(line, style="bold") if bold else Text.from_ansi(line), overflow="fold")
     path = ROOT / "docs" / "assets" / f"{name}-example.svg"
     drawn = console.export_svg(title=COMMANDS[name], theme=THEME, code_format=SVG, unique_id=name)
