@@ -97,7 +97,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for place, column in enumerate(columns):
+        table.add_column(column, no_wrap=place == 0)  # the first is what one copies
     for row in rows:
         table.add_row(*(escape(printable(field)) for field in row))
     Console().print(table)
