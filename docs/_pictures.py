@@ -1,9 +1,10 @@
 """The pictures of terminals on the pages: what the examples really print, as SVG.
 
-python docs/_pictures.py dspy langchain         # seconds: a script judges, unless RA_JUDGE_MODEL names another judge
 python docs/_pictures.py check                  # seconds, and always the same: a script judges
+python docs/_pictures.py dspy serve             # a minute each: the small model judges
 
-The text is not touched; long lines are folded, and of a progress bar its last state is kept.
+The text is not touched; long lines are folded, of a progress bar its last state is kept, and lines about the process
+itself (where it runs, what it warns of) are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -25,13 +30,21 @@ from rich.text import Text
 from rewardanything_core import Request, verdict_reply
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = {
-    "dspy": ["examples/dspy_evaluate.py"],
-    "langchain": ["examples/langchain_evaluate.py"],
-}
+EXAMPLES = ROOT / "examples"
 WIDTH = 104
 THEME = TerminalTheme(
-    (30, 32, 38), (214, 218, 224), [(30, 32, 38), (224, 108, 117), (152, 195, 121), (229, 192, 123), (97, 175, 239)] * 2
+    (30, 32, 38),
+    (214, 218, 224),
+    [
+        (30, 32, 38),
+        (224, 108, 117),
+        (152, 195, 121),
+        (229, 192, 123),
+        (97, 175, 239),
+        (198, 120, 221),
+        (86, 182, 194),
+        (214, 218, 224),
+    ],
 )
 # Like rich's own, without the address of a font: a picture must not fetch anything.
 SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
@@ -51,35 +64,116 @@ SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http:/
 {backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g></svg>
 """
 
+# --- what commands print
 
-def printed(command: list[str]) -> str:
-    """What a command prints, on both streams, as a terminal would show it in the end."""
+QUIET = {
+    "PYTHONWARNINGS": "ignore",  # they name folders of this machine
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+FRESH = {"RA_JUDGE_CACHE": "off"}
+
+OF_THE_PROCESS = re.compile(
+    r"^(\d{4}[/-]\d\d[/-]\d\d .* INFO |\(\w+ pid=|Starting evaluation|\d+it \[|\[\w+ +\d+ \d)|Warning: "
+)
+
+
+def printed(command: list[str], folder: Path, *, log: bool = True, **env: str) -> str:
+    """What a command prints, on both streams or without its log, as a terminal would show it in the end."""
+    errors = subprocess.STDOUT if log else subprocess.DEVNULL
     done = subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env={
-            "RA_JUDGE_MODEL": "scripted:_pictures:by_words",
-            "RA_JUDGE_CACHE": "off",
-            "PYTHONWARNINGS": "ignore",  # they name folders of this machine
-            **os.environ,
-            "PYTHONPATH": str(ROOT / "docs"),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=True,
+        command, cwd=folder, env={**os.environ, **QUIET, **env}, stdout=subprocess.PIPE, stderr=errors
     )
-    lines = done.stdout.decode().replace("\r\n", "\n").split("\n")
-    return "\n".join(line.rpartition("\r")[2] for line in lines).strip()
+    lines = (line.rpartition("\r")[2] for line in done.stdout.decode().replace("\r\n", "\n").split("\n"))
+    return "\n".join(line for line in lines if not OF_THE_PROCESS.search(line)).strip()
 
 
-def by_words(request: Request) -> str:
-    """A judge of the examples' pictures: 5 for up to ten words, one less for every five more."""
-    responses = json.loads(request.messages[1]["content"])["responses"]
-    counts = {name: len(text.split()) for name, text in responses.items()}
-    thoughts = " ".join(f"{name} has {count} word{'s' * (count != 1)}." for name, count in counts.items())
-    return verdict_reply(
-        {n: max(1, 5 - max(0, -(-(count - 10) // 5))) for n, count in counts.items()}, thoughts=thoughts
+def dspy(folder: Path) -> str:
+    """examples/dspy_evaluate.py."""
+    return printed(["python", str(EXAMPLES / "dspy_evaluate.py")], folder, **FRESH)
+
+
+def langchain(folder: Path) -> str:
+    """examples/langchain_evaluate.py."""
+    return printed(["python", str(EXAMPLES / "langchain_evaluate.py")], folder, **FRESH)
+
+
+RUDE = """\
+QUESTION = "Where is my refund?"
+
+
+def test_refund(assert_principle):
+    answer = "You typed your account number wrong. Again."
+    assert_principle(answer, "Polite, and never blames the customer.", prompt=QUESTION)
+
+
+def test_shipping(assert_principle):
+    answer = "Thank you for asking! Yes, we ship to Norway, and it takes about five days."
+    assert_principle(answer, "Polite, and never blames the customer.", prompt="Do you ship to Norway?")
+"""
+
+
+def pytest(folder: Path) -> str:
+    """A test that fails and one that does not."""
+    (folder / "test_answers.py").write_text(RUDE)
+    plain = {"RA_JUDGE_STORE": str(folder / "store"), "COLUMNS": str(WIDTH)}
+    return printed(
+        ["pytest", "-q", "--tb=short", "--color=yes", "-p", "no:cacheprovider", "test_answers.py"], folder, **plain
     )
+
+
+def serve(folder: Path) -> str:
+    """A server's log, and what a client of it prints."""
+    url = "http://127.0.0.1:8700"
+    env = {**os.environ, **QUIET, **FRESH}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            [Path(sys.executable).with_name("ra-judge"), "serve"], cwd=folder, env=env, stderr=log
+        )
+    try:
+        while not _ready(url):
+            time.sleep(0.5)
+        client = printed(["python", str(EXAMPLES / "serve_client.py")], folder)
+    finally:
+        server.terminate()
+        server.wait()
+    lines = [line for line in (folder / "log").read_text().splitlines() if "/health" not in line]
+    return "\n".join([*lines, "", "$ python examples/serve_client.py", client])
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health"):  # noqa: S310 - it is ours
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+CASES = [
+    ("Who wrote Middlemarch?", "George Eliot.", "It was written by Jane Austen in 1813, to great acclaim."),
+    ("What is the capital of Kenya?", "Nairobi.", "Kenya is beautiful, and I am so glad you asked. It may be Mombasa."),
+    ("How many legs does a spider have?", "Eight.", "What a good question, let me think about it for a while."),
+    ("", "Four.", "It is four."),
+]
+LOOK = """\
+>>> for row in pyarrow.parquet.read_table("judged").sort_by("id").to_pylist():
+...     print(row["id"], row["best"], {label: round(score, 2) for label, score in row["scores"] or []}, row["error"])
+"""
+
+
+def ray(folder: Path) -> str:
+    """examples/ray_grade.py, run twice, and what is in the folder then."""
+    import pandas
+
+    rows = [{"id": str(i), "prompt": p, "responses": {"a": a, "b": b}} for i, (p, a, b) in enumerate(CASES, 1)]
+    pandas.DataFrame(rows).to_parquet(folder / "cases.parquet")
+    command = ["python", str(EXAMPLES / "ray_grade.py"), "cases.parquet", "judged", "--model", "qwen2.5-coder-1.5b"]
+    first, again = printed(command, folder, log=False), printed(command, folder, log=False)
+    code = "import pyarrow.parquet\n" + LOOK.replace(">>> ", "").replace("... ", "")
+    shown = printed(["python", "-c", code], folder)
+    asked = COMMANDS["ray"]
+    return "\n".join([first, "", f"$ {asked}   # and again", again, "", LOOK + shown])
 
 
 def by_facts(request: Request) -> str:
@@ -90,52 +184,77 @@ def by_facts(request: Request) -> str:
     return verdict_reply({name: round(1 + 4 * share, 1) for name, share in shares.items()})
 
 
-def checked() -> str:
+def check(folder: Path) -> str:
     """What ``ra-judge check`` prints to a terminal in examples/prompt_regression when the prompt got worse."""
-    with tempfile.TemporaryDirectory() as folder:
-        shop = shutil.copytree(ROOT / "examples" / "prompt_regression", Path(folder) / "shop")
-        shutil.copy(shop / "changes" / "worse.md", shop / "prompts" / "answer.md")
-        own = {
-            "RA_JUDGE_MODEL": "scripted:_pictures:by_facts",
-            "RA_JUDGE_STORE": f"{folder}/store",
-            "COLUMNS": str(WIDTH),
-        }
-        ours, theirs = os.openpty()
-        with subprocess.Popen(
-            [Path(sys.executable).with_name("ra-judge"), "check"],
-            cwd=shop,
-            env={**os.environ, **own, "PYTHONPATH": str(ROOT / "docs"), "TERM": "xterm-256color"},
-            stdout=theirs,
-            stderr=subprocess.DEVNULL,
-        ):
-            os.close(theirs)
-            written = b""
-            try:
-                while part := os.read(ours, 65536):
-                    written += part
-            except OSError:  # Linux says so that the other end is closed
-                pass
-            os.close(ours)
+    shop = shutil.copytree(EXAMPLES / "prompt_regression", folder / "shop")
+    shutil.copy(shop / "changes" / "worse.md", shop / "prompts" / "answer.md")
+    own = {
+        "RA_JUDGE_MODEL": "scripted:_pictures:by_facts",
+        "RA_JUDGE_STORE": f"{folder}/store",
+        "COLUMNS": str(WIDTH),
+    }
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [Path(sys.executable).with_name("ra-judge"), "check"],
+        cwd=shop,
+        env={**os.environ, **own, "PYTHONPATH": str(ROOT / "docs"), "TERM": "xterm-256color"},
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+    ):
+        os.close(theirs)
+        written = b""
+        try:
+            while part := os.read(ours, 65536):
+                written += part
+        except OSError:  # Linux says so that the other end is closed
+            pass
+        os.close(ours)
     return written.decode().replace("\r\n", "\n").strip("\n")
+
+
+# --- pictures
+
+COMMANDS = {
+    "check": "ra-judge check",
+    "dspy": "python examples/dspy_evaluate.py",
+    "langchain": "python examples/langchain_evaluate.py",
+    "pytest": "pytest -q --tb=short test_answers.py",
+    "ray": "python examples/ray_grade.py cases.parquet judged --model qwen2.5-coder-1.5b",
+    "serve": "ra-judge serve",
+}
+MAKERS: dict[str, Callable[[Path], str]] = {
+    "check": check,
+    "dspy": dspy,
+    "langchain": langchain,
+    "pytest": pytest,
+    "ray": ray,
+    "serve": serve,
+}
+
+
+def made(name: str) -> str:
+    """What the commands of a picture print, in a folder of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        return MAKERS[name](Path(folder)).replace(f"{folder}/", "")
 
 
 def draw(name: str, text: str) -> Path:
     """The picture of one command's output."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
-    command = "ra-judge check" if name == "check" else " ".join(["python", *COMMANDS[name]])
-    console.print(Text(f"$ {command}", style="bold"))
+    console.print(Text(f"$ {COMMANDS[name]}", style="bold"))
     for line in text.splitlines():
-        console.print(Text.from_ansi(line), overflow="fold")
+        bold = line.startswith(("$ ", ">>> ", "... "))
+        console.print(Text(line, style="bold") if bold else Text.from_ansi(line), overflow="fold")
     path = ROOT / "docs" / "assets" / f"{name}-example.svg"
-    path.write_text(console.export_svg(title=command, theme=THEME, code_format=SVG, unique_id=name), encoding="utf-8")
+    drawn = console.export_svg(title=COMMANDS[name], theme=THEME, code_format=SVG, unique_id=name)
+    path.write_text(drawn, encoding="utf-8")
     return path
 
 
 def main() -> None:
     """Draw those that are named, or all."""
-    for name in sys.argv[1:] or [*COMMANDS, "check"]:
-        path = draw(name, checked() if name == "check" else printed(COMMANDS[name]))
-        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+    for name in sys.argv[1:] or COMMANDS:
+        sys.stdout.write(f"{draw(name, made(name)).relative_to(ROOT)}\n")
 
 
 if __name__ == "__main__":

@@ -9,21 +9,19 @@ another judge: the embedded one is small, and good for a first look only.
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Any
 
 import dspy
 
 from rewardanything_dspy import NotJudged, PrincipleMetric
 
-PRINCIPLE = "Answer the question in one short sentence. Longer answers are worse; answers that invent facts are worst."
+PRINCIPLE = "Polite, and never blames the customer."
 
 ANSWERS = {
-    "How many legs does a spider have?": "Eight.",
-    "What is the capital of France?": (
-        "What a wonderful question! France has many beautiful cities, and much could be said about each of them. "
-        "After weighing everything carefully I would say that its capital is probably Paris."
-    ),
-    "What is water made of?": "Water is made of hydrogen and oxygen.",
+    "Where is my refund?": "You typed your account number wrong. Again.",
+    "Do you ship to Norway?": "Thank you for asking! Yes, we ship to Norway, and it takes about five days.",
+    "Can I change my order?": "Of course! Write to us within an hour, and we will gladly change it for you.",
 }
 
 
@@ -40,10 +38,12 @@ def main() -> None:
     devset = [dspy.Example(question=question).with_inputs("question") for question in ANSWERS]
     metric = PrincipleMetric(PRINCIPLE)
     result = dspy.Evaluate(devset=devset, metric=metric, num_threads=3)(Written())
-    for example, _, score in result.results:
-        print(f"\n{example.question}")
-        print("  not judged: " + score.error if isinstance(score, NotJudged) else f"  {score:.2f}  {score.feedback}")
-    print(f"\nMean over what was judged: {result.score:.1f} of 100. {len(metric.failures)} judgements failed.")
+    for example, prediction, score in result.results:
+        print(f"\n{example.question}  {prediction.answer}")
+        told = f"not judged: {score.error}" if isinstance(score, NotJudged) else f"{score:.2f}  {score.feedback}"
+        for line in told.splitlines():
+            print(fill(line, 98, initial_indent="  ", subsequent_indent="  "))
+    print(f"\nMean over what was judged: {result.score} of 100. {len(metric.failures)} judgements failed.")
 
 
 if __name__ == "__main__":

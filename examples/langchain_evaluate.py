@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from textwrap import indent
 
 from langchain_core.runnables import RunnableLambda
 from langsmith import Client, evaluate
@@ -33,7 +34,8 @@ def main() -> None:
     print("As a Runnable")
     judge = JudgeRunnable(principle=PRINCIPLE)
     (verdict,) = judge.batch([{"prompt": QUESTION, "responses": {"short": SHORT, "long": LONG}}])
-    print(f"  {verdict.scores}  best: {verdict.best}\n  {verdict.reasoning}")
+    print("  " + ", ".join(f"{label} {score:.2f}" for label, score in verdict.scores.items()))
+    print(indent(verdict.explanation, "  "))
 
     print("As a pairwise evaluator")
     pairwise = PrinciplePairwiseEvaluator(principle=PRINCIPLE)
@@ -55,7 +57,7 @@ def main() -> None:
     )
     for row in results:
         for feedback in row["evaluation_results"]["results"]:
-            print(f"  {feedback.key}={feedback.score}  {feedback.comment}")
+            print(f"  {feedback.key}={feedback.score:.2f}\n" + indent(str(feedback.comment), "  "))
 
 
 if __name__ == "__main__":

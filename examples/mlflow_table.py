@@ -32,11 +32,12 @@ def main() -> None:
     result = mlflow.models.evaluate(
         data=data, predictions="outputs", extra_metrics=principle_metrics(PRINCIPLES), evaluators="default"
     )
-    print(result.metrics)
+    for metric, value in result.metrics.items():
+        print(f"{metric:<18} {value:.2f}")
     table = result.tables["eval_results_table"]
     for name in ("concise", "warm"):
         for score, why in zip(table[f"{name}/score"], table[f"{name}/justification"], strict=True):
-            print(f"{name}: {score}\n    {why}")
+            print(f"{name}: {score:.2f}\n    " + why.replace("\n", "\n    "))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-PRINCIPLE = "Prefer the response that answers the question directly in one short sentence."
+PRINCIPLE = "Answer the question in one short sentence. Longer answers are worse."
 ANSWERS = {
     "How far away is the moon?": {
         "terse": "About 384,400 km on average.",
@@ -63,7 +63,8 @@ def main() -> None:
         verdict = judge(server, cases[0])
     except urllib.error.HTTPError as refused:
         sys.exit(f"{refused.code}: {json.load(refused)['error']['message']}")
-    print(f"{' > '.join(verdict['ranking'])}: {verdict['scores']}\n{verdict['reasoning']}\n")
+    print(", ".join(f"{label} {verdict['scores'][label]:.2f}" for label in verdict["ranking"]))
+    print(f"{verdict['explanation']}\n")
     for outcome in judge_batch(server, [*cases, {**cases[0], "responses": {}}]):
         if "failure" in outcome:
             print(f"case {outcome['index']} was not judged: {outcome['failure']['message']}")

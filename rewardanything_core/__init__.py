@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rewardanything_core.arbiter import Arbiter
     from rewardanything_core.backends.base import Backend, Completion, Request, TokenProbability
     from rewardanything_core.backends.scripted import ScriptedBackend, verdict_reply
+    from rewardanything_core.bench.labels import Disagreement, LabelReport, compare_labels, read_labels
     from rewardanything_core.bench.reading import read_flips, read_items
     from rewardanything_core.bench.report import BenchReport
     from rewardanything_core.bench.running import run_bench
@@ -71,12 +72,14 @@ __all__ = [
     "ConfigError",
     "ContextLengthError",
     "Control",
+    "Disagreement",
     "InvalidCaseError",
     "Judge",
     "JudgeFailure",
     "JudgeNoise",
     "JudgeOptions",
     "Jury",
+    "LabelReport",
     "Message",
     "MissingExtraError",
     "ModelFetchError",
@@ -98,6 +101,7 @@ __all__ = [
     "VerdictParseError",
     "VerdictStore",
     "check",
+    "compare_labels",
     "default_judge",
     "from_endpoint",
     "from_pretrained",
@@ -109,6 +113,7 @@ __all__ = [
     "parse_verdict",
     "read_flips",
     "read_items",
+    "read_labels",
     "render",
     "run_bench",
     "set_default_judge",
@@ -122,6 +127,7 @@ _HOMES = {
     "arbiter": "Arbiter",
     "backends.base": "Backend Completion Request TokenProbability",
     "backends.scripted": "ScriptedBackend verdict_reply",
+    "bench.labels": "Disagreement LabelReport compare_labels read_labels",
     "bench.reading": "read_flips read_items",
     "bench.report": "BenchReport",
     "bench.running": "run_bench",

@@ -13,7 +13,7 @@ from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.embedded import DEFAULT_MODEL, KNOWN_MODELS, fetch
-from rewardanything_core.errors import ConfigError, MissingExtraError
+from rewardanything_core.errors import ConfigError, MissingExtraError, RewardAnythingError
 from rewardanything_core.judge import Judge
 from rewardanything_core.jury import Jury
 from rewardanything_core.options import JudgeOptions
@@ -250,16 +250,26 @@ def _options(given: Mapping[str, Any]) -> JudgeOptions:
 
 _default: list[Arbiter] = []
 _default_lock = threading.Lock()
+_default_errors: list[RewardAnythingError] = []
 
 
 def default_judge() -> Arbiter:
     """The judge that ``judge=None`` means in every integration: one `load_judge()` for the process.
 
-    It is made when it is first needed, from whichever thread, or is the one last given to `set_default_judge`.
+    It is made when it is first needed, from whichever thread, or is the one last given to `set_default_judge`. Threads
+    that wait while it cannot be made get the same error; the next call tries again.
     """
+    known = len(_default_errors)
     with _default_lock:
-        if not _default:
+        if _default:
+            return _default[0]
+        if len(_default_errors) > known:
+            raise _default_errors[-1]
+        try:
             _default.append(load_judge())
+        except RewardAnythingError as error:
+            _default_errors.append(error)
+            raise
         return _default[0]
 
 

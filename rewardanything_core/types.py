@@ -150,7 +150,11 @@ class Verdict:
 
     @property
     def explanation(self) -> str:
-        """`reasoning` for a reader: the names that the judge saw (``model-1``) are replaced by the labels."""
+        """`reasoning` for a reader, with your labels for the names that the judge saw (``model-1``).
+
+        A single response is "the response". Where the judge counts ("the first response"), a line before its words says
+        in which order it saw them.
+        """
         if self.jurors is not None:
             return "\n\n".join(filter(None, map(_explained, self.jurors)))
         told = []
@@ -191,9 +195,10 @@ class Verdict:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as plain JSON types, with ``normalized`` and ``best``."""
+        """The verdict as plain JSON types, with ``normalized``, ``best`` and ``explanation``."""
+        derived = {"normalized": self.normalized, "best": self.best, "explanation": self.explanation}
         jurors = None if self.jurors is None else [juror.to_dict() for juror in self.jurors]
-        return {**dataclasses.asdict(self), "jurors": jurors, "normalized": self.normalized, "best": self.best}
+        return {**dataclasses.asdict(self), "jurors": jurors, **derived}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,8 +249,38 @@ def _headed(kind: str, text: str) -> list[tuple[int, str]]:
 
 
 def _named(text: str, order: list[str]) -> str:
-    names = {f"model-{place}": label for place, label in enumerate(order, start=1)}
-    return re.sub(r"(?i)\bmodel-\d+\b", lambda match: names.get(match[0].lower(), match[0]), text.strip())
+    text = text.strip()
+    if len(order) == 1:
+        return _of_one(text)
+    labels = {str(place): label for place, label in enumerate(order, start=1)}
+    # Responses given as a list have numbers for labels, which say little in a sentence.
+    names = {place: f"response {label}" if label.isdigit() else label for place, label in labels.items()}
+    named = _MASKED.sub(lambda match: names.get(match["place"], match[0]), text)
+    seen = f"(The judge saw them in this order: {', '.join(order)}.)\n" if _COUNTED.search(text) else ""
+    return seen + named
+
+
+def _of_one(text: str) -> str:
+    """A text about a single response, which needs no name."""
+
+    def called(match: re.Match[str]) -> str:
+        begins = re.search(r"(?:\A|[.!?:]\s+|\n\s*)\Z", text[: match.start()])
+        return "The response" if begins else "the response"
+
+    text = re.sub(r"(?i)\bmodel-1 (?=\d)", "", text)  # "the probability is model-1 0.80"
+    return _ONE.sub(called, text)
+
+
+_MASKED = re.compile(r"(?i)\b(?:response )?model-(?P<place>\d+)\b")
+_ONE = re.compile(
+    r"(?i)(?:\bthe )?(?:\bresponse )?(?P<quote>[\"'`*]*)\bmodel-1\b(?P=quote)"
+    r"(?:'s (?:response|answer|reply|output)\b| response\b)?"
+)
+_COUNTED = re.compile(
+    r"(?i)\bthe (?:first|second|third|fourth|fifth|last|former|latter)(?: two| three)?"
+    r"(?: (?:and|or|one|ones|responses?|answers?|is|are|has|have|does|provides|gives)\b| [\"'(])"
+    r"|\b(?:response|answer) #?[1-9]\b"
+)
 
 
 def _explained(juror: Verdict | JudgeFailure) -> str:

@@ -9,9 +9,16 @@ import pytest
 from bench_judges import by_principle, gullible
 from test_bench import row, toy, write
 
-from rewardanything_core import ConfigError, Judge, Jury, ScriptedBackend, VerdictParseError
+from rewardanything_core import (
+    ConfigError,
+    Judge,
+    Jury,
+    ScriptedBackend,
+    VerdictParseError,
+    compare_labels,
+    read_labels,
+)
 from rewardanything_core.bench.audits import ATTACKS, COSTLY, chosen_audits, run_audits
-from rewardanything_core.bench.labels import compare, read_labels
 from rewardanything_core.bench.page import html_page
 from rewardanything_core.bench.reading import read_flips, read_items
 from rewardanything_core.bench.running import judge_items, run_bench
@@ -117,7 +124,7 @@ class TestLabels:
         return judge_items(Judge(ScriptedBackend.scoring(score)), read_labels([path], principle=principle))
 
     def test_a_judge_that_agrees(self, tmp_path):
-        found = compare(self.judged(write(tmp_path / "l.jsonl", self.rows()), len))
+        found = compare_labels(self.judged(write(tmp_path / "l.jsonl", self.rows()), len))
         for name in ("kappa", "kappa_quadratic", "krippendorff_alpha", "spearman", "exact"):
             assert found.figures[name].value == pytest.approx(1.0)
         assert found.figures["mae"].value == found.figures["bias"].value == 0.0
@@ -127,7 +134,7 @@ class TestLabels:
         assert [found.confusion[i][i] for i in range(5)] == [4] * 5
 
     def test_a_judge_that_is_too_strict_is_put_right(self, tmp_path):
-        found = compare(self.judged(write(tmp_path / "l.jsonl", self.rows()), lambda text: 1 + len(text) / 4))
+        found = compare_labels(self.judged(write(tmp_path / "l.jsonl", self.rows()), lambda text: 1 + len(text) / 4))
         assert found.figures["bias"].value < -1.0
         assert found.figures["spearman"].value == pytest.approx(1.0)
         assert found.calibrated["mae"].value < 0.2 < found.figures["mae"].value
@@ -137,17 +144,17 @@ class TestLabels:
 
     def test_scales(self, tmp_path):
         rows = [labelled(n, n % 2, "x" * (1 + 4 * (n % 2))) for n in range(10)]
-        found = compare(self.judged(write(tmp_path / "l.jsonl", rows), len))
+        found = compare_labels(self.judged(write(tmp_path / "l.jsonl", rows), len))
         assert (found.scale, found.levels) == ((0.0, 1.0), (1.0, 5.0))
         assert found.figures["kappa"].value == 1.0
-        told = compare(self.judged(write(tmp_path / "l.jsonl", rows), len), scale=(0, 4))
+        told = compare_labels(self.judged(write(tmp_path / "l.jsonl", rows), len), scale=(0, 4))
         assert told.figures["mae"].value == pytest.approx(1.5)  # people's 1 of 0..4 is 2 of 1..5
         own = [row_ | {"scale": [0, 1]} for row_ in rows] + [
             labelled(n, 1 + n % 5, "x" * (1 + n % 5)) for n in range(10, 20)
         ]
-        assert compare(self.judged(write(tmp_path / "l.jsonl", own), len)).figures["mae"].value == 0.0
+        assert compare_labels(self.judged(write(tmp_path / "l.jsonl", own), len)).figures["mae"].value == 0.0
         with pytest.raises(ConfigError, match="scale 2 to 5"):
-            compare(self.judged(write(tmp_path / "l.jsonl", rows), len), scale=(2, 5))
+            compare_labels(self.judged(write(tmp_path / "l.jsonl", rows), len), scale=(2, 5))
 
     def test_lists_and_winners(self, tmp_path):
         rows = [
@@ -160,11 +167,11 @@ class TestLabels:
         assert [item.pairs for item in items] == [(("b", "a"),), (("1", "0"),), ()]
         report = run_bench(Judge(ScriptedBackend.scoring(len)), items)
         assert report.figures["pairwise_accuracy"].value == 1.0
-        assert compare(report.judged).figures["mae"].n == 2
+        assert compare_labels(report.judged).figures["mae"].n == 2
 
     def test_winners_alone_have_nothing_to_calibrate(self, tmp_path):
         rows = [{"prompt": "Q", "responses": ["x", "xxx"], "winner": 1}]
-        found = compare(self.judged(write(tmp_path / "l.jsonl", rows), len))
+        found = compare_labels(self.judged(write(tmp_path / "l.jsonl", rows), len))
         assert found.calibration is None
         assert found.figures["mae"].value is None
 
@@ -262,7 +269,7 @@ class TestPage:
 
         path = write(tmp_path / "l.jsonl", TestLabels().rows())
         report = run_bench(Judge(ScriptedBackend.scoring(lambda t: 3)), read_labels([path], principle="P"))
-        page = html_page(dataclasses.replace(report, labels=compare(report.judged)))
+        page = html_page(dataclasses.replace(report, labels=compare_labels(report.judged)))
         assert "Beside your labels" in page
         assert "Worst disagreements" in page
-        assert json.dumps(dataclasses.replace(report, labels=compare(report.judged)).to_dict())
+        assert json.dumps(dataclasses.replace(report, labels=compare_labels(report.judged)).to_dict())

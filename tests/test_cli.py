@@ -195,6 +195,16 @@ def test_models_says_where_weights_come_from(ra_judge, tmp_path):
     assert not (tmp_path / "home").exists()  # looking leaves no trace
 
 
+def test_on_a_terminal_no_name_of_a_model_is_cut(monkeypatch, capsys):
+    from rewardanything_core.cli.models import models
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    models()
+    said = capsys.readouterr().out
+    assert "qwen2.5-coder-1.5b" in said and "WisdomShell/RewardAnything-8B-v1" in said and "(default)" in said
+    assert max(map(len, said.splitlines())) <= 88
+
+
 def test_since():
     now = datetime.now().astimezone()
     for text, ago in {"90s": 90, "15m": 900, "2h": 7200, "3d": 259200, "1w": 604800}.items():

@@ -119,6 +119,8 @@ def prepare(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
         flip = {"group": "1", "a": "brief", "b": "full", "better_under_a": "short", "better_under_b": "long"}
         (folder / "summeval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (folder / "summeval-flips.jsonl").write_text(json.dumps(flip) + "\n")
+        labelled = [{"prompt": "2+2?", "response": "4" * n, "score": n} for n in (1, 3, 5)]
+        (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
         (folder / "calibration.json").write_text(
             json.dumps({"format": 1, "judge": [1, 5], "human": [1.5, 4.5], "about": {}})
         )

@@ -457,6 +457,8 @@ def test_failed_rows_stay_failed_until_a_retry(here):
     before = len(calls())
     done = grade("in.jsonl", "-o", "out.jsonl", code=3)
     assert "18 done before, 0 judged, 0 from the store, 3 failed" in said(done)
+    assert "The first without a verdict: VerdictParseError: " in said(done)
+    assert "--retry-failed judges them again" in said(done)
     assert len(calls()) == before
     done = grade("in.jsonl", "-o", "out.jsonl", "--retry-failed", code=3)
     assert "18 done before, 2 judged, 0 from the store, 1 failed" in said(done)

@@ -16,9 +16,9 @@ from langsmith.evaluation import evaluate
 from langsmith.schemas import Example
 from servers import FakeOpenAI, score_text
 
-from rewardanything_core import Judge, from_endpoint
+from rewardanything_core import Judge, Request, ScriptedBackend, from_endpoint, verdict_reply
 from rewardanything_dspy import PrincipleMetric
-from rewardanything_langchain import JudgeRunnable, principle_evaluator
+from rewardanything_langchain import JudgeRunnable, PrincipleEvaluator, principle_evaluator
 from rewardanything_mlflow import PrincipleScorer, principle_metric
 
 PRINCIPLE = "The higher the number in the answer, the better."
@@ -87,15 +87,18 @@ ROUTES: list[Callable[[Judge], list[float]]] = [
 ]
 
 
-def test_two_hundred_cases_through_every_framework_cost_two_hundred_judgements(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow writes here, and LangSmith sends nothing."""
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     monkeypatch.setenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", "10")
     monkeypatch.setenv("MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT", "0")
     monkeypatch.chdir(tmp_path)  # MLflow writes artifacts beside its database
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     mlflow.set_experiment("shared")
+
+
+def test_two_hundred_cases_through_every_framework_cost_two_hundred_judgements(tmp_path: Path) -> None:
     expected = [(score_text(answer(question)) - 1) / 4 for question in QUESTIONS]
     with FakeOpenAI() as server:
         for place, route in enumerate(ROUTES):
@@ -105,3 +108,28 @@ def test_two_hundred_cases_through_every_framework_cost_two_hundred_judgements(
             assert server.count == 200
             assert judge.usage.calls == (200 if place == 0 else 0)
             judge.close()
+
+
+# --- what people read
+
+
+def says_its_own_name(request: Request) -> str:
+    return verdict_reply({"model-1": 4}, thoughts="model-1 is brief.")
+
+
+def test_nobody_reads_the_names_that_the_judge_saw() -> None:
+    judge = Judge(ScriptedBackend(says_its_own_name), cache="off")
+    case = {"inputs": {"question": "2+2?"}, "outputs": {"answer": "4"}}
+    table = pandas.DataFrame({"inputs": ["2+2?"], "outputs": ["4"]})
+    metric = principle_metric(PRINCIPLE, judge=judge, name="high")
+    logged = mlflow.models.evaluate(data=table, predictions="outputs", extra_metrics=[metric], evaluators="default")
+    evaluator = PrincipleEvaluator(principle=PRINCIPLE, judge=judge)
+    gold = dspy.Example(question="2+2?").with_inputs("question")
+    read = [
+        PrincipleScorer(principle=PRINCIPLE, judge=judge)(**case).rationale,
+        logged.tables["eval_results_table"]["high/justification"][0],
+        principle_evaluator(PRINCIPLE, judge=judge)(**case)["comment"],
+        evaluator.evaluate_strings(input="2+2?", prediction="4")["reasoning"],
+        PrincipleMetric(PRINCIPLE, judge=judge)(gold, dspy.Prediction(answer="4")).feedback.rpartition(": ")[2],
+    ]
+    assert read == ["The response is brief."] * len(read)

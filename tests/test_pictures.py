@@ -16,7 +16,7 @@ def test_the_check_prints_what_its_picture_shows() -> None:
     picture = ROOT / "docs" / "assets" / "check-example.svg"
     before = picture.read_text(encoding="utf-8")
     try:
-        assert pictures.draw("check", pictures.checked()).read_text(encoding="utf-8") == before, (
+        assert pictures.draw("check", pictures.made("check")).read_text(encoding="utf-8") == before, (
             "python docs/_pictures.py check draws it anew"
         )
     finally:

@@ -104,7 +104,7 @@ def test_bad(assert_principle):
             "E * response:",
             "E *   Salt!",
             "E *   Now!",
-            "E * because: response says 'Salt!\\nNow!'",
+            "E * because: The response says 'Salt!\\nNow!'",
             "E * again, 2.00:",
             "E * records: ra-judge log *, ra-judge log *",
             "*= rewardanything =*",

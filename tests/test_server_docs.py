@@ -22,7 +22,7 @@ PAGE = (ROOT / "docs" / "serving.md").read_text()
 
 def test_the_example_runs():
     with serving(tokens=("a-token-of-some-length",)) as server:
-        for token, code, part in (("a-token-of-some-length", 0, "case 1: chatty is better"), ("", 1, "401: ")):
+        for token, code, part in (("a-token-of-some-length", 0, "case 1: terse is better"), ("", 1, "401: ")):
             done = subprocess.run(
                 [sys.executable, ROOT / "examples" / "serve_client.py", server.url],
                 env={"JUDGE_TOKEN": token},
@@ -39,7 +39,7 @@ def test_the_request_on_the_page_works():
     with serving(Judge(ScriptedBackend(by_length), cache="off")) as server:
         answer = server.post("/v1/judge", json.loads(body[1]))
     assert set(answer.json()["scores"]) == {"a", "b"}
-    assert {"scores", "ranking", "best", "reasoning", "agreement", "cached"} <= set(answer.json())
+    assert {"scores", "ranking", "best", "reasoning", "explanation", "agreement", "cached"} <= set(answer.json())
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,5 @@ def feedback_text(principles: Sequence[Principle], verdicts: Sequence[Verdict]) 
 def _feedback(principle: Principle, verdict: Verdict) -> str:
     lines = [f"Score {verdict.scores['0']:.3g} on a scale from 1 to 5 (best) under this principle: {principle.text}"]
     if verdict.reasoning:
-        name = " (model-1 is this output)" if "model-1" in verdict.reasoning else ""
-        lines.append(f"The judge's reasoning{name}: {verdict.reasoning}")
+        lines.append(f"The judge's reasoning: {verdict.explanation}")
     return "\n".join(lines)

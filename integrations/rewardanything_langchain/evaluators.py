@@ -61,9 +61,11 @@ class _Principled:
 
     def _reasoning(self, verdicts: list[Verdict]) -> str:
         if len(verdicts) == 1:
-            return verdicts[0].reasoning
+            return verdicts[0].explanation
         pairs = zip(self.principles, verdicts, strict=True)
-        return "\n\n".join(f"[{principle.name or principle.text}]\n{verdict.reasoning}" for principle, verdict in pairs)
+        return "\n\n".join(
+            f"[{principle.name or principle.text}]\n{verdict.explanation}" for principle, verdict in pairs
+        )
 
     def _unmeasured(self, outcomes: Outcomes) -> dict[str, Any] | None:
         failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]

@@ -88,17 +88,20 @@ def comparative_evaluator(
     def comparator(runs: Sequence[Run], example: Example | None = None) -> ComparisonEvaluationResult:
         from langsmith.evaluation.evaluator import ComparisonEvaluationResult
 
-        ids = {str(run.id): run.id for run in runs if run.outputs}
+        ids = {f"run {str(run.id)[:8]}": run.id for run in runs if run.outputs}
+        if len(ids) < sum(bool(run.outputs) for run in runs):
+            ids = {f"run {run.id}": run.id for run in runs if run.outputs}
         if not ids:
             return ComparisonEvaluationResult(key=name, scores={}, comment="Not judged. No run has outputs.")
-        texts = {str(run.id): text_of(select(run.outputs, response, "outputs")) for run in runs if run.outputs}
+        outputs = {run.id: run.outputs for run in runs}
+        texts = {label: text_of(select(outputs[one], response, "outputs")) for label, one in ids.items()}
         inputs = example.inputs if example is not None else runs[0].inputs
         asked = prompt_of(select(inputs, prompt, "inputs"))
         (outcome,) = judge_or_default(judge).judge_batch([Case(checked, asked, texts)])
         if isinstance(outcome, JudgeFailure):
             return ComparisonEvaluationResult(key=name, scores={}, comment=not_judged([outcome]))
         scores: Any = {ids[label]: score for label, score in outcome.normalized.items()}
-        return ComparisonEvaluationResult(key=name, scores=scores, comment=outcome.reasoning)
+        return ComparisonEvaluationResult(key=name, scores=scores, comment=outcome.explanation)
 
     comparator.__name__ = comparator.__qualname__ = name
     return comparator
@@ -126,4 +129,4 @@ def _result(key: str, outcome: Verdict | JudgeFailure, scale: Scale) -> dict[str
         failure = {"error_type": outcome.error_type, "attempts": outcome.attempts, "record_id": outcome.record_id}
         return {"key": key, "score": None, "comment": not_judged([outcome]), "metadata": failure}
     score = (outcome.normalized if scale == "normalized" else outcome.scores)["0"]
-    return {"key": key, "score": score, "comment": outcome.reasoning, "metadata": outcome.provenance}
+    return {"key": key, "score": score, "comment": outcome.explanation, "metadata": outcome.provenance}

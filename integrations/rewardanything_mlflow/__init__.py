@@ -13,6 +13,7 @@ except ImportError as error:
 
 from rewardanything_mlflow.compare import Comparison, Estimate, compare_runs
 from rewardanything_mlflow.feedback import log_verdict
+from rewardanything_mlflow.judges import JudgeUnavailableError
 from rewardanything_mlflow.metric import principle_metric, principle_metrics
 from rewardanything_mlflow.scorer import PrincipleScorer, principle_scorers
 from rewardanything_mlflow.spans import autolog
@@ -21,6 +22,7 @@ from rewardanything_mlflow.workers import StoreWarning, check_store
 __all__ = [
     "Comparison",
     "Estimate",
+    "JudgeUnavailableError",
     "PrincipleScorer",
     "StoreWarning",
     "autolog",

@@ -261,6 +261,6 @@ def _log_run(comparison: Comparison, name: str, principle: Principle, runs: Mapp
         for label in runs:
             columns.setdefault(f"{label}/outputs", []).append(row[label].outputs)
             columns.setdefault(f"{label}/score", []).append(verdict.scores[label] if verdict else None)
-        columns.setdefault("reasoning", []).append(verdict.reasoning if verdict else None)
+        columns.setdefault("reasoning", []).append(verdict.explanation if verdict else None)
         columns.setdefault("error", []).append(outcome.message if isinstance(outcome, JudgeFailure) else None)
     mlflow.log_table(columns, TABLE)

@@ -50,14 +50,11 @@ def verdict_feedback(verdict: Verdict, name: str, *, scale: Scale = "raw", label
         "cached": verdict.cached,
         "passes": len(verdict.orders),
     }
-    rationale = verdict.explanation
-    if verdict.jurors is None and len(verdict.orders) == 1:
-        rationale = (_key_to_names(verdict) if several else "") + verdict.reasoning
     return [
         Feedback(
             name=f"{name}/{one}" if several and label is None else name,
             value=score,
-            rationale=rationale or None,
+            rationale=verdict.explanation or None,
             source=_source(verdict.model),
             metadata=_strings(
                 about,
@@ -121,12 +118,6 @@ def log_verdict(
 
 def _source(model: str) -> AssessmentSource:
     return AssessmentSource(source_type=AssessmentSourceType.LLM_JUDGE, source_id=model or "rewardanything")
-
-
-def _key_to_names(verdict: Verdict) -> str:
-    """Which response the judge, who does not see labels, calls ``model-1``."""
-    lines = [", ".join(f"model-{i} is {label}" for i, label in enumerate(order, 1)) for order in verdict.orders]
-    return f"({'; '.join(dict.fromkeys(lines))})\n" if lines and verdict.reasoning else ""
 
 
 def _strings(*fields: dict[str, Any], **more: Any) -> dict[str, str]:

@@ -1,12 +1,39 @@
-"""Asking a judge about many cases of which some are none."""
+"""Asking a judge about many cases of which some are none, and telling a row's failure from that of the judge."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewardanything_core import Arbiter, Case, JudgeFailure, Verdict
+from rewardanything_core import (
+    Arbiter,
+    AuthenticationError,
+    BackendError,
+    Case,
+    ConfigError,
+    JudgeFailure,
+    MissingExtraError,
+    ModelFetchError,
+    RewardAnythingError,
+    Verdict,
+)
 
 Outcome = Verdict | JudgeFailure
+
+_NOT_FOUND = 404
+
+
+class JudgeUnavailableError(BaseException):
+    """There is no judge to ask, or its key, its model or a setting is wrong, so that no row could be judged.
+
+    No `Exception`: MLflow would catch it, write it to every single row, and go on to the end.
+    """
+
+
+def is_of_the_judge(error: RewardAnythingError) -> bool:
+    """Whether the judge has to be set up otherwise before any row can be judged."""
+    if isinstance(error, BackendError) and getattr(error, "status_code", None) == _NOT_FOUND:
+        return True
+    return isinstance(error, AuthenticationError | ConfigError | MissingExtraError | ModelFetchError)
 
 
 def judge_all(judge: Arbiter, cases: Sequence[Case | JudgeFailure]) -> list[Outcome]:

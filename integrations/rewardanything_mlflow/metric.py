@@ -127,7 +127,7 @@ def _score(outcome: Outcome, scale: Scale) -> float | None:
 
 
 def _justification(outcome: Outcome) -> str:
-    return outcome.reasoning if isinstance(outcome, Verdict) else f"{outcome.error_type}: {outcome.message}"
+    return outcome.explanation if isinstance(outcome, Verdict) else f"{outcome.error_type}: {outcome.message}"
 
 
 def _p90(values: Sequence[float]) -> float:

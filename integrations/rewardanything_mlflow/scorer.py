@@ -19,6 +19,7 @@ from rewardanything_mlflow.feedback import (
     verdict_feedback,
 )
 from rewardanything_mlflow.fields import Selector, prompt_from, reference_from, responses_from
+from rewardanything_mlflow.judges import JudgeUnavailableError, is_of_the_judge
 from rewardanything_mlflow.spans import within_scorer
 from rewardanything_mlflow.workers import check_store
 
@@ -105,8 +106,15 @@ class PrincipleScorer(Scorer):
     def __call__(  # type: ignore[override]  # MLflow passes what the signature asks for
         self, *, inputs: Any = None, outputs: Any = None, expectations: Any = None, trace: Trace | None = None
     ) -> Feedback | list[Feedback]:
-        """Judge one row; MLflow calls this from many threads, and the judge gathers their requests."""
-        judge = self.judge or default_judge()
+        """Judge one row; MLflow calls this from many threads, and the judge gathers their requests.
+
+        Raises:
+            JudgeUnavailableError: no row could be judged: there is no judge, or it cannot be asked as it is set up.
+        """
+        try:
+            judge = self.judge or default_judge()
+        except RewardAnythingError as error:
+            raise JudgeUnavailableError(f"There is no judge, so nothing was scored. {error}") from error
         try:
             responses = responses_from(outputs, self.response)
             case = Case(
@@ -119,6 +127,8 @@ class PrincipleScorer(Scorer):
             with within_scorer():
                 verdict = judge.judge(case)
         except RewardAnythingError as error:
+            if is_of_the_judge(error):
+                raise JudgeUnavailableError(f"The judge cannot be asked. {error}") from error
             return failure_feedback(failure_of(error), self.name, model=judge.model)
         feedback = verdict_feedback(verdict, self.name, scale=self.scale)
         return feedback[0] if isinstance(responses, str) else feedback

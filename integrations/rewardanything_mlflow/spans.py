@@ -75,9 +75,9 @@ class _Span:
             span.end(outputs=outcome.to_dict(), status="ERROR")
         else:
             told = outcome.to_dict()
-            shown = ("scores", "ranking", "reasoning")
+            shown = {"scores": outcome.scores, "ranking": outcome.ranking, "reasoning": outcome.explanation}
             about = ("model", "template_hash", "seed", "agreement", "spread", "record_id", "cached", "orders")
-            span.end(outputs={key: told[key] for key in shown}, attributes={key: told[key] for key in about})
+            span.end(outputs=shown, attributes={key: told[key] for key in about})
 
 
 def _inputs(case: Any) -> dict[str, Any]:

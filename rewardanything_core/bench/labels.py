@@ -130,7 +130,7 @@ def check_scale(items: Iterable[Item], scale: Scale | None) -> None:
             _stretched(human, ends, item.id)
 
 
-def compare(judged: Iterable[Judged], *, scale: Scale | None = None, worst: int = 20) -> LabelReport:
+def compare_labels(judged: Iterable[Judged], *, scale: Scale | None = None, worst: int = 20) -> LabelReport:
     """A judge's scores beside people's.
 
     Args:

@@ -109,14 +109,16 @@ def run(task: Task) -> dict[str, Any]:
         )
         stack.callback(output.close)
         counts = dict.fromkeys(("rows", "judged", "from_store", "failed", "done_before"), 0)
-        items = _items(task, output, chain(peeked, rows), counts, kind)
+        why: list[str] = []
+        items = _items(task, output, chain(peeked, rows), counts, kind, why)
         show = stack.enter_context(progress_bar(_total(task, kind)))
-        _judge(judge, items, output, task, counts, show)
+        _judge(judge, items, output, task, counts, show, why)
         output.finish()
         output.convert(task.source if kind == "parquet" else None)
         usage = judge.usage
     return {
         **counts,
+        "first_failure": why[0] if why else None,
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "cost": usage.cost,
@@ -131,6 +133,7 @@ def _judge(
     task: Task,
     counts: dict[str, int],
     show: Callable[[Mapping[str, Any]], None],
+    why: list[str],
 ) -> None:
     in_flight: deque[Item] = deque()
 
@@ -154,6 +157,8 @@ def _judge(
                 made = item.failure or outcome
                 output.add({**item.row.columns, **results(made, task.prefix)})
                 counts[_sort(made)] += 1
+                if isinstance(made, JudgeFailure) and not why:
+                    why.append(f"{made.error_type}: {made.message}")
             counts["rows"] += 1
             show(counts)
 
@@ -169,7 +174,9 @@ def _sort(outcome: Verdict | JudgeFailure) -> str:
     return "from_store" if outcome.cached else "judged"
 
 
-def _items(task: Task, output: Run, rows: Iterator[Row], counts: dict[str, int], kind: Format) -> Iterator[Item]:
+def _items(
+    task: Task, output: Run, rows: Iterator[Row], counts: dict[str, int], kind: Format, why: list[str]
+) -> Iterator[Item]:
     """What is left to do after an earlier run; with --retry-failed every row, since they are all written anew."""
     error = task.prefix + "error"
     again = task.retry_failed and any(written[error] for written in output.done())
@@ -184,6 +191,8 @@ def _items(task: Task, output: Run, rows: Iterator[Row], counts: dict[str, int],
         else:
             counts["rows"] += 1
             counts["failed" if written[error] else "done_before"] += 1
+            if written[error] and not why:
+                why.append(str(written[error]))
     left = None if task.limit is None else max(0, task.limit - so_far)
     for row in islice(rows, left):
         yield _item(task, row, kind)

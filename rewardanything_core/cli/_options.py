@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -97,15 +97,21 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for place, column in enumerate(columns):
+        table.add_column(column, no_wrap=place == 0)  # the first is what one copies
     for row in rows:
         table.add_row(*(escape(printable(field)) for field in row))
     Console().print(table)
 
 
 @contextmanager
-def fetch_progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """What `fetch` wants for its ``progress``: a bar on a terminal, a line a stage otherwise; on stderr."""
+def fetch_progress(*, spin: bool = True) -> Iterator[Callable[[str, int, int | None], None]]:
+    """What `fetch` wants for its ``progress``: a bar on a terminal, a line a stage otherwise; on stderr.
+
+    On a terminal something also turns while the model is loaded, which takes seconds to minutes; not with
+    ``spin=False``, for those who write lines of a log meanwhile.
+    """
     if not sys.stderr.isatty():
         told: set[str] = set()
 
@@ -121,17 +127,25 @@ def fetch_progress() -> Iterator[Callable[[str, int, int | None], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(
+    console = Console(stderr=True)
+    bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
-    ) as bars:
-        tasks: dict[str, Any] = {}
+    )
+    tasks: dict[str, Any] = {}
+    with ExitStack() as shown:
+        waiting = console.status("Loading ...")
+        if spin:
+            shown.enter_context(waiting)
 
         def draw(stage: str, done: int, total: int | None) -> None:
+            if not tasks:  # a terminal shows one thing that moves at a time
+                waiting.stop()
+                shown.enter_context(bars)
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, total=total)

@@ -140,7 +140,7 @@ def _run(
     scale: Scale | None,
 ) -> BenchReport:
     from rewardanything_core.bench.audits import run_audits
-    from rewardanything_core.bench.labels import compare
+    from rewardanything_core.bench.labels import compare_labels
     from rewardanything_core.bench.running import judge_items, run_bench
     from rewardanything_core.cli._progress import progress_bar
 
@@ -149,7 +149,7 @@ def _run(
     found: dict[str, Audit] = {}
     if own:
         judged = report.judged if items is own else judge_items(judge, own)
-        report = dataclasses.replace(report, labels=compare(judged, scale=scale))
+        report = dataclasses.replace(report, labels=compare_labels(judged, scale=scale))
     with progress_bar(None) as progress:
         for audit in run_audits(judge, report.judged, audits, groups=audit_groups, progress=progress):
             found[audit.name] = audit

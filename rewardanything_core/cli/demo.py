@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 
 PRINCIPLES_AND_ANSWERS = (
     (
+        "Will it rain tomorrow?",
+        (
+            "Prefer the answer that expresses confidence.",
+            "Prefer the answer that expresses uncertainty and hedges.",
+        ),
+        {
+            "sure": "Yes, it will definitely rain tomorrow.",
+            "likely": "Rain is likely tomorrow.",
+            "unsure": "It might rain tomorrow, but I am not sure; forecasts can be wrong.",
+        },
+    ),
+    (
         "What is gravity?",
         (
             "Prefer the answer that a child of six can understand.",
@@ -37,18 +49,6 @@ PRINCIPLES_AND_ANSWERS = (
             "school": "Gravity is a force by which all things with mass attract each other.",
             "seminar": "Gravity is the curvature of spacetime described by the Einstein field equations, with "
             "geodesics as free-fall trajectories.",
-        },
-    ),
-    (
-        "Will it rain tomorrow?",
-        (
-            "Prefer the answer that expresses confidence.",
-            "Prefer the answer that expresses uncertainty and hedges.",
-        ),
-        {
-            "sure": "Yes, it will definitely rain tomorrow.",
-            "likely": "Rain is likely tomorrow.",
-            "unsure": "It might rain tomorrow, but I am not sure; forecasts can be wrong.",
         },
     ),
 )

@@ -146,3 +146,9 @@ def _report(summary: dict[str, Any], as_json: bool, out: str) -> None:
     if summary["done_before"]:
         parts.insert(1, f"{summary['done_before']:,} done before")
     typer.echo(", ".join(parts) + ".", err=True)
+    if summary["first_failure"]:
+        typer.echo(
+            f"The first without a verdict: {summary['first_failure']}\n"
+            "The column 'error' has the reason for each; --retry-failed judges them again.",
+            err=True,
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from typing import Annotated, Any
 
 import typer
@@ -32,6 +34,13 @@ def models(
     found = _known()
     if as_json:
         print_json(found)
+        return
+    if sys.stdout.isatty():  # too much for the columns of a terminal
+        for model in found:
+            typer.secho(model["name"], bold=True, nl=False)
+            typer.echo(f"{'  (default)' if model['default'] else ''}  {model['parameters']}, {model['license']}")
+            for said in (model["note"], f"On this machine: {_presence(model)}", _source(model)):
+                typer.echo(textwrap.fill(said, 88, initial_indent="  ", subsequent_indent="  "))
         return
     print_table(
         ("NAME", "PARAMETERS", "LICENCE", "ON THIS MACHINE", "WEIGHTS FROM", "NOTE"),

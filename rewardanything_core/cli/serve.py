@@ -93,7 +93,7 @@ def serve(
     def load() -> Arbiter:
         from rewardanything_core.loading import load_judge
 
-        with options.fetch_progress() as progress:
+        with options.fetch_progress(spin=False) as progress:
             return load_judge(
                 progress=progress,
                 config=config,

@@ -236,6 +236,7 @@ def _outcomes() -> dict[str, Json]:
         "scores": {**by_label, "description": "Label -> 1..5."},
         "normalized": {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}},
         "best": {"type": "string", "description": "The label ranked first."},
+        "explanation": {"type": "string", "description": "The reasoning with your labels for the judge's names."},
     }
     for part in found.values():
         part["required"] = list(part["properties"])
