@@ -1,0 +1,98 @@
+"""What `mlflow.genai.evaluate` gains from rows being judged together in one resident batch, with a local model.
+
+    PYTHONPATH=integrations python benchmarks/mlflow_coalescing.py [--rows 200] [--workers 10,32] [--thinking 32]
+
+MLflow scores one row at a time, from as many threads as MLFLOW_GENAI_EVAL_MAX_WORKERS says. The same rows, scorer and
+model, once with the engine as it is and once with room for one judgement at a time (`max_batch_size=1`); each run has
+rows of its own, sides take turns. Prints seconds and the ratio, and last all figures as JSON. CPU seconds beside them
+say more on a busy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import statistics
+import tempfile
+import time
+
+os.environ |= {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT": "0",
+    "MLFLOW_GENAI_EVAL_SCORER_RATE_LIMIT": "0",
+}
+
+import mlflow
+from throughput_local import cases_of
+
+from rewardanything_core import Judge, SamplingParams
+from rewardanything_core.backends.local import LocalBackend
+from rewardanything_core.embedded import fetch
+from rewardanything_mlflow import PrincipleScorer
+
+
+def evaluated(scorer: PrincipleScorer, count: int, draw: int) -> tuple[float, float]:
+    """Seconds by the clock and of the processor, for rows that no other run has seen."""
+    rows = [
+        {"inputs": {"q": str(case.prompt)}, "outputs": case.responses["a"]} for case in cases_of(count, 1, 500 + draw)
+    ]
+    wall, cpu = time.perf_counter(), time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        result = mlflow.genai.evaluate(data=rows, scorers=[scorer])
+    spent = time.perf_counter() - wall, time.process_time() - cpu
+    scored = result.result_df[f"{scorer.name}/value"].notna().sum()
+    if scored < count:
+        raise SystemExit(f"{count - scored} rows have no score.")
+    return spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--alone-rows", type=int, default=0, help="rows of the other side, which stand for all; 0: all")
+    parser.add_argument("--workers", default="10,32")
+    parser.add_argument("--thinking", type=int, default=32, help="tokens of reasoning in a reply")
+    parser.add_argument("--repeats", type=int, default=1)
+    given = parser.parse_args()
+    folder = fetch(given.model)
+    os.chdir(tempfile.mkdtemp())
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    mlflow.set_experiment("coalescing")
+    figures: dict[str, object] = {"arguments": vars(given)}
+    for workers in given.workers.split(","):
+        os.environ["MLFLOW_GENAI_EVAL_MAX_WORKERS"] = workers
+        spent: dict[str, list[tuple[float, float]]] = {"together": [], "alone": []}
+        for repeat in range(given.repeats):
+            for at, (side, seats, rows) in enumerate(
+                (("together", 32, given.rows), ("alone", 1, given.alone_rows or given.rows))
+            ):
+                backend = LocalBackend(folder, name=given.model, max_batch_size=seats)
+                judge = Judge(
+                    backend,
+                    readout="generate",
+                    sampling=SamplingParams(thinking_budget=given.thinking),
+                    cache="off",
+                    retries=0,
+                )
+                scorer = PrincipleScorer(principle="Prefer the shortest answer.", judge=judge, name="brief")
+                evaluated(scorer, 4, 90 + 2 * repeat + at)
+                wall, cpu = evaluated(scorer, rows, 2 * repeat + at)
+                spent[side].append((wall / rows, cpu / rows))
+                print(f"{workers} workers, {side}: {wall / rows:.3f} s a row, processor {cpu / rows:.3f}", flush=True)
+                backend.close()
+        ratios = [
+            statistics.median(alone[k] / together[k] for together, alone in zip(*spent.values(), strict=True))
+            for k in (0, 1)
+        ]
+        figures[workers] = {"spent": spent, "ratio": ratios}
+        print(f"{workers} workers: {ratios[0]:.2f} times as fast together (processor {ratios[1]:.2f})", flush=True)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
