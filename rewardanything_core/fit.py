@@ -54,7 +54,8 @@ class FitWording:
     demand_system: str
     demand_question: str
     demand_options: tuple[str, str]
-    traits: tuple[Trait, ...]
+    facts: tuple[Trait, ...]
+    views: tuple[Trait, ...]
     source_questions: tuple[str, ...]
     source_traits: tuple[Trait, ...]
     quality_questions: tuple[str, ...]
@@ -105,7 +106,8 @@ def fit_wording() -> FitWording:
         demand_system=demand["system"],
         demand_question=demand["question"],
         demand_options=tuple(demand["options"]),
-        traits=tuple(Trait(**trait) for trait in demand["facts"]),
+        facts=tuple(Trait(**fact) for fact in demand["facts"]),
+        views=tuple(Trait(**view) for view in demand["views"]),
         source_questions=tuple(content["source"]["about"]),
         source_traits=tuple(Trait(**trait) for trait in content["source"]["traits"]),
         quality_questions=tuple(content["quality"]["questions"]),

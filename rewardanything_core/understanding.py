@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 from typing import Literal
 
+from rewardanything_core import facts
 from rewardanything_core.backends.base import Backend, Odds, Question
-from rewardanything_core.fit import FitWording
+from rewardanything_core.fit import FitWording, Trait
 from rewardanything_core.flights import Remembered
 from rewardanything_core.types import Usage
 
@@ -40,10 +42,8 @@ STRONG = 0.5
 UNWANTED = 0.2
 """How far (log-odds) below usual keeping to a text must be valued to be a fault."""
 
-USUAL = 3
-"""How many of the examples' principles, none of which is about form, say what is usual for a demand."""
-
 _Found = Mapping[str, float]
+_Asked = tuple[str, Question, float]
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,15 @@ class Understanding:
             spend: Told what each call to the model took; whoever asks first pays.
         """
         found, *usual = await self._each([principle, *self._examples], "itself", spend)
-        demands = self._demands(found, usual[:USUAL])
+        demands = self._demands(found, usual)
         keeping = self._keeping(*await self._each([principle, *self._examples], "source", spend)) if source else 0.0
         wants = Wants(demands, self._quality(found, usual), keeping)
-        return replace(wants, quality=wants.quality * (1 - wants.formality))
+        left = 1 - wants.formality
+        return replace(wants, quality=wants.quality * left, keeping=wants.keeping * left)
 
     def _demands(self, found: _Found, usual: Sequence[_Found]) -> dict[str, float]:
         demands = {}
-        for name in (trait.name for trait in self._wording.traits):
+        for name in facts.MEASURES:
             above = found[name] - fmean(each[name] for each in usual)
             demands[name] = math.copysign(max(0.0, abs(above) - SILENT), above)
         return demands
@@ -139,36 +140,34 @@ class Understanding:
         )
 
     async def about_itself(self, principle: str) -> tuple[_Found, Usage]:
-        """Trait or view -> half the log-odds of much against little of it, and what asking took. Not kept."""
+        """Name of a fact, trait or view -> half the log-odds of much against little of it, and what asking took.
+
+        Not kept.
+        """
         wording = self._wording
-        traits = (*wording.traits, *wording.quality_traits)
         return await self._asked(
-            {trait.name: (self._under(principle, trait.more), self._under(principle, trait.less)) for trait in traits}
-            | {
-                view.name: (self._about(principle, view.more), self._about(principle, view.less))
-                for view in wording.quality_views
-            }
+            self._pairs(principle, (*wording.facts, *wording.quality_traits), self._under)
+            + self._pairs(principle, (*wording.views, *wording.quality_views), self._about)
         )
 
     async def _about_source(self, principle: str) -> tuple[_Found, Usage]:
         wording = self._wording
-        return await self._asked(
-            {question: (self._about(principle, question),) for question in wording.source_questions}
-            | {
-                trait.name: (self._under(principle, trait.more), self._under(principle, trait.less))
-                for trait in wording.source_traits
-            }
-        )
+        questions = [(question, self._about(principle, question), 1.0) for question in wording.source_questions]
+        return await self._asked(questions + self._pairs(principle, wording.source_traits, self._under))
 
-    async def _asked(self, questions: Mapping[str, tuple[Question, ...]]) -> tuple[_Found, Usage]:
-        """The log-odds of a question's first answer; of a pair, half of how much more it is for the first one."""
-        reading = await self._backend.choose([question for each in questions.values() for question in each])
-        odds = map(log_odds, reading.odds)
-        found = {}
-        for name, each in questions.items():
-            values = [next(odds) for _ in each]
-            found[name] = values[0] if len(values) == 1 else (values[0] - values[1]) / 2
-        return found, reading.usage
+    def _pairs(self, principle: str, traits: Sequence[Trait], ask: Callable[[str, str], Question]) -> list[_Asked]:
+        sides = [(trait, side) for trait in traits for side in (0.5, -0.5)]
+        return [(trait.name, ask(principle, trait.more if side > 0 else trait.less), side) for trait, side in sides]
+
+    async def _asked(self, asked: Sequence[_Asked]) -> tuple[_Found, Usage]:
+        """Name -> the weighted log-odds of what is asked under it; of several pairs, their mean."""
+        reading = await self._backend.choose([question for _, question, _ in asked])
+        sums: dict[str, float] = defaultdict(float)
+        counts: dict[str, float] = defaultdict(float)
+        for (name, _, weight), odds in zip(asked, reading.odds, strict=True):
+            sums[name] += weight * log_odds(odds)
+            counts[name] += abs(weight)
+        return {name: total / counts[name] for name, total in sums.items()}, reading.usage
 
     def _under(self, principle: str, trait: str) -> Question:
         messages = self._wording.under_principle(principle, trait, escape_markup=not self._backend.guards_markup)

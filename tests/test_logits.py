@@ -181,7 +181,7 @@ def test_what_is_asked_of_a_principle_is_asked_once() -> None:
     judge.judge_batch([Case(BRIEF, "Say it.", {"a": f"word {i}", "b": "word"}) for i in range(20)])
     wording = fit_wording()
     asked = [q for q in backend.questions if BRIEF in q.messages[-1]["content"] and q.options == ("Good", "Bad")]
-    assert len(asked) == 2 * len((*wording.traits, *wording.quality_traits))
+    assert len(asked) == 2 * len((*wording.facts, *wording.quality_traits))
     before = backend.calls
     judge.judge(BRIEF, "Say it.", ["another word", "and another"])
     assert backend.calls == before + 2 * (1 + len(wording.quality_questions))
@@ -300,7 +300,8 @@ def test_pairs_of_words_are_counted_in_any_script() -> None:
 
 
 def test_every_fact_that_is_asked_about_can_be_measured() -> None:
-    assert {trait.name for trait in fit_wording().traits} == set(facts.MEASURES)
+    wording = fit_wording()
+    assert {trait.name for trait in (*wording.facts, *wording.views)} == set(facts.MEASURES)
     assert facts.amount("length", "word " * 60) == 0
 
 
