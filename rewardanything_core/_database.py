@@ -35,6 +35,9 @@ CREATE TABLE records (
 )
 """
 
+READINGS = "CREATE TABLE IF NOT EXISTS readings (key TEXT PRIMARY KEY, found TEXT NOT NULL) WITHOUT ROWID"
+"""Added to a file that has none: a version that does not know of them leaves them alone."""
+
 
 class _Side:
     """A connection, and the lock under which it is used."""
@@ -165,6 +168,7 @@ class Database:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             connection.execute(SCHEMA)
+        connection.execute(READINGS)
         connection.execute("COMMIT")
         _into_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")

@@ -17,12 +17,13 @@ from rewardanything_core.backends.base import Backend
 from rewardanything_core.calibration import Calibration
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
+from rewardanything_core.fit import fit_wording
 from rewardanything_core.flights import Flights
 from rewardanything_core.options import CacheMode, JudgeOptions, Readout
 from rewardanything_core.passes import Procedure
 from rewardanything_core.reading import Reader
 from rewardanything_core.records import Entry, StoredVerdict
-from rewardanything_core.store import VerdictStore
+from rewardanything_core.store import Readings, VerdictStore
 from rewardanything_core.sublists import Poll, poll
 from rewardanything_core.templates import Template, is_rewardanything
 from rewardanything_core.types import SamplingParams, Usage, Verdict
@@ -107,7 +108,7 @@ class Judge(Arbiter):
         )
         self._usage = Usage()
         self._flights: Flights[StoredVerdict] = Flights()
-        self._reader = Reader(backend) if self.readout == "logits" else None
+        self._reader = Reader(backend, shelf=self._shelf()) if self.readout == "logits" else None
         self.template_hash = self.template.hash if self._reader is None else self._reader.wording.hash
         """Hash of the wording that the model is asked with."""
         self._settings = {"backend": backend.fingerprint(), "template": self.template_hash, "passes": passes}
@@ -244,6 +245,13 @@ class Judge(Arbiter):
             entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
             verdict = dataclasses.replace(verdict, record_id=await _kept(self._put(entry)))
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
+
+    def _shelf(self) -> Readings | None:
+        """Where what a model says of principles is kept: beside the verdicts, if these are kept."""
+        if self.cache == "off":
+            return None
+        about = _json({"backend": self.backend.fingerprint(), "template": fit_wording().hash})
+        return self.store.readings(about, write=self.cache == "on")
 
     async def _polled(self, case: Case, spend: Callable[[Usage], None]) -> Poll:
         if self._reader is not None:

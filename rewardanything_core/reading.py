@@ -22,7 +22,7 @@ from rewardanything_core.backends.base import Backend, Odds, Question
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import BackendError, RewardAnythingError
 from rewardanything_core.fit import FitWording, fit_wording
-from rewardanything_core.flights import Remembered
+from rewardanything_core.flights import Remembered, Shelf
 from rewardanything_core.masking import mask
 from rewardanything_core.passes import Ballot
 from rewardanything_core.sublists import Poll
@@ -69,13 +69,14 @@ class Reader:
     Args:
         backend: A model that gives odds.
         wording: What it is asked. None: what ships with the package.
+        shelf: Where what is asked once outlasts the process. None: nowhere.
     """
 
-    def __init__(self, backend: Backend, wording: FitWording | None = None) -> None:
+    def __init__(self, backend: Backend, wording: FitWording | None = None, shelf: Shelf | None = None) -> None:
         self.wording = wording or fit_wording()
         self._backend = backend
-        self._understanding = Understanding(backend, self.wording)
-        self._scales: Remembered[_Scale] = Remembered()
+        self._understanding = Understanding(backend, self.wording, shelf)
+        self._scales = Remembered(shelf)
 
     async def poll(self, case: Case, *, passes: int, spend: Callable[[Usage], None]) -> Poll:
         """Judge a case in as many wordings of the question as there are passes.
@@ -153,14 +154,14 @@ class Reader:
         return fits, common
 
     async def _scale(self, wording: int, spend: Callable[[Usage], None]) -> _Scale:
-        async def find() -> _Scale:
+        async def find() -> Mapping[str, float]:
             found, usage = await self._examples(wording)
             spend(usage)  # whoever asks first pays
             return found
 
-        return await self._scales.get(str(wording), find)
+        return _Scale(**await self._scales.get(f"scale {wording}", find))
 
-    async def _examples(self, wording: int) -> tuple[_Scale, Usage]:
+    async def _examples(self, wording: int) -> tuple[Mapping[str, float], Usage]:
         spent: list[Usage] = []
         both = ("fits", "breaks")
         found: dict[str, list[tuple[float, float]]] = {side: [] for side in both}
@@ -175,7 +176,7 @@ class Reader:
         middle, common_middle = (fmean(pair[at] for side in both for pair in found[side]) for at in (0, 1))
         good, bad = (fmean(fit + GOOD * common for fit, common in found[side]) for side in both)
         step = max(LEAST_SCALE, (good - bad) / 2 / math.log(SURE / (1 - SURE)))
-        return _Scale(middle, common_middle, step), sum(spent, Usage())
+        return {"middle": middle, "common": common_middle, "step": step}, sum(spent, Usage())
 
     def _formal(self, text: str, wants: Wants, backed: float | None) -> float:
         measured = sum(demand * facts.amount(name, text) for name, demand in wants.demands.items() if demand)

@@ -6,6 +6,7 @@ instant leaves a whole store behind. The file must lie on a local disk, as netwo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -198,6 +199,15 @@ class VerdictStore:
             )
         return from_row(*rows[0][1:])
 
+    def readings(self, about: str, *, write: bool = True) -> Readings:
+        """What a model was found to say of principles and examples, so that another process need not ask again.
+
+        Args:
+            about: The model and the wording, whatever the answers depend on.
+            write: Whether what is found now is kept.
+        """
+        return Readings(self._database, about, write=write)
+
     def close(self) -> None:
         """Let go of the file. Closing twice is fine; any other use after it is a StoreError."""
         self._database.close()
@@ -209,6 +219,29 @@ class VerdictStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Readings:
+    """Numbers by name, kept in a store's file for one model and wording."""
+
+    def __init__(self, database: Database, about: str, *, write: bool) -> None:
+        self._database, self._about, self._write = database, about, write
+
+    def get(self, key: str) -> dict[str, float] | None:
+        """What is kept under a key, or None."""
+        with self._database.read() as connection:
+            row = connection.execute("SELECT found FROM readings WHERE key = ?", (self._digest(key),)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def put(self, key: str, found: Mapping[str, float]) -> None:
+        """Keep it; what is there stays."""
+        if self._write:
+            with self._database.write() as connection:
+                row = (self._digest(key), json.dumps(dict(found)))
+                connection.execute("INSERT OR IGNORE INTO readings VALUES (?, ?)", row)
+
+    def _digest(self, key: str) -> str:
+        return hashlib.sha256(f"{self._about}\n{key}".encode()).hexdigest()
 
 
 def default_path() -> Path:

@@ -18,7 +18,7 @@ from typing import Literal
 from rewardanything_core import facts
 from rewardanything_core.backends.base import Backend, Odds, Question
 from rewardanything_core.fit import FitWording, Trait
-from rewardanything_core.flights import Remembered
+from rewardanything_core.flights import Remembered, Shelf
 from rewardanything_core.types import Usage
 
 SILENT = 0.3
@@ -71,11 +71,12 @@ class Understanding:
     Args:
         backend: A model that gives odds.
         wording: What it is asked.
+        shelf: Where answers outlast the process. None: nowhere.
     """
 
-    def __init__(self, backend: Backend, wording: FitWording) -> None:
+    def __init__(self, backend: Backend, wording: FitWording, shelf: Shelf | None = None) -> None:
         self._backend, self._wording = backend, wording
-        self._known: Remembered[_Found] = Remembered()
+        self._known = Remembered(shelf)
 
     async def of(self, principle: str, *, source: bool, spend: Callable[[Usage], None]) -> Wants:
         """What a principle wants.
