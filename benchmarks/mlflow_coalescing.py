@@ -24,6 +24,7 @@ os.environ |= {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT": "0",
     "MLFLOW_GENAI_EVAL_SCORER_RATE_LIMIT": "0",
+    "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "64",  # with fewer connections than threads MLflow may hang
 }
 
 import mlflow
