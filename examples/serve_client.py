@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-PRINCIPLE = "Answer the question in one short sentence. Longer answers are worse."
+PRINCIPLE = "Prefer the response that answers the question directly in one short sentence."
 ANSWERS = {
     "How far away is the moon?": {
         "terse": "About 384,400 km on average.",

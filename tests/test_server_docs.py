@@ -21,7 +21,8 @@ PAGE = (ROOT / "docs" / "serving.md").read_text()
 
 
 def test_the_example_runs():
-    with serving(tokens=("a-token-of-some-length",)) as server:
+    shorter = Judge(ScriptedBackend.scoring(lambda text: max(1, 5 - len(text) / 40)), cache="off")
+    with serving(shorter, tokens=("a-token-of-some-length",)) as server:
         for token, code, part in (("a-token-of-some-length", 0, "case 1: terse is better"), ("", 1, "401: ")):
             done = subprocess.run(
                 [sys.executable, ROOT / "examples" / "serve_client.py", server.url],
