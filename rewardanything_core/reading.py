@@ -108,6 +108,8 @@ class Reader:
         wants = await self._understanding.of(case.principle.text, source=facts.is_source(source), spend=spend)
         backed = {label: facts.backed(case.responses[label], source) for label in labels} if wants.keeping else {}
         formal = {label: self._formal(case.responses[label], wants, backed.get(label)) for label in labels}
+        asked = len(self.wording.quality_questions)
+        good = {label: 1 / (1 + math.exp(-value / asked)) for label, value in common.items()}
         steps: list[dict[str, float]] = []
         ballots: list[Ballot] = []
         for index, wording in enumerate(wordings):
@@ -119,7 +121,7 @@ class Reader:
                     for label in labels
                 }
             )
-            ballots.append(_ballot(case, labels, odds, wants, steps[-1], backed))
+            ballots.append(_ballot(case, labels, odds, good, wants, steps[-1], backed))
         noise = NOISE + wants.formality * (FORMAL_NOISE - NOISE)
         return Poll(ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots], noise))
 
@@ -187,6 +189,7 @@ def _ballot(
     case: Case,
     labels: Sequence[str],
     odds: Mapping[str, Odds],
+    good: Mapping[str, float],
     wants: Wants,
     steps: Mapping[str, float],
     backed: Mapping[str, float],
@@ -197,6 +200,7 @@ def _ballot(
         name: {
             **{option: round(share, 6) for option, share in odds[label].probabilities.items()},
             "mass": round(odds[label].mass, 6),
+            "good": round(good[label], 4),
             "counts": {fact: facts.count(fact, case.responses[label]) for fact in wanted},
             **({"backed": round(backed[label], 4)} if backed else {}),
             "steps": round(steps[label], 4),
@@ -213,13 +217,18 @@ def _ballot(
         order=list(labels),
         scores={label: _score(steps[label]) for label in labels},
         ranking=sorted(labels, key=lambda label: -steps[label]),
-        reasoning=_said(names, odds, wants, case, backed),
+        reasoning=_said(names, odds, good, wants, case, backed),
         raw=json.dumps({**found, "responses": read}),
     )
 
 
 def _said(
-    names: Mapping[str, str], odds: Mapping[str, Odds], wants: Wants, case: Case, backed: Mapping[str, float]
+    names: Mapping[str, str],
+    odds: Mapping[str, Odds],
+    good: Mapping[str, float],
+    wants: Wants,
+    case: Case,
+    backed: Mapping[str, float],
 ) -> str:
     def each(value: Callable[[str], object]) -> str:
         return ", ".join(f"{name} {value(label)}" for name, label in names.items())
@@ -231,8 +240,13 @@ def _said(
             counts = each(partial(_count, fact, case))
             much = "many" if demand > 0 else "few"
             lines.append(f"The principle was understood to want {much} {facts.MEASURES[fact][1]}: {counts}.")
-    if wants.quality < 0:
-        lines.append("The principle was understood to want less of what is commonly good, or the contrary.")
+    if abs(wants.quality) >= WORTH_SAYING:
+        shares = each(lambda label: f"{good[label]:.2f}")
+        if wants.quality > 0:
+            lines.append(f"That it is true and well written, whatever the principle, counts as well: {shares}.")
+        else:
+            lines.append("The principle was understood to want less of what is commonly good, or the contrary.")
+            lines.append(f"That a response is true and well written counts against it: {shares}.")
     if abs(wants.keeping) > WORTH_SAYING:
         much = "much" if wants.keeping > 0 else "little"
         of_each = each(lambda label: f"{backed[label]:.2f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING
@@ -67,3 +68,14 @@ def test_where_form_decides_nothing_else_counts() -> None:
     assert found.demands["length"] < 0
     assert found.formality == 1.0
     assert (found.quality, found.keeping) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("principle", "counts"), [("Be good.", True), (BRIEF, False)])
+def test_a_trace_says_what_common_quality_counted(principle: str, counts: bool) -> None:
+    judge = Judge(ScriptedBackend([], odds=understands), readout="logits", cache="off")
+    verdict = judge.judge(principle, "Say it.", {"first": "good", "second": "bad"})
+    assert ("counts as well: " in verdict.explanation) is counts
+    if counts:
+        assert "first 0.80" in verdict.explanation.splitlines()[-1]
+    read = json.loads(verdict.raw_output)["responses"]
+    assert sorted(round(response["good"], 6) for response in read.values()) == [0.2, 0.8]
