@@ -1,6 +1,9 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from rewardanything_core import ConfigError, ScriptedBackend, from_endpoint, load_judge
+from rewardanything_core import ConfigError, ScriptedBackend, default_judge, from_endpoint, load_judge, loading
 from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.loading import _kind
 
@@ -123,3 +126,44 @@ def test_an_endpoint_judge_travels_without_its_key(monkeypatch):
     assert "sk-very-secret" not in repr(judge) + str(judge.spec())
     assert load_judge(judge.spec()).spec() == judge.spec()
     assert judge.spec()["backend"]["api_key_env"] == "MY_KEY"
+
+
+class CountingLock:
+    """A lock that says when so many have come to it."""
+
+    def __init__(self, many: int) -> None:
+        self._lock, self._many, self._came = threading.Lock(), many, threading.Semaphore(0)
+
+    def __enter__(self) -> None:
+        self._came.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def wait_for_all(self) -> None:
+        for _ in range(self._many):
+            assert self._came.acquire(timeout=30)
+
+
+def test_who_waits_for_a_judge_that_cannot_be_made_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that cannot be fetched is not tried again by each of a host's threads in turn; the next call tries."""
+    lock, tried = CountingLock(6), []
+
+    def load() -> None:
+        tried.append(1)
+        if len(tried) == 1:
+            lock.wait_for_all()
+        raise ConfigError("There is none.")
+
+    monkeypatch.setattr(loading, "_default", [])
+    monkeypatch.setattr(loading, "_default_errors", [])
+    monkeypatch.setattr(loading, "_default_lock", lock)
+    monkeypatch.setattr(loading, "load_judge", load)
+    with ThreadPoolExecutor(6) as threads:
+        errors = [one.exception() for one in [threads.submit(default_judge) for _ in range(6)]]
+    assert len(tried) == 1
+    assert all(error is errors[0] for error in errors)
+    with pytest.raises(ConfigError):
+        default_judge()
+    assert len(tried) == 2
