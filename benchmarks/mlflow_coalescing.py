@@ -15,9 +15,7 @@ import contextlib
 import io
 import json
 import os
-import statistics
 import tempfile
-import time
 
 os.environ |= {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -28,7 +26,7 @@ os.environ |= {
 }
 
 import mlflow
-from throughput_local import cases_of
+from throughput_local import cases_of, measured, ratio
 
 from rewardanything_core import Judge, SamplingParams
 from rewardanything_core.backends.local import LocalBackend
@@ -41,11 +39,10 @@ def evaluated(scorer: PrincipleScorer, count: int, draw: int) -> tuple[float, fl
     rows = [
         {"inputs": {"q": str(case.prompt)}, "outputs": case.responses["a"]} for case in cases_of(count, 1, 500 + draw)
     ]
-    wall, cpu = time.perf_counter(), time.process_time()
+    results = []
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        result = mlflow.genai.evaluate(data=rows, scorers=[scorer])
-    spent = time.perf_counter() - wall, time.process_time() - cpu
-    scored = result.result_df[f"{scorer.name}/value"].notna().sum()
+        spent = measured(lambda: results.append(mlflow.genai.evaluate(data=rows, scorers=[scorer])))
+    scored = results[0].result_df[f"{scorer.name}/value"].notna().sum()
     if scored < count:
         raise SystemExit(f"{count - scored} rows have no score.")
     return spent
@@ -86,12 +83,10 @@ def main() -> None:
                 spent[side].append((wall / rows, cpu / rows))
                 print(f"{workers} workers, {side}: {wall / rows:.3f} s a row, processor {cpu / rows:.3f}", flush=True)
                 backend.close()
-        ratios = [
-            statistics.median(alone[k] / together[k] for together, alone in zip(*spent.values(), strict=True))
-            for k in (0, 1)
-        ]
-        figures[workers] = {"spent": spent, "ratio": ratios}
-        print(f"{workers} workers: {ratios[0]:.2f} times as fast together (processor {ratios[1]:.2f})", flush=True)
+        figures[workers] = {"spent": spent, "times_as_fast": (times := ratio(spent["together"], spent["alone"]))}
+        print(
+            f"{workers} workers: {times['clock']} times as fast together (processor {times['processor']})", flush=True
+        )
     print(json.dumps(figures))
 
 

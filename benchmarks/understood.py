@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
 import random
 import tempfile
@@ -28,9 +27,11 @@ from typing import Any
 
 from constants import REVERSED
 from kept_odds import KeptOdds
+from readouts import lines
 
 from rewardanything_core import Usage, facts
 from rewardanything_core.fit import fit_wording
+from rewardanything_core.principles import library
 from rewardanything_core.understanding import Understanding
 
 HERE = Path(__file__).parent
@@ -53,18 +54,12 @@ def interval(ordinary: Sequence[float], contrary: Sequence[float]) -> tuple[floa
 
 def of_data(folder: Path) -> list[str]:
     """The principles of benchmark files, each once."""
-    found: dict[str, None] = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            found[json.loads(line)["principle"]] = None
-    return list(found)
+    return list(dict.fromkeys(row["principle"] for path in sorted(folder.glob("*.jsonl")) for row in lines(path)))
 
 
 def named() -> list[str]:
-    import rewardanything_core.principles as module
-
-    text = (Path(module.__file__).parent / "prompts" / "principles.toml").read_text(encoding="utf-8")
-    return [principle.strip() for family in tomllib.loads(text).values() for principle in family.values()]
+    """The principles that ship with the package."""
+    return [principle.text for principle in library().values()]
 
 
 def main() -> None:

@@ -108,10 +108,11 @@ class Judge(Arbiter):
         )
         self._usage = Usage()
         self._flights: Flights[StoredVerdict] = Flights()
-        self._reader = Reader(backend, shelf=self._shelf()) if self.readout == "logits" else None
+        fingerprint = backend.fingerprint()
+        self._reader = Reader(backend, shelf=self._shelf(fingerprint)) if self.readout == "logits" else None
         self.template_hash = self.template.hash if self._reader is None else self._reader.wording.hash
         """Hash of the wording that the model is asked with."""
-        self._settings = {"backend": backend.fingerprint(), "template": self.template_hash, "passes": passes}
+        self._settings = {"backend": fingerprint, "template": self.template_hash, "passes": passes}
         if self._reader is None:
             how = "expected" if expected_scores else "generate"
             self._settings |= {"sampling": dataclasses.asdict(sampling), "seed": seed, "readout": how}
@@ -246,11 +247,11 @@ class Judge(Arbiter):
             verdict = dataclasses.replace(verdict, record_id=await _kept(self._put(entry)))
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
-    def _shelf(self) -> Readings | None:
+    def _shelf(self, fingerprint: Mapping[str, Any]) -> Readings | None:
         """Where what a model says of principles is kept: beside the verdicts, if these are kept."""
         if self.cache == "off":
             return None
-        about = _json({"backend": self.backend.fingerprint(), "template": fit_wording().hash})
+        about = _json({"backend": fingerprint, "template": fit_wording().hash})
         return self.store.readings(about, write=self.cache == "on")
 
     async def _polled(self, case: Case, spend: Callable[[Usage], None]) -> Poll:

@@ -250,7 +250,7 @@ def _options(given: Mapping[str, Any]) -> JudgeOptions:
 
 _default: list[Arbiter] = []
 _default_lock = threading.Lock()
-_default_errors: list[RewardAnythingError] = []
+_default_error: list[RewardAnythingError] = []
 
 
 def default_judge() -> Arbiter:
@@ -259,16 +259,16 @@ def default_judge() -> Arbiter:
     It is made when it is first needed, from whichever thread, or is the one last given to `set_default_judge`. Threads
     that wait while it cannot be made get the same error; the next call tries again.
     """
-    known = len(_default_errors)
+    known = list(_default_error)
     with _default_lock:
         if _default:
             return _default[0]
-        if len(_default_errors) > known:
-            raise _default_errors[-1]
+        if _default_error != known:  # somebody tried while this thread waited
+            raise _default_error[0]
         try:
             _default.append(load_judge())
         except RewardAnythingError as error:
-            _default_errors.append(error)
+            _default_error[:] = [error]
             raise
         return _default[0]
 

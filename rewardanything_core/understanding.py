@@ -86,49 +86,37 @@ class Understanding:
             source: Whether there is a text to keep to.
             spend: Told what each call to the model took; whoever asks first pays.
         """
-        found, *usual = await self._each([principle, *self._examples], "itself", spend)
-        demands = self._demands(found, usual)
-        keeping = self._keeping(*await self._each([principle, *self._examples], "source", spend)) if source else 0.0
-        wants = Wants(demands, self._quality(found, usual), keeping)
+        itself = await self._above_usual("itself", principle, spend)
+        keeping = self._keeping(await self._above_usual("source", principle, spend)) if source else 0.0
+        wants = Wants(self._demands(itself), self._quality(itself), keeping)
         left = 1 - wants.formality
         return replace(wants, quality=wants.quality * left, keeping=wants.keeping * left)
 
-    def _demands(self, found: _Found, usual: Sequence[_Found]) -> dict[str, float]:
-        demands = {}
-        for name in facts.MEASURES:
-            above = found[name] - fmean(each[name] for each in usual)
-            demands[name] = math.copysign(max(0.0, abs(above) - SILENT), above)
-        return demands
+    def _demands(self, above: _Found) -> dict[str, float]:
+        return {name: math.copysign(max(0.0, abs(above[name]) - SILENT), above[name]) for name in facts.MEASURES}
 
-    def _quality(self, found: _Found, usual: Sequence[_Found]) -> float:
+    def _quality(self, above: _Found) -> float:
         """Half the log-odds of an ordinary principle against a contrary one, put on -1..1, with 1 for a usual one."""
-        names = [trait.name for trait in (*self._wording.quality_traits, *self._wording.quality_views)]
-        mine, *theirs = (fmean(each[name] for name in names) for each in (found, *usual))
-        for_it = math.tanh(CONTRAST * (CONTRARY - (fmean(theirs) - mine)))
+        traits = (*self._wording.quality_traits, *self._wording.quality_views)
+        for_it = math.tanh(CONTRAST * (CONTRARY + fmean(above[trait.name] for trait in traits)))
         return max(-1.0, min(1.0, for_it / math.tanh(CONTRAST * CONTRARY)))
 
-    def _keeping(self, found: _Found, *usual: _Found) -> float:
+    def _keeping(self, above: _Found) -> float:
         """What is true is liked under every principle, so it is told by what the principle is about.
 
         How keeping to the text is valued tells the sign alone.
         """
-
-        def above(names: Sequence[str]) -> float:
-            mine, *theirs = (fmean(each[name] for name in names) for each in (found, *usual))
-            return mine - fmean(theirs)
-
-        strength = min(1.0, max(0.0, above(self._wording.source_questions) - ABOUT) / STRONG)
-        return -strength if above([trait.name for trait in self._wording.source_traits]) < -UNWANTED else strength
+        about = fmean(above[question] for question in self._wording.source_questions)
+        valued = fmean(above[trait.name] for trait in self._wording.source_traits)
+        strength = min(1.0, max(0.0, about - ABOUT) / STRONG)
+        return -strength if valued < -UNWANTED else strength
 
     # --- asking
 
-    @property
-    def _examples(self) -> list[str]:
-        return [example.principle for example in self._wording.examples]
-
-    async def _each(
-        self, principles: Sequence[str], what: Literal["itself", "source"], spend: Callable[[Usage], None]
-    ) -> list[_Found]:
+    async def _above_usual(
+        self, what: Literal["itself", "source"], principle: str, spend: Callable[[Usage], None]
+    ) -> _Found:
+        """What is found of a principle, less what is found of the examples' principles on average."""
         ask = {"itself": self.about_itself, "source": self._about_source}[what]
 
         async def find(principle: str) -> _Found:
@@ -136,9 +124,13 @@ class Understanding:
             spend(usage)
             return found
 
-        return await asyncio.gather(
-            *(self._known.get(f"{what} {principle}", partial(find, principle)) for principle in principles)
-        )
+        async def average() -> _Found:
+            each = await asyncio.gather(*(find(example.principle) for example in self._wording.examples))
+            return {name: fmean(one[name] for one in each) for name in each[0]}
+
+        usual = await self._known.get(f"{what} usual", average)
+        found = await self._known.get(f"{what} principle {principle}", partial(find, principle))
+        return {name: value - usual[name] for name, value in found.items()}
 
     async def about_itself(self, principle: str) -> tuple[_Found, Usage]:
         """Name of a fact, trait or view -> half the log-odds of much against little of it, and what asking took.

@@ -157,7 +157,7 @@ def test_who_waits_for_a_judge_that_cannot_be_made_is_told_the_same(monkeypatch:
         raise ConfigError("There is none.")
 
     monkeypatch.setattr(loading, "_default", [])
-    monkeypatch.setattr(loading, "_default_errors", [])
+    monkeypatch.setattr(loading, "_default_error", [])
     monkeypatch.setattr(loading, "_default_lock", lock)
     monkeypatch.setattr(loading, "load_judge", load)
     with ThreadPoolExecutor(6) as threads:

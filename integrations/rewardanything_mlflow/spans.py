@@ -75,7 +75,7 @@ class _Span:
             span.end(outputs=outcome.to_dict(), status="ERROR")
         else:
             told = outcome.to_dict()
-            shown = {"scores": outcome.scores, "ranking": outcome.ranking, "reasoning": outcome.explanation}
+            shown = {"scores": told["scores"], "ranking": told["ranking"], "reasoning": told["explanation"]}
             about = ("model", "template_hash", "seed", "agreement", "spread", "record_id", "cached", "orders")
             span.end(outputs=shown, attributes={key: told[key] for key in about})
 
