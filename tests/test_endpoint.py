@@ -271,7 +271,7 @@ def test_a_dead_replica_fails_nothing(server: FakeOpenAI, model: str) -> None:
 @pytest.mark.parametrize("model", PROVIDERS)
 def test_a_hanging_replica_is_passed_over_after_one_timeout(server: FakeOpenAI, model: str) -> None:
     with FakeOpenAI(HANG) as stuck:
-        backend = backend_for(server, model, api_base=[stuck.url, server.url], attempts=2, timeout=1.0)
+        backend = backend_for(server, model, api_base=[stuck.url, server.url], attempts=2, timeout=4.0)
 
         async def one_by_one() -> None:
             for _ in range(20):
