@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tiny_models import MAKES, tiny
 
 from rewardanything_core import BackendError, Case, ConfigError, Judge, SamplingParams, Verdict, load_judge
 from rewardanything_core.backends import _attention
@@ -477,39 +478,7 @@ def test_a_forked_process_has_a_batch_of_its_own(tiny_folder):
 # --- models of other makes
 
 
-def tiny(kind, **details):
-    from transformers import AutoModelForCausalLM
-    from transformers.models.auto import CONFIG_MAPPING
-
-    sizes = {
-        "vocab_size": 320,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 256,
-        "pad_token_id": 0,
-    }
-    import torch
-
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**(sizes | details))).eval()
-
-
-@pytest.mark.parametrize(
-    ("kind", "details"),
-    [
-        ("llama", {}),
-        ("mistral", {"sliding_window": 8}),
-        ("qwen3", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2}),
-        ("gemma2", {"sliding_window": 8, "query_pre_attn_scalar": 8}),
-        ("gemma3_text", {"sliding_window": 8, "query_pre_attn_scalar": 8}),
-        ("gpt_oss", {"sliding_window": 8, "num_local_experts": 4, "num_experts_per_tok": 2}),
-        ("phi3", {}),
-    ],
-)
+@pytest.mark.parametrize(("kind", "details"), MAKES)
 def test_models_of_many_makes_say_side_by_side_what_they_say_alone(kind, details):
     import torch
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,25 @@ class Reach:
     size: int = 0
     """Of the window or chunk, in tokens; 0 for full attention."""
 
+    def sees(self, column: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """Whether the token at one position sees that at another, for all of both as they broadcast."""
+        sees = column <= at
+        if self.kind == "sliding_attention":
+            sees &= column > at - self.size
+        elif self.kind == "chunked_attention":
+            sees &= column >= at // self.size * self.size
+        return sees
+
+
+class Line(Protocol):
+    """Tokens side by side in one line, and how they attend to each other."""
+
+    ids: list[int]
+    positions: list[int]
+
+    def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, how: How) -> torch.Tensor:
+        """From (1, heads, tokens, width) to (1, tokens, heads, width)."""
+
 
 class Layout:
     """Which tokens of a step belong to whom, and what they see.
@@ -79,9 +98,7 @@ class Layout:
                 groups.append(_Group([(first, part)]))
         self._where: dict[torch.device, list[tuple[Shelf, slice, torch.Tensor, torch.Tensor]]] = {}
 
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, how: _How
-    ) -> torch.Tensor:
+    def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, how: How) -> torch.Tensor:
         """From (1, heads, tokens, width) to (1, tokens, heads, width)."""
         asked, keys, values = (t[0].transpose(0, 1) for t in (query, key, value))
         seen = asked.new_empty((len(self.ids), asked.shape[1], values.shape[2]))
@@ -110,7 +127,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class _How:
+class How:
     """What a layer says about its attention."""
 
     scaling: float | None
@@ -182,7 +199,7 @@ class _Group:
         first, last = self.parts[0], self.parts[-1]
         return slice(first[0], last[0] + len(last[1].ids))
 
-    def attend(self, asked: torch.Tensor, held: list[torch.Tensor], reach: Reach, how: _How) -> torch.Tensor:
+    def attend(self, asked: torch.Tensor, held: list[torch.Tensor], reach: Reach, how: How) -> torch.Tensor:
         """From (tokens, heads, width) to the same; ``held`` are the shelf's keys and values."""
         low = self.parts[0][1].seat.index
         rows = self.parts[-1][1].seat.index - low + 1
@@ -220,11 +237,7 @@ class _Group:
                 at[row, : len(part.ids)] = torch.arange(part.start, part.start + len(part.ids))
             at = at.to(like.device)[:, None, :, None]
             column = torch.arange(columns, device=like.device)
-            sees = column <= at
-            if reach.kind == "sliding_attention":
-                sees &= column > at - reach.size
-            elif reach.kind == "chunked_attention":
-                sees &= column >= at // reach.size * reach.size
+            sees = reach.sees(column, at)
             mask = torch.zeros(sees.shape, dtype=like.dtype, device=like.device)
             self._masks[known] = mask.masked_fill(~sees, torch.finfo(like.dtype).min)
         return self._masks[known]
@@ -246,15 +259,15 @@ class _NoCache:
         return 0
 
 
-def run(model: Any, layout: Layout, ends: Sequence[int]) -> torch.Tensor:
+def run(model: Any, line: Line, ends: Sequence[int]) -> torch.Tensor:
     """Run a step; the logits (ends, vocabulary) that follow the tokens that stand at ``ends`` in the line."""
     import torch
 
     device = model.device
-    with _attending(model, layout):
+    with _attending(model, line):
         logits: torch.Tensor = model(
-            input_ids=torch.tensor([layout.ids], device=device),
-            position_ids=torch.tensor([layout.positions], device=device),
+            input_ids=torch.tensor([line.ids], device=device),
+            position_ids=torch.tensor([line.positions], device=device),
             past_key_values=_NoCache(),
             use_cache=True,
             logits_to_keep=torch.tensor(list(ends), dtype=torch.long, device=device),
@@ -263,19 +276,19 @@ def run(model: Any, layout: Layout, ends: Sequence[int]) -> torch.Tensor:
 
 
 @contextmanager
-def _attending(model: Any, layout: Layout) -> Iterator[None]:
+def _attending(model: Any, line: Line) -> Iterator[None]:
     from transformers import AttentionInterface
 
     AttentionInterface.register(_NAME, _attend)
     config = model.config.get_text_config(decoder=True)
     before = config._attn_implementation
     config._attn_implementation = _NAME
-    _now.layout = layout
+    _now.line = line
     try:
         yield
     finally:
         config._attn_implementation = before
-        _now.layout = None
+        _now.line = None
 
 
 def _attend(
@@ -283,14 +296,14 @@ def _attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: Any,  # noqa: ARG001  # ours is in the layout
+    attention_mask: Any,  # noqa: ARG001  # ours is in the line
     scaling: float | None = None,
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    layout: Layout = _now.layout
-    return layout.attend(module.layer_idx, query, key, value, _How(scaling, softcap, s_aux)), None
+    line: Line = _now.line
+    return line.attend(module.layer_idx, query, key, value, How(scaling, softcap, s_aux)), None
 
 
 def reaches_of(config: Any) -> list[Reach] | None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewardanything_core.backends._products import quicken
 from rewardanything_core.embedded import origin
 from rewardanything_core.errors import ConfigError, MissingExtraError
 
@@ -72,6 +73,7 @@ def load(
         if dtype == "auto" and quantization_config is None:
             loaded = loaded.to(_auto_dtype(loaded, device))
         loaded = loaded.to(device)
+    quicken(loaded)
     return loaded.eval(), tokenizer
 
 

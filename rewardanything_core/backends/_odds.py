@@ -1,9 +1,8 @@
 """Reading answers off a model: many questions at once, what they have in common run once, nothing written.
 
 The token ids of the questions are laid out as a tree: what several of them begin with stands there once. The whole tree
-goes through the model in one piece, with positions as in each question alone and an attention mask by which every token
-sees its own question's beginning and nothing else. So a question's answer does not depend, beyond the rounding of the
-arithmetic, on what it travels with, and nothing is padded.
+goes through the model in one piece, every token as if its question were alone. So a question's answer does not depend,
+beyond the rounding of the arithmetic, on what it travels with, and nothing is padded.
 """
 
 from __future__ import annotations
@@ -13,6 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rewardanything_core.backends._attention import Reach, run
+from rewardanything_core.backends._shelves import common
+from rewardanything_core.backends._tree import Tree
 from rewardanything_core.backends.base import Odds
 from rewardanything_core.errors import ConfigError
 
@@ -55,7 +57,7 @@ def distinct_tokens(sequences: Sequence[list[int]]) -> int:
     total = 0
     before: Sequence[int] = []
     for ids in sorted(sequences):
-        total += len(ids) - _common(before, ids)
+        total += len(ids) - common(before, ids)
         before = ids
     return total
 
@@ -65,13 +67,13 @@ class OddsReader:
 
     Args:
         model: The model.
-        trees: Whether its attention sees all of what came before; else each question is run by itself.
+        reaches: How far each of its layers sees.
     """
 
-    def __init__(self, model: Any, *, trees: bool) -> None:
+    def __init__(self, model: Any, reaches: Sequence[Reach]) -> None:
         import torch
 
-        self._torch, self._model, self._trees = torch, model, trees
+        self._torch, self._model, self._reaches = torch, model, reaches
 
     def read(
         self, batches: Sequence[Sequence[Asked]], *, cancelled: Callable[[], bool] = lambda: False
@@ -113,10 +115,10 @@ class OddsReader:
         piece: list[int] = []
         size, before = 0, list[int]()
         for at, ids in enumerate(ordered):
-            shared = _common(before, ids)
+            shared = common(before, ids)
             more = len(ids) - shared
             full = size + more > _MOST or (size + more > enough and shared * _LITTLE < size)
-            if piece and (full or not self._trees):
+            if piece and full:
                 yield piece
                 piece, size, more = [], 0, len(ids)
             piece.append(at)
@@ -126,22 +128,12 @@ class OddsReader:
 
     def _run(self, questions: Sequence[Asked]) -> list[Odds]:
         torch, device = self._torch, self._model.device
-        tree = _Tree([question.ids for question in questions])
-        arguments: dict[str, Any] = {}
-        if len(questions) > 1:
-            arguments["attention_mask"] = tree.mask(self._model.dtype, device)
-        ends = torch.tensor(tree.ends, device=device)
+        tree = Tree([question.ids for question in questions], self._reaches, gpu=device.type != "cpu")
         heads: list[Any] = []
         head = self._model.get_output_embeddings()
         hook = head.register_forward_pre_hook(lambda _, inputs: heads.append(inputs[0]))
         try:
-            logits = self._model(
-                input_ids=torch.tensor([tree.ids], device=device),
-                position_ids=torch.tensor([tree.positions], device=device),
-                use_cache=False,
-                logits_to_keep=ends,
-                **arguments,
-            ).logits[0]
+            logits = run(self._model, tree, tree.ends)
         finally:
             hook.remove()
         totals = torch.logsumexp(logits.float(), dim=-1)
@@ -162,45 +154,3 @@ class OddsReader:
             if self._torch.allclose(exact, rounded, rtol=0.01, atol=0.1):
                 return exact
         return rounded
-
-
-class _Tree:
-    """Sorted sequences of token ids with what they begin with in common standing once."""
-
-    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
-        self.ids: list[int] = []
-        self.positions: list[int] = []
-        self.ends: list[int] = []
-        self._paths: list[tuple[int, int, list[int]]] = []
-        path: list[int] = []
-        before: Sequence[int] = []
-        for ids in sequences:
-            shared = _common(before, ids)
-            start = len(self.ids)
-            self.ids += ids[shared:]
-            self.positions += range(shared, len(ids))
-            path = [*path[:shared], *range(start, len(self.ids))]
-            self._paths.append((start, len(self.ids), path))
-            self.ends.append(path[-1])
-            before = ids
-
-    def mask(self, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """(1, 1, n, n): 0 where a token sees another, the least number of the type where it does not."""
-        import torch
-
-        sees = torch.zeros((len(self.ids), len(self.ids)), dtype=torch.bool)
-        for start, end, path in self._paths:
-            own = end - start
-            if not own:
-                continue
-            above = torch.tensor(path[: len(path) - own], dtype=torch.long)
-            sees[start:end, above] = True
-            sees[start:end, start:end] = torch.ones((own, own), dtype=torch.bool).tril()
-        mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
-        return mask[None, None].to(device)
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens both begin with."""
-    most = min(len(a), len(b))
-    return next((i for i in range(most) if a[i] != b[i]), most)

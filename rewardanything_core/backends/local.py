@@ -118,7 +118,7 @@ class LocalBackend(Backend):
         self._chat = ChatTokenizer(tokenizer, name=self._name)
         self._decoder = FormDecoder(self._model, tokenizer, self._chat)
         self._reaches = side_by_side(self._model, self._name)
-        self._odds = OddsReader(self._model, trees=all(reach.kind == "full_attention" for reach in self._reaches))
+        self._odds = OddsReader(self._model, self._reaches)
         self._reasons = "<think>" in str(tokenizer.chat_template)
         self._window = window_of(self._model.config)
         self._queue: queue.Queue[Job | Inquiry | None] = queue.Queue()

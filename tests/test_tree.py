@@ -1,0 +1,103 @@
+"""Many sequences that begin alike, run as one tree; and the products of matrices on AMD processors."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny_models import MAKES, tiny
+
+from rewardanything_core.backends import _attention, _products, _tree
+
+HEAD = [(i * 7) % 300 + 3 for i in range(30)]
+SEQUENCES = sorted(
+    [
+        [*HEAD, 5, 6],
+        [*HEAD, 5, 6, 7, *range(40, 60), 9],
+        [*HEAD, 5, 6, 7, *range(40, 60), 9],
+        [*HEAD[:20], *range(100, 150), 4],
+        [200, 201, 202],
+    ]
+)
+
+
+def said(model, reaches, sequences, **settings):
+    tree = _tree.Tree(sequences, reaches, **{"gpu": False} | settings)
+    with torch.inference_mode():
+        return tree, _attention.run(model, tree, tree.ends)
+
+
+@pytest.mark.parametrize(("kind", "details"), MAKES)
+@pytest.mark.parametrize("wide", [7, 256])
+def test_each_sequence_says_in_the_tree_what_it_says_alone(kind, details, wide, monkeypatch):
+    monkeypatch.setattr(_tree, "_WIDE", wide)
+    monkeypatch.setattr(_tree, "_APART_CPU", 100)
+    model = tiny(kind, **details)
+    reaches = _attention.reaches_of(model.config)
+    tree, found = said(model, reaches, SEQUENCES)
+    assert len(tree.ids) == len({tuple(ids[: at + 1]) for ids in SEQUENCES for at in range(len(ids))})
+    with torch.inference_mode():
+        for ids, logits in zip(SEQUENCES, found, strict=True):
+            alone = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            assert torch.allclose(logits, alone, atol=1e-4), (logits - alone).abs().max()
+
+
+def test_branches_do_not_pay_for_each_other():
+    branches = [[1, 2, 3, at, *range(1000)] for at in range(10, 14)]
+    tree = _tree.Tree(branches, [_attention.Reach("full_attention")], gpu=False)
+    pairs = sum(stretch.pairs for stretch in tree._stretches)
+    assert pairs < len(tree.ids) ** 2 / 5
+    assert [stretch.span.stop for stretch in tree._stretches] == [
+        *(stretch.span.start for stretch in tree._stretches[1:]),
+        len(tree.ids),
+    ]
+    assert len(_tree.Tree(branches[:1], [_attention.Reach("full_attention")], gpu=True)._stretches) == 1
+
+
+def test_small_branches_look_together():
+    branches = [[1, 2, 3, at, *range(8)] for at in range(10, 14)]
+    assert len(_tree.Tree(branches, [_attention.Reach("full_attention")], gpu=False)._stretches) == 1
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gpt2"])  # with and without a bias; gpt2's layers are of another class
+def test_products_by_another_library_are_the_same(kind, monkeypatch):
+    details = {"n_layer": 2, "n_head": 4, "n_embd": 32} if kind == "gpt2" else {}
+    model = tiny(kind, **details)
+    ids = torch.tensor([SEQUENCES[1]])
+    with torch.inference_mode():
+        before = model(input_ids=ids).logits
+    monkeypatch.setattr(_products, "_amd", lambda: True)
+    _products.quicken(model)
+    with torch.inference_mode():
+        after = model(input_ids=ids).logits
+    assert torch.allclose(before, after, atol=1e-5)
+    loss = model(input_ids=ids, labels=ids).loss  # with gradients all is as it was
+    loss.backward()
+    assert next(model.parameters()).grad is not None
+
+
+@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="torch was built without oneDNN")
+def test_only_many_rows_or_large_layers_go_the_other_way():
+    calls = []
+
+    def multiply(hidden, weight, bias, *_):
+        calls.append(hidden.shape[0])
+        return torch.nn.functional.linear(hidden, weight, bias)
+
+    small, large = torch.nn.Linear(8, 4), torch.nn.Linear(4, 2_000_001)
+    with torch.inference_mode():
+        for rows in (1, 7, 8, 30):
+            _products._forward(small, multiply)(torch.ones(rows, 8))
+        _products._forward(large, multiply)(torch.ones(1, 4))
+    assert calls == [8, 30, 1]
+    _products._forward(small, multiply)(torch.ones(30, 8))
+    assert len(calls) == 3
+
+
+def test_where_the_other_library_is_missing_nothing_changes(monkeypatch):
+    monkeypatch.setattr(_products, "_amd", lambda: True)
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
+    model = tiny("llama")
+    _products.quicken(model)
+    assert not any("forward" in vars(module) for module in model.modules())
