@@ -75,5 +75,7 @@ def test_host(host: str, end: str, wheel: Path) -> None:
         files = [str(ROOT / "tests" / f"test_{name}.py") for name in plan.tests.split()]
         # Not the checkout's integrations: the wheel's.
         command = ["pytest", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}", "-o", "pythonpath=", "-q"]
-        said = env.run(*command, "-p", "no:cacheprovider", "-m", "not spark and not vllm", *files)
-        print(f"\n{host} {env.versions(host)[host]} ({end}): {said.strip().splitlines()[-1]}")
+        command += ["--tb=short", "--show-capture=no", "-p", "no:cacheprovider", "-m", "not spark and not vllm"]
+        said = env.run(*command, *files)
+        (result,) = (line for line in said.splitlines() if re.match(r"\d+ passed", line))
+        print(f"\n{host} {env.versions(host)[host]} ({end}): {result}")

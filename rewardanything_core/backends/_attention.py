@@ -13,15 +13,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
+
+from rewardanything_core.backends._shelves import Seat, Shelf, common
 
 if TYPE_CHECKING:
     import torch
 
-    from rewardanything_core.backends._shelves import Seat, Shelf
-
 _NAME = "rewardanything_rows"
 _NARROW = 16  # tokens: rows that add no more than this look at their seats together
+_WORTHWHILE = 64  # columns that rows have in common, from which on looking at them together pays
 _now = threading.local()
 
 
@@ -37,6 +39,9 @@ class Part:
 
     ids: Sequence[int]
     """The tokens."""
+
+    row: Sequence[int] = ()
+    """The tokens of the whole row, as far as they are known, where neighbours that begin alike are to profit."""
 
 
 @dataclass(frozen=True)
@@ -151,37 +156,75 @@ class How:
 
         rows, heads, wide, width = asked.shape
         times = heads // keys.shape[1]
-        exactly = self.softcap is not None or self.sinks is not None
-        if not (folded or exactly):
+        plain = self.softcap is None and self.sinks is None
+        if plain and not folded:
             return torch.nn.functional.scaled_dot_product_attention(
                 asked, keys, values, attn_mask=mask, scale=self.scaling, enable_gqa=times > 1
             )
         asked = asked.reshape(rows, -1, times * wide, width)
         mask = mask.repeat(1, 1, times, 1)
-        if exactly:
-            found = self._exactly(asked, keys, values, mask, times)
-        else:
+        if plain:
             found = torch.nn.functional.scaled_dot_product_attention(
                 asked, keys, values, attn_mask=mask, scale=self.scaling
             )
+        else:
+            found = self._shares(asked @ keys.transpose(-1, -2), mask, times, width).to(values.dtype) @ values
         return found.reshape(rows, heads, wide, -1)
 
-    def _exactly(
-        self, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, times: int
+    def attend_alike(
+        self, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, shared: Shared
     ) -> torch.Tensor:
+        """`attend`, folded, where all rows begin alike: that beginning is taken from memory once for all of them.
+
+        The idea is that of Hydragen (Juravsky et al., 2024); here all weights go through one softmax.
+        """
         import torch
 
-        scaling = asked.shape[-1] ** -0.5 if self.scaling is None else self.scaling
-        weights = (asked @ keys.transpose(-1, -2)).float() * scaling
+        rows, heads, wide, width = asked.shape
+        groups = keys.shape[1]
+        times = heads // groups
+        size = shared.size
+
+        def together(each: torch.Tensor) -> torch.Tensor:
+            return each.transpose(0, 1).reshape(groups, rows * times * wide, -1)
+
+        def apart(all_: torch.Tensor) -> torch.Tensor:
+            return all_.view(groups, rows, times * wide, -1).transpose(0, 1)
+
+        asked = asked.reshape(rows, groups, times * wide, width)
+        beginning = apart(together(asked) @ keys[shared.seat, :, :size].transpose(-1, -2))
+        own = asked @ keys[:, :, size:].transpose(-1, -2)
+        shares = self._shares(torch.cat([beginning, own], dim=-1), mask.repeat(1, 1, times, 1), times, width)
+        shares = shares.to(values.dtype)
+        found = shares[..., size:] @ values[:, :, size:]
+        found = found + apart(together(shares[..., :size]) @ values[shared.seat, :, :size])
+        return found.reshape(rows, heads, wide, -1)
+
+    def _shares(self, weights: torch.Tensor, mask: torch.Tensor, times: int, width: int) -> torch.Tensor:
+        """What each column counts for, from the products of queries and keys: (rows, groups, tokens, columns)."""
+        import torch
+
+        weights = weights.float() * (width**-0.5 if self.scaling is None else self.scaling)
         if self.softcap is not None:
             weights = torch.tanh(weights / self.softcap) * self.softcap
         weights = weights + mask
         if self.sinks is None:
-            return torch.softmax(weights, dim=-1).to(values.dtype) @ values
+            return torch.softmax(weights, dim=-1)
         rows, groups, tokens, _ = weights.shape
         sinks = self.sinks.float().view(1, groups, times, 1).expand(rows, -1, -1, tokens // times)
         weights = torch.cat([weights, sinks.reshape(rows, groups, tokens, 1)], dim=-1)
-        return torch.softmax(weights, dim=-1)[..., :-1].to(values.dtype) @ values
+        return torch.softmax(weights, dim=-1)[..., :-1]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all rows of a group begin with."""
+
+    size: int
+    """Columns."""
+
+    seat: int
+    """One of the group's seats in which it stands, counted from the group's first."""
 
 
 class _Group:
@@ -213,9 +256,23 @@ class _Group:
             slots = self._where(low, wide, asked.device)
             asked = asked.new_zeros((rows * wide, heads, width)).index_copy_(0, slots, asked)
         asked = asked.reshape(rows, wide, heads, width).transpose(1, 2)
-        found = how.attend(asked, keys, values, mask, folded=self.narrow).transpose(1, 2)
+        if self.shared.size >= _WORTHWHILE:
+            found = how.attend_alike(asked, keys, values, mask, self.shared).transpose(1, 2)
+        else:
+            found = how.attend(asked, keys, values, mask, folded=self.narrow).transpose(1, 2)
         found = found.reshape(rows * wide, heads, values.shape[3])
         return found if dense else found[slots]
+
+    @cached_property
+    def shared(self) -> Shared:
+        """What all rows begin with and have run already, where there are several and each adds little."""
+        one, *others = (part for _, part in self.parts)
+        if not (self.narrow and others):
+            return Shared(0, 0)
+        size = min(part.start for _, part in self.parts)
+        for other in others:
+            size = min(size, common(one.row, other.row))
+        return Shared(size, 0)
 
     def _where(self, low: int, wide: int, device: torch.device) -> torch.Tensor:
         import torch
@@ -311,7 +368,9 @@ def reaches_of(config: Any) -> list[Reach] | None:
     from transformers.cache_utils import get_layer_types_and_kwargs
 
     found = []
-    for kind, details in zip(*get_layer_types_and_kwargs(config.get_text_config(decoder=True)), strict=True):
+    kinds, about = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+    each = [about] * len(kinds) if isinstance(about, dict) else about  # one for all layers before transformers 5.20
+    for kind, details in zip(kinds, each, strict=True):
         if kind in ("full_attention", "dummy"):
             found.append(Reach("full_attention"))
         elif kind in ("sliding_attention", "chunked_attention"):

@@ -187,7 +187,8 @@ class Resident:
         for row in ready:
             if size := sizes[id(row)]:
                 assert row.seat is not None
-                parts.append((row, _attention.Part(row.seat, row.done, row.ids[row.done : row.done + size])))
+                adds = row.ids[row.done : row.done + size]
+                parts.append((row, _attention.Part(row.seat, row.done, adds, row.ids)))
         return parts
 
     def _run(self, parts: Sequence[tuple[Row, _attention.Part]]) -> tuple[torch.Tensor, list[int]]:

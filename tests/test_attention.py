@@ -1,4 +1,7 @@
-"""Many sequences that begin alike, run as one tree; and the products of matrices on AMD processors."""
+"""What models of many makes say of many sequences at once: written side by side, or read as one tree.
+
+And the products of matrices on AMD processors.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import torch
 from tiny_models import MAKES, tiny
 
 from rewardanything_core.backends import _attention, _products, _tree
+from rewardanything_core.backends._fitness import side_by_side
+from rewardanything_core.backends._shelves import Shelves
 
 HEAD = [(i * 7) % 300 + 3 for i in range(30)]
 SEQUENCES = sorted(
@@ -20,6 +25,76 @@ SEQUENCES = sorted(
         [200, 201, 202],
     ]
 )
+
+
+# --- side by side
+
+
+def written(model, reaches, texts, steps):
+    """What the model says after the last token of each text, so many of whose tokens are added in each step."""
+    shelves = Shelves()
+    seats = [shelves.enter(ids, len(ids), None, 0) for ids in texts]
+    done = [0] * len(texts)
+    with torch.inference_mode():
+        for sizes in steps:
+            parts = [
+                _attention.Part(seat, start, ids[start : start + size], ids)
+                for seat, ids, start, size in zip(seats, texts, done, sizes, strict=True)
+            ]
+            for part in parts:
+                part.seat.shelf.make_room(part.start + len(part.ids))
+            layout = _attention.Layout(parts, reaches)
+            logits = _attention.run(model, layout, layout.ends)
+            done = [min(start + size, len(ids)) for start, size, ids in zip(done, sizes, texts, strict=True)]
+    assert done == [len(ids) for ids in texts]
+    return logits
+
+
+def assert_as_alone(model, texts, found):
+    with torch.inference_mode():
+        for ids, logits in zip(texts, found, strict=True):
+            alone = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            assert torch.allclose(logits, alone, atol=1e-4), (logits - alone).abs().max()
+
+
+@pytest.mark.parametrize(("kind", "details"), MAKES)
+def test_rows_of_any_kind_say_side_by_side_what_they_say_alone(kind, details):
+    model = tiny(kind, **details)
+    texts = [[(i * j * 7 + i) % 300 + 3 for j in range(1, 30 + 9 * i)] for i in range(1, 4)]
+    found = written(model, side_by_side(model, kind), texts, [(20, 1, 3), (1, 30, 1), (1, 1, 40), (40, 40, 40)])
+    assert_as_alone(model, texts, found)
+
+
+@pytest.mark.parametrize(("kind", "details"), MAKES)
+def test_rows_that_begin_alike_look_at_their_beginning_together(kind, details, monkeypatch):
+    alike = []
+    attend = _attention.How.attend_alike
+
+    def spied(how, asked, keys, values, mask, shared):
+        alike.append((shared.size, tuple(mask.shape)))
+        return attend(how, asked, keys, values, mask, shared)
+
+    monkeypatch.setattr(_attention.How, "attend_alike", spied)
+    model = tiny(kind, **details)
+    head = [(j * 11) % 300 + 3 for j in range(90)]
+    texts = [head + tail for tail in ([4, 5, 6, 7], [4, 5, 9, 10, 11, 12], [8, *range(50, 65)])]
+    found = written(model, side_by_side(model, kind), texts, [(91, 92, 90), (1, 1, 2), (2, 3, 14)])
+    assert {size for size, _ in alike} == {90}
+    assert len(alike) == 2 * model.config.num_hidden_layers
+    assert_as_alone(model, texts, found)
+
+
+def test_rows_that_begin_otherwise_or_are_alone_look_by_themselves(monkeypatch):
+    monkeypatch.setattr(_attention.How, "attend_alike", None)
+    model = tiny("llama")
+    reaches = side_by_side(model, "llama")
+    head = [(j * 11) % 300 + 3 for j in range(90)]
+    for texts in ([[*head, 1, 2]], [[*head, 1, 2], [3, *head, 2]]):
+        found = written(model, reaches, texts, [[91] * len(texts), [5] * len(texts)])
+        assert_as_alone(model, texts, found)
+
+
+# --- trees
 
 
 def said(model, reaches, sequences, **settings):
@@ -37,10 +112,7 @@ def test_each_sequence_says_in_the_tree_what_it_says_alone(kind, details, wide, 
     reaches = _attention.reaches_of(model.config)
     tree, found = said(model, reaches, SEQUENCES)
     assert len(tree.ids) == len({tuple(ids[: at + 1]) for ids in SEQUENCES for at in range(len(ids))})
-    with torch.inference_mode():
-        for ids, logits in zip(SEQUENCES, found, strict=True):
-            alone = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
-            assert torch.allclose(logits, alone, atol=1e-4), (logits - alone).abs().max()
+    assert_as_alone(model, SEQUENCES, found)
 
 
 def test_branches_do_not_pay_for_each_other():
@@ -58,6 +130,9 @@ def test_branches_do_not_pay_for_each_other():
 def test_small_branches_look_together():
     branches = [[1, 2, 3, at, *range(8)] for at in range(10, 14)]
     assert len(_tree.Tree(branches, [_attention.Reach("full_attention")], gpu=False)._stretches) == 1
+
+
+# --- products
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "gpt2"])  # with and without a bias; gpt2's layers are of another class
