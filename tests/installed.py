@@ -74,7 +74,9 @@ class Environment:
             stdin=subprocess.DEVNULL,
             text=True,
         )
-        said = f"{' '.join(command)}\nended with {done.returncode}\n{done.stdout[-6000:]}"
+        # What threads print after the last test would push the summary of a test run out of sight.
+        failed = "\n".join(line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR ", "E  ")))
+        said = f"{' '.join(command)}\nended with {done.returncode}\n{failed[:4000]}\n{done.stdout[-4000:]}"
         assert done.returncode in (code if isinstance(code, tuple) else (code,)), said
         return done.stdout
 

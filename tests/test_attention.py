@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_models import MAKES, tiny
 
-from rewardanything_core.backends import _attention, _products, _tree
+from rewardanything_core.backends import _attention, _heads, _products, _tree
 from rewardanything_core.backends._fitness import side_by_side
 from rewardanything_core.backends._shelves import Shelves
 
@@ -30,7 +30,7 @@ SEQUENCES = sorted(
 # --- side by side
 
 
-def written(model, reaches, texts, steps):
+def written(model, reaches, texts, steps, *, gpu=True):
     """What the model says after the last token of each text, so many of whose tokens are added in each step."""
     shelves = Shelves()
     seats = [shelves.enter(ids, len(ids), None, 0) for ids in texts]
@@ -43,7 +43,7 @@ def written(model, reaches, texts, steps):
             ]
             for part in parts:
                 part.seat.shelf.make_room(part.start + len(part.ids))
-            layout = _attention.Layout(parts, reaches)
+            layout = _attention.Layout(parts, reaches, gpu=gpu)
             logits = _attention.run(model, layout, layout.ends)
             done = [min(start + size, len(ids)) for start, size, ids in zip(done, sizes, texts, strict=True)]
     assert done == [len(ids) for ids in texts]
@@ -61,20 +61,21 @@ def assert_as_alone(model, texts, found):
 def test_rows_of_any_kind_say_side_by_side_what_they_say_alone(kind, details):
     model = tiny(kind, **details)
     texts = [[(i * j * 7 + i) % 300 + 3 for j in range(1, 30 + 9 * i)] for i in range(1, 4)]
-    found = written(model, side_by_side(model, kind), texts, [(20, 1, 3), (1, 30, 1), (1, 1, 40), (40, 40, 40)])
-    assert_as_alone(model, texts, found)
+    steps = [(20, 1, 3), (1, 30, 1), (1, 1, 40), (40, 40, 40)]
+    for gpu in (False, True):
+        assert_as_alone(model, texts, written(model, side_by_side(model, kind), texts, steps, gpu=gpu))
 
 
 @pytest.mark.parametrize(("kind", "details"), MAKES)
 def test_rows_that_begin_alike_look_at_their_beginning_together(kind, details, monkeypatch):
     alike = []
-    attend = _attention.How.attend_alike
+    attend = _heads.How.attend_alike
 
     def spied(how, asked, keys, values, mask, shared):
         alike.append((shared.size, tuple(mask.shape)))
         return attend(how, asked, keys, values, mask, shared)
 
-    monkeypatch.setattr(_attention.How, "attend_alike", spied)
+    monkeypatch.setattr(_heads.How, "attend_alike", spied)
     model = tiny(kind, **details)
     head = [(j * 11) % 300 + 3 for j in range(90)]
     texts = [head + tail for tail in ([4, 5, 6, 7], [4, 5, 9, 10, 11, 12], [8, *range(50, 65)])]
@@ -85,13 +86,25 @@ def test_rows_that_begin_alike_look_at_their_beginning_together(kind, details, m
 
 
 def test_rows_that_begin_otherwise_or_are_alone_look_by_themselves(monkeypatch):
-    monkeypatch.setattr(_attention.How, "attend_alike", None)
+    monkeypatch.setattr(_heads.How, "attend_alike", None)
     model = tiny("llama")
     reaches = side_by_side(model, "llama")
     head = [(j * 11) % 300 + 3 for j in range(90)]
     for texts in ([[*head, 1, 2]], [[*head, 1, 2], [3, *head, 2]]):
         found = written(model, reaches, texts, [[91] * len(texts), [5] * len(texts)])
         assert_as_alone(model, texts, found)
+
+
+def test_a_row_that_adds_more_makes_the_others_no_wider():
+    seats = Shelves()
+    parts = []
+    for size in [1] * 6 + [16, 200]:
+        seat = seats.enter([], 300, None, 0)
+        parts.append(_attention.Part(seat, 60, [5] * size))
+    sizes = [[len(part.ids) for part in group] for group in _attention._grouped(parts, 100)]
+    assert sizes == [[1] * 6, [16], [200]]
+    together = _attention._grouped(parts, 10**9)  # where one more operation costs more than anything
+    assert [len(part.ids) for part in together[0]] == [1] * 6 + [16, 200]
 
 
 # --- trees
@@ -107,7 +120,7 @@ def said(model, reaches, sequences, **settings):
 @pytest.mark.parametrize("wide", [7, 256])
 def test_each_sequence_says_in_the_tree_what_it_says_alone(kind, details, wide, monkeypatch):
     monkeypatch.setattr(_tree, "_WIDE", wide)
-    monkeypatch.setattr(_tree, "_APART_CPU", 100)
+    monkeypatch.setattr(_tree, "one_more", lambda gpu: 100)
     model = tiny(kind, **details)
     reaches = _attention.reaches_of(model.config)
     tree, found = said(model, reaches, SEQUENCES)

@@ -16,15 +16,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rewardanything_core.backends._heads import How, Shared
 from rewardanything_core.backends._shelves import Seat, Shelf, common
 
 if TYPE_CHECKING:
     import torch
 
 _NAME = "rewardanything_rows"
-_NARROW = 16  # tokens: rows that add no more than this look at their seats together
+_FOLDED = 16  # tokens: as long as rows add no more, heads that share keys are laid one after the other
 _WORTHWHILE = 64  # columns that rows have in common, from which on looking at them together pays
 _now = threading.local()
+
+
+def one_more(*, gpu: bool) -> int:
+    """What one more attention operation costs, in pairs of a token and a column that it could look at instead."""
+    return 500_000 if gpu else 2_000
 
 
 @dataclass(frozen=True)
@@ -80,27 +86,29 @@ class Layout:
     Args:
         parts: What each row adds.
         reaches: How far each layer sees.
+        gpu: Whether the model is on one.
     """
 
-    def __init__(self, parts: Sequence[Part], reaches: Sequence[Reach]) -> None:
+    def __init__(self, parts: Sequence[Part], reaches: Sequence[Reach], *, gpu: bool) -> None:
         self._reaches = reaches
-        order = sorted(range(len(parts)), key=lambda i: _place(parts[i]))
         self.ids: list[int] = []
         self.positions: list[int] = []
-        self.ends = [0] * len(parts)
         self._stretches: list[tuple[Shelf, list[_Group]]] = []
-        for i in order:
-            part, first = parts[i], len(self.ids)
-            self.ids += part.ids
-            self.positions += range(part.start, part.start + len(part.ids))
-            self.ends[i] = len(self.ids) - 1
-            if not self._stretches or self._stretches[-1][0] is not part.seat.shelf:
-                self._stretches.append((part.seat.shelf, []))
-            groups = self._stretches[-1][1]
-            if groups and groups[-1].narrow and len(part.ids) <= _NARROW:
-                groups[-1].parts.append((first, part))
-            else:
-                groups.append(_Group([(first, part)]))
+        ends: dict[int, int] = {}
+        on_shelf: dict[Shelf, list[Part]] = {}
+        for part in parts:
+            on_shelf.setdefault(part.seat.shelf, []).append(part)
+        for shelf, its in on_shelf.items():
+            self._stretches.append((shelf, []))
+            for members in _grouped(its, one_more(gpu=gpu)):
+                placed = []
+                for part in members:
+                    placed.append((len(self.ids), part))
+                    self.ids += part.ids
+                    self.positions += range(part.start, part.start + len(part.ids))
+                    ends[id(part)] = len(self.ids) - 1
+                self._stretches[-1][1].append(_Group(placed))
+        self.ends = [ends[id(part)] for part in parts]
         self._where: dict[torch.device, list[tuple[Shelf, slice, torch.Tensor, torch.Tensor]]] = {}
 
     def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, how: How) -> torch.Tensor:
@@ -131,108 +139,12 @@ class Layout:
         return self._where[device]
 
 
-@dataclass(frozen=True)
-class How:
-    """What a layer says about its attention."""
-
-    scaling: float | None
-    softcap: float | None
-    sinks: torch.Tensor | None
-
-    def attend(
-        self, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, *, folded: bool
-    ) -> torch.Tensor:
-        """From (rows, heads, wide, width) to the same.
-
-        Args:
-            asked: Queries.
-            keys: (rows, heads that several of the queries' share, columns, width).
-            values: The same.
-            mask: (rows, 1, wide, columns).
-            folded: Lay the heads that share keys one after the other, as if they were more tokens: while there are
-                few tokens, that costs less than repeating the keys for each head.
-        """
-        import torch
-
-        rows, heads, wide, width = asked.shape
-        times = heads // keys.shape[1]
-        plain = self.softcap is None and self.sinks is None
-        if plain and not folded:
-            return torch.nn.functional.scaled_dot_product_attention(
-                asked, keys, values, attn_mask=mask, scale=self.scaling, enable_gqa=times > 1
-            )
-        asked = asked.reshape(rows, -1, times * wide, width)
-        mask = mask.repeat(1, 1, times, 1)
-        if plain:
-            found = torch.nn.functional.scaled_dot_product_attention(
-                asked, keys, values, attn_mask=mask, scale=self.scaling
-            )
-        else:
-            found = self._shares(asked @ keys.transpose(-1, -2), mask, times, width).to(values.dtype) @ values
-        return found.reshape(rows, heads, wide, -1)
-
-    def attend_alike(
-        self, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, shared: Shared
-    ) -> torch.Tensor:
-        """`attend`, folded, where all rows begin alike: that beginning is taken from memory once for all of them.
-
-        The idea is that of Hydragen (Juravsky et al., 2024); here all weights go through one softmax.
-        """
-        import torch
-
-        rows, heads, wide, width = asked.shape
-        groups = keys.shape[1]
-        times = heads // groups
-        size = shared.size
-
-        def together(each: torch.Tensor) -> torch.Tensor:
-            return each.transpose(0, 1).reshape(groups, rows * times * wide, -1)
-
-        def apart(all_: torch.Tensor) -> torch.Tensor:
-            return all_.view(groups, rows, times * wide, -1).transpose(0, 1)
-
-        asked = asked.reshape(rows, groups, times * wide, width)
-        beginning = apart(together(asked) @ keys[shared.seat, :, :size].transpose(-1, -2))
-        own = asked @ keys[:, :, size:].transpose(-1, -2)
-        shares = self._shares(torch.cat([beginning, own], dim=-1), mask.repeat(1, 1, times, 1), times, width)
-        shares = shares.to(values.dtype)
-        found = shares[..., size:] @ values[:, :, size:]
-        found = found + apart(together(shares[..., :size]) @ values[shared.seat, :, :size])
-        return found.reshape(rows, heads, wide, -1)
-
-    def _shares(self, weights: torch.Tensor, mask: torch.Tensor, times: int, width: int) -> torch.Tensor:
-        """What each column counts for, from the products of queries and keys: (rows, groups, tokens, columns)."""
-        import torch
-
-        weights = weights.float() * (width**-0.5 if self.scaling is None else self.scaling)
-        if self.softcap is not None:
-            weights = torch.tanh(weights / self.softcap) * self.softcap
-        weights = weights + mask
-        if self.sinks is None:
-            return torch.softmax(weights, dim=-1)
-        rows, groups, tokens, _ = weights.shape
-        sinks = self.sinks.float().view(1, groups, times, 1).expand(rows, -1, -1, tokens // times)
-        weights = torch.cat([weights, sinks.reshape(rows, groups, tokens, 1)], dim=-1)
-        return torch.softmax(weights, dim=-1)[..., :-1]
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What all rows of a group begin with."""
-
-    size: int
-    """Columns."""
-
-    seat: int
-    """One of the group's seats in which it stands, counted from the group's first."""
-
-
 class _Group:
     """Rows of a shelf that look at their seats in one operation."""
 
     def __init__(self, parts: list[tuple[int, Part]]) -> None:
         self.parts = parts
-        self.narrow = len(parts[0][1].ids) <= _NARROW
+        self.wide = max(len(part.ids) for _, part in parts)
         self._masks: dict[tuple[Reach, torch.device, torch.dtype], torch.Tensor] = {}
         self._slots: dict[torch.device, torch.Tensor] = {}
 
@@ -246,7 +158,7 @@ class _Group:
         """From (tokens, heads, width) to the same; ``held`` are the shelf's keys and values."""
         low = self.parts[0][1].seat.index
         rows = self.parts[-1][1].seat.index - low + 1
-        wide = max(len(part.ids) for _, part in self.parts)
+        wide = self.wide
         columns = max(part.start + len(part.ids) for _, part in self.parts)
         keys, values = (t[low : low + rows, :, :columns] for t in held)
         mask = self._mask(reach, rows, wide, columns, asked)
@@ -259,15 +171,15 @@ class _Group:
         if self.shared.size >= _WORTHWHILE:
             found = how.attend_alike(asked, keys, values, mask, self.shared).transpose(1, 2)
         else:
-            found = how.attend(asked, keys, values, mask, folded=self.narrow).transpose(1, 2)
+            found = how.attend(asked, keys, values, mask, folded=wide <= _FOLDED).transpose(1, 2)
         found = found.reshape(rows * wide, heads, values.shape[3])
         return found if dense else found[slots]
 
     @cached_property
     def shared(self) -> Shared:
-        """What all rows begin with and have run already, where there are several and each adds little."""
+        """What all rows begin with and have run already, where there are several."""
         one, *others = (part for _, part in self.parts)
-        if not (self.narrow and others):
+        if not others:
             return Shared(0, 0)
         size = min(part.start for _, part in self.parts)
         for other in others:
@@ -300,8 +212,24 @@ class _Group:
         return self._masks[known]
 
 
-def _place(part: Part) -> tuple[int, int, bool, int]:
-    return part.seat.shelf.length, id(part.seat.shelf), len(part.ids) > _NARROW, part.seat.index
+def _grouped(parts: Sequence[Part], apart: int) -> list[list[Part]]:
+    """Parts of one shelf: those that add least in one rectangle of seats by tokens, all others each by itself.
+
+    As many go into the rectangle as makes the whole cheapest; ``apart`` is what one more operation costs.
+    """
+    ordered = sorted(parts, key=lambda part: len(part.ids))
+    costs = {}
+    for count in range(1, len(ordered) + 1):
+        if count < len(ordered) and len(ordered[count].ids) == len(ordered[count - 1].ids):
+            continue
+        inside, outside = ordered[:count], ordered[count:]
+        seats = [part.seat.index for part in inside]
+        columns = max(part.start + len(part.ids) for part in inside)
+        together = (max(seats) - min(seats) + 1) * len(inside[-1].ids) * columns
+        alone = sum(len(part.ids) * (part.start + len(part.ids)) + apart for part in outside)
+        costs[count] = together + alone
+    count = min(costs, key=lambda each: costs[each])
+    return [sorted(ordered[:count], key=lambda part: part.seat.index), *([part] for part in ordered[count:])]
 
 
 class _NoCache:

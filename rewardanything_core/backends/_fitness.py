@@ -29,17 +29,32 @@ def side_by_side(model: Any, name: str) -> list[_attention.Reach]:
             f"such a model cannot be written side by side here. {instead}"
         )
     try:
-        alike = _alike(model, reaches)
+        asked, alike = _alike(model, reaches)
     except Exception as error:  # whatever a model of unknown make does with it
         raise ConfigError(
             f"{name} cannot be run on several replies side by side ({type(error).__name__}: {error}). {instead}"
         ) from error
+    if not asked:
+        raise ConfigError(
+            f"{name} has an attention of its own making, which cannot be run on several replies. {instead}"
+        )
     if not alike:
         raise ConfigError(f"{name} says something else beside other replies than alone. {instead}")
     return reaches
 
 
-def _alike(model: Any, reaches: Sequence[_attention.Reach]) -> bool:
+class _Watched(_attention.Layout):
+    """Notes whether the model asks it at all: one with an attention of its own making does not."""
+
+    asked = False
+
+    def attend(self, *given: Any) -> torch.Tensor:
+        self.asked = True
+        return super().attend(*given)
+
+
+def _alike(model: Any, reaches: Sequence[_attention.Reach]) -> tuple[bool, bool]:
+    """Whether the model looks the way it is told to, and whether it then says the same as alone."""
     import torch
 
     size = min(1000, model.config.get_text_config().vocab_size)
@@ -50,16 +65,13 @@ def _alike(model: Any, reaches: Sequence[_attention.Reach]) -> bool:
         mine = shelves.enter(asked, len(asked), None, 0)
         other = shelves.enter(asked[::-1], len(asked), None, 0)
         mine.shelf.make_room(len(asked))
-        _attention.run(
-            model,
-            _attention.Layout([_attention.Part(mine, 0, asked[:-2]), _attention.Part(other, 0, asked[:2:-1])], reaches),
-            [0],
-        )
-        layout = _attention.Layout(
-            [_attention.Part(mine, len(asked) - 2, asked[-2:]), _attention.Part(other, 4, asked[2:3])], reaches
-        )
-        beside = _attention.run(model, layout, layout.ends[:1])[0]
-    return _correlation(alone, beside) > _ALIKE
+        for parts in (
+            [_attention.Part(mine, 0, asked[:-2]), _attention.Part(other, 0, asked[:2:-1])],
+            [_attention.Part(mine, len(asked) - 2, asked[-2:]), _attention.Part(other, 4, asked[2:3])],
+        ):
+            layout = _Watched(parts, reaches, gpu=model.device.type != "cpu")
+            beside = _attention.run(model, layout, layout.ends[:1])[0]
+    return layout.asked, _correlation(alone, beside) > _ALIKE
 
 
 def _correlation(a: torch.Tensor, b: torch.Tensor) -> float:

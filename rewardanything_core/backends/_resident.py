@@ -194,7 +194,7 @@ class Resident:
     def _run(self, parts: Sequence[tuple[Row, _attention.Part]]) -> tuple[torch.Tensor, list[int]]:
         for _, part in parts:
             part.seat.shelf.make_room(part.start + len(part.ids))
-        layout = _attention.Layout([part for _, part in parts], self._reaches)
+        layout = _attention.Layout([part for _, part in parts], self._reaches, gpu=self._model.device.type != "cpu")
         logits = _attention.run(self._model, layout, layout.ends)
         likeliest = logits.argmax(dim=-1).tolist()
         for row, part in parts:

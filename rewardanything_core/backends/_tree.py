@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rewardanything_core.backends._attention import How, Reach
+from rewardanything_core.backends._attention import Reach, one_more
+from rewardanything_core.backends._heads import How
 from rewardanything_core.backends._shelves import common
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 _WIDE = 256
 """Tokens of a stretch: of a longer one, the first would look at columns that only the last see."""
-
-_APART_CPU, _APART_GPU = 2_000, 500_000
-"""What one more attention operation costs, in pairs of a token and a column that it could look at instead."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Tree:
         self.positions: list[int] = []
         self.ends: list[int] = []
         self._stretches: list[_Stretch] = []
-        apart = _APART_GPU if gpu else _APART_CPU
+        apart = one_more(gpu=gpu)
         path: list[int] = []
         before: Sequence[int] = []
         for ids in sequences:

@@ -1,0 +1,105 @@
+"""How the heads of a layer look at keys and values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class How:
+    """What a layer says about its attention."""
+
+    scaling: float | None
+    softcap: float | None
+    sinks: torch.Tensor | None
+
+    def attend(
+        self, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, *, folded: bool
+    ) -> torch.Tensor:
+        """From (rows, heads, wide, width) to the same.
+
+        Args:
+            asked: Queries.
+            keys: (rows, heads that several of the queries' share, columns, width).
+            values: The same.
+            mask: (rows, 1, wide, columns).
+            folded: Lay the heads that share keys one after the other, as if they were more tokens: while there are
+                few tokens, that costs less than repeating the keys for each head.
+        """
+        import torch
+
+        rows, heads, wide, width = asked.shape
+        times = heads // keys.shape[1]
+        plain = self.softcap is None and self.sinks is None
+        if plain and not folded:
+            return torch.nn.functional.scaled_dot_product_attention(
+                asked, keys, values, attn_mask=mask, scale=self.scaling, enable_gqa=times > 1
+            )
+        asked = asked.reshape(rows, -1, times * wide, width)
+        mask = mask.repeat(1, 1, times, 1)
+        if plain:
+            found = torch.nn.functional.scaled_dot_product_attention(
+                asked, keys, values, attn_mask=mask, scale=self.scaling
+            )
+        else:
+            found = self._shares(asked @ keys.transpose(-1, -2), mask, times, width).to(values.dtype) @ values
+        return found.reshape(rows, heads, wide, -1)
+
+    def attend_alike(
+        self, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, shared: Shared
+    ) -> torch.Tensor:
+        """`attend`, folded, where all rows begin alike: that beginning is taken from memory once for all of them.
+
+        The idea is that of Hydragen (Juravsky et al., 2024); here all weights go through one softmax.
+        """
+        import torch
+
+        rows, heads, wide, width = asked.shape
+        groups = keys.shape[1]
+        times = heads // groups
+        size = shared.size
+
+        def together(each: torch.Tensor) -> torch.Tensor:
+            return each.transpose(0, 1).reshape(groups, rows * times * wide, -1)
+
+        def apart(all_: torch.Tensor) -> torch.Tensor:
+            return all_.view(groups, rows, times * wide, -1).transpose(0, 1)
+
+        asked = asked.reshape(rows, groups, times * wide, width)
+        beginning = apart(together(asked) @ keys[shared.seat, :, :size].transpose(-1, -2))
+        own = asked @ keys[:, :, size:].transpose(-1, -2)
+        shares = self._shares(torch.cat([beginning, own], dim=-1), mask.repeat(1, 1, times, 1), times, width)
+        shares = shares.to(values.dtype)
+        found = shares[..., size:] @ values[:, :, size:]
+        found = found + apart(together(shares[..., :size]) @ values[shared.seat, :, :size])
+        return found.reshape(rows, heads, wide, -1)
+
+    def _shares(self, weights: torch.Tensor, mask: torch.Tensor, times: int, width: int) -> torch.Tensor:
+        """What each column counts for, from the products of queries and keys: (rows, groups, tokens, columns)."""
+        import torch
+
+        weights = weights.float() * (width**-0.5 if self.scaling is None else self.scaling)
+        if self.softcap is not None:
+            weights = torch.tanh(weights / self.softcap) * self.softcap
+        weights = weights + mask
+        if self.sinks is None:
+            return torch.softmax(weights, dim=-1)
+        rows, groups, tokens, _ = weights.shape
+        sinks = self.sinks.float().view(1, groups, times, 1).expand(rows, -1, -1, tokens // times)
+        weights = torch.cat([weights, sinks.reshape(rows, groups, tokens, 1)], dim=-1)
+        return torch.softmax(weights, dim=-1)[..., :-1]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all rows of a group begin with."""
+
+    size: int
+    """Columns."""
+
+    seat: int
+    """One of the group's seats in which it stands, counted from the group's first."""
