@@ -247,9 +247,12 @@ def test_where_no_judge_can_be_made_nothing_is_scored(threads: int, monkeypatch:
     """DSPy would take a missing extra or a wrong setting for an answer that deserves 0.0."""
     monkeypatch.setenv("RA_JUDGE_MODEL", "scripted:no_such_module:reply")
     metric = PrincipleMetric(PRINCIPLE)
+    before = set(threading.enumerate())
     with pytest.raises(JudgeUnavailableError, match=r"There is no judge, .*no_such_module") as told:
         dspy.Evaluate(devset=[example("1"), example("2")], metric=metric, num_threads=threads)(Echo())
     assert isinstance(told.value.__cause__, ConfigError)
+    for late in set(threading.enumerate()) - before:  # DSPy leaves its threads to the rest of the rows
+        late.join(60)
 
 
 def test_two_hundred_rows_over_http_with_faults(tmp_path: Path) -> None:
