@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rewardanything_core.backends._heads import How, Shared
+from rewardanything_core.backends._heads import How, mask_of
 from rewardanything_core.backends._shelves import Seat, Shelf, common
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class _Group:
             slots = self._where(low, wide, asked.device)
             asked = asked.new_zeros((rows * wide, heads, width)).index_copy_(0, slots, asked)
         asked = asked.reshape(rows, wide, heads, width).transpose(1, 2)
-        if self.shared.size >= _WORTHWHILE:
+        if self.shared >= _WORTHWHILE:
             found = how.attend_alike(asked, keys, values, mask, self.shared).transpose(1, 2)
         else:
             found = how.attend(asked, keys, values, mask, folded=wide <= _FOLDED).transpose(1, 2)
@@ -176,15 +176,12 @@ class _Group:
         return found if dense else found[slots]
 
     @cached_property
-    def shared(self) -> Shared:
-        """What all rows begin with and have run already, where there are several."""
-        one, *others = (part for _, part in self.parts)
+    def shared(self) -> int:
+        """How many columns all rows have in common and have run already, where there are several rows."""
+        (_, one), *others = self.parts
         if not others:
-            return Shared(0, 0)
-        size = min(part.start for _, part in self.parts)
-        for other in others:
-            size = min(size, common(one.row, other.row))
-        return Shared(size, 0)
+            return 0
+        return min(min(part.start for _, part in self.parts), *(common(one.row, other.row) for _, other in others))
 
     def _where(self, low: int, wide: int, device: torch.device) -> torch.Tensor:
         import torch
@@ -206,9 +203,7 @@ class _Group:
                 at[row, : len(part.ids)] = torch.arange(part.start, part.start + len(part.ids))
             at = at.to(like.device)[:, None, :, None]
             column = torch.arange(columns, device=like.device)
-            sees = reach.sees(column, at)
-            mask = torch.zeros(sees.shape, dtype=like.dtype, device=like.device)
-            self._masks[known] = mask.masked_fill(~sees, torch.finfo(like.dtype).min)
+            self._masks[known] = mask_of(reach.sees(column, at), like)
         return self._masks[known]
 
 

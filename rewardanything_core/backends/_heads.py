@@ -50,9 +50,9 @@ class How:
         return found.reshape(rows, heads, wide, -1)
 
     def attend_alike(
-        self, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, shared: Shared
+        self, asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, shared: int
     ) -> torch.Tensor:
-        """`attend`, folded, where all rows begin alike: that beginning is taken from memory once for all of them.
+        """`attend`, folded, where all rows begin alike: those columns are taken from memory once, from the first row.
 
         The idea is that of Hydragen (Juravsky et al., 2024); here all weights go through one softmax.
         """
@@ -61,7 +61,6 @@ class How:
         rows, heads, wide, width = asked.shape
         groups = keys.shape[1]
         times = heads // groups
-        size = shared.size
 
         def together(each: torch.Tensor) -> torch.Tensor:
             return each.transpose(0, 1).reshape(groups, rows * times * wide, -1)
@@ -70,12 +69,12 @@ class How:
             return all_.view(groups, rows, times * wide, -1).transpose(0, 1)
 
         asked = asked.reshape(rows, groups, times * wide, width)
-        beginning = apart(together(asked) @ keys[shared.seat, :, :size].transpose(-1, -2))
-        own = asked @ keys[:, :, size:].transpose(-1, -2)
+        beginning = apart(together(asked) @ keys[0, :, :shared].transpose(-1, -2))
+        own = asked @ keys[:, :, shared:].transpose(-1, -2)
         shares = self._shares(torch.cat([beginning, own], dim=-1), mask.repeat(1, 1, times, 1), times, width)
         shares = shares.to(values.dtype)
-        found = shares[..., size:] @ values[:, :, size:]
-        found = found + apart(together(shares[..., :size]) @ values[shared.seat, :, :size])
+        found = shares[..., shared:] @ values[:, :, shared:]
+        found = found + apart(together(shares[..., :shared]) @ values[0, :, :shared])
         return found.reshape(rows, heads, wide, -1)
 
     def _shares(self, weights: torch.Tensor, mask: torch.Tensor, times: int, width: int) -> torch.Tensor:
@@ -94,12 +93,9 @@ class How:
         return torch.softmax(weights, dim=-1)[..., :-1]
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What all rows of a group begin with."""
+def mask_of(sees: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """0 where something is seen, the least number of the type where it is not; type and device of ``like``."""
+    import torch
 
-    size: int
-    """Columns."""
-
-    seat: int
-    """One of the group's seats in which it stands, counted from the group's first."""
+    mask = torch.zeros(sees.shape, dtype=like.dtype, device=sees.device)
+    return mask.masked_fill(~sees, torch.finfo(like.dtype).min).to(like.device)

@@ -25,7 +25,7 @@ def quicken(model: Any) -> None:
     """Let the linear layers of a model that runs in float32 on an AMD processor multiply with oneDNN."""
     import torch
 
-    multiply = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    multiply = _onednn()
     if multiply is None or not _amd() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return
     for module in model.modules():
@@ -45,6 +45,13 @@ def _forward(linear: Any, multiply: Callable[..., torch.Tensor]) -> Callable[[to
         return multiply(hidden, linear.weight, linear.bias, "none", [], "")
 
     return forward
+
+
+def _onednn() -> Callable[..., torch.Tensor] | None:
+    """Its product, a private operator of torch; None where torch was built without it."""
+    import torch
+
+    return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def _amd() -> bool:

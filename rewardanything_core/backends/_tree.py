@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rewardanything_core.backends._attention import Reach, one_more
-from rewardanything_core.backends._heads import How
+from rewardanything_core.backends._heads import How, mask_of
 from rewardanything_core.backends._shelves import common
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ class Tree:
             before = ids
 
     def _add(self, branch: _Branch, apart: int) -> None:
-        alone = _Stretch([branch])
-        if self._stretches:
-            joined = _Stretch([*self._stretches[-1].branches, branch])
-            if joined.pairs <= self._stretches[-1].pairs + alone.pairs + apart:
-                self._stretches[-1] = joined
-                return
-        self._stretches.append(alone)
+        alone = _Stretch()
+        alone.add(branch)
+        last = self._stretches[-1] if self._stretches else None
+        if last is not None and last.pairs_with(branch) <= last.pairs + alone.pairs + apart:
+            last.add(branch)
+        else:
+            self._stretches.append(alone)
 
     def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, how: How) -> torch.Tensor:
         """From (1, heads, tokens, width) to (1, tokens, heads, width)."""
@@ -93,24 +93,38 @@ class Tree:
 class _Stretch:
     """Neighbours in the line that look in one operation."""
 
-    def __init__(self, branches: Sequence[_Branch]) -> None:
-        self.branches = branches
-        self.span = slice(branches[0].start, branches[-1].end)
-        self._columns = sorted({column for branch in branches for column in branch.path})
+    def __init__(self) -> None:
+        self._branches: list[_Branch] = []
+        self._columns: dict[int, None] = {}
         self._placed: dict[torch.device, torch.Tensor] = {}
         self._masks: dict[tuple[Reach, torch.device, torch.dtype], torch.Tensor] = {}
+
+    def add(self, branch: _Branch) -> None:
+        """Take in what comes next in the line."""
+        self._branches.append(branch)
+        self._columns.update(dict.fromkeys(branch.path))
+
+    @property
+    def span(self) -> slice:
+        """Where it is in the line."""
+        return slice(self._branches[0].start, self._branches[-1].end)
 
     @property
     def pairs(self) -> int:
         """What looking costs."""
-        return (self.span.stop - self.span.start) * len(self._columns)
+        return (self._branches[-1].end - self._branches[0].start) * len(self._columns)
+
+    def pairs_with(self, branch: _Branch) -> int:
+        """What it would cost with another branch."""
+        more = sum(column not in self._columns for column in branch.path)
+        return (branch.end - self._branches[0].start) * (len(self._columns) + more)
 
     def columns_on(self, device: torch.device) -> torch.Tensor:
         """The columns of the line that any of the stretch sees."""
         import torch
 
         if device not in self._placed:
-            self._placed[device] = torch.tensor(self._columns, device=device)
+            self._placed[device] = torch.tensor(list(self._columns), device=device)
         return self._placed[device]
 
     def mask(self, reach: Reach, like: torch.Tensor) -> torch.Tensor:
@@ -121,12 +135,10 @@ class _Stretch:
         if known not in self._masks:
             place = {column: at for at, column in enumerate(self._columns)}
             sees = torch.zeros((self.span.stop - self.span.start, len(self._columns)), dtype=torch.bool)
-            for branch in self.branches:
+            for branch in self._branches:
                 own = torch.arange(branch.first, branch.first + branch.end - branch.start)[:, None]
                 rows = slice(branch.start - self.span.start, branch.end - self.span.start)
                 where = torch.tensor([place[column] for column in branch.path])
                 sees[rows, where] = reach.sees(torch.arange(len(branch.path)), own)
-            least = torch.finfo(like.dtype).min
-            mask = torch.zeros(sees.shape, dtype=like.dtype).masked_fill(~sees, least)
-            self._masks[known] = mask.to(like.device)[None, None]
+            self._masks[known] = mask_of(sees, like)[None, None]
         return self._masks[known]
