@@ -26,11 +26,12 @@ from typing import Any
 from kept_odds import KeptOdds
 from readouts import Row, right, sampled
 
-from rewardanything_core import Case, Verdict, reading, understanding
+from rewardanything_core import Case, Verdict
 from rewardanything_core.agreement.intervals import mean
 from rewardanything_core.agreement.pair_probability import Bin, PairProbability, Reliability, reliability
 from rewardanything_core.bench.charts import reliability_plot
-from rewardanything_core.judge import Judge
+from rewardanything_core.judging.judge import Judge
+from rewardanything_core.readouts.logits import principle_profile, readout
 from rewardanything_core.types import JudgeFailure
 
 GRID: dict[str, tuple[float, ...]] = {
@@ -114,7 +115,7 @@ def reversed_principle(name: str, row: Row) -> str | None:
 
 def home(constant: str) -> ModuleType:
     """The module that a constant stands in."""
-    return reading if hasattr(reading, constant) else understanding
+    return readout if hasattr(readout, constant) else principle_profile
 
 
 def judged(backend: KeptOdds, cases: Mapping[str, Case], constants: Mapping[str, float]) -> dict[str, Verdict]:
@@ -234,7 +235,7 @@ def main() -> None:
 def answered(backend: KeptOdds, case: Case) -> bool:
     """Whether the file has all that judging a case asks."""
     try:
-        asyncio.run(reading.Reader(backend).poll(case, passes=1, spend=lambda usage: None))
+        asyncio.run(readout.Reader(backend).poll(case, passes=1, spend=lambda usage: None))
     except KeyError:
         return False
     return True

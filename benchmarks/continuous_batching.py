@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rewardanything_core import Judge, SamplingParams
 from rewardanything_core.backends.base import Completion, Request
-from rewardanything_core.backends.local import LocalBackend
-from rewardanything_core.embedded import fetch
+from rewardanything_core.backends.local.backend import LocalBackend
+from rewardanything_core.weights.fetch import fetch
 
 
 class Noting(LocalBackend):

@@ -118,8 +118,8 @@ def bare(url: str, concurrency: int, model: str) -> Run:
     import litellm
 
     from rewardanything_core import Case
-    from rewardanything_core.forms import verdict_schema
-    from rewardanything_core.templates import Template
+    from rewardanything_core.prompting.templates import Template
+    from rewardanything_core.prompting.verdict_grammar import verdict_schema
 
     template = Template.own("json")
     schema = {"name": "verdict", "schema": verdict_schema(["model-1"], reasoning=True), "strict": True}

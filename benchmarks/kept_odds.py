@@ -14,8 +14,8 @@ from typing import Any
 
 from rewardanything_core import Usage
 from rewardanything_core.backends.base import Backend, Completion, Odds, Question, Reading, Request
-from rewardanything_core.backends.local import LocalBackend
-from rewardanything_core.embedded import fetch
+from rewardanything_core.backends.local.backend import LocalBackend
+from rewardanything_core.weights.fetch import fetch
 
 
 class KeptOdds(Backend):

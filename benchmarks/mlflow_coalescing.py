@@ -29,8 +29,8 @@ import mlflow
 from throughput_local import cases_of, measured, ratio
 
 from rewardanything_core import Judge, SamplingParams
-from rewardanything_core.backends.local import LocalBackend
-from rewardanything_core.embedded import fetch
+from rewardanything_core.backends.local.backend import LocalBackend
+from rewardanything_core.weights.fetch import fetch
 from rewardanything_mlflow import PrincipleScorer
 
 

@@ -21,7 +21,7 @@ from servers import FakeOpenAI
 
 from rewardanything_core import Case, from_endpoint
 from rewardanything_core.backends.base import Completion, Request
-from rewardanything_core.backends.endpoint import EndpointBackend
+from rewardanything_core.backends.endpoint.backend import EndpointBackend
 
 PROMPTS, SYSTEMS = 400, 5
 

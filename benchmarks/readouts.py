@@ -27,8 +27,8 @@ from rewardanything_core.agreement.intervals import CORRELATION, Estimate
 from rewardanything_core.agreement.intervals import mean as estimated
 from rewardanything_core.agreement.lists import kendall_tau_b
 from rewardanything_core.backends.base import Backend
-from rewardanything_core.backends.local import LocalBackend
-from rewardanything_core.embedded import fetch
+from rewardanything_core.backends.local.backend import LocalBackend
+from rewardanything_core.weights.fetch import fetch
 
 SETS = ("toy", "styleflips", "summeval", "topicalchat", "llmbar", "hhh", "rm-bench")
 MOST_RESPONSES = 8

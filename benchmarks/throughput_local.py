@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from rewardanything_core import Case, Judge, JudgeFailure, SamplingParams
-from rewardanything_core.backends.local import LocalBackend
-from rewardanything_core.embedded import fetch
+from rewardanything_core.backends.local.backend import LocalBackend
+from rewardanything_core.weights.fetch import fetch
 
 WORDS = "the cat of a river when it goes under some old bridge and nobody knows why or how far it came since".split()
 PRINCIPLES = (

@@ -12,8 +12,8 @@ import argparse
 import time
 
 from rewardanything_core import Case, Judge, SamplingParams, Verdict
-from rewardanything_core.backends.local import LocalBackend
-from rewardanything_core.embedded import fetch
+from rewardanything_core.backends.local.backend import LocalBackend
+from rewardanything_core.weights.fetch import fetch
 
 # principle A, the opposite principle B, prompt, better under A, better under B
 FLIPS = [

@@ -29,10 +29,11 @@ from constants import REVERSED
 from kept_odds import KeptOdds
 from readouts import lines
 
-from rewardanything_core import Usage, facts
-from rewardanything_core.fit import fit_wording
+from rewardanything_core import Usage
 from rewardanything_core.principles import library
-from rewardanything_core.understanding import Understanding
+from rewardanything_core.readouts.logits import text_features
+from rewardanything_core.readouts.logits.principle_profile import Understanding
+from rewardanything_core.readouts.logits.questions import fit_wording
 
 HERE = Path(__file__).parent
 DRAWS = 1000
@@ -129,7 +130,7 @@ async def form(understanding: Understanding, labelled: list[dict[str, Any]], oth
         for row in [*labelled, *silent]
     ]
     told = []
-    for fact in facts.MEASURES:
+    for fact in text_features.MEASURES:
         wanted = [(row, demands[fact]) for row, demands in found if row.get(fact)]
         made_up = [(row, demands[fact]) for row, demands in found if fact not in row and abs(demands[fact]) > 0.1]
         missed = [(row, demand) for row, demand in wanted if row[fact] * demand <= 0]

@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 from rewardanything_core import Case, Judge, Template, Verdict, VerdictParseError, parse_verdict
-from rewardanything_core.backends.local import LocalBackend
-from rewardanything_core.embedded import fetch
-from rewardanything_core.forms import verdict_schema
-from rewardanything_core.masking import draw_order
+from rewardanything_core.backends.local.backend import LocalBackend
+from rewardanything_core.prompting.masking import draw_order
+from rewardanything_core.prompting.verdict_grammar import verdict_schema
+from rewardanything_core.weights.fetch import fetch
 
 SOURCES = ("llmbar", "hhh", "topicalchat")
 NEW_TOKENS = 256

@@ -191,7 +191,7 @@ _BY_HAND = {
 def _told() -> dict[str, tuple[str, str]]:
     """Setting -> default and meaning, from where the arguments of the same names are defined."""
     from rewardanything_core import loading, options
-    from rewardanything_core.judge import Judge
+    from rewardanything_core.judging.judge import Judge
     from rewardanything_core.types import SamplingParams
 
     told: dict[str, tuple[str, str]] = {}

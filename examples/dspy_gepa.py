@@ -20,7 +20,7 @@ import dspy
 import xllamacpp
 
 from rewardanything_core import Completion, Judge, Request, ScriptedBackend, verdict_reply
-from rewardanything_core.embedded import fetch_gguf
+from rewardanything_core.weights.fetch import fetch_gguf
 from rewardanything_dspy import PrincipleMetric
 
 PRINCIPLE = "Answer in one plain sentence of at most twelve words."

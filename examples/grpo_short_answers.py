@@ -38,7 +38,7 @@ from rewardanything_core import (
     load_judge,
     verdict_reply,
 )
-from rewardanything_core.embedded import fetch
+from rewardanything_core.weights.fetch import fetch
 from rewardanything_rl import PrincipleReward
 
 PRINCIPLE = "Answer in at most two short sentences."

@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rewardanything_core.arbiter import Arbiter
+    from rewardanything_core.agreement.calibration import Calibration
+    from rewardanything_core.agreement.krippendorff import juror_ratings, krippendorff_alpha
     from rewardanything_core.backends.base import Backend, Completion, Request, TokenProbability
     from rewardanything_core.backends.scripted import ScriptedBackend, verdict_reply
     from rewardanything_core.bench.labels import Disagreement, LabelReport, compare_labels, read_labels
     from rewardanything_core.bench.reading import read_flips, read_items
     from rewardanything_core.bench.report import BenchReport
     from rewardanything_core.bench.running import run_bench
-    from rewardanything_core.calibration import Calibration
     from rewardanything_core.cases import Case
     from rewardanything_core.errors import (
         AuthenticationError,
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
         StoreError,
         VerdictParseError,
     )
-    from rewardanything_core.frames import TableOptions, judge_frames, judge_tables, spark_columns, spec_of
     from rewardanything_core.gate.checking import check
     from rewardanything_core.gate.results import CheckReport, Comparison, Control, JudgeNoise, Pair, Requirement
-    from rewardanything_core.judge import Judge
-    from rewardanything_core.jury import Jury
+    from rewardanything_core.judging.base import Arbiter
+    from rewardanything_core.judging.judge import Judge
+    from rewardanything_core.judging.jury import Jury
     from rewardanything_core.loading import (
         default_judge,
         from_endpoint,
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
         set_default_judge,
     )
     from rewardanything_core.options import JudgeOptions
-    from rewardanything_core.parsing import parse_verdict
     from rewardanything_core.principles import Principle
-    from rewardanything_core.reliability import juror_ratings, krippendorff_alpha
-    from rewardanything_core.store import VerdictStore
-    from rewardanything_core.templates import Rendered, Template, render
+    from rewardanything_core.prompting.parsing import parse_verdict
+    from rewardanything_core.prompting.templates import Rendered, Template, render
+    from rewardanything_core.store.verdict_store import VerdictStore
+    from rewardanything_core.tables.frames import TableOptions, judge_frames, judge_tables, spark_columns, spec_of
     from rewardanything_core.types import JudgeFailure, Message, SamplingParams, Usage, Verdict
 
 __version__ = "0.1.0"
@@ -124,30 +124,30 @@ __all__ = [
 
 # A name is fetched from its module when it is first used, so that importing the package costs next to nothing.
 _HOMES = {
-    "arbiter": "Arbiter",
+    "judging.base": "Arbiter",
     "backends.base": "Backend Completion Request TokenProbability",
     "backends.scripted": "ScriptedBackend verdict_reply",
     "bench.labels": "Disagreement LabelReport compare_labels read_labels",
     "bench.reading": "read_flips read_items",
     "bench.report": "BenchReport",
     "bench.running": "run_bench",
-    "calibration": "Calibration",
+    "agreement.calibration": "Calibration",
     "cases": "Case",
     "errors": "AuthenticationError BackendConnectionError BackendError BackendTimeoutError ConfigError "
     "ContextLengthError InvalidCaseError MissingExtraError ModelFetchError RateLimitError RewardAnythingError "
     "StoreError VerdictParseError",
-    "frames": "TableOptions judge_frames judge_tables spark_columns spec_of",
+    "tables.frames": "TableOptions judge_frames judge_tables spark_columns spec_of",
     "gate.checking": "check",
     "gate.results": "CheckReport Comparison Control JudgeNoise Pair Requirement",
-    "judge": "Judge",
-    "jury": "Jury",
+    "judging.judge": "Judge",
+    "judging.jury": "Jury",
     "loading": "default_judge from_endpoint from_pretrained load_judge set_default_judge",
     "options": "JudgeOptions",
-    "parsing": "parse_verdict",
+    "prompting.parsing": "parse_verdict",
     "principles": "Principle",
-    "reliability": "juror_ratings krippendorff_alpha",
-    "store": "VerdictStore",
-    "templates": "Rendered Template render",
+    "agreement.krippendorff": "juror_ratings krippendorff_alpha",
+    "store.verdict_store": "VerdictStore",
+    "prompting.templates": "Rendered Template render",
     "types": "JudgeFailure Message SamplingParams Usage Verdict",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
-from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.config import SETTINGS, read_settings
-from rewardanything_core.embedded import DEFAULT_MODEL, KNOWN_MODELS, fetch
 from rewardanything_core.errors import ConfigError, MissingExtraError, RewardAnythingError
-from rewardanything_core.judge import Judge
-from rewardanything_core.jury import Jury
+from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.judge import Judge
+from rewardanything_core.judging.jury import Jury
 from rewardanything_core.options import JudgeOptions
-from rewardanything_core.templates import Template
+from rewardanything_core.prompting.templates import Template
 from rewardanything_core.types import SamplingParams
+from rewardanything_core.weights.fetch import DEFAULT_MODEL, KNOWN_MODELS, fetch
 
 if TYPE_CHECKING:
-    from rewardanything_core.embedded import Progress
+    from rewardanything_core.weights.fetch import Progress
 
 REWARDANYTHING_8B = "WisdomShell/RewardAnything-8B-v1"
 """The RewardAnything model on the Hugging Face hub; it wants a GPU."""
@@ -74,8 +74,8 @@ def from_pretrained(
         ConfigError: there is no such model or device.
         ModelFetchError: a known small model could not be fetched.
     """
-    from rewardanything_core.backends._loading import require
-    from rewardanything_core.backends.local import LocalBackend
+    from rewardanything_core.backends.local.backend import LocalBackend
+    from rewardanything_core.backends.local.model_loading import require
 
     name, path = str(model), Path(model)
     if name in KNOWN_MODELS:
@@ -145,7 +145,7 @@ def from_endpoint(
         MissingExtraError: litellm is not installed.
         ConfigError: the arguments contradict each other.
     """
-    from rewardanything_core.backends.endpoint import EndpointBackend
+    from rewardanything_core.backends.endpoint.backend import EndpointBackend
 
     backend = EndpointBackend(
         model,
@@ -323,13 +323,13 @@ def _from_spec(spec: Mapping[str, Any], backends: dict[str, Backend]) -> Arbiter
 
 def _backend(kind: str, arguments: dict[str, Any]) -> Backend:
     if kind == "local":
-        from rewardanything_core.backends.local import LocalBackend
+        from rewardanything_core.backends.local.backend import LocalBackend
 
         if arguments.get("name") in KNOWN_MODELS:
             arguments["model"] = str(fetch(arguments["name"]))
         return LocalBackend(**arguments)
     if kind == "endpoint":
-        from rewardanything_core.backends.endpoint import EndpointBackend
+        from rewardanything_core.backends.endpoint.backend import EndpointBackend
 
         return EndpointBackend(**arguments)
     if kind == "scripted":

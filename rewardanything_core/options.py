@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from rewardanything_core.calibration import Calibration
-from rewardanything_core.store import VerdictStore
-from rewardanything_core.templates import Template
+from rewardanything_core.agreement.calibration import Calibration
+from rewardanything_core.prompting.templates import Template
+from rewardanything_core.store.verdict_store import VerdictStore
 from rewardanything_core.types import SamplingParams
 
 CacheMode = Literal["off", "read", "on"]

@@ -125,7 +125,9 @@ def library() -> dict[str, Principle]:
     """Name -> principle, for every principle that ships with the package, family by family."""
     import tomllib
 
-    table = tomllib.loads((Path(__file__).parent / "prompts" / "principles.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads(
+        (Path(__file__).parent / "prompting" / "prompts" / "principles.toml").read_text(encoding="utf-8")
+    )
     return {
         name: Principle(text, name=name, source="library", family=family)
         for family in FAMILIES

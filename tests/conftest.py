@@ -18,7 +18,7 @@ from servers import FakeOpenAI
 from rewardanything_core import set_default_judge
 
 if TYPE_CHECKING:
-    from rewardanything_core.backends.local import LocalBackend
+    from rewardanything_core.backends.local.backend import LocalBackend
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def server() -> Iterator[FakeOpenAI]:
 @pytest.fixture(scope="session")
 def model_folder() -> Path:
     """The 135M model, downloaded once into the user's cache."""
-    from rewardanything_core.embedded import fetch
+    from rewardanything_core.weights.fetch import fetch
 
     return fetch("smollm2-135m")
 
@@ -50,7 +50,7 @@ def model_folder() -> Path:
 @pytest.fixture(scope="session")
 def small_model(model_folder: Path) -> Iterator[LocalBackend]:
     """The 135M model, loaded once."""
-    from rewardanything_core.backends.local import LocalBackend
+    from rewardanything_core.backends.local.backend import LocalBackend
 
     backend = LocalBackend(model_folder, name="smollm2-135m", device="cpu")
     yield backend

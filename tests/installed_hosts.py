@@ -41,8 +41,8 @@ HOSTS = {
     "mlflow": Host("mlflow", "mlflow check_registry", "endpoint local +gepa", torch=True),
     "dspy": Host("dspy", "dspy"),
     "langchain-core": Host("langchain", "langchain", "endpoint +langchain-classic +langsmith +openevals +pandas"),
-    "litellm": Host("endpoint", "endpoint faults pace"),
-    "transformers": Host("local", "local engine chat logits embedded", "endpoint", torch=True),
+    "litellm": Host("endpoint", "endpoint faults concurrency"),
+    "transformers": Host("local", "local engine chat_tokenizer logits fetch", "endpoint", torch=True),
     "trl": Host("rl", "rl", "local endpoint", torch=True),
     "ray": Host("ray", "ray", "endpoint"),
     "pytest": Host("pytest", "pytest_plugin", "endpoint local +pytest-xdist", torch=True),
@@ -72,7 +72,8 @@ def test_host(host: str, end: str, wheel: Path) -> None:
         specs.append(lowest(host))
     with environment(f"{end}-{host}") as env:
         env.install(*specs, pinned=False, torch=plan.torch)
-        files = [str(ROOT / "tests" / f"test_{name}.py") for name in plan.tests.split()]
+        files = [str(path) for name in plan.tests.split() for path in (ROOT / "tests").rglob(f"test_{name}.py")]
+        assert len(files) == len(plan.tests.split()), files
         # Not the checkout's integrations: the wheel's.
         command = ["pytest", "-c", str(ROOT / "pyproject.toml"), f"--rootdir={ROOT}", "-o", "pythonpath=", "-q"]
         command += ["--tb=short", "--show-capture=no", "-p", "no:cacheprovider", "-m", "not spark and not vllm"]

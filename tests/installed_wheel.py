@@ -201,7 +201,7 @@ def docs(env: Environment) -> None:
 
 
 def trained_prompt(env: Environment) -> None:
-    code = "from rewardanything_core.templates import *; from rewardanything_core import Template; print(Template)"
+    code = "from rewardanything_core import Template; print(Template)"
     env.run("python", "-c", code)
 
 

@@ -19,7 +19,7 @@ import httpx
 from scripts import by_length, heed_ctrl_c
 
 from rewardanything_core import Judge, Request, ScriptedBackend
-from rewardanything_core.arbiter import Arbiter
+from rewardanything_core.judging.base import Arbiter
 from rewardanything_core.server.app import create_app
 from rewardanything_core.server.gate import Gate
 from rewardanything_core.server.limits import Limits

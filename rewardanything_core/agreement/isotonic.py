@@ -6,8 +6,8 @@ from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.agreement.intervals import group_indices
-from rewardanything_core.calibration import Calibration
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 if TYPE_CHECKING:

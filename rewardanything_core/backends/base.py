@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.forms import FormFactory
+from rewardanything_core.prompting.verdict_grammar import FormFactory
 from rewardanything_core.types import Message, SamplingParams, Usage
 
 

@@ -10,13 +10,13 @@ from itertools import combinations
 from rewardanything_core.agreement.intervals import CORRELATION, SHARE, mean
 from rewardanything_core.agreement.lists import spearman
 from rewardanything_core.agreement.pairs import credit
-from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.bench.items import Item
 from rewardanything_core.bench.measures import Judged
 from rewardanything_core.bench.report import Audit
 from rewardanything_core.bench.running import Progress, judge_items
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.judge import Judge
+from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.judge import Judge
 from rewardanything_core.types import Verdict
 
 COSTLY = ("position", "repeat", "injection")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.agreement.intervals import Estimate
 from rewardanything_core.agreement.pair_probability import Reliability
-from rewardanything_core.calibration import Calibration
 
 _PLOT, _EDGE = 300.0, 40.0
 

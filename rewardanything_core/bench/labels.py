@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rewardanything_core.agreement import scores as agreement
+from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.agreement.intervals import SHARE, Estimate, mean
 from rewardanything_core.agreement.isotonic import calibrated, fit_calibration
 from rewardanything_core.bench.items import Item, common_item
 from rewardanything_core.bench.measures import Judged
 from rewardanything_core.bench.reading import read_rows
-from rewardanything_core.calibration import Calibration
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rewardanything_core.agreement.pair_probability import Reliability, reliability
-from rewardanything_core.arbiter import DEFAULT_WINDOW, Arbiter
 from rewardanything_core.bench.items import Flip, Item
 from rewardanything_core.bench.measures import Judged, JudgedFlip, by_flip, by_part, figures, match_flips, rm_bench
 from rewardanything_core.bench.report import BenchReport
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.judging.base import DEFAULT_WINDOW, Arbiter
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 Progress = Callable[[Mapping[str, int]], None]

@@ -18,8 +18,8 @@ from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.cli._progress import progress_bar
 from rewardanything_core.cli._rows import STANDARD, count_rows, format_of, read_rows, told_format
 from rewardanything_core.cli._run import Run
-from rewardanything_core.columns import Columns, Format, Row, added, results
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.tables.columns import Columns, Format, Row, added, results
 
 _Outcomes: TypeAlias = Generator[tuple[int, Verdict | JudgeFailure], None, None]
 

@@ -7,11 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardanything_core._arrow import array, result_fields
 from rewardanything_core.cli._rows import open_parquet, read_rows
 from rewardanything_core.cli._written import RowFile
-from rewardanything_core.columns import own
 from rewardanything_core.errors import MissingExtraError
+from rewardanything_core.tables.arrow_types import array, result_fields
+from rewardanything_core.tables.columns import own
 
 if TYPE_CHECKING:
     import pyarrow

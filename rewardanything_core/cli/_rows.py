@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from rewardanything_core.columns import Format, Row, load_json
 from rewardanything_core.errors import ConfigError, MissingExtraError
+from rewardanything_core.tables.columns import Format, Row, load_json
 
 if TYPE_CHECKING:
     import pyarrow.parquet

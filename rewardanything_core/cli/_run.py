@@ -11,8 +11,8 @@ from typing import Any, TextIO
 from rewardanything_core.cli import _parquet
 from rewardanything_core.cli._rows import STANDARD
 from rewardanything_core.cli._written import Codec, Csv, JsonLines, RowFile
-from rewardanything_core.columns import Format, Row, own
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.tables.columns import Format, Row, own
 
 
 class Run:

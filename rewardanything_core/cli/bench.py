@@ -13,10 +13,10 @@ from rewardanything_core.cli import _options as options
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rewardanything_core.arbiter import Arbiter
     from rewardanything_core.bench.items import Flip, Item
     from rewardanything_core.bench.labels import Scale
     from rewardanything_core.bench.report import Audit, BenchReport
+    from rewardanything_core.judging.base import Arbiter
 
 
 def bench(

@@ -64,7 +64,7 @@ def grade(
     Exit code: 0 if every row of OUT was judged, 3 if any was not, 2 if the command cannot work, 130 if interrupted.
     """
     from rewardanything_core.cli._grading import Task, run
-    from rewardanything_core.columns import Columns
+    from rewardanything_core.tables.columns import Columns
 
     if responses_column is not None and response_column:
         raise ConfigError("Give --responses-column or --response-column, not both.")

@@ -17,7 +17,7 @@ from rewardanything_core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rewardanything_core.store import Record
+    from rewardanything_core.store.verdict_store import Record
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -43,7 +43,7 @@ def log(
     as_json: JsonFlag = False,
 ) -> None:
     """List what was judged, newest first; show one verdict with its reasoning; or export records."""
-    from rewardanything_core.store import VerdictStore, default_path
+    from rewardanything_core.store.verdict_store import VerdictStore, default_path
 
     path = Path(store).expanduser() if store is not None else default_path()
     if not path.exists():

@@ -21,7 +21,7 @@ def models(
 
     Any other model works too: give --model a Hugging Face id, a folder, or provider/model for an endpoint.
     """
-    from rewardanything_core.embedded import fetch as fetch_model
+    from rewardanything_core.weights.fetch import fetch as fetch_model
 
     if fetch is not None:
         with fetch_progress() as progress:
@@ -59,8 +59,8 @@ def models(
 
 
 def _known() -> list[dict[str, Any]]:
-    from rewardanything_core.embedded import DEFAULT_MODEL, KNOWN_MODELS, cached_size, is_cached
     from rewardanything_core.loading import REWARDANYTHING_8B
+    from rewardanything_core.weights.fetch import DEFAULT_MODEL, KNOWN_MODELS, cached_size, is_cached
 
     embedded = [
         {

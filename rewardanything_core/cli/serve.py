@@ -13,7 +13,7 @@ from rewardanything_core.cli import _options as options
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rewardanything_core.arbiter import Arbiter
+    from rewardanything_core.judging.base import Arbiter
 
 
 def serve(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.controls import chosen
 from rewardanything_core.gate.decision import Standing, standings
@@ -13,6 +12,7 @@ from rewardanything_core.gate.results import AUTO, CheckReport, Pair, Requiremen
 from rewardanything_core.gate.sequential import LOOKS
 from rewardanything_core.gate.summary import Ruling, by_input, compared, concluded, drops_afresh, misses_rules
 from rewardanything_core.gate.trial import Trial
+from rewardanything_core.judging.base import Arbiter
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 

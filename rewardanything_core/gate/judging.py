@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.cases import Case
 from rewardanything_core.gate.pairing import Item
 from rewardanything_core.gate.results import Requirement
+from rewardanything_core.judging.base import Arbiter
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 

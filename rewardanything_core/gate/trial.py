@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.gate.controls import called_for, spoiled, weighed
 from rewardanything_core.gate.judging import Cell, Judged, Panel
 from rewardanything_core.gate.pairing import Item
 from rewardanything_core.gate.results import BASELINE, Control, ControlKind, Pair, Requirement
+from rewardanything_core.judging.base import Arbiter
 from rewardanything_core.types import JudgeFailure, Usage
 
 

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewardanything_core import __version__
-from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import InvalidCaseError
+from rewardanything_core.judging.base import Arbiter
 from rewardanything_core.server import metrics, paper, schemas
 from rewardanything_core.server.gate import Gate
 from rewardanything_core.server.intake import case_of, fields_of, read_json

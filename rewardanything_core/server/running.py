@@ -13,8 +13,8 @@ from types import FrameType
 
 import uvicorn
 
-from rewardanything_core.arbiter import Arbiter
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.judging.base import Arbiter
 from rewardanything_core.server.gate import Gate
 
 _log = logging.getLogger("rewardanything_core.server")

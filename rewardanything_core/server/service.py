@@ -8,9 +8,9 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Literal
 
-from rewardanything_core.arbiter import Arbiter, Outcome
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import RewardAnythingError
+from rewardanything_core.judging.base import Arbiter, Outcome
 from rewardanything_core.server import refusals
 from rewardanything_core.server.admission import Admission
 from rewardanything_core.server.limits import Limits

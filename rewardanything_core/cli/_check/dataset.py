@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from rewardanything_core.cli._rows import STANDARD, format_of, read_rows
-from rewardanything_core.columns import Row, load_json
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.tables.columns import Row, load_json
 
 Cells: TypeAlias = dict[str, Any]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from rewardanything_core.embedded import home
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.weights.fetch import home
 
 _LASTS = 7 * 24 * 3600  # seconds: what a provider serves under a model's name changes in time
 

@@ -14,16 +14,16 @@ from rewardanything_core.backends.base import Backend, Completion, Request
 from rewardanything_core.cli._check.kept import KeptOutputs, digest
 from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.config import read_settings
-from rewardanything_core.embedded import DEFAULT_MODEL
 from rewardanything_core.errors import ConfigError, RewardAnythingError
-from rewardanything_core.forms import Form, Text
-from rewardanything_core.judge import Judge
+from rewardanything_core.judging.judge import Judge
 from rewardanything_core.loading import PROVIDERS, from_endpoint, from_pretrained, load_judge
+from rewardanything_core.prompting.verdict_grammar import Form, Text
 from rewardanything_core.types import Message, SamplingParams
+from rewardanything_core.weights.fetch import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from rewardanything_core.arbiter import Arbiter
-    from rewardanything_core.embedded import Progress
+    from rewardanything_core.judging.base import Arbiter
+    from rewardanything_core.weights.fetch import Progress
 
 DEFAULT_MAX_TOKENS = 1024
 DEFAULT_CONCURRENCY = 16
@@ -200,12 +200,12 @@ def write_answers(
 
 
 def _answers(backend: Backend, left: Mapping[str, Ask], sampling: SamplingParams) -> Iterator[tuple[str, Completion]]:
-    from rewardanything_core import runtime
+    from rewardanything_core.concurrency import background_loop
 
     futures: dict[Future[Completion], str] = {}
     for key, ask in left.items():
         request = Request(messages=ask.messages, sampling=sampling, form=lambda: _free_text(sampling.max_tokens))
-        futures[runtime.submit(backend.complete(request))] = key
+        futures[background_loop.submit(backend.complete(request))] = key
     try:
         for future in as_completed(futures):
             ask = left[futures[future]]

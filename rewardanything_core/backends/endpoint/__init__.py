@@ -1,0 +1,1 @@
+"""Models behind an HTTP endpoint: transport, retries, concurrency limits, replicas."""

@@ -1,0 +1,1 @@
+"""Models on this machine, run through transformers by a continuous-batching engine."""

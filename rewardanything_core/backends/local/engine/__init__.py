@@ -1,0 +1,1 @@
+"""The inference engine: waiting queue, KV cache, packed batches, constrained decoding, option scoring."""

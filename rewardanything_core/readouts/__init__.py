@@ -1,0 +1,1 @@
+"""How a verdict is obtained from a model: written replies, expected scores, token probabilities, long lists."""

@@ -1,0 +1,146 @@
+"""One pass: a case judged once, in one order of its responses, asked again until the reply is a verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from rewardanything_core.backends.base import Backend, Completion, Request
+from rewardanything_core.cases import Case
+from rewardanything_core.errors import RewardAnythingError, VerdictParseError
+from rewardanything_core.prompting.masking import draw_order
+from rewardanything_core.prompting.parsing import ParsedReply, parse_reply
+from rewardanything_core.prompting.templates import Rendered, Template, wrap_up
+from rewardanything_core.prompting.verdict_grammar import thinking_form, verdict_form, verdict_schema
+from rewardanything_core.readouts.expected_scores import expected_scores
+from rewardanything_core.types import JudgeFailure, SamplingParams, Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ballot:
+    """What one pass says."""
+
+    order: list[str]
+    """Labels in the order in which the model saw them."""
+
+    scores: dict[str, float]
+    """label -> 1.0..5.0."""
+
+    ranking: list[str]
+    """Labels, best first."""
+
+    reasoning: str
+    """The model's reasoning."""
+
+    raw: str
+    """The whole reply."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Procedure:
+    """How ballots are cast: everything but the case."""
+
+    backend: Backend
+    """The model."""
+
+    template: Template
+    """The wording."""
+
+    sampling: SamplingParams
+    """How the model writes; the thinking budget is a number."""
+
+    seed: int
+    """Seed of orders and sampler."""
+
+    retries: int
+    """How often a reply that is no verdict is asked for again."""
+
+    expected: bool
+    """Whether scores are expectations over token probabilities."""
+
+    async def cast(self, case: Case, index: int, *, spend: Callable[[Usage], None]) -> Ballot:
+        """Judge a case in the ``index``-th order drawn for it.
+
+        Args:
+            case: The case.
+            index: Which pass this is, from 0.
+            spend: Told what each call to the model took, whether or not a verdict came of it.
+
+        Raises:
+            RewardAnythingError: no ballot; ``failure`` says how often it was tried and what came back last.
+        """
+        attempt = 0
+        while True:
+            order = draw_order(case, seed=self.seed, index=index, attempt=attempt)
+            rendered = self.template.render(case, order, escape_markup=not self.backend.guards_markup)
+            request = self._request(rendered, index, attempt)
+            raw = None
+            try:
+                completion = await self.backend.complete(request)
+                raw = completion.raw
+                spend(completion.usage)
+                return self._ballot(completion, rendered)
+            except RewardAnythingError as error:
+                attempt += 1
+                if error.usage is not None:
+                    spend(error.usage)
+                if not isinstance(error, VerdictParseError) or attempt > self.retries:
+                    error.failure = JudgeFailure(
+                        case_id=case.id,
+                        error_type=type(error).__name__,
+                        message=str(error),
+                        raw_output=raw,
+                        attempts=attempt,
+                    )
+                    raise
+
+    def _request(self, rendered: Rendered, index: int, attempt: int) -> Request:
+        names = list(rendered.labels)
+        budget = self.sampling.thinking_budget or 0
+        sampling = dataclasses.replace(self.sampling, seed=self._derived_seed(index, attempt))
+        if attempt and len(names) == 1:
+            # With one response there is no other order, and a greedy reply would only come back the same.
+            sampling = dataclasses.replace(sampling, temperature=max(sampling.temperature, 0.5))
+        return Request(
+            messages=tuple(rendered.messages),
+            sampling=sampling,
+            form=partial(thinking_form, partial(verdict_form, names), budget=budget),
+            schema=verdict_schema(names, reasoning=self.template.style == "json"),
+            thinks=self.template.name == "trained",
+            wrap_up=wrap_up(),
+            group=hash(rendered.shared),
+            token_probabilities=self.expected,
+        )
+
+    def _derived_seed(self, index: int, attempt: int) -> int:
+        name = f"{self.seed}/{self.sampling.seed}/{index}/{attempt}"
+        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) >> 1
+
+    def _ballot(self, completion: Completion, rendered: Rendered) -> Ballot:
+        labels = rendered.labels
+        try:
+            reply = parse_reply(completion.answer, list(labels))
+        except VerdictParseError as error:
+            if completion.truncated:
+                error.hint = "It was cut off by the token limit: raise max_tokens or thinking_budget."
+            raise
+        scores = reply.scores
+        ranking = reply.ranking
+        if self.expected:
+            scores = expected_scores(completion.answer, reply, completion.tokens)
+            ranking = sorted(ranking, key=lambda name: -scores[name])
+        return Ballot(
+            order=list(labels.values()),
+            scores={label: scores[name] for name, label in labels.items()},
+            ranking=[labels[name] for name in ranking],
+            reasoning=_reasoning(completion, reply),
+            raw=completion.raw,
+        )
+
+
+def _reasoning(completion: Completion, reply: ParsedReply) -> str:
+    parts = [(completion.reasoning or "").strip(), reply.reasoning]
+    return "\n\n".join(part for part in parts if part)

@@ -1,0 +1,1 @@
+"""Scores from the probabilities of answers to short questions; nothing is generated."""

@@ -1,0 +1,1 @@
+"""The verdict store: cache, log and checkpoint in one SQLite file."""

@@ -1,0 +1,1 @@
+"""Judging the rows of tables: pandas and Arrow batches, Ray, Spark."""

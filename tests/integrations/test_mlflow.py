@@ -1,0 +1,676 @@
+"""rewardanything_mlflow, through MLflow's own entry points on its own SQLite store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.entities import AssessmentSourceType
+from mlflow.genai.optimize.optimizers import BasePromptOptimizer, GepaPromptOptimizer
+from mlflow.genai.optimize.types import PromptOptimizerOutput
+from mlflow.tracing import constant
+from paths import ROOT
+from servers import Fault, score_text
+
+import rewardanything_mlflow as ra
+from rewardanything_core import (
+    ConfigError,
+    InvalidCaseError,
+    Judge,
+    JudgeFailure,
+    Principle,
+    ScriptedBackend,
+    from_endpoint,
+    loading,
+    verdict_reply,
+)
+from rewardanything_mlflow import workers
+from rewardanything_mlflow.feedback import names_of
+from rewardanything_mlflow.fields import prompt_from, reference_from, responses_from
+
+INTEGRATIONS = ROOT / "integrations"
+BRIEF = Principle("Prefer the shorter answer.", name="brief")
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory):
+    """One store for all tests here: making its tables takes seconds."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    before = Path.cwd()
+    os.chdir(folder)  # MLflow writes artifacts beside its database
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    yield folder
+    os.chdir(before)
+
+
+@pytest.fixture(autouse=True)
+def experiment(tracking, request, monkeypatch):
+    monkeypatch.setenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", "10")
+    monkeypatch.setenv("MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT", "0")
+    found = mlflow.set_experiment(request.node.name[:200])
+    yield found
+    while mlflow.active_run():
+        mlflow.end_run()
+
+
+def reply(request):
+    """Each response scores by the number in it, and "BAD" anywhere gets no verdict at all."""
+    responses = json.loads(request.messages[1]["content"])["responses"]
+    if any("BAD" in text for text in responses.values()):
+        return "I would rather not say."
+    return verdict_reply({name: score_text(text) for name, text in responses.items()}, thoughts="By the number.")
+
+
+@pytest.fixture
+def judge(own_store):
+    with Judge(ScriptedBackend(reply), store=own_store) as made:
+        yield made
+
+
+def table(outputs, **columns):
+    return pd.DataFrame({"inputs": [f"q{i}" for i in range(len(outputs))], "outputs": outputs, **columns})
+
+
+def rows(outputs, **fields):
+    return [{"inputs": {"q": f"q{i}"}, "outputs": text, **fields} for i, text in enumerate(outputs)]
+
+
+def cell(frame, column, i=0):
+    return frame.sort_values("request_time")[column].tolist()[i]
+
+
+# --- the metric
+
+
+@pytest.mark.parametrize("entry", ["mlflow.evaluate", "mlflow.models.evaluate"])
+def test_metric_in_the_hosts_table(judge, entry):
+    evaluate = mlflow.evaluate if entry == "mlflow.evaluate" else mlflow.models.evaluate
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        result = evaluate(
+            data=table(["say 2", "say 5", "BAD 3"]),
+            predictions="outputs",
+            extra_metrics=[ra.principle_metric(BRIEF, judge=judge)],
+            evaluators="default",
+        )
+    assert result.metrics == {
+        "brief/mean": 3.5,
+        "brief/variance": 2.25,
+        "brief/p90": pytest.approx(4.7),
+        "brief/judged": 2,
+        "brief/failures": 1,
+    }
+    logged = result.tables["eval_results_table"]
+    assert logged["brief/score"].tolist()[:2] == [2, 5]
+    assert pd.isna(logged["brief/score"][2])
+    assert logged["brief/justification"][0] == "By the number."
+    assert logged["brief/justification"][2].startswith("VerdictParseError: ")
+
+
+def test_all_rows_fail_and_no_number_appears(judge):
+    metric = ra.principle_metric(BRIEF, judge=judge)
+    result = mlflow.models.evaluate(
+        data=table(["BAD", "BAD"]), predictions="outputs", extra_metrics=[metric], evaluators="default"
+    )
+    assert result.metrics == {"brief/judged": 0, "brief/failures": 2}
+
+
+@pytest.mark.parametrize("outputs", [["say 2", "say 5"], ["BAD", "say 5"], ["say 1"]])
+def test_the_probe_of_row_0_costs_nothing_even_without_a_cache(outputs):
+    backend = ScriptedBackend(reply)
+    with Judge(backend, cache="off", retries=0) as judge:
+        metric = ra.principle_metric(BRIEF, judge=judge)
+        for repeat in (1, 2):
+            mlflow.models.evaluate(
+                data=table(outputs), predictions="outputs", extra_metrics=[metric], evaluators="default"
+            )
+            assert backend.calls == repeat * len(outputs)
+
+
+def test_columns_scale_targets_and_several_principles(judge):
+    data = pd.DataFrame(
+        {
+            "question": [{"messages": [{"role": "user", "content": "Hi"}]}] * 2,
+            "answer": ["say 2", "say 5"],
+            "good": ["say 4", None],
+        }
+    )
+    metrics = ra.principle_metrics(["Be brief.", "Be kind.", BRIEF], judge=judge, scale="normalized", prompt="question")
+    result = mlflow.models.evaluate(
+        data=data, predictions="answer", targets="good", extra_metrics=metrics, evaluators="default"
+    )
+    assert [m.name for m in metrics] == ["principle", "principle_2", "brief"]
+    assert {name: result.metrics[f"{name}/mean"] for name in ("principle", "principle_2", "brief")} == {
+        "principle": 0.625,
+        "principle_2": 0.625,
+        "brief": 0.625,
+    }
+    seen = [json.loads(r.messages[1]["content"]) for r in judge.backend.requests]
+    assert sum("say 4" in json.dumps(case) for case in seen) == 3
+
+
+def test_a_column_that_is_not_there_is_named_by_the_host(judge):
+    metric = ra.principle_metric(BRIEF, judge=judge, prompt="question")
+    with pytest.raises(mlflow.MlflowException, match="question"):
+        mlflow.models.evaluate(
+            data=table(["say 2"]), predictions="outputs", extra_metrics=[metric], evaluators="default"
+        )
+
+
+# --- the scorer
+
+
+def test_scorer_feedback_says_who_judged_what_and_why(judge):
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge, threshold=3)
+    result = mlflow.genai.evaluate(data=rows(["say 4", "say 5"]), scorers=[scorer])
+    assert result.passed, result.reason
+    assert result.metrics == {"brief/mean": 4.5, "brief/judged": 2}
+    (assessment,) = mlflow.get_trace(cell(result.result_df, "trace_id")).info.assessments
+    assert assessment.name == "brief"
+    assert assessment.rationale == "By the number."
+    assert assessment.source.source_type == AssessmentSourceType.LLM_JUDGE
+    assert assessment.source.source_id == judge.model
+    about = assessment.metadata
+    assert about["template_hash"] == judge.template.hash
+    assert about["mlflow.scorer.framework"] == "rewardanything"
+    assert about["seed"] == "0"
+    assert judge.store.get_record(about["record_id"]) if hasattr(judge.store, "get_record") else about["record_id"]
+    assert all(isinstance(value, str) for value in about.values())
+    digest = getattr(constant.AssessmentMetadataKey, "SCORER_DIGEST", None)  # from MLflow 3.17 on
+    assert digest is None or about[digest].startswith("sha256:")
+
+
+def test_a_failure_is_an_error_and_never_a_number(judge):
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge, threshold=1)
+    result = mlflow.genai.evaluate(data=rows(["say 4", "BAD", None]), scorers=[scorer])
+    assert not result.passed
+    assert result.metrics == {"brief/mean": 4, "brief/judged": 1}
+    frame = result.result_df
+    assert sorted(frame["brief/value"].notna()) == [False, False, True]
+    assert "not a verdict" in result.reason
+    assert "There is no response" in result.reason
+    by_code = {
+        a.feedback.error.error_code
+        for trace_id in frame["trace_id"]
+        for a in mlflow.get_trace(trace_id).info.assessments
+        if a.feedback.error
+    }
+    assert by_code == {"VerdictParseError", "InvalidCaseError"}
+
+
+def test_below_the_threshold_does_not_pass(judge):
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge, threshold=0.5, scale="normalized")
+    result = mlflow.genai.evaluate(data=rows(["say 2"]), scorers=[scorer])
+    assert not result.passed
+    assert result.metrics["brief/mean"] == 0.25
+    assert "By the number." in result.reason
+
+
+@pytest.mark.parametrize("outputs", [["say 2", "say 5"], {"0": {"content": "say 2"}, "1": {"content": "say 5"}}])
+def test_candidates_are_judged_together(judge, outputs):
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge)
+    result = mlflow.genai.evaluate(data=[{"inputs": {"q": "x"}, "outputs": outputs}], scorers=[scorer])
+    assert judge.backend.calls == 1
+    assert result.metrics == {"brief/0/mean": 2, "brief/1/mean": 5}
+    found = {a.name: a for a in mlflow.get_trace(cell(result.result_df, "trace_id")).info.assessments}
+    assert found["brief/1"].metadata["rank"] == "1"
+    assert "model-" not in found["brief/1"].rationale
+
+
+def test_scorer_on_predictions_and_on_traces(judge):
+    @mlflow.trace
+    def app(messages):
+        return {"choices": [{"message": {"role": "assistant", "content": "say 3"}}]}
+
+    data = [{"inputs": {"messages": [{"role": "user", "content": "Hi"}]}, "expectations": {"expected_response": "4"}}]
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge)
+    result = mlflow.genai.evaluate(data=data, predict_fn=app, scorers=[scorer])
+    assert result.metrics["brief/mean"] == 3
+    again = mlflow.genai.evaluate(data=mlflow.search_traces(run_id=result.run_id), scorers=[scorer])
+    assert again.metrics["brief/mean"] == 3
+    assert judge.backend.calls == 1
+
+
+def test_one_judge_for_all_that_name_none(monkeypatch, own_store):
+    made = []
+
+    def load():
+        made.append(Judge(ScriptedBackend(reply), store=own_store))
+        return made[-1]
+
+    monkeypatch.setattr(loading, "load_judge", load)
+    scorers = ra.principle_scorers([BRIEF, BRIEF])
+    assert [s.name for s in scorers] == ["brief", "brief_2"]
+    assert not made
+    result = mlflow.genai.evaluate(data=rows([f"say {i}" for i in range(1, 6)]), scorers=scorers)
+    assert len(made) == 1
+    assert made[0].backend.calls == 5
+    assert result.metrics["brief_2/mean"] == 3
+
+
+@pytest.mark.parametrize("outputs", [None, "say 4"])
+def test_without_a_judge_the_evaluation_stops_at_once(outputs, monkeypatch):
+    """MLflow would write a missing extra or a wrong setting to every row, and go on to the end."""
+    monkeypatch.setenv("RA_JUDGE_MODEL", "scripted:no_such_module:reply")
+    asked = []
+
+    def app(q):
+        asked.append(q)
+        return "say 3"
+
+    data = [{"inputs": {"q": f"q{i}"}, **({"outputs": outputs} if outputs else {})} for i in range(50)]
+    scorer = ra.PrincipleScorer(principle=BRIEF)
+    for _ in range(2):  # whoever mends the settings can go on with the same scorer
+        with pytest.raises(ra.JudgeUnavailableError, match=r"There is no judge, .*no_such_module") as told:
+            mlflow.genai.evaluate(data=data, scorers=[scorer], predict_fn=None if outputs else app)
+        assert isinstance(told.value.__cause__, ConfigError)
+    assert mlflow.last_active_run().info.status == "FAILED"
+    assert len(asked) < 2 * len(data)
+
+
+@pytest.mark.parametrize(("code", "part"), [(401, "refused the key"), (404, "was not found")])
+def test_a_judge_that_cannot_be_asked_stops_the_evaluation(code, part, server, own_store):
+    server.reply = Fault.status(code)
+    with (
+        from_endpoint("hosted_vllm/misspelt", api_base=server.url, api_key="x", store=own_store, attempts=1) as judge,
+        pytest.raises(ra.JudgeUnavailableError, match=part),
+    ):
+        mlflow.genai.evaluate(
+            data=rows([f"say {i}" for i in range(1, 6)]),
+            scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge)],
+        )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"threshold": 0.5}, r"within 1\.\.5"),
+        ({"threshold": 3, "scale": "normalized"}, r"within 0\.\.1"),
+        ({"scale": "percent"}, "scale"),
+        ({"judg": None}, "judg"),
+    ],
+)
+def test_scorer_options_are_checked(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        ra.PrincipleScorer(principle=BRIEF, **wrong)
+
+
+# --- fields
+
+
+class Sdk:
+    def model_dump(self):
+        return {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}], "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "selector", "expected"),
+    [
+        ("hi", None, "hi"),
+        ("", None, ""),
+        ({"answer": "hi"}, None, "hi"),
+        ({"answer": "hi", "tokens": 3}, None, "hi"),
+        ({"answer": "hi", "sources": "a.pdf"}, None, "hi"),
+        ({"role": "assistant", "content": "hi"}, None, "hi"),
+        ({"role": "assistant", "content": [{"type": "text", "text": "hi"}]}, None, "hi"),
+        ([{"role": "user", "content": "yo"}, {"role": "assistant", "content": "hi"}], None, "hi"),
+        ({"messages": [{"role": "user", "content": "yo"}, {"role": "assistant", "content": "hi"}]}, None, "hi"),
+        (Sdk(), None, "hi"),
+        (Sdk(), "choices.0.message.content", "hi"),
+        ({"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}, None, {"0": "a", "1": "b"}),
+        (["a", "b"], None, {"0": "a", "1": "b"}),
+        (["a"], None, {"0": "a"}),
+        ({"gpt": {"answer": "a"}, "ours": {"answer": "b"}}, None, {"gpt": "a", "ours": "b"}),
+        ({"gpt": "a", "ours": "b"}, None, {"gpt": "a", "ours": "b"}),
+        ({"a.b": "hi", "c": "d"}, "a.b", "hi"),
+        ({"x": {"y": ["no", "hi"]}}, "x.y.1", "hi"),
+        ({"x": 1, "y": "hi"}, lambda outputs: outputs["y"], "hi"),
+    ],
+)
+def test_responses(outputs, selector, expected):
+    assert responses_from(outputs, selector) == expected
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [None, 3, {}, [], {"a": 1}, float("nan"), {"a": {"b": 1}, "c": "x", "d": "y"}, [{"role": "user", "content": ""}]],
+)
+def test_unclear_responses_are_refused(outputs):
+    with pytest.raises(InvalidCaseError, match="response"):
+        responses_from(outputs)
+
+
+CHAT = [{"role": "system", "content": "Be."}, {"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "selector", "expected"),
+    [
+        ("hi", None, "hi"),
+        ({"question": "hi"}, None, "hi"),
+        ({"question": "hi", "k": 3}, None, "hi"),
+        (CHAT, None, CHAT),
+        ({"messages": CHAT, "model": "gpt"}, None, CHAT),
+        ({"request": {"messages": CHAT}}, "request", CHAT),
+        ({"question": "hi", "context": "there"}, "question", "hi"),
+        ({"question": "hi", "context": "there"}, lambda i: f"{i['context']} {i['question']}", "there hi"),
+    ],
+)
+def test_prompts(inputs, selector, expected):
+    assert prompt_from(inputs, selector) == expected
+
+
+def test_unclear_prompts_say_what_to_do():
+    with pytest.raises(InvalidCaseError, match=r"'question', 'context'.*prompt="):
+        prompt_from({"question": "a", "context": "b"})
+    with pytest.raises(InvalidCaseError, match="no 'query' in inputs"):
+        prompt_from({"question": "a"}, "query")
+
+
+def test_references():
+    assert reference_from({"expected_response": "x"}, "expected_response") == "x"
+    assert reference_from({"expected_response": {"content": "x"}}, "expected_response") == "x"
+    assert reference_from({"expected_facts": ["x"]}, "expected_response") is None
+    assert reference_from({"expected_response": "x"}, None) is None
+    assert reference_from(None, "expected_response") is None
+
+
+def test_names_are_fit_for_metrics():
+    assert names_of([Principle("a", name="no/thing: $1!"), Principle("b"), Principle("c")]) == [
+        "no_thing_ _1",
+        "principle",
+        "principle_2",
+    ]
+
+
+# --- log_verdict, compare_runs, autolog
+
+
+def test_log_verdict_on_a_trace(judge):
+    with mlflow.start_span("app") as span:
+        span.set_outputs("say 3")
+    mlflow.flush_trace_async_logging()
+    verdict = judge.judge(BRIEF, "q", {"a": "say 3", "b": "say 1"})
+    ra.log_verdict(verdict, trace_id=span.trace_id, name="both")
+    ra.log_verdict(verdict, trace_id=span.trace_id, name="one", label="b", scale="normalized")
+    failure = JudgeFailure(case_id=None, error_type="RateLimitError", message="slow down")
+    ra.log_verdict(failure, trace_id=span.trace_id, name="none")
+    found = {a.name: a.feedback for a in mlflow.get_trace(span.trace_id).info.assessments}
+    assert {name: f.value for name, f in found.items()} == {"both/a": 3, "both/b": 1, "one": 0, "none": None}
+    assert found["none"].error.error_code == "RateLimitError"
+    with pytest.raises(KeyError, match="no response labelled 'c'"):
+        ra.log_verdict(verdict, trace_id=span.trace_id, label="c")
+
+
+def evaluated(name, outputs, judge):
+    with mlflow.start_run(run_name=name):
+        return mlflow.genai.evaluate(data=rows(outputs), scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge)])
+
+
+def test_compare_runs_of_traces(judge):
+    a = evaluated("old", ["say 2", "say 4", "BAD", "say 3"], judge)
+    b = evaluated("new", ["say 5", "say 5", "say 5", "say 3", "one more"], judge)
+    before = judge.backend.calls
+    result = ra.compare_runs([a, b.run_id], principle=BRIEF, judge=judge)
+    assert judge.backend.calls - before == 3 + 3  # one case each, and the failing one three times
+    assert (result.failures, result.unmatched, len(result.outcomes)) == (1, 1, 4)
+    assert result.win_rates["new"].value == pytest.approx(2.5 / 3)  # the same text shares the win
+    assert result.scores["old"].value == 3
+    assert result.gains["new"].value == pytest.approx(4 / 3)
+    for estimate in (*result.win_rates.values(), *result.scores.values(), *result.gains.values()):
+        assert estimate.low <= estimate.value <= estimate.high
+    run = mlflow.get_run(result.run_id)
+    assert run.data.metrics["brief/new/win_rate"] == pytest.approx(2.5 / 3)
+    assert run.data.metrics["brief/failures"] == 1
+    logged = mlflow.load_table("comparison.json", run_ids=[result.run_id])
+    assert logged["new/score"].notna().sum() == 3
+    compared = [
+        assessment.feedback.value
+        for trace in mlflow.search_traces(run_id=a.run_id, return_type="list")
+        for assessment in trace.info.assessments
+        if assessment.name == "brief_compared"
+    ]
+    assert sorted(compared, key=str) == [2, 3, 4, None]
+    assert len(mlflow.search_traces(run_id=result.run_id, return_type="list")) == 8
+
+
+def test_compare_runs_of_tables(judge):
+    ids = []
+    for outputs in (["say 2", "say 4"], ["say 3", "say 1"]):
+        with mlflow.start_run(run_name="same") as run:
+            mlflow.models.evaluate(
+                data=table(outputs),
+                predictions="outputs",
+                extra_metrics=[ra.principle_metric(BRIEF, judge=judge)],
+                evaluators="default",
+            )
+            ids.append(run.info.run_id)
+    result = ra.compare_runs(ids, principle=BRIEF, judge=judge)
+    assert [estimate.value for estimate in result.win_rates.values()] == [0.5, 0.5]
+    assert list(result.scores) == [f"same {run_id[:8]}" for run_id in ids]
+
+
+def test_compare_runs_says_what_is_wrong(judge):
+    a = evaluated("a", ["say 2"], judge)
+    with mlflow.start_run(run_name="b"):
+        other = mlflow.genai.evaluate(
+            data=[{"inputs": {"q": "else"}, "outputs": "say 1"}],
+            scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge)],
+        )
+    with mlflow.start_run() as empty:
+        pass
+    for runs, message in (([a, a], "two or more"), ([a, other], "in common"), ([a, empty], "neither traces")):
+        with pytest.raises(ValueError, match=message):
+            ra.compare_runs(runs, principle=BRIEF, judge=judge)
+
+
+def test_autolog_logs_each_verdict_once(judge, own_store):
+    other = Judge(ScriptedBackend(reply), store=own_store)
+    case = {"principle": BRIEF, "prompt": "q", "responses": ["say 2"]}
+    ra.autolog(judge)
+    ra.autolog(judge)
+    try:
+        with mlflow.start_span("mine") as span:
+            judge.judge(BRIEF, "q", ["say 1", "say 2"])
+            judge.score(BRIEF, "q", "say 3")
+            judge.judge_batch([case, {**case, "responses": ["BAD"]}])
+            asyncio.run(judge.ajudge_batch([case]))
+            asyncio.run(judge.ajudge(BRIEF, "q", ["say 4"]))
+            other.judge(BRIEF, "q", ["say 5"])
+        mlflow.genai.evaluate(data=rows(["say 1"]), scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge)])
+    finally:
+        ra.autolog(disable=True)
+    judge.judge(BRIEF, "q", ["say 5 5"])
+    assert "wrapper" not in repr(Judge.judge)
+    _, *spans = mlflow.get_trace(span.trace_id, flush=True).data.spans
+    assert [s.name for s in spans] == ["judge"] * 6
+    assert spans[0].inputs["principle"] == BRIEF.text
+    assert spans[0].outputs["reasoning"] == "By the number."
+    assert spans[0].outputs["scores"] == {"0": 1, "1": 2}
+    failed = [s for s in spans if s.status.status_code == "ERROR"]
+    assert [s.outputs["error_type"] for s in failed] == ["VerdictParseError"]
+    assert len(mlflow.search_traces(return_type="list")) == 2
+
+
+# --- optimize_prompts
+
+
+class PickBetter(BasePromptOptimizer):
+    """Tries one other prompt, and notes what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def optimize(self, eval_fn, train_data, target_prompts, enable_tracking=True):
+        tried = [target_prompts, dict.fromkeys(target_prompts, "Answer 5: {{q}}")]
+        results = [eval_fn(prompts, train_data) for prompts in tried]
+        self.told = [record.rationales for record in results[0]]
+        scores = [sum(r.score for r in records) / len(records) for records in results]
+        return PromptOptimizerOutput(
+            optimized_prompts=tried[scores.index(max(scores))],
+            initial_eval_score=scores[0],
+            final_eval_score=max(scores),
+        )
+
+
+def test_optimize_prompts_hears_the_reasoning(judge):
+    prompt = mlflow.genai.register_prompt(name="ask", template="Answer 2: {{q}}")
+
+    def predict(q):
+        return mlflow.genai.load_prompt(prompt.uri).format(q=q)
+
+    optimizer = PickBetter()
+    result = mlflow.genai.optimize_prompts(
+        predict_fn=predict,
+        train_data=[{"inputs": {"q": "a"}}, {"inputs": {"q": "b"}}],
+        prompt_uris=[prompt.uri],
+        optimizer=optimizer,
+        scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge, scale="normalized")],
+    )
+    assert optimizer.told == [{"brief": "By the number."}] * 2
+    assert (result.initial_eval_score, result.final_eval_score) == (0.25, 1.0)
+    assert result.optimized_prompts[0].template == "Answer 5: {{q}}"
+
+
+def test_gepa_reflects_on_the_reasoning(judge, server, monkeypatch):
+    server.reply = "```\nAnswer 5: {{q}}\n```"
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    prompt = mlflow.genai.register_prompt(name="ask-gepa", template="Answer 2: {{q}}")
+    result = mlflow.genai.optimize_prompts(
+        predict_fn=lambda q: mlflow.genai.load_prompt(prompt.uri).format(q=q),
+        train_data=[{"inputs": {"q": letter}} for letter in "abc"],
+        prompt_uris=[prompt.uri],
+        optimizer=GepaPromptOptimizer(reflection_model="openai:/fake", max_metric_calls=12),
+        scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge, scale="normalized")],
+    )
+    assert "By the number." in json.dumps(server.bodies[0])
+    assert (result.initial_eval_score, result.final_eval_score) == (0.25, 1.0)
+    assert result.optimized_prompts[0].template == "Answer 5: {{q}}"
+
+
+# --- all of it, over HTTP with faults
+
+
+def test_200_rows_with_faults_cost_200_verdicts_in_two_hosts(server, own_store):
+    lost = {f"answer {i} BAD" for i in range(0, 200, 40)}
+    outputs = [f"answer {i} BAD" if i % 40 == 0 else f"answer {i}" for i in range(200)]
+
+    def answer(body):
+        text = body["messages"][1]["content"]
+        return Fault.status(400, "refused") if "BAD" in text else None
+
+    server.reply, server.fault_rate = answer, 0.1
+    data = [{"inputs": {"q": f"q{i}"}, "outputs": text} for i, text in enumerate(outputs)]
+    with from_endpoint("hosted_vllm/fake", api_base=server.url, api_key="x", store=own_store) as judge:
+        metric = mlflow.models.evaluate(
+            data=table(outputs),
+            predictions="outputs",
+            extra_metrics=[ra.principle_metric(BRIEF, judge=judge)],
+            evaluators="default",
+        )
+        judged = {json.loads(b["messages"][1]["content"])["prompt"] for b in server.bodies if "BAD" not in str(b)}
+        assert len(judged) == 195
+        asked = server.count
+        result = mlflow.genai.evaluate(data=data, scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge)])
+    again = [json.loads(b["messages"][1]["content"]) for b in server.bodies[asked:]]
+    assert {next(iter(case["responses"].values())) for case in again} <= lost
+    expected = [score_text(text) for text in outputs if text not in lost]
+    mean = sum(expected) / len(expected)
+    assert metric.metrics["brief/mean"] == pytest.approx(mean)
+    assert (metric.metrics["brief/judged"], metric.metrics["brief/failures"]) == (195, 5)
+    assert result.metrics["brief/mean"] == pytest.approx(mean)
+    assert result.metrics["brief/judged"] == 195
+    assert result.result_df["brief/value"].isna().sum() == 5
+    assert result.result_df["brief/error_message"].notna().sum() == 5
+
+
+# --- the database that hangs
+
+EVALUATE = """
+import mlflow, rewardanything_mlflow as ra, sys
+from rewardanything_core import Judge, ScriptedBackend
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+judge = Judge(ScriptedBackend.scoring(lambda text: 3), store="verdicts.sqlite3")
+scorer = ra.PrincipleScorer(principle="Be brief.", judge=judge)
+print("warned" if not ra.check_store() else "fine", flush=True)
+if "run" in sys.argv:
+    data = [{"inputs": {"q": str(i)}, "outputs": "x"} for i in range(60)]
+    print(mlflow.genai.evaluate(data=data, scorers=[scorer]).metrics)
+"""
+
+
+def python(code, *arguments, cwd, **variables):
+    environ = {
+        k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_") or k == "MLFLOW_DISABLE_TELEMETRY"
+    } | {"PYTHONPATH": str(INTEGRATIONS)}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env=environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_hang_is_announced_with_what_avoids_it_and_that_avoids_it(tmp_path):
+    done = python(EVALUATE, cwd=tmp_path)
+    assert "warned" in done.stdout, done.stderr
+    assert done.stderr.count("StoreWarning") == 1
+    assert "40 threads on a database with 15 connections" in done.stderr
+    assert "MLFLOW_GENAI_EVAL_MAX_WORKERS=10" in done.stderr
+    done = python(EVALUATE, "run", cwd=tmp_path, MLFLOW_GENAI_EVAL_MAX_WORKERS="10")
+    assert "StoreWarning" not in done.stderr
+    assert "'principle/judged': 60" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("uri", "variables", "fine"),
+    [
+        ("sqlite:///x.db", {}, False),
+        ("http://localhost:5000", {}, True),
+        ("sqlite:///x.db", {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "64"}, True),
+        ("sqlite:///x.db", {"MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "80"}, True),
+        ("sqlite:///x.db", {"MLFLOW_GENAI_EVAL_MAX_WORKERS": "14"}, True),
+        ("sqlite:///x.db", {"MLFLOW_GENAI_EVAL_MAX_WORKERS": "15"}, False),
+        ("sqlite:///x.db", {"MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT": "0"}, True),
+        ("sqlite:///x.db", {"MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT": "9"}, False),
+    ],
+)
+def test_check_store(monkeypatch, uri, variables, fine):
+    for name in ("MLFLOW_GENAI_EVAL_MAX_WORKERS", "MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(workers, "_warned", set())
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert ra.check_store() is fine
+            ra.check_store()
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert len(caught) == (0 if fine else 1)
+
+
+def test_without_mlflow_the_message_says_what_to_install(tmp_path):
+    code = "import sys; sys.modules['mlflow'] = None; import rewardanything_mlflow"
+    done = python(code, cwd=tmp_path)
+    assert "pip install 'rewardanything-core[mlflow]'" in done.stderr
+    assert done.returncode == 1
+
+
+def test_all_is_what_can_be_imported():
+    assert sorted(ra.__all__) == ra.__all__
+    assert all(hasattr(ra, name) for name in ra.__all__)

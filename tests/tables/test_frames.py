@@ -1,0 +1,251 @@
+"""Data frames and tables of Arrow, judged."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+
+import numpy
+import pandas
+import pyarrow
+import pytest
+
+from rewardanything_core import (
+    Case,
+    ConfigError,
+    Judge,
+    Jury,
+    ScriptedBackend,
+    VerdictParseError,
+    judge_frames,
+    judge_tables,
+    load_judge,
+    spark_columns,
+    spec_of,
+    verdict_reply,
+)
+from rewardanything_core.tables.columns import RESULTS, results
+
+PRINCIPLE = "Prefer the longer answer."
+SPEC = {"model": "scripted:scripts:by_length", "cache": "off"}
+
+
+@pytest.fixture
+def judge():
+    return Judge(ScriptedBackend.scoring(lambda text: min(5, 1 + len(text))), cache="off")
+
+
+def frame(*lengths, start=0, **more):
+    rows = range(start, start + len(lengths))
+    responses = [{"a": "x" * length, "b": "x"} for length in lengths]
+    return pandas.DataFrame({"prompt": [f"q{i}" for i in rows], "responses": responses, **more}, index=[*rows])
+
+
+def judged(frames, **options):
+    return list(judge_frames(frames, **{"principle": PRINCIPLE} | options))
+
+
+def test_every_row_keeps_its_place_and_gets_what_grade_would_write(judge):
+    given = [frame(2, 0), frame(), frame(3, start=2, note=["kept"]), frame()]
+    out = judged(given, judge=judge)
+    assert [list(table.index) for table in out] == [[0, 1], [], [2], []]
+    assert [list(table.columns) for table in out] == [[*table.columns, *RESULTS] for table in given]
+    case = Case(PRINCIPLE, "q0", given[0].responses[0])
+    assert {name: out[0][name][0] for name in RESULTS if name != "agreement"} == {
+        name: value for name, value in results(judge.judge(case), "").items() if name != "agreement"
+    }
+    assert out[0].scores[0] == {"a": 3.0, "b": 2.0}
+    assert out[0].best.tolist() == ["a", "b"]
+    assert out[0].agreement.isna().all()
+    assert out[2].note.tolist() == ["kept"]
+    assert list(given[0].columns) == ["prompt", "responses"]
+
+
+def test_what_cannot_be_judged_is_a_row_with_an_error(judge):
+    responses = [{"a": "x"}, None, {}, float("nan"), 7, {"a": 7}, ["x", None], {"": "x"}, {"a": "\ud83d"}, pandas.NA]
+    table = pandas.DataFrame({"prompt": "q", "responses": responses, "id": range(10)}).astype({"id": "object"})
+    table.loc[9, ["prompt", "responses"]] = [None, {"a": "x"}]
+    table.index = [5] * 10
+    (out,) = judged([table], judge=judge, id_column="id")
+    assert list(out.index) == [5] * 10
+    assert out.scores.notna().tolist() == [True] + 6 * [False] + [True] + 2 * [False]
+    failed = out[out.scores.isna()]
+    assert failed.error.str.startswith("InvalidCaseError: In row 5: ").all()
+    assert failed[["ranking", "best", "agreement", "spread", "reasoning", "record_id"]].isna().all(axis=None)
+
+
+def test_a_failure_of_the_judge_stays_in_its_row():
+    def reply(request):
+        return VerdictParseError("no", raw="") if "q1" in str(request.messages) else scripted(request)
+
+    scripted = ScriptedBackend.scoring(lambda text: 3)._replies
+    (out,) = judged([frame(1, 1, 1)], judge=Judge(ScriptedBackend(reply), cache="off", retries=0))
+    assert out.error.isna().tolist() == [True, False, True]
+    assert "VerdictParseError" in out.error[1]
+
+
+def test_cells_as_pandas_numpy_and_arrow_have_them(judge):
+    cells = [
+        "one text",
+        ["x", "yy"],
+        numpy.array(["x", "yy"], dtype=object),
+        {"a": "x", "b": None},
+        [("a", "x"), ("b", "yy")],
+        numpy.array([("a", "x"), ("a", "y")], dtype="O,O"),  # a map with a key that is there twice
+    ]
+    prompts = [[{"role": "user", "content": "q"}], numpy.array([{"role": "user", "content": "q"}]), *["q"] * 4]
+    table = pandas.DataFrame({"p": pandas.Series(prompts, dtype=object), "r": pandas.Series(cells, dtype=object)})
+    (out,) = judged([table], judge=judge, prompt_column="p", responses_column="r")
+    assert [scores and list(scores) for scores in out.scores] == [
+        ["0"],
+        ["0", "1"],
+        ["0", "1"],
+        ["a"],
+        ["a", "b"],
+        None,
+    ]
+
+
+def test_a_column_for_each_response_a_principle_for_each_row_and_a_prefix(judge):
+    table = pandas.DataFrame(
+        {"q": ["?", "?"], "old": ["x", "x"], "new": ["yy", None], "rule": ["Be long.", "Be long."]}
+    )
+    columns = {"prompt_column": "q", "response_columns": ["old", "new"], "principle_column": "rule", "prefix": "judge_"}
+    (out,) = judge_frames([table], judge=judge, **columns)
+    assert out.judge_best[0] == "new"
+    assert "'new' is null" in out.judge_error[1]
+    assert list(out.columns) == [*table.columns, *("judge_" + name for name in RESULTS)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"principle": None}, "either a principle"),
+        ({"principle_column": "prompt"}, "either a principle"),
+        ({"responses_column": "responses", "response_columns": ["prompt"]}, "not both"),
+        ({"prompt_column": "nope"}, "Table 1 has no column 'nope'.*prompt_column"),
+        ({"judge": "gpt"}, "must be a judge"),
+        ({"judge": {"modell": "x"}}, "unknown setting 'modell'"),
+    ],
+)
+def test_what_no_row_could_be_judged_with_is_an_error(options, said, judge):
+    with pytest.raises(ConfigError, match=said):
+        judged([frame(1)], **{"judge": judge} | options)
+
+
+def test_misuse_is_said_at_once(judge):
+    with pytest.raises(ConfigError, match=r"give \[table\]"):
+        judge_frames(frame(1), principle=PRINCIPLE, judge=judge)
+    with pytest.raises(TypeError, match="no option 'promt_column'"):
+        judge_frames([], principle=PRINCIPLE, judge=judge, promt_column="p")
+    with pytest.raises(ConfigError, match="already has a column 'best'"):
+        judged([frame(1, best=["a"])], judge=judge)
+
+
+def test_frames_are_read_no_further_than_the_window_and_judged_across_their_borders():
+    most, now, read, lock = 0, 0, [], threading.Lock()
+
+    async def reply(request):
+        nonlocal most, now
+        with lock:
+            now += 1
+            most = max(most, now)
+        await asyncio.sleep(0.01)
+        now -= 1
+        return verdict_reply({"model-1": 1, "model-2": 1})
+
+    def frames():
+        for number in range(50):
+            read.append(number)
+            yield frame(1, 2, start=number)
+
+    out = judge_frames(frames(), principle=PRINCIPLE, judge=Judge(ScriptedBackend(reply), cache="off"), window=8)
+    next(out)
+    assert len(read) <= 6
+    assert sum(1 for _ in out) == 49
+    assert 6 <= most <= 8
+
+
+def test_leaving_early_stops_what_is_under_way():
+    cancelled = threading.Event()
+
+    async def reply(request):
+        if "q1" not in str(request.messages):
+            return verdict_reply({"model-1": 1, "model-2": 1})
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    out = judge_frames([frame(1), frame(1, start=1)], principle=PRINCIPLE, judge=Judge(ScriptedBackend(reply)))
+    next(out)
+    out.close()
+    assert cancelled.wait(10)
+
+
+def test_a_spec_or_settings_make_one_judge_in_a_process():
+    (one,) = judged([frame(3, 0)], judge=SPEC)
+    (other,) = judged([frame(3, 0)], judge=load_judge(**SPEC).spec())
+    assert one.scores.tolist() == other.scores.tolist() == [{"a": 3.0, "b": 1.0}, {"a": 1.0, "b": 1.0}]
+    from rewardanything_core.tables import frames
+
+    first = frames._here(SPEC)
+    assert frames._here(dict(SPEC)) is first
+    assert frames._here({**SPEC, "passes": 2}) is not first
+
+
+def test_the_spec_for_other_machines(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ra-judge.toml").write_text('[judge]\nmodel = "scripted:scripts:by_length"\npasses = 2\n')
+    found = spec_of()
+    assert found.pop("store").endswith("verdicts.sqlite3")  # which nothing uses
+    assert found == {"model": "scripted:scripts:by_length", "passes": 2, "cache": "off"}
+    assert spec_of({"passes": 3}, store="/local/v.sqlite3")["store"] == "/local/v.sqlite3"
+    judge = load_judge()
+    assert judge.cache == "on"
+    assert load_judge(spec_of(judge)).cache == "off"
+    kept = load_judge(spec_of(judge.spec(), store=str(tmp_path / "other.sqlite3")))
+    assert (kept.cache, str(kept.store.path)) == ("on", str(tmp_path / "other.sqlite3"))
+    jury = Jury([judge, judge.with_options(seed=1)])
+    assert [juror.cache for juror in load_judge(spec_of(jury)).jurors] == ["off", "off"]
+    told = spec_of({"jury": [{"model": "a/b"}, {"model": "c/d", "cache": "on"}]})
+    assert [juror["cache"] for juror in told["jury"]] == ["off", "off"]
+    json.dumps(told)
+
+
+def test_arrow_tables_keep_their_own_columns_exactly(judge):
+    kind = pyarrow.map_(pyarrow.string(), pyarrow.string())
+    table = pyarrow.table(
+        {
+            "id": pyarrow.array([1, None, 3], pyarrow.int64()),
+            "prompt": pyarrow.array(["q", "q", "q"], pyarrow.large_string()).dictionary_encode(),
+            "responses": pyarrow.array([[("a", "xx"), ("b", "x")], None, [("a", "x"), ("a", "y")]], kind),
+        }
+    )
+    (out,) = judge_tables([table], principle=PRINCIPLE, judge=judge, id_column="id")
+    assert out.select(table.column_names).equals(table)
+    assert dict(out["scores"][0].as_py()) == {"a": 3.0, "b": 2.0}
+    assert out["ranking"].to_pylist() == [["a", "b"], None, None]
+    assert [bool(error) for error in out["error"].to_pylist()] == [False, True, True]
+    assert "In row 2: " in out["error"][2].as_py()
+    (empty,) = judge_tables([table.slice(0, 0)], principle=PRINCIPLE, judge=judge)
+    assert empty.schema == out.schema
+
+
+def test_half_a_surrogate_pair_in_what_a_judge_says_does_not_stop_arrow():
+    reply = '<think>\n\ud83d\n</think>\n{"scores": {"model-1": 3}, "best-to-worst": ["model-1"]}'
+    judge = Judge(ScriptedBackend(lambda request: reply), cache="off")
+    table = pyarrow.table({"prompt": ["q"], "responses": [["x"]]})
+    (out,) = judge_tables([table], principle=PRINCIPLE, judge=judge)
+    assert out["reasoning"].to_pylist() == ["\\ud83d"]
+
+
+def test_the_columns_as_spark_writes_them():
+    assert spark_columns("j_").startswith("`j_scores` map<string,double>, `j_ranking` array<string>, `j_best` string")
+    assert spark_columns().count(",") == len(RESULTS) - 1 + 2  # two maps have one each
+
+
+def test_neither_pandas_nor_arrow_is_loaded_before_it_is_needed():
+    code = "import sys; from rewardanything_core import judge_frames; print({'pandas', 'pyarrow'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
