@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from servers import FakeOpenAI, Fault
 
 from rewardanything_core import Case, Verdict, from_endpoint
-from rewardanything_core.backends.endpoint.pace import Pace
+from rewardanything_core.backends.endpoint.concurrency import Pace
 
 adapts = Pace.note
 

@@ -37,7 +37,7 @@ def read(url: str) -> Callable[[dict[str, Any]], Scores]:
 
 def ours(url: str, **options: Any) -> Callable[[dict[str, Any]], Scores]:
     from rewardanything_core import Verdict, from_endpoint
-    from rewardanything_core.types import SamplingParams
+    from rewardanything_core.sampling import SamplingParams
 
     if options["readout"] == "generate":
         options["sampling"] = SamplingParams(thinking_budget=0)

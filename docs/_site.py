@@ -192,7 +192,7 @@ def _told() -> dict[str, tuple[str, str]]:
     """Setting -> default and meaning, from where the arguments of the same names are defined."""
     from rewardanything_core import loading, options
     from rewardanything_core.judging.judge import Judge
-    from rewardanything_core.types import SamplingParams
+    from rewardanything_core.sampling import SamplingParams
 
     told: dict[str, tuple[str, str]] = {}
     defaults = inspect.signature(Judge.__init__).parameters

@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from rewardanything_core.principles import Principle
     from rewardanything_core.prompting.parsing import parse_verdict
     from rewardanything_core.prompting.templates import Rendered, Template, render
+    from rewardanything_core.sampling import SamplingParams
     from rewardanything_core.store.verdict_store import VerdictStore
     from rewardanything_core.tables.frames import TableOptions, judge_frames, judge_tables, spark_columns, spec_of
-    from rewardanything_core.types import JudgeFailure, Message, SamplingParams, Usage, Verdict
+    from rewardanything_core.types import JudgeFailure, Message, Usage, Verdict
 
 __version__ = "0.1.0"
 
@@ -148,7 +149,8 @@ _HOMES = {
     "agreement.krippendorff": "juror_ratings krippendorff_alpha",
     "store.verdict_store": "VerdictStore",
     "prompting.templates": "Rendered Template render",
-    "types": "JudgeFailure Message SamplingParams Usage Verdict",
+    "sampling": "SamplingParams",
+    "types": "JudgeFailure Message Usage Verdict",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

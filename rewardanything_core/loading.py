@@ -17,11 +17,12 @@ from rewardanything_core.judging.judge import Judge
 from rewardanything_core.judging.jury import Jury
 from rewardanything_core.options import JudgeOptions
 from rewardanything_core.prompting.templates import Template
-from rewardanything_core.types import SamplingParams
-from rewardanything_core.weights.fetch import DEFAULT_MODEL, KNOWN_MODELS, fetch
+from rewardanything_core.sampling import SamplingParams
+from rewardanything_core.weights.catalog import DEFAULT_MODEL, KNOWN_MODELS
+from rewardanything_core.weights.fetch import fetch
 
 if TYPE_CHECKING:
-    from rewardanything_core.weights.fetch import Progress
+    from rewardanything_core.weights.catalog import Progress
 
 REWARDANYTHING_8B = "WisdomShell/RewardAnything-8B-v1"
 """The RewardAnything model on the Hugging Face hub; it wants a GPU."""

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypedDict
 
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.prompting.templates import Template
+from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.store.verdict_store import VerdictStore
-from rewardanything_core.types import SamplingParams
 
 CacheMode = Literal["off", "read", "on"]
 Readout = Literal["auto", "generate", "logits"]

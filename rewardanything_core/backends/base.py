@@ -6,14 +6,16 @@ must have, and may be able to hold the model to it (``follows_forms``) or only t
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from rewardanything_core.backends.grammar import FormFactory
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.prompting.verdict_grammar import FormFactory
-from rewardanything_core.types import Message, SamplingParams, Usage
+from rewardanything_core.sampling import SamplingParams
+from rewardanything_core.types import Message, Usage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,3 +186,9 @@ class Backend(ABC):
     def close(self) -> None:
         """Let go of connections, threads and memory. Called at interpreter exit; calling it twice is fine."""
         return
+
+
+def log_odds(odds: Odds) -> float:
+    """Of the first option against the second."""
+    first, second = odds.probabilities.values()
+    return math.log(first) - math.log(second)

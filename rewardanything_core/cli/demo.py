@@ -169,6 +169,6 @@ def _say(text: str) -> None:
 
 
 def _small_models() -> frozenset[str]:
-    from rewardanything_core.weights.fetch import KNOWN_MODELS
+    from rewardanything_core.weights.catalog import KNOWN_MODELS
 
     return frozenset(KNOWN_MODELS)

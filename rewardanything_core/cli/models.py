@@ -60,7 +60,8 @@ def models(
 
 def _known() -> list[dict[str, Any]]:
     from rewardanything_core.loading import REWARDANYTHING_8B
-    from rewardanything_core.weights.fetch import DEFAULT_MODEL, KNOWN_MODELS, cached_size, is_cached
+    from rewardanything_core.weights.catalog import DEFAULT_MODEL, KNOWN_MODELS
+    from rewardanything_core.weights.fetch import cached_size, is_cached
 
     embedded = [
         {

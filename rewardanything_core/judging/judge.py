@@ -23,10 +23,12 @@ from rewardanything_core.prompting.templates import Template, is_rewardanything
 from rewardanything_core.readouts.generate import Procedure
 from rewardanything_core.readouts.logits.questions import fit_wording
 from rewardanything_core.readouts.logits.readout import Reader
-from rewardanything_core.readouts.long_lists import Poll, poll
+from rewardanything_core.readouts.long_lists import poll
+from rewardanything_core.readouts.results import Poll
+from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.store.records import Entry, StoredVerdict
 from rewardanything_core.store.verdict_store import Readings, VerdictStore
-from rewardanything_core.types import SamplingParams, Usage, Verdict
+from rewardanything_core.types import Usage, Verdict
 
 _log = logging.getLogger("rewardanything_core")
 

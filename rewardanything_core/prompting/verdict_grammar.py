@@ -14,32 +14,10 @@ the scores, which no JSON schema can say:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
-
-@dataclass(frozen=True)
-class Choice:
-    """A place where the model picks one of several strings."""
-
-    options: tuple[str, ...]
-    """What may stand here; no option is a prefix of another."""
-
-
-@dataclass(frozen=True)
-class Text:
-    """A place where the model writes freely."""
-
-    stop: str
-    """The string that ends it; not part of what is sent back."""
-
-    max_tokens: int
-    """Where to end it if ``stop`` has not come by then."""
-
-
-Form: TypeAlias = Generator[str | Choice | Text, str | None, None]
-FormFactory: TypeAlias = Callable[[], Form]
+from rewardanything_core.backends.grammar import Choice, Form, FormFactory, Text
 
 THINK_OPEN, THINK_CLOSE = "<think>\n", "</think>"
 SCORES = ("1", "2", "3", "4", "5")

@@ -16,27 +16,9 @@ from rewardanything_core.prompting.parsing import ParsedReply, parse_reply
 from rewardanything_core.prompting.templates import Rendered, Template, wrap_up
 from rewardanything_core.prompting.verdict_grammar import thinking_form, verdict_form, verdict_schema
 from rewardanything_core.readouts.expected_scores import expected_scores
-from rewardanything_core.types import JudgeFailure, SamplingParams, Usage
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ballot:
-    """What one pass says."""
-
-    order: list[str]
-    """Labels in the order in which the model saw them."""
-
-    scores: dict[str, float]
-    """label -> 1.0..5.0."""
-
-    ranking: list[str]
-    """Labels, best first."""
-
-    reasoning: str
-    """The model's reasoning."""
-
-    raw: str
-    """The whole reply."""
+from rewardanything_core.readouts.results import Ballot
+from rewardanything_core.sampling import SamplingParams
+from rewardanything_core.types import JudgeFailure, Usage
 
 
 @dataclass(frozen=True, kw_only=True)

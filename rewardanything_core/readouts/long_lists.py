@@ -15,14 +15,13 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import ContextLengthError
-from rewardanything_core.readouts.aggregation import Consensus, aggregate
-from rewardanything_core.readouts.generate import Ballot
+from rewardanything_core.readouts.aggregation import aggregate
+from rewardanything_core.readouts.results import Ballot, Poll
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 Round = list[list[str]]
@@ -32,20 +31,6 @@ LEAST_ROUNDS = 2
 """With one round nothing ties the sub-lists together."""
 
 _DRAWS = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class Poll:
-    """All ballots on one case, and what they say together."""
-
-    ballots: list[Ballot]
-    """One for each pass; each is over all responses of the case. A round of sub-lists is a pass."""
-
-    consensus: Consensus
-    """What they say together."""
-
-    sublists: list[list[list[str]]] | None = None
-    """For each pass the labels of each of its sub-lists, as the model saw them. None: each pass was one list."""
 
 
 async def poll(

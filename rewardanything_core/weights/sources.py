@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from rewardanything_core.errors import MissingExtraError, ModelFetchError
 
 if TYPE_CHECKING:
-    from rewardanything_core.weights.fetch import KnownModel, Progress
+    from rewardanything_core.weights.catalog import KnownModel, Progress
 
 log = logging.getLogger(__name__)
 

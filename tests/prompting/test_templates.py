@@ -140,5 +140,5 @@ def test_a_rewardanything_model_without_its_wording_warns():
 
 
 def test_the_prompts_ship_as_data():
-    names = {entry.name for entry in resources.files("rewardanything_core").joinpath("prompts").iterdir()}
+    names = {entry.name for entry in resources.files("rewardanything_core").joinpath("prompting", "prompts").iterdir()}
     assert {"judge.md", "reply-think.md", "reply-json.md", "wrap-up.md", "principles.toml"} <= names

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardanything_core import parse_verdict
-from rewardanything_core.prompting.verdict_grammar import Choice, Text, thinking_form, verdict_form, verdict_schema
+from rewardanything_core.backends.grammar import Choice, Text
+from rewardanything_core.prompting.verdict_grammar import thinking_form, verdict_form, verdict_schema
 
 
 def fill(form, choose):

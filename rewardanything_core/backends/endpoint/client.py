@@ -14,11 +14,10 @@ from rewardanything_core.backends.endpoint import litellm_adapter
 from rewardanything_core.backends.endpoint.capabilities import Dialect
 from rewardanything_core.backends.endpoint.completions import Reply, read_reply
 from rewardanything_core.backends.endpoint.concurrency import Slots
-from rewardanything_core.backends.endpoint.hedge import hedged
 from rewardanything_core.backends.endpoint.http import KEY_VARIABLE, PREFIX, Wire
 from rewardanything_core.backends.endpoint.litellm_adapter import Problem, Target
 from rewardanything_core.backends.endpoint.replicas import Replicas
-from rewardanything_core.backends.endpoint.retry import Backoff
+from rewardanything_core.backends.endpoint.retry import Backoff, hedged
 from rewardanything_core.errors import BackendConnectionError, BackendTimeoutError
 from rewardanything_core.types import Message, Usage
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 LONGEST_WAIT = 120.0
 """Most seconds that a ``Retry-After`` is honoured for; a server that asks for an hour is asked again
@@ -54,3 +57,44 @@ def retry_after_seconds(value: str | None, *, now: datetime | None = None) -> fl
         when = when if when.tzinfo else when.replace(tzinfo=UTC)
         seconds = (when - (now or datetime.now(UTC))).total_seconds()
     return max(0.0, seconds) if seconds == seconds else None  # NaN is not equal to itself
+
+
+Outcome = TypeVar("Outcome")
+
+
+async def hedged(
+    attempt: Callable[[], Awaitable[Outcome]],
+    *,
+    after: float,
+    may: Callable[[], bool],
+    good: Callable[[Outcome], bool],
+) -> tuple[Outcome, int]:
+    """Attempt something, and once more beside it if that takes long.
+
+    Args:
+        attempt: Makes one attempt.
+        after: Seconds before the second one.
+        may: Whether there may be a second one; asked at most once, after that time.
+        good: Whether an outcome makes the other attempt superfluous.
+
+    Returns:
+        The first good outcome, else the last one; and how many attempts were made. What is superfluous is cancelled,
+        and has ended when this returns.
+    """
+    running = {asyncio.ensure_future(attempt())}
+    made = 1
+    try:
+        done, running = await asyncio.wait(running, timeout=after)
+        if not done and may():
+            running.add(asyncio.ensure_future(attempt()))
+            made = 2
+        while running:
+            if any(good(task.result()) for task in done):
+                break
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        best = next((task for task in done if good(task.result())), None) or done.pop()
+        return best.result(), made
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

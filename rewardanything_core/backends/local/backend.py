@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from rewardanything_core.backends.base import Backend, Completion, Question, Reading, Request
+from rewardanything_core.backends.grammar import Choice, Form, FormFactory, Text
 from rewardanything_core.backends.local.chat_tokenizer import ChatTokenizer
 from rewardanything_core.backends.local.compatibility import side_by_side
-from rewardanything_core.backends.local.engine.constrained_decoder import FormDecoder, Row
+from rewardanything_core.backends.local.engine.constrained_decoder import FormDecoder
 from rewardanything_core.backends.local.engine.engine import Resident
 from rewardanything_core.backends.local.engine.option_scorer import Asked, OddsReader, distinct_tokens, first_tokens
+from rewardanything_core.backends.local.engine.sequence import Row
 from rewardanything_core.backends.local.model_loading import identity_of, load, pick_device, quantized, window_of
 from rewardanything_core.backends.local.pending import Inquiry, Job
 from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError
-from rewardanything_core.prompting.verdict_grammar import Choice, Form, FormFactory, Text
 from rewardanything_core.types import Usage
 
 _log = logging.getLogger("rewardanything_core")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rewardanything_core.backends.local.engine import packed_batch
+from rewardanything_core.backends.local.engine import attention, model_runner, packed_batch
 from rewardanything_core.backends.local.engine.kv_cache import Shelves
 from rewardanything_core.errors import ConfigError
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 _ALIKE = 0.98  # correlation of logits; rounding, also of 4-bit weights, stays above it
 
 
-def side_by_side(model: Any, name: str) -> list[packed_batch.Reach]:
+def side_by_side(model: Any, name: str) -> list[attention.Reach]:
     """How far each layer of the model sees, after trying two sequences side by side against one of them alone.
 
     Raises:
         ConfigError: the model cannot be run this way.
     """
     instead = "Serve it with vLLM or transformers and judge through that: from_endpoint(..., api_base=...)."
-    reaches = packed_batch.reaches_of(model.config)
+    reaches = attention.reaches_of(model.config)
     if reaches is None:
         raise ConfigError(
             f"{name} keeps a running state instead of keys and values of each token in some of its layers; replies of "
@@ -53,7 +53,7 @@ class _Watched(packed_batch.Layout):
         return super().attend(*given)
 
 
-def _alike(model: Any, reaches: Sequence[packed_batch.Reach]) -> tuple[bool, bool]:
+def _alike(model: Any, reaches: Sequence[attention.Reach]) -> tuple[bool, bool]:
     """Whether the model looks the way it is told to, and whether it then says the same as alone."""
     import torch
 
@@ -70,7 +70,7 @@ def _alike(model: Any, reaches: Sequence[packed_batch.Reach]) -> tuple[bool, boo
             [packed_batch.Part(mine, len(asked) - 2, asked[-2:]), packed_batch.Part(other, 4, asked[2:3])],
         ):
             layout = _Watched(parts, reaches, gpu=model.device.type != "cpu")
-            beside = packed_batch.run(model, layout, layout.ends[:1])[0]
+            beside = model_runner.run(model, layout, layout.ends[:1])[0]
     return layout.asked, _correlation(alone, beside) > _ALIKE
 
 

@@ -11,19 +11,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rewardanything_core.backends.base import Backend, Completion, Request
+from rewardanything_core.backends.grammar import Form, Text
 from rewardanything_core.cli._check.kept import KeptOutputs, digest
 from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.config import read_settings
 from rewardanything_core.errors import ConfigError, RewardAnythingError
 from rewardanything_core.judging.judge import Judge
 from rewardanything_core.loading import PROVIDERS, from_endpoint, from_pretrained, load_judge
-from rewardanything_core.prompting.verdict_grammar import Form, Text
-from rewardanything_core.types import Message, SamplingParams
-from rewardanything_core.weights.fetch import DEFAULT_MODEL
+from rewardanything_core.sampling import SamplingParams
+from rewardanything_core.types import Message
+from rewardanything_core.weights.catalog import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from rewardanything_core.judging.base import Arbiter
-    from rewardanything_core.weights.fetch import Progress
+    from rewardanything_core.weights.catalog import Progress
 
 DEFAULT_MAX_TOKENS = 1024
 DEFAULT_CONCURRENCY = 16

@@ -15,8 +15,8 @@ from functools import partial
 from statistics import fmean
 from typing import Literal
 
-from rewardanything_core.backends.base import Backend, Odds, Question
-from rewardanything_core.concurrency.single_flight import Remembered, Shelf
+from rewardanything_core.backends.base import Backend, Question, log_odds
+from rewardanything_core.concurrency.memo import Remembered, Shelf
 from rewardanything_core.readouts.logits import text_features
 from rewardanything_core.readouts.logits.questions import FitWording, Trait
 from rewardanything_core.types import Usage
@@ -172,9 +172,3 @@ class Understanding:
     def _about(self, principle: str, question: str) -> Question:
         messages = self._wording.about_principle(principle, question, escape_markup=not self._backend.guards_markup)
         return Question(messages=messages, options=self._wording.options)
-
-
-def log_odds(odds: Odds) -> float:
-    """Of the first option against the second."""
-    first, second = odds.probabilities.values()
-    return math.log(first) - math.log(second)

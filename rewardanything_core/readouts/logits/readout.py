@@ -16,17 +16,16 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
-from rewardanything_core.backends.base import Backend, Odds, Question
+from rewardanything_core.backends.base import Backend, Odds, Question, log_odds
 from rewardanything_core.cases import Case
-from rewardanything_core.concurrency.single_flight import Remembered, Shelf
+from rewardanything_core.concurrency.memo import Remembered, Shelf
 from rewardanything_core.errors import BackendError, RewardAnythingError
 from rewardanything_core.prompting.masking import mask
 from rewardanything_core.readouts.aggregation import Consensus, kendalls_w
-from rewardanything_core.readouts.generate import Ballot
 from rewardanything_core.readouts.logits import text_features
-from rewardanything_core.readouts.logits.principle_profile import Understanding, Wants, log_odds
+from rewardanything_core.readouts.logits.principle_profile import Understanding, Wants
 from rewardanything_core.readouts.logits.questions import FitWording, fit_wording
-from rewardanything_core.readouts.long_lists import Poll
+from rewardanything_core.readouts.results import Ballot, Poll
 from rewardanything_core.types import JudgeFailure, Usage
 
 SURE = 0.75

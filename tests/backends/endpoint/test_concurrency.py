@@ -9,8 +9,7 @@ from collections.abc import Hashable
 import pytest
 
 from rewardanything_core.backends.endpoint import concurrency
-from rewardanything_core.backends.endpoint.concurrency import Slots
-from rewardanything_core.backends.endpoint.pace import EVEN_ROUNDS, Pace
+from rewardanything_core.backends.endpoint.concurrency import EVEN_ROUNDS, Pace, Slots
 
 
 def a_round(pace: Pace, refused: float = 0.0) -> int:

@@ -46,7 +46,8 @@ from rewardanything_core.errors import (
     RewardAnythingError,
 )
 from rewardanything_core.prompting.verdict_grammar import verdict_schema
-from rewardanything_core.types import Message, SamplingParams
+from rewardanything_core.sampling import SamplingParams
+from rewardanything_core.types import Message
 
 T = TypeVar("T")
 

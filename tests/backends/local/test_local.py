@@ -24,9 +24,10 @@ from rewardanything_core import (
     load_judge,
     parse_verdict,
 )
+from rewardanything_core.backends.grammar import Text
 from rewardanything_core.backends.local.backend import LocalBackend
-from rewardanything_core.backends.local.engine.constrained_decoder import Row
-from rewardanything_core.prompting.verdict_grammar import Text, thinking_form, verdict_form
+from rewardanything_core.backends.local.engine.sequence import Row
+from rewardanything_core.prompting.verdict_grammar import thinking_form, verdict_form
 
 pytestmark = pytest.mark.model
 

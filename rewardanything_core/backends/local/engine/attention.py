@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 if TYPE_CHECKING:
     import torch
@@ -99,3 +102,45 @@ def mask_of(sees: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
     mask = torch.zeros(sees.shape, dtype=like.dtype, device=sees.device)
     return mask.masked_fill(~sees, torch.finfo(like.dtype).min).to(like.device)
+
+
+def one_more(*, gpu: bool) -> int:
+    """What one more attention operation costs, in pairs of a token and a column that it could look at instead."""
+    return 500_000 if gpu else 2_000
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far back the tokens of a layer see."""
+
+    kind: str
+    """``full_attention``, ``sliding_attention`` or ``chunked_attention``."""
+
+    size: int = 0
+    """Of the window or chunk, in tokens; 0 for full attention."""
+
+    def sees(self, column: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """Whether the token at one position sees that at another, for all of both as they broadcast."""
+        sees = column <= at
+        if self.kind == "sliding_attention":
+            sees &= column > at - self.size
+        elif self.kind == "chunked_attention":
+            sees &= column >= at // self.size * self.size
+        return sees
+
+
+def reaches_of(config: Any) -> list[Reach] | None:
+    """How far each layer of a model sees. None: some keep a state of another kind than keys and values."""
+    from transformers.cache_utils import get_layer_types_and_kwargs
+
+    found = []
+    kinds, about = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+    each = [about] * len(kinds) if isinstance(about, dict) else about  # one for all layers before transformers 5.20
+    for kind, details in zip(kinds, each, strict=True):
+        if kind in ("full_attention", "dummy"):
+            found.append(Reach("full_attention"))
+        elif kind in ("sliding_attention", "chunked_attention"):
+            found.append(Reach(kind, int(details["sliding_window"])))
+        else:
+            return None
+    return found

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rewardanything_core.backends.local.engine import packed_batch
+from rewardanything_core.backends.local.engine import model_runner, packed_batch
 from rewardanything_core.backends.local.engine.kv_cache import Shelves, common
 from rewardanything_core.backends.local.engine.waiting_queue import Line
 from rewardanything_core.errors import BackendError
@@ -26,7 +26,9 @@ from rewardanything_core.errors import BackendError
 if TYPE_CHECKING:
     import torch
 
-    from rewardanything_core.backends.local.engine.constrained_decoder import FormDecoder, Row
+    from rewardanything_core.backends.local.engine.attention import Reach
+    from rewardanything_core.backends.local.engine.constrained_decoder import FormDecoder
+    from rewardanything_core.backends.local.engine.sequence import Row
 
 _log = logging.getLogger("rewardanything_core")
 
@@ -50,7 +52,7 @@ class Resident:
         self,
         model: Any,
         decoder: FormDecoder,
-        reaches: Sequence[packed_batch.Reach],
+        reaches: Sequence[Reach],
         *,
         most: int,
         tokens: int,
@@ -195,7 +197,7 @@ class Resident:
         for _, part in parts:
             part.seat.shelf.make_room(part.start + len(part.ids))
         layout = packed_batch.Layout([part for _, part in parts], self._reaches, gpu=self._model.device.type != "cpu")
-        logits = packed_batch.run(self._model, layout, layout.ends)
+        logits = model_runner.run(self._model, layout, layout.ends)
         likeliest = logits.argmax(dim=-1).tolist()
         for row, part in parts:
             row.done += len(part.ids)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.backends.base import Odds
+from rewardanything_core.backends.local.engine.attention import Reach
 from rewardanything_core.backends.local.engine.kv_cache import common
-from rewardanything_core.backends.local.engine.packed_batch import Reach, run
+from rewardanything_core.backends.local.engine.model_runner import run
 from rewardanything_core.backends.local.engine.prefix_tree import Tree
 from rewardanything_core.errors import ConfigError
 

@@ -9,28 +9,19 @@ own row.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from rewardanything_core.backends.local.engine.attention import How, mask_of
+from rewardanything_core.backends.local.engine.attention import How, Reach, mask_of, one_more
 from rewardanything_core.backends.local.engine.kv_cache import Seat, Shelf, common
 
 if TYPE_CHECKING:
     import torch
 
-_NAME = "rewardanything_rows"
 _FOLDED = 16  # tokens: as long as rows add no more, heads that share keys are laid one after the other
 _WORTHWHILE = 64  # columns that rows have in common, from which on looking at them together pays
-_now = threading.local()
-
-
-def one_more(*, gpu: bool) -> int:
-    """What one more attention operation costs, in pairs of a token and a column that it could look at instead."""
-    return 500_000 if gpu else 2_000
 
 
 @dataclass(frozen=True)
@@ -48,36 +39,6 @@ class Part:
 
     row: Sequence[int] = ()
     """The tokens of the whole row, as far as they are known, where neighbours that begin alike are to profit."""
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How far back the tokens of a layer see."""
-
-    kind: str
-    """``full_attention``, ``sliding_attention`` or ``chunked_attention``."""
-
-    size: int = 0
-    """Of the window or chunk, in tokens; 0 for full attention."""
-
-    def sees(self, column: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-        """Whether the token at one position sees that at another, for all of both as they broadcast."""
-        sees = column <= at
-        if self.kind == "sliding_attention":
-            sees &= column > at - self.size
-        elif self.kind == "chunked_attention":
-            sees &= column >= at // self.size * self.size
-        return sees
-
-
-class Line(Protocol):
-    """Tokens side by side in one line, and how they attend to each other."""
-
-    ids: list[int]
-    positions: list[int]
-
-    def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, how: How) -> torch.Tensor:
-        """From (1, heads, tokens, width) to (1, tokens, heads, width)."""
 
 
 class Layout:
@@ -225,79 +186,3 @@ def _grouped(parts: Sequence[Part], apart: int) -> list[list[Part]]:
         costs[count] = together + alone
     count = min(costs, key=lambda each: costs[each])
     return [sorted(ordered[:count], key=lambda part: part.seat.index), *([part] for part in ordered[count:])]
-
-
-class _NoCache:
-    """Stands where a model expects its cache: keys and values are kept by the attention function."""
-
-    is_compileable = False
-
-    def update(self, key: Any, value: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
-        return key, value
-
-    def get_seq_length(self, *_: Any, **__: Any) -> int:
-        return 0
-
-
-def run(model: Any, line: Line, ends: Sequence[int]) -> torch.Tensor:
-    """Run a step; the logits (ends, vocabulary) that follow the tokens that stand at ``ends`` in the line."""
-    import torch
-
-    device = model.device
-    with _attending(model, line):
-        logits: torch.Tensor = model(
-            input_ids=torch.tensor([line.ids], device=device),
-            position_ids=torch.tensor([line.positions], device=device),
-            past_key_values=_NoCache(),
-            use_cache=True,
-            logits_to_keep=torch.tensor(list(ends), dtype=torch.long, device=device),
-        ).logits
-    return logits[0]
-
-
-@contextmanager
-def _attending(model: Any, line: Line) -> Iterator[None]:
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(_NAME, _attend)
-    config = model.config.get_text_config(decoder=True)
-    before = config._attn_implementation
-    config._attn_implementation = _NAME
-    _now.line = line
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
-        _now.line = None
-
-
-def _attend(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: Any,  # noqa: ARG001  # ours is in the line
-    scaling: float | None = None,
-    softcap: float | None = None,
-    s_aux: torch.Tensor | None = None,
-    **_: Any,
-) -> tuple[torch.Tensor, None]:
-    line: Line = _now.line
-    return line.attend(module.layer_idx, query, key, value, How(scaling, softcap, s_aux)), None
-
-
-def reaches_of(config: Any) -> list[Reach] | None:
-    """How far each layer of a model sees. None: some keep a state of another kind than keys and values."""
-    from transformers.cache_utils import get_layer_types_and_kwargs
-
-    found = []
-    kinds, about = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
-    each = [about] * len(kinds) if isinstance(about, dict) else about  # one for all layers before transformers 5.20
-    for kind, details in zip(kinds, each, strict=True):
-        if kind in ("full_attention", "dummy"):
-            found.append(Reach("full_attention"))
-        elif kind in ("sliding_attention", "chunked_attention"):
-            found.append(Reach(kind, int(details["sliding_window"])))
-        else:
-            return None
-    return found

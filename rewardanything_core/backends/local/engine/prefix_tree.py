@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rewardanything_core.backends.local.engine.attention import How, mask_of
+from rewardanything_core.backends.local.engine.attention import How, Reach, mask_of, one_more
 from rewardanything_core.backends.local.engine.kv_cache import common
-from rewardanything_core.backends.local.engine.packed_batch import Reach, one_more
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from tiny_models import MAKES, tiny
 
 from rewardanything_core.backends.local import onednn
 from rewardanything_core.backends.local.compatibility import side_by_side
-from rewardanything_core.backends.local.engine import attention, packed_batch, prefix_tree
+from rewardanything_core.backends.local.engine import attention, model_runner, packed_batch, prefix_tree
 from rewardanything_core.backends.local.engine.kv_cache import Shelves
 
 HEAD = [(i * 7) % 300 + 3 for i in range(30)]
@@ -43,7 +43,7 @@ def written(model, reaches, texts, steps, *, gpu=True):
             for part in parts:
                 part.seat.shelf.make_room(part.start + len(part.ids))
             layout = packed_batch.Layout(parts, reaches, gpu=gpu)
-            logits = packed_batch.run(model, layout, layout.ends)
+            logits = model_runner.run(model, layout, layout.ends)
             done = [min(start + size, len(ids)) for start, size, ids in zip(done, sizes, texts, strict=True)]
     assert done == [len(ids) for ids in texts]
     return logits
@@ -112,7 +112,7 @@ def test_a_row_that_adds_more_makes_the_others_no_wider():
 def said(model, reaches, sequences, **settings):
     tree = prefix_tree.Tree(sequences, reaches, **{"gpu": False} | settings)
     with torch.inference_mode():
-        return tree, packed_batch.run(model, tree, tree.ends)
+        return tree, model_runner.run(model, tree, tree.ends)
 
 
 @pytest.mark.parametrize(("kind", "details"), MAKES)
@@ -121,7 +121,7 @@ def test_each_sequence_says_in_the_tree_what_it_says_alone(kind, details, wide, 
     monkeypatch.setattr(prefix_tree, "_WIDE", wide)
     monkeypatch.setattr(prefix_tree, "one_more", lambda gpu: 100)
     model = tiny(kind, **details)
-    reaches = packed_batch.reaches_of(model.config)
+    reaches = attention.reaches_of(model.config)
     tree, found = said(model, reaches, SEQUENCES)
     assert len(tree.ids) == len({tuple(ids[: at + 1]) for ids in SEQUENCES for at in range(len(ids))})
     assert_as_alone(model, SEQUENCES, found)
@@ -129,19 +129,19 @@ def test_each_sequence_says_in_the_tree_what_it_says_alone(kind, details, wide, 
 
 def test_branches_do_not_pay_for_each_other():
     branches = [[1, 2, 3, at, *range(1000)] for at in range(10, 14)]
-    tree = prefix_tree.Tree(branches, [packed_batch.Reach("full_attention")], gpu=False)
+    tree = prefix_tree.Tree(branches, [attention.Reach("full_attention")], gpu=False)
     pairs = sum(stretch.pairs for stretch in tree._stretches)
     assert pairs < len(tree.ids) ** 2 / 5
     assert [stretch.span.stop for stretch in tree._stretches] == [
         *(stretch.span.start for stretch in tree._stretches[1:]),
         len(tree.ids),
     ]
-    assert len(prefix_tree.Tree(branches[:1], [packed_batch.Reach("full_attention")], gpu=True)._stretches) == 1
+    assert len(prefix_tree.Tree(branches[:1], [attention.Reach("full_attention")], gpu=True)._stretches) == 1
 
 
 def test_small_branches_look_together():
     branches = [[1, 2, 3, at, *range(8)] for at in range(10, 14)]
-    assert len(prefix_tree.Tree(branches, [packed_batch.Reach("full_attention")], gpu=False)._stretches) == 1
+    assert len(prefix_tree.Tree(branches, [attention.Reach("full_attention")], gpu=False)._stretches) == 1
 
 
 # --- products

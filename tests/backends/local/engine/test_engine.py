@@ -16,13 +16,13 @@ from tiny_models import tiny
 
 from rewardanything_core import BackendError, Case, ConfigError, Judge, SamplingParams, Verdict, load_judge
 from rewardanything_core.backends.base import Request
+from rewardanything_core.backends.grammar import Text
 from rewardanything_core.backends.local.backend import LocalBackend
 from rewardanything_core.backends.local.compatibility import side_by_side
-from rewardanything_core.backends.local.engine import packed_batch
-from rewardanything_core.backends.local.engine.constrained_decoder import Row
 from rewardanything_core.backends.local.engine.kv_cache import Shelves, common
+from rewardanything_core.backends.local.engine.sequence import Row
 from rewardanything_core.backends.local.engine.waiting_queue import PATIENCE, Line
-from rewardanything_core.prompting.verdict_grammar import Text, thinking_form, verdict_form
+from rewardanything_core.prompting.verdict_grammar import thinking_form, verdict_form
 
 TOPICS = ["the sea", "a king of old", "how bread is made", "why it rains", "the number seven", "a lost dog"]
 
@@ -228,9 +228,9 @@ def test_prompts_go_in_by_slices_and_stall_nobody(backend):
 
 def test_what_prompts_begin_with_is_run_once(backend, monkeypatch):
     ran = []
-    run = packed_batch.run
+    run = model_runner.run
     monkeypatch.setattr(
-        packed_batch, "run", lambda model, layout, ends: ran.append(len(layout.ids)) or run(model, layout, ends)
+        model_runner, "run", lambda model, layout, ends: ran.append(len(layout.ids)) or run(model, layout, ends)
     )
     resident, rows = backend._resident(), rows_about(backend)
     alike = min(common(a.prompt, b.prompt) for a in rows for b in rows)
@@ -296,7 +296,7 @@ class OutOfMemoryError(RuntimeError):
 
 def test_out_of_memory_means_fewer_rows_and_the_same_replies(backend, monkeypatch):
     expected = alone(backend, rows_about(backend))
-    run, steps = packed_batch.run, []
+    run, steps = model_runner.run, []
 
     def scarce(model, layout, ends):
         steps.append(len(layout.ends))
@@ -304,7 +304,7 @@ def test_out_of_memory_means_fewer_rows_and_the_same_replies(backend, monkeypatc
             raise OutOfMemoryError
         return run(model, layout, ends)
 
-    monkeypatch.setattr(packed_batch, "run", scarce)
+    monkeypatch.setattr(model_runner, "run", scarce)
     resident, rows = backend._resident(), rows_about(backend)
     for row in rows:
         resident.join(row)
@@ -314,7 +314,7 @@ def test_out_of_memory_means_fewer_rows_and_the_same_replies(backend, monkeypatc
 
 
 def test_one_row_alone_that_finds_no_memory_takes_smaller_steps_and_then_fails(backend, monkeypatch):
-    sizes, run = [], packed_batch.run
+    sizes, run = [], model_runner.run
     enough = 50
 
     def scarce(model, layout, ends):
@@ -323,7 +323,7 @@ def test_one_row_alone_that_finds_no_memory_takes_smaller_steps_and_then_fails(b
             raise OutOfMemoryError
         return run(model, layout, ends)
 
-    monkeypatch.setattr(packed_batch, "run", scarce)
+    monkeypatch.setattr(model_runner, "run", scarce)
     resident, row = backend._resident(), row_about(backend, "the sea. " * 200)
     resident.join(row)
     assert finish(resident) == [row]
@@ -339,7 +339,7 @@ def test_a_step_that_fails_fails_those_in_it_and_the_next_ones_are_written(backe
     resident, rows = backend._resident(), rows_about(backend)
     resident.join(rows[1])
     with monkeypatch.context() as patch:
-        patch.setattr(packed_batch, "run", lambda *_: 1 / 0)
+        patch.setattr(model_runner, "run", lambda *_: 1 / 0)
         assert resident.step() == [rows[1]]
     assert "ZeroDivisionError" in str(rows[1].error)
     resident.join(rows[0])
