@@ -235,7 +235,7 @@ def main() -> None:
 def answered(backend: KeptOdds, case: Case) -> bool:
     """Whether the file has all that judging a case asks."""
     try:
-        asyncio.run(readout.Reader(backend).poll(case, passes=1, spend=lambda usage: None))
+        asyncio.run(readout.LogitsReadout(backend).poll(case, passes=1, on_usage=lambda usage: None))
     except KeyError:
         return False
     return True

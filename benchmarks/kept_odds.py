@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from rewardanything_core import Usage
-from rewardanything_core.backends.base import Backend, Completion, Odds, Question, Reading, Request
+from rewardanything_core.backends.base import (
+    Backend,
+    ChoiceProbabilities,
+    ChoiceRequest,
+    ChoiceResult,
+    Completion,
+    Request,
+)
 from rewardanything_core.backends.local.backend import LocalBackend
 from rewardanything_core.weights.fetch import fetch
 
@@ -27,7 +34,7 @@ class KeptOdds(Backend):
         live: Whether to ask the model what the file does not know. False: that is a KeyError.
     """
 
-    guards_markup = LocalBackend.guards_markup
+    escapes_special_tokens = LocalBackend.escapes_special_tokens
 
     def __init__(self, model: str, file: Path, *, live: bool = True) -> None:
         self._name, self._file, self._live = model, file, live
@@ -49,16 +56,16 @@ class KeptOdds(Backend):
             self._local = LocalBackend(str(fetch(self._name)), name=self._name)
         return self._local
 
-    def knows(self, question: Question) -> bool:
+    def knows(self, question: ChoiceRequest) -> bool:
         """Whether the file answers it."""
         return self._key(question) in self._found
 
-    def _key(self, question: Question) -> str:
+    def _key(self, question: ChoiceRequest) -> str:
         messages = [[message["role"], message["content"]] for message in question.messages]
         content = json.dumps([self._name, messages, list(question.options)])
         return hashlib.sha256(content.encode()).hexdigest()[:24]
 
-    async def choose(self, questions: Sequence[Question]) -> Reading:
+    async def score_options(self, questions: Sequence[ChoiceRequest]) -> ChoiceResult:
         """The odds from the file, and from the model where it has none; these are written down."""
         keys = [self._key(question) for question in questions]
         unknown = {k: q for k, q in zip(keys, questions, strict=True) if k not in self._found}
@@ -66,7 +73,7 @@ class KeptOdds(Backend):
         if unknown:
             if not self._live:
                 raise KeyError(f"{len(unknown)} questions are not in {self._file}")
-            reading = await self.local.choose(list(unknown.values()))
+            reading = await self.local.score_options(list(unknown.values()))
             usage = reading.usage
             with self._file.open("a", encoding="utf-8") as file:
                 for key, odds in zip(unknown, reading.odds, strict=True):
@@ -75,15 +82,15 @@ class KeptOdds(Backend):
         odds = []
         for key, question in zip(keys, questions, strict=True):
             shares, mass = self._found[key]
-            odds.append(Odds(probabilities=dict(zip(question.options, shares, strict=True)), mass=mass))
-        return Reading(odds=tuple(odds), usage=usage)
+            odds.append(ChoiceProbabilities(probabilities=dict(zip(question.options, shares, strict=True)), mass=mass))
+        return ChoiceResult(odds=tuple(odds), usage=usage)
 
     async def complete(self, request: Request) -> Completion:
         """What the model writes; that is not kept."""
         return await self.local.complete(request)
 
     @property
-    def gives_odds(self) -> bool:
+    def supports_option_scores(self) -> bool:
         """Yes."""
         return True
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from attack_texts import ATTEMPTS, FRESH, NO_ATTEMPTS, QUESTIONS, Question, filled
 
-from rewardanything_core import Arbiter, SamplingParams, Template, from_pretrained, load_judge
+from rewardanything_core import BaseJudge, SamplingParams, Template, from_pretrained, load_judge
 from rewardanything_rl import PrincipleReward, speaks_to_judge
 
 TOLD = (
@@ -33,8 +33,8 @@ TOLD = (
 )
 
 
-def judge_of(chosen: argparse.Namespace) -> Arbiter:
-    judge: Arbiter = load_judge() if chosen.model == "settings" else from_pretrained(chosen.model)
+def judge_of(chosen: argparse.Namespace) -> BaseJudge:
+    judge: BaseJudge = load_judge() if chosen.model == "settings" else from_pretrained(chosen.model)
     if chosen.readout == "logits":
         return judge.with_options(readout="logits", passes=chosen.passes, cache="off")
     judge = judge.with_options(

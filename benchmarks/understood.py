@@ -33,7 +33,7 @@ from rewardanything_core import Usage
 from rewardanything_core.principles import library
 from rewardanything_core.readouts.logits import text_features
 from rewardanything_core.readouts.logits.principle_profile import Understanding
-from rewardanything_core.readouts.logits.questions import fit_wording
+from rewardanything_core.readouts.logits.questions import question_set
 
 HERE = Path(__file__).parent
 DRAWS = 1000
@@ -82,7 +82,7 @@ def main() -> None:
         "neither": own["neither"],
     }
     backend = KeptOdds(arguments.model, arguments.odds or Path(tempfile.mkdtemp()) / "odds.jsonl")
-    understanding = Understanding(backend, fit_wording())
+    understanding = Understanding(backend, question_set())
     asyncio.run(contrary(understanding, kinds))
     asyncio.run(form(understanding, own["form"], own["ordinary"]))
     backend.close()
@@ -96,7 +96,7 @@ async def contrary(understanding: Understanding, kinds: dict[str, list[str]]) ->
         for text in texts
     }
     answers = {text: (await understanding.about_itself(text))[0] for text in wants}
-    wording = fit_wording()
+    wording = question_set()
     names = [one.name for one in (*wording.quality_traits, *wording.quality_views)]
     print("| asked | area under the curve | 95% interval | ordinary, mean and sd | contrary |\n|---|---|---|---|---|")
     for name in [*names, "all"]:

@@ -148,7 +148,7 @@ def settings() -> str:
     """A table of all settings for each thing they belong to."""
     from rewardanything_core.config import SETTINGS
 
-    told = _told()
+    told = _setting_docs()
     written = []
     for belongs, title in _PARTS.items():
         rows = [
@@ -188,7 +188,7 @@ _BY_HAND = {
 }
 
 
-def _told() -> dict[str, tuple[str, str]]:
+def _setting_docs() -> dict[str, tuple[str, str]]:
     """Setting -> default and meaning, from where the arguments of the same names are defined."""
     from rewardanything_core import loading, options
     from rewardanything_core.judging.judge import Judge

@@ -29,7 +29,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from rewardanything_core import (
-    Arbiter,
+    BaseJudge,
     Case,
     Judge,
     Request,
@@ -89,7 +89,7 @@ def by_rule(request: Request) -> str:
     return verdict_reply({name: short(text, str(asked["prompt"])) for name, text in asked["responses"].items()})
 
 
-def judge_named(name: str) -> Arbiter:
+def judge_named(name: str) -> BaseJudge:
     """The judge that the command line asks for."""
     if name == "rule":
         return Judge(ScriptedBackend(by_rule, name="a script that counts words and sentences"), cache="off")

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.functions import col
 from pyspark.sql.types import StructType
 
-from rewardanything_core import judge_frames, spark_columns, spec_of
+from rewardanything_core import judge_frames, portable_spec, spark_columns
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     cases = spark.read.parquet(chosen.cases)
     if Path(chosen.out).exists():
         cases = cases.join(spark.read.parquet(chosen.out).select("id"), on="id", how="left_anti")
-    spec = spec_of({"model": chosen.model, "api_base": chosen.api_base})  # each Python worker loads it once
+    spec = portable_spec({"model": chosen.model, "api_base": chosen.api_base})  # each Python worker loads it once
     principle = chosen.principle
     schema = StructType([*cases.schema, *spark.createDataFrame([], spark_columns()).schema])
     judged = cases.repartition(chosen.partitions).mapInPandas(

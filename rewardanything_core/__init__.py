@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from rewardanything_core.gate.checking import check
     from rewardanything_core.gate.results import CheckReport, Comparison, Control, JudgeNoise, Pair, Requirement
-    from rewardanything_core.judging.base import Arbiter
+    from rewardanything_core.judging.base import BaseJudge
     from rewardanything_core.judging.judge import Judge
     from rewardanything_core.judging.jury import Jury
     from rewardanything_core.loading import (
@@ -52,18 +52,18 @@ if TYPE_CHECKING:
     from rewardanything_core.prompting.templates import Rendered, Template, render
     from rewardanything_core.sampling import SamplingParams
     from rewardanything_core.store.verdict_store import VerdictStore
-    from rewardanything_core.tables.frames import TableOptions, judge_frames, judge_tables, spark_columns, spec_of
+    from rewardanything_core.tables.frames import TableOptions, judge_frames, judge_tables, portable_spec, spark_columns
     from rewardanything_core.types import JudgeFailure, Message, Usage, Verdict
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Arbiter",
     "AuthenticationError",
     "Backend",
     "BackendConnectionError",
     "BackendError",
     "BackendTimeoutError",
+    "BaseJudge",
     "BenchReport",
     "Calibration",
     "Case",
@@ -112,6 +112,7 @@ __all__ = [
     "krippendorff_alpha",
     "load_judge",
     "parse_verdict",
+    "portable_spec",
     "read_flips",
     "read_items",
     "read_labels",
@@ -119,13 +120,12 @@ __all__ = [
     "run_bench",
     "set_default_judge",
     "spark_columns",
-    "spec_of",
     "verdict_reply",
 ]
 
 # A name is fetched from its module when it is first used, so that importing the package costs next to nothing.
 _HOMES = {
-    "judging.base": "Arbiter",
+    "judging.base": "BaseJudge",
     "backends.base": "Backend Completion Request TokenProbability",
     "backends.scripted": "ScriptedBackend verdict_reply",
     "bench.labels": "Disagreement LabelReport compare_labels read_labels",
@@ -137,7 +137,7 @@ _HOMES = {
     "errors": "AuthenticationError BackendConnectionError BackendError BackendTimeoutError ConfigError "
     "ContextLengthError InvalidCaseError MissingExtraError ModelFetchError RateLimitError RewardAnythingError "
     "StoreError VerdictParseError",
-    "tables.frames": "TableOptions judge_frames judge_tables spark_columns spec_of",
+    "tables.frames": "TableOptions judge_frames judge_tables spark_columns portable_spec",
     "gate.checking": "check",
     "gate.results": "CheckReport Comparison Control JudgeNoise Pair Requirement",
     "judging.judge": "Judge",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.errors import ConfigError, MissingExtraError, RewardAnythingError
-from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
 from rewardanything_core.judging.jury import Jury
 from rewardanything_core.options import JudgeOptions
@@ -174,7 +174,7 @@ def load_judge(
     config: str | Path | None = None,
     progress: Progress | None = None,
     **settings: Any,
-) -> Arbiter:
+) -> BaseJudge:
     """A judge from another judge's spec, or from settings.
 
     Settings come from the arguments, then from ``RA_JUDGE_*`` variables, then from ``ra-judge.toml``; with none at all
@@ -249,12 +249,12 @@ def _options(given: Mapping[str, Any]) -> JudgeOptions:
     return cast("JudgeOptions", options)
 
 
-_default: list[Arbiter] = []
+_default: list[BaseJudge] = []
 _default_lock = threading.Lock()
 _default_error: list[RewardAnythingError] = []
 
 
-def default_judge() -> Arbiter:
+def default_judge() -> BaseJudge:
     """The judge that ``judge=None`` means in every integration: one `load_judge()` for the process.
 
     It is made when it is first needed, from whichever thread, or is the one last given to `set_default_judge`. Threads
@@ -274,7 +274,7 @@ def default_judge() -> Arbiter:
         return _default[0]
 
 
-def set_default_judge(judge: Arbiter | None) -> None:
+def set_default_judge(judge: BaseJudge | None) -> None:
     """Choose what ``judge=None`` means from now on. None: `load_judge()` again, when next needed."""
     with _default_lock:
         _default[:] = [] if judge is None else [judge]
@@ -304,7 +304,7 @@ def _refuse_others(given: Mapping[str, Any], kind: str) -> None:
         raise ConfigError(f"{', '.join(wrong)} mean nothing to a judge with backend = {kind!r}.")
 
 
-def _from_spec(spec: Mapping[str, Any], backends: dict[str, Backend]) -> Arbiter:
+def _from_spec(spec: Mapping[str, Any], backends: dict[str, Backend]) -> BaseJudge:
     """The judge or jury of a spec; ``backends`` are those made so far, by their own specs."""
     try:
         if "jurors" in spec:

@@ -19,7 +19,7 @@ import httpx
 from scripts import by_length, heed_ctrl_c
 
 from rewardanything_core import Judge, Request, ScriptedBackend
-from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.server.app import create_app
 from rewardanything_core.server.gate import Gate
 from rewardanything_core.server.limits import Limits
@@ -79,7 +79,7 @@ class Running:
 
 @contextmanager
 def serving(
-    judge: Arbiter | None = None, *, tokens: tuple[str, ...] = (), hosts: Any = None, **limits: Any
+    judge: BaseJudge | None = None, *, tokens: tuple[str, ...] = (), hosts: Any = None, **limits: Any
 ) -> Iterator[Running]:
     """Serve a judge, by length if none is given; `Limits` by name."""
     if judge is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 
-from rewardanything_core import Arbiter, Case, ConfigError, Principle, Verdict
+from rewardanything_core import BaseJudge, Case, ConfigError, Principle, Verdict
 from rewardanything_dspy.fields import Selector, prompt_of, response_of
 from rewardanything_dspy.judging import Bench
 
@@ -43,7 +43,7 @@ class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
         n: int,
         principle: Principle | str,
         *,
-        judge: Arbiter | None = None,
+        judge: BaseJudge | None = None,
         prompt: Selector = None,
         response: Selector = None,
         temperature: float = 1.0,

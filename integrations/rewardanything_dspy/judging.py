@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from rewardanything_core import (
-    Arbiter,
+    BaseJudge,
     Case,
     ConfigError,
     JudgeFailure,
@@ -41,7 +41,7 @@ class Bench:
     DSPy deep-copies programs and what they hold; a copy of this is itself, so that there stays one judge.
     """
 
-    def __init__(self, judge: Arbiter | None, *, max_failures: int | None = None) -> None:
+    def __init__(self, judge: BaseJudge | None, *, max_failures: int | None = None) -> None:
         if max_failures is not None and max_failures < 1:
             raise ConfigError(f"max_failures must be 1 or more, or None, not {max_failures!r}.")
         self._judge = judge
@@ -50,7 +50,7 @@ class Bench:
         self.failures: deque[JudgeFailure] = deque(maxlen=1000)
 
     @property
-    def judge(self) -> Arbiter:
+    def judge(self) -> BaseJudge:
         """The judge given, else the shared one."""
         return self._judge if self._judge is not None else default_judge()
 

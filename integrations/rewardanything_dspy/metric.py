@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import dspy
 
-from rewardanything_core import Arbiter, Case, ConfigError, JudgeFailure, Principle, RewardAnythingError, Verdict
+from rewardanything_core import BaseJudge, Case, ConfigError, JudgeFailure, Principle, RewardAnythingError, Verdict
 from rewardanything_dspy.fields import Selector, prompt_of, reference_of, response_of
 from rewardanything_dspy.judging import Bench, Principles
 from rewardanything_dspy.scores import GOOD_ENOUGH, NotJudged, PrincipleScore
@@ -37,7 +37,7 @@ class PrincipleMetric:
         self,
         principle: Principles,
         *,
-        judge: Arbiter | None = None,
+        judge: BaseJudge | None = None,
         prompt: Selector = None,
         response: Selector = None,
         reference: Selector = None,
@@ -86,7 +86,7 @@ class PrincipleMetric:
         return score
 
     @property
-    def judge(self) -> Arbiter:
+    def judge(self) -> BaseJudge:
         """Who judges; made now if it was not yet."""
         return self._bench.judge
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import dspy
 
-from rewardanything_core import Arbiter, Principle
+from rewardanything_core import BaseJudge, Principle
 from rewardanything_dspy.fields import Selector
 from rewardanything_dspy.judging import Principles
 from rewardanything_dspy.metric import PrincipleMetric
@@ -30,7 +30,7 @@ _numbers = itertools.count()
 def reward_fn(
     principle: Principles,
     *,
-    judge: Arbiter | None = None,
+    judge: BaseJudge | None = None,
     prompt: Selector = None,
     response: Selector = None,
 ) -> RewardFn:

@@ -12,7 +12,7 @@ except ImportError as error:
 
     raise missing("langchain-classic", "PrincipleEvaluator") from error
 
-from rewardanything_core import Arbiter, Case, JudgeFailure, Principle, Verdict
+from rewardanything_core import BaseJudge, Case, JudgeFailure, Principle, Verdict
 from rewardanything_langchain.judging import Principles, judge_or_default, not_judged
 
 Outcomes = list[Verdict | JudgeFailure]
@@ -21,7 +21,7 @@ Outcomes = list[Verdict | JudgeFailure]
 class _Principled:
     """What both evaluators share: their settings, and LangChain's questions about them."""
 
-    def __init__(self, *, principle: Principles, judge: Arbiter | None = None, use_reference: bool = False) -> None:
+    def __init__(self, *, principle: Principles, judge: BaseJudge | None = None, use_reference: bool = False) -> None:
         """Make one.
 
         Args:
@@ -51,7 +51,7 @@ class _Principled:
         return self.use_reference
 
     @property
-    def judge(self) -> Arbiter:
+    def judge(self) -> BaseJudge:
         """Who judges; made now if it was not yet."""
         return judge_or_default(self._judge)
 

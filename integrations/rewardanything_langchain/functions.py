@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from rewardanything_core import Arbiter, Case, ConfigError, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Principle, Verdict
 from rewardanything_langchain.judging import Principles, judge_or_default, not_judged
 from rewardanything_langchain.texts import Selector, prompt_of, select, text_of
 
@@ -27,7 +27,7 @@ class Evaluator(Protocol):
 def principle_evaluator(
     principle: Principles,
     *,
-    judge: Arbiter | None = None,
+    judge: BaseJudge | None = None,
     key: str | None = None,
     scale: Scale = "normalized",
     prompt: Selector = None,
@@ -72,7 +72,7 @@ def principle_evaluator(
 def comparative_evaluator(
     principle: Principle | str,
     *,
-    judge: Arbiter | None = None,
+    judge: BaseJudge | None = None,
     key: str | None = None,
     prompt: Selector = None,
     response: Selector = None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewardanything_core import Arbiter, JudgeFailure, MissingExtraError, Principle, default_judge
+from rewardanything_core import BaseJudge, JudgeFailure, MissingExtraError, Principle, default_judge
 
 Principles = Principle | str | Sequence[Principle | str]
 
 
-def judge_or_default(judge: Arbiter | None) -> Arbiter:
+def judge_or_default(judge: BaseJudge | None) -> BaseJudge:
     """The judge given, else the one for the process."""
     return default_judge() if judge is None else judge
 

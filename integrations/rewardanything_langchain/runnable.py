@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rewardanything_core import Arbiter, Case, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict
 from rewardanything_langchain.judging import judge_or_default
 from rewardanything_langchain.texts import prompt_of, text_of
 
@@ -57,7 +57,7 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
     @field_validator("judge")
     @classmethod
     def _is_judge(cls, value: Any) -> Any:
-        if value is not None and not isinstance(value, Arbiter):
+        if value is not None and not isinstance(value, BaseJudge):
             raise ValueError(f"judge must be a Judge or Jury, not {type(value).__name__}.")
         return value
 

@@ -14,7 +14,7 @@ import mlflow
 import numpy as np
 from mlflow.entities import Run, Trace
 
-from rewardanything_core import Arbiter, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, default_judge
+from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, default_judge
 from rewardanything_mlflow.feedback import Scale, log_verdict, name_of, scores_of
 from rewardanything_mlflow.fields import Selector, prompt_from, responses_from
 from rewardanything_mlflow.judges import Outcome, judge_all
@@ -87,7 +87,7 @@ def compare_runs(
     runs: Sequence[str | Run | Any],
     *,
     principle: Principle | str,
-    judge: Arbiter | None = None,
+    judge: BaseJudge | None = None,
     name: str | None = None,
     scale: Scale = "raw",
     prompt: Selector | None = None,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewardanything_core import (
-    Arbiter,
     AuthenticationError,
     BackendError,
+    BaseJudge,
     Case,
     ConfigError,
     JudgeFailure,
@@ -36,7 +36,7 @@ def is_of_the_judge(error: RewardAnythingError) -> bool:
     return isinstance(error, AuthenticationError | ConfigError | MissingExtraError | ModelFetchError)
 
 
-def judge_all(judge: Arbiter, cases: Sequence[Case | JudgeFailure]) -> list[Outcome]:
+def judge_all(judge: BaseJudge, cases: Sequence[Case | JudgeFailure]) -> list[Outcome]:
     """An outcome for each, in order; what already is a failure stays one."""
     outcomes: dict[int, Outcome] = {i: case for i, case in enumerate(cases) if isinstance(case, JudgeFailure)}
     waiting = [(i, case) for i, case in enumerate(cases) if isinstance(case, Case)]

@@ -11,7 +11,7 @@ import mlflow.metrics
 from mlflow.metrics import MetricValue
 from mlflow.models import EvaluationMetric
 
-from rewardanything_core import Arbiter, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, default_judge
+from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, default_judge
 from rewardanything_mlflow.feedback import Scale, name_of, names_of, scores_of
 from rewardanything_mlflow.fields import prompt_from, reference_from, responses_from
 from rewardanything_mlflow.judges import Outcome, judge_all
@@ -20,7 +20,7 @@ from rewardanything_mlflow.judges import Outcome, judge_all
 def principle_metric(
     principle: Principle | str,
     *,
-    judge: Arbiter | None = None,
+    judge: BaseJudge | None = None,
     name: str | None = None,
     scale: Scale = "raw",
     prompt: str = "inputs",
@@ -61,7 +61,7 @@ def principle_metrics(principles: Iterable[Principle | str], **options: Any) -> 
 
 
 def _eval_fn(
-    principle: Principle, judge: Arbiter | None, scale: Scale, prompt: str, reference: str | None
+    principle: Principle, judge: BaseJudge | None, scale: Scale, prompt: str, reference: str | None
 ) -> Callable[..., MetricValue]:
     probed: list[tuple[str, Outcome]] = []  # MLflow first calls with row 0 alone, then with the whole table
 
@@ -98,7 +98,7 @@ def _case(principle: Principle, index: int, prediction: Any, inputs: Any, refere
         return JudgeFailure(case_id=case_id, error_type=type(error).__name__, message=str(error))
 
 
-def _judged(judge: Arbiter, cases: Sequence[Case | JudgeFailure], probed: list[tuple[str, Outcome]]) -> list[Outcome]:
+def _judged(judge: BaseJudge, cases: Sequence[Case | JudgeFailure], probed: list[tuple[str, Outcome]]) -> list[Outcome]:
     remembered = probed.pop() if probed else None
     first = cases[0] if cases and isinstance(cases[0], Case) else None
     if remembered and first and first.digest == remembered[0]:

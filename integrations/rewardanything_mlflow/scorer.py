@@ -9,7 +9,7 @@ from mlflow.entities import Feedback, Trace
 from mlflow.genai.scorers import Scorer
 from pydantic import ConfigDict, Field, field_serializer, model_validator
 
-from rewardanything_core import Arbiter, Case, Principle, RewardAnythingError, default_judge
+from rewardanything_core import BaseJudge, Case, Principle, RewardAnythingError, default_judge
 from rewardanything_mlflow.feedback import (
     Scale,
     failure_feedback,
@@ -45,7 +45,7 @@ class PrincipleScorer(Scorer):
     principle: Principle
     """What to prefer; a string becomes a `Principle`."""
 
-    judge: Arbiter | None = Field(default=None, exclude=True, repr=False)
+    judge: BaseJudge | None = Field(default=None, exclude=True, repr=False)
     """The judge. None: one `load_judge()` for the process, made when first needed."""
 
     name: str = ""

@@ -12,15 +12,15 @@ from typing import Any
 import mlflow
 from mlflow.entities import SpanType
 
-from rewardanything_core import Arbiter, Case, JudgeFailure, RewardAnythingError, Verdict
+from rewardanything_core import BaseJudge, Case, JudgeFailure, RewardAnythingError, Verdict
 from rewardanything_mlflow.feedback import failure_of
 
 _originals: dict[str, Callable[..., Any]] = {}
-_logged: list[Arbiter | None] = []
+_logged: list[BaseJudge | None] = []
 _in_scorer: ContextVar[bool] = ContextVar("in_scorer", default=False)
 
 
-def autolog(judge: Arbiter | None = None, *, disable: bool = False) -> None:
+def autolog(judge: BaseJudge | None = None, *, disable: bool = False) -> None:
     """Log each verdict as a span with the case, the scores and the reasoning, whoever asks the judge for it.
 
     A span goes under the one that is active where the judge is called, else it makes a trace of its own. A
@@ -34,14 +34,14 @@ def autolog(judge: Arbiter | None = None, *, disable: bool = False) -> None:
         _logged.clear()
         while _originals:
             name, original = _originals.popitem()
-            setattr(Arbiter, name, original)
+            setattr(BaseJudge, name, original)
         return
     if not any(known is judge for known in _logged):
         _logged.append(judge)
     for name, wrap in _WRAPPERS.items():
         if name not in _originals:
-            _originals[name] = getattr(Arbiter, name)
-            setattr(Arbiter, name, functools.wraps(_originals[name])(wrap(_originals[name])))
+            _originals[name] = getattr(BaseJudge, name)
+            setattr(BaseJudge, name, functools.wraps(_originals[name])(wrap(_originals[name])))
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def within_scorer() -> Iterator[None]:
 class _Span:
     """A span in the making; it is written when the outcome is known, and only for a judge that is logged."""
 
-    def __init__(self, judge: Arbiter, case: Any) -> None:
+    def __init__(self, judge: BaseJudge, case: Any) -> None:
         logged = any(known is None or known is judge for known in _logged)
         self.case, self.start = case, time.time_ns()
         self.parent = mlflow.get_current_active_span() if logged else None
@@ -95,7 +95,7 @@ def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _wrap_judge(original: Callable[..., Verdict]) -> Callable[..., Verdict]:
-    def judge(self: Arbiter, *args: Any, **kwargs: Any) -> Verdict:
+    def judge(self: BaseJudge, *args: Any, **kwargs: Any) -> Verdict:
         span = _Span(self, _given(args, kwargs))
         try:
             verdict = original(self, *args, **kwargs)
@@ -109,7 +109,7 @@ def _wrap_judge(original: Callable[..., Verdict]) -> Callable[..., Verdict]:
 
 
 def _wrap_ajudge(original: Callable[..., Any]) -> Callable[..., Any]:
-    async def ajudge(self: Arbiter, *args: Any, **kwargs: Any) -> Verdict:
+    async def ajudge(self: BaseJudge, *args: Any, **kwargs: Any) -> Verdict:
         span = _Span(self, _given(args, kwargs))
         try:
             verdict: Verdict = await original(self, *args, **kwargs)
@@ -123,7 +123,7 @@ def _wrap_ajudge(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _wrap_stream(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    def judge_stream(self: Arbiter, cases: Iterable[Any], **options: Any) -> Iterator[Any]:
+    def judge_stream(self: BaseJudge, cases: Iterable[Any], **options: Any) -> Iterator[Any]:
         spans: dict[int, _Span] = {}
 
         def noted() -> Iterator[Any]:
@@ -139,7 +139,7 @@ def _wrap_stream(original: Callable[..., Iterator[Any]]) -> Callable[..., Iterat
 
 
 def _wrap_batch(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    def judge_batch(self: Arbiter, cases: Iterable[Any]) -> list[Any]:
+    def judge_batch(self: BaseJudge, cases: Iterable[Any]) -> list[Any]:
         cases = list(cases)
         spans = [_Span(self, case) for case in cases]
         outcomes = original(self, cases)
@@ -151,7 +151,7 @@ def _wrap_batch(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
 
 
 def _wrap_abatch(original: Callable[..., Any]) -> Callable[..., Any]:
-    async def ajudge_batch(self: Arbiter, cases: Iterable[Any]) -> list[Any]:
+    async def ajudge_batch(self: BaseJudge, cases: Iterable[Any]) -> list[Any]:
         cases = list(cases)
         spans = [_Span(self, case) for case in cases]
         outcomes: list[Any] = await original(self, cases)

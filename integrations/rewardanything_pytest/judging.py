@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import pytest
 
 from rewardanything_core import (
-    Arbiter,
+    BaseJudge,
     Case,
     ConfigError,
     InvalidCaseError,
@@ -39,16 +39,16 @@ class NotJudgedError(Exception):
 class Assertion:
     """An assertion in one test."""
 
-    def __init__(self, item: pytest.Item, judge: Callable[[], Arbiter]) -> None:
+    def __init__(self, item: pytest.Item, judge: Callable[[], BaseJudge]) -> None:
         self.item = item
         self._get_judge = judge
         self.verbose = item.config.get_verbosity() > 1
 
     @property
-    def judge(self) -> Arbiter:
+    def judge(self) -> BaseJudge:
         """The judge of the fixture ``judge``."""
         judge = self._get_judge()
-        if not isinstance(judge, Arbiter):
+        if not isinstance(judge, BaseJudge):
             raise TypeError(
                 f"The fixture 'judge' gives a {type(judge).__name__}, and assertions need a Judge or Jury: "
                 f"let your own fixture return one, or give it another name."
@@ -86,9 +86,9 @@ class Assertion:
         self.give_up([JudgeFailure(case_id=None, error_type=type(error).__name__, message=str(error))], of=1)
 
 
-def afresh(judge: Arbiter) -> Arbiter:
+def resampled(judge: BaseJudge) -> BaseJudge:
     """The judge for a second look."""
-    return judge.afresh().balanced(FRESH_PASSES)
+    return judge.resampled().with_balanced_passes(FRESH_PASSES)
 
 
 def rows_of(item: pytest.Item, responses: Any, prompts: Any, references: Any, contexts: Any) -> list[Row]:

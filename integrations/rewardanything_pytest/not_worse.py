@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from rewardanything_core import (
-    Arbiter,
+    BaseJudge,
     CheckReport,
     Comparison,
     JudgeFailure,
@@ -19,7 +19,7 @@ from rewardanything_core import (
     check,
 )
 from rewardanything_pytest import baselines, wording
-from rewardanything_pytest.judging import Assertion, Principles, Prompt, Row, afresh, rows_of
+from rewardanything_pytest.judging import Assertion, Principles, Prompt, Row, resampled, rows_of
 
 FEWEST = 5
 """With fewer inputs no drop can be significant at 5%, and means are compared instead."""
@@ -31,7 +31,7 @@ MAX_FAILURES = 0.05
 class AssertNotWorse(Assertion):
     """The fixture ``assert_not_worse``."""
 
-    def __init__(self, item: pytest.Item, judge: Callable[[], Arbiter]) -> None:
+    def __init__(self, item: pytest.Item, judge: Callable[[], BaseJudge]) -> None:
         super().__init__(item, judge)
         self._numbered = 0
 
@@ -98,7 +98,7 @@ class AssertNotWorse(Assertion):
         if not lower:
             return
         suspected = [found.requirement.principle for found in lower]
-        again = self._checked(afresh(self.judge), before, rows, suspected, margin, max_failures=0.0)
+        again = self._checked(resampled(self.judge), before, rows, suspected, margin, max_failures=0.0)
         worse = []
         for found, then in zip(lower, again.comparisons, strict=True):
             assert found.difference is not None
@@ -144,7 +144,7 @@ class AssertNotWorse(Assertion):
 
     def _checked(
         self,
-        judge: Arbiter,
+        judge: BaseJudge,
         before: list[Row],
         rows: list[Row],
         principles: Sequence[Principle],

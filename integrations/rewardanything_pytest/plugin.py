@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from rewardanything_core import Arbiter
+    from rewardanything_core import BaseJudge
     from rewardanything_pytest.not_worse import AssertNotWorse
     from rewardanything_pytest.principle import AssertPrinciple
     from rewardanything_pytest.tally import Notes, Tally
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def judge() -> Iterator[Arbiter]:
+def judge() -> Iterator[BaseJudge]:
     """The judge of the session, from ra-judge.toml and RA_JUDGE_*. Define a fixture of this name to use another."""
     from rewardanything_core import load_judge
 
@@ -48,7 +48,7 @@ def judge() -> Iterator[Arbiter]:
 
 
 @pytest.fixture
-def assert_principle(judge: Arbiter, request: pytest.FixtureRequest) -> AssertPrinciple:
+def assert_principle(judge: BaseJudge, request: pytest.FixtureRequest) -> AssertPrinciple:
     """Assert that responses score at least ``min_score`` (1..5) under a principle."""
     from rewardanything_pytest.principle import AssertPrinciple
 

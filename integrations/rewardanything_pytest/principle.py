@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewardanything_core import Arbiter, Case, JudgeFailure, Principle, RewardAnythingError, Usage, Verdict
+from rewardanything_core import BaseJudge, Case, JudgeFailure, Principle, RewardAnythingError, Usage, Verdict
 from rewardanything_pytest import wording
-from rewardanything_pytest.judging import Assertion, Principles, Prompt, afresh, rows_of
+from rewardanything_pytest.judging import Assertion, Principles, Prompt, resampled, rows_of
 
 
 class AssertPrinciple(Assertion):
@@ -54,7 +54,7 @@ class AssertPrinciple(Assertion):
         low = sorted((i for i, score in enumerate(scores) if score < min_score), key=lambda i: scores[i])
         if not low:
             return
-        again = self._judged(afresh(self.judge), [cases[i] for i in low], then=" when a low score was judged again")
+        again = self._judged(resampled(self.judge), [cases[i] for i in low], then=" when a low score was judged again")
         failed = []
         for i, verdict in zip(low, again, strict=True):
             score = wording.score_of(verdict)
@@ -68,7 +68,7 @@ class AssertPrinciple(Assertion):
         if failed:
             raise AssertionError(wording.low_scores(failed, of=len(cases), min_score=min_score, verbose=self.verbose))
 
-    def _judged(self, judge: Arbiter, cases: Sequence[Case], then: str = "") -> list[Verdict]:
+    def _judged(self, judge: BaseJudge, cases: Sequence[Case], then: str = "") -> list[Verdict]:
         __tracebackhide__ = True
         try:
             outcomes = judge.judge_batch(cases)

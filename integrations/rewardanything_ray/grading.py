@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import ray
 from ray.data import ActorPoolStrategy
 
-from rewardanything_core import ConfigError, Judge, ScriptedBackend, TableOptions, judge_tables, spec_of
+from rewardanything_core import ConfigError, Judge, ScriptedBackend, TableOptions, judge_tables, portable_spec
 from rewardanything_ray.resuming import Done, without
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def grade_dataset(
     Raises:
         ConfigError: the options contradict each other or the judge cannot travel.
     """
-    judge = spec_of(options.get("judge"), store=store)
+    judge = portable_spec(options.get("judge"), store=store)
     options["judge"] = Judge(ScriptedBackend([]), cache="off")
     list(judge_tables([], **options))  # checks the options here, and not first on the workers
     options["judge"] = judge

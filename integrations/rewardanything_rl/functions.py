@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewardanything_core import Arbiter, Message, Principle, default_judge
+from rewardanything_core import BaseJudge, Message, Principle, default_judge
 from rewardanything_rl.groups import Row, of_one
 from rewardanything_rl.scale import Scale
 
@@ -14,7 +14,7 @@ def reward_function(
     prompt: str | Sequence[Message],
     response: str,
     *,
-    judge: Arbiter | None = None,
+    judge: BaseJudge | None = None,
     reference: str | None = None,
     normalize: bool = False,
 ) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from rewardanything_core import Arbiter, ConfigError, Verdict, default_judge
+from rewardanything_core import BaseJudge, ConfigError, Verdict, default_judge
 from rewardanything_rl.groups import Group, Row, of_one
 from rewardanything_rl.scale import Scale
 
@@ -52,7 +52,7 @@ class Gatherer:
     """
 
     def __init__(
-        self, size: int, *, timeout: float = 120.0, judge: Arbiter | None = None, scale: Scale | None = None
+        self, size: int, *, timeout: float = 120.0, judge: BaseJudge | None = None, scale: Scale | None = None
     ) -> None:
         if size < 1 or timeout < 0:
             raise ConfigError(f"size must be 1 or more and timeout 0 or more, not {size!r} and {timeout!r}.")

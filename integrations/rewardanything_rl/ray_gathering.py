@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from rewardanything_core import (
-    Arbiter,
     BackendConnectionError,
+    BaseJudge,
     ConfigError,
     JudgeFailure,
     MissingExtraError,
@@ -40,7 +40,7 @@ class RayGatherer:
     """
 
     def __init__(
-        self, size: int, *, timeout: float = 120.0, judge: Arbiter | None = None, scale: Scale | None = None
+        self, size: int, *, timeout: float = 120.0, judge: BaseJudge | None = None, scale: Scale | None = None
     ) -> None:
         if find_spec("ray") is None:
             raise MissingExtraError("gather='ray'", extra="ray")

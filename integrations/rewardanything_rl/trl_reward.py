@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from rewardanything_core import (
-    Arbiter,
+    BaseJudge,
     Case,
     ConfigError,
     InvalidCaseError,
@@ -69,7 +69,7 @@ class PrincipleReward:
         self,
         principle: Principle | str | None = None,
         *,
-        judge: Arbiter | None = None,
+        judge: BaseJudge | None = None,
         normalize: bool = True,
         reference: Reference = None,
         reference_text: str | None = None,
@@ -104,7 +104,7 @@ class PrincipleReward:
         self._refused_reward = refused_reward
 
     @property
-    def judge(self) -> Arbiter:
+    def judge(self) -> BaseJudge:
         """Who judges; made now if it was not yet."""
         return self._judge if self._judge is not None else default_judge()
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from typing import Any, Literal
 
-from rewardanything_core import Arbiter, ConfigError, InvalidCaseError, Principle, RewardAnythingError
+from rewardanything_core import BaseJudge, ConfigError, InvalidCaseError, Principle, RewardAnythingError
 from rewardanything_rl.appeals import Guard, guard_of
 from rewardanything_rl.gathering import Gatherer
 from rewardanything_rl.groups import Row
@@ -22,7 +22,7 @@ from rewardanything_rl.texts import Thinking, answer_of, check_thinking, untagge
 def verl_reward(
     principle: Principle | str | None = None,
     *,
-    judge: Arbiter | None = None,
+    judge: BaseJudge | None = None,
     group_size: int = 1,
     timeout: float = 120.0,
     normalize: bool = True,
@@ -84,13 +84,13 @@ def verl_reward(
             if refuses is not None and (found := refuses(untagged(row.text, thinking))) is not None:
                 await gatherer.leave_out(row, size=size)
                 assert refused_reward is not None  # as checked above
-                return _told(float(refused_reward), float("nan"), 0, f"Refused. {found}")
+                return _reward_fields(float(refused_reward), float("nan"), 0, f"Refused. {found}")
             rated = await gatherer.rate(row, size=size)
         except RewardAnythingError as error:
             if on_failure is None:
                 raise
-            return _told(float(on_failure), float("nan"), 0, f"Not judged. {type(error).__name__}: {error}")
-        return _told(rated.reward, rated.score, rated.size, f"[{rated.label}] {rated.verdict.explanation}")
+            return _reward_fields(float(on_failure), float("nan"), 0, f"Not judged. {type(error).__name__}: {error}")
+        return _reward_fields(rated.reward, rated.score, rated.size, f"[{rated.label}] {rated.verdict.explanation}")
 
     return compute_score
 
@@ -132,7 +132,7 @@ def _shared(settings: tuple[tuple[str, Any], ...]) -> Callable[..., Awaitable[di
     return verl_reward(**dict(settings))
 
 
-def _told(reward: float, score: float, size: int, rationale: str) -> dict[str, Any]:
+def _reward_fields(reward: float, score: float, size: int, rationale: str) -> dict[str, Any]:
     """The same keys for every sample: veRL makes columns of the first sample's."""
     return {
         "score": reward,

@@ -1,7 +1,7 @@
 """The seam between a judge and a model: one request in, one completion out.
 
 A backend knows nothing of principles, labels or verdicts. It is asked for a reply to messages, told what form the reply
-must have, and may be able to hold the model to it (``follows_forms``) or only to ask for it by JSON schema.
+must have, and may be able to hold the model to it (``supports_grammar``) or only to ask for it by JSON schema.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from rewardanything_core.backends.grammar import FormFactory
+from rewardanything_core.backends.grammar import GrammarFactory
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import Message, Usage
@@ -28,20 +28,20 @@ class Request:
     sampling: SamplingParams
     """How to write; ``thinking_budget`` is a number here, never None."""
 
-    form: FormFactory | None = None
+    grammar: GrammarFactory | None = None
     """Makes the form of the reply, for backends that follow forms. None: free text until the model stops."""
 
     schema: Mapping[str, Any] | None = None
     """JSON schema of the answer, for backends that ask for it. None: none."""
 
-    thinks: bool = False
+    is_reasoning_model: bool = False
     """Whether the model was trained to reason in think tags before it answers, so that constraining a whole reply would
     silence it."""
 
-    wrap_up: str | None = None
+    final_answer_prompt: str | None = None
     """What to say to a model that used up its thinking budget without an answer. None: nothing."""
 
-    group: int | None = None
+    prefix_group: int | None = None
     """Requests of one group begin alike, so that a server which keeps what prompts begin with answers them sooner when
     they come one after the other. None: it stands alone."""
 
@@ -86,7 +86,7 @@ class Completion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class ChoiceRequest:
     """A question to be answered with one of a few words, of which only the probabilities are wanted."""
 
     messages: tuple[Message, ...]
@@ -97,7 +97,7 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Odds:
+class ChoiceProbabilities:
     """How likely each answer to a question is."""
 
     probabilities: Mapping[str, float]
@@ -109,10 +109,10 @@ class Odds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ChoiceResult:
     """What was read off for some questions."""
 
-    odds: tuple[Odds, ...]
+    odds: tuple[ChoiceProbabilities, ...]
     """One for each question, in order."""
 
     usage: Usage
@@ -126,10 +126,10 @@ class Backend(ABC):
     transport errors and time out inside it; cancelling it must stop the work.
     """
 
-    follows_forms: ClassVar[bool] = False
+    supports_grammar: ClassVar[bool] = False
     """Whether ``Request.form`` is enforced while decoding."""
 
-    guards_markup: ClassVar[bool] = False
+    escapes_special_tokens: ClassVar[bool] = False
     """Whether special tokens spelled out inside a message's text are kept from becoming special tokens."""
 
     @property
@@ -146,7 +146,7 @@ class Backend(ABC):
             BackendError: the model could not be asked; already retried as far as that makes sense.
         """
 
-    async def choose(self, questions: Sequence[Question]) -> Reading:  # noqa: ARG002
+    async def score_options(self, questions: Sequence[ChoiceRequest]) -> ChoiceResult:  # noqa: ARG002
         """How likely each option of each question is; nothing is written. All of the questions or none.
 
         Raises:
@@ -175,11 +175,11 @@ class Backend(ABC):
         return 2048 if trained else 1024
 
     @property
-    def gives_odds(self) -> bool:
-        """Whether `choose` can be asked for."""
+    def supports_option_scores(self) -> bool:
+        """Whether `score_options` can be asked for."""
         return False
 
-    def prefers_odds(self) -> bool:
+    def prefers_option_scores(self) -> bool:
         """Whether the model judges better by what is read off than by what it writes, where nobody said which."""
         return False
 
@@ -188,7 +188,7 @@ class Backend(ABC):
         return
 
 
-def log_odds(odds: Odds) -> float:
+def log_odds(odds: ChoiceProbabilities) -> float:
     """Of the first option against the second."""
     first, second = odds.probabilities.values()
     return math.log(first) - math.log(second)

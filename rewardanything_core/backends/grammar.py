@@ -26,7 +26,7 @@ class Text:
     """Where to end it if ``stop`` has not come by then."""
 
 
-Form: TypeAlias = Generator[str | Choice | Text, str | None, None]
+Grammar: TypeAlias = Generator[str | Choice | Text, str | None, None]
 
 
-FormFactory: TypeAlias = Callable[[], Form]
+GrammarFactory: TypeAlias = Callable[[], Grammar]

@@ -9,7 +9,14 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rewardanything_core.backends.base import Backend, Completion, Odds, Question, Reading, Request
+from rewardanything_core.backends.base import (
+    Backend,
+    ChoiceProbabilities,
+    ChoiceRequest,
+    ChoiceResult,
+    Completion,
+    Request,
+)
 from rewardanything_core.errors import BackendError, ConfigError
 from rewardanything_core.types import Usage
 
@@ -23,7 +30,7 @@ class ScriptedBackend(Backend):
         replies: A sequence of replies, or a function (sync or async) from a `Request` to one. A reply is the text a
             model would write, a `Completion`, or an exception to raise.
         name: The model's name in verdicts.
-        odds: For ``readout="logits"``: a function from a `Question` to option -> probability. None: it gives none.
+        odds: For ``readout="logits"``: a function from a `ChoiceRequest` to option -> probability. None: it gives none.
     """
 
     def __init__(
@@ -31,7 +38,7 @@ class ScriptedBackend(Backend):
         replies: Sequence[Reply] | Callable[[Request], Any],
         *,
         name: str = "scripted",
-        odds: Callable[[Question], Mapping[str, float]] | None = None,
+        odds: Callable[[ChoiceRequest], Mapping[str, float]] | None = None,
     ) -> None:
         self._replies = replies
         self._odds = odds
@@ -40,7 +47,7 @@ class ScriptedBackend(Backend):
         """How many requests came in."""
         self.requests: deque[Request] = deque(maxlen=100)
         """The latest requests, oldest first."""
-        self.questions: deque[Question] = deque(maxlen=1000)
+        self.questions: deque[ChoiceRequest] = deque(maxlen=1000)
         """The latest questions of which odds were asked, oldest first."""
 
     @classmethod
@@ -87,14 +94,14 @@ class ScriptedBackend(Backend):
         return reply if isinstance(reply, Completion) else Completion(answer=str(reply), usage=Usage(calls=1))
 
     @property
-    def gives_odds(self) -> bool:
+    def supports_option_scores(self) -> bool:
         """Whether it was given a function for them."""
         return self._odds is not None
 
-    async def choose(self, questions: Sequence[Question]) -> Reading:
+    async def score_options(self, questions: Sequence[ChoiceRequest]) -> ChoiceResult:
         """The odds that the function gives for each question."""
         if self._odds is None:
-            return await super().choose(questions)
+            return await super().score_options(questions)
         self.calls += len(questions)
         self.questions.extend(questions)
         odds = []
@@ -102,8 +109,8 @@ class ScriptedBackend(Backend):
             shares = self._odds(question)
             total = sum(shares.values())
             parts = {option: shares[option] / total for option in question.options}
-            odds.append(Odds(probabilities=parts, mass=min(1.0, total)))
-        return Reading(odds=tuple(odds), usage=Usage(calls=len(questions)))
+            odds.append(ChoiceProbabilities(probabilities=parts, mass=min(1.0, total)))
+        return ChoiceResult(odds=tuple(odds), usage=Usage(calls=len(questions)))
 
     def fingerprint(self) -> dict[str, Any]:
         """The name; and the script itself where it is a list, since that is the model."""

@@ -15,7 +15,7 @@ from rewardanything_core.bench.measures import Judged
 from rewardanything_core.bench.report import Audit
 from rewardanything_core.bench.running import Progress, judge_items
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
 from rewardanything_core.types import Verdict
 
@@ -53,7 +53,7 @@ def chosen_audits(wanted: str) -> tuple[str, ...]:
 
 
 def run_audits(
-    judge: Arbiter,
+    judge: BaseJudge,
     judged: Sequence[Judged],
     names: Iterable[str],
     *,
@@ -111,7 +111,7 @@ def length(judged: Iterable[Judged]) -> Audit:
     return _audit("length", rows, bounds)
 
 
-def position(judge: Arbiter, judged: Sequence[Judged], progress: Progress | None = None) -> Audit:
+def position(judge: BaseJudge, judged: Sequence[Judged], progress: Progress | None = None) -> Audit:
     """Whether the place in the list matters. Verdicts of one pass are made again with two, in other orders.
 
     ``preference_changes``: for two passes and two responses, how often the passes order them oppositely; a tie against
@@ -135,14 +135,16 @@ def position(judge: Arbiter, judged: Sequence[Judged], progress: Progress | None
     return _audit("position", rows, bounds, again, note)
 
 
-def repeat(judge: Arbiter, judged: Sequence[Judged], progress: Progress | None = None) -> Audit:
+def repeat(judge: BaseJudge, judged: Sequence[Judged], progress: Progress | None = None) -> Audit:
     """Whether the judge says the same again: the same orders, another seed of the sampler, nothing from the store.
 
     ``same_score``: share of responses with the very same score. ``score_change``: mean distance of both scores in
     points. ``preference_changes``: as in `position`. A judge at temperature 0 should not change at all.
     """
     if isinstance(judge, Judge) and judge.fingerprint().get("readout") != "logits":
-        other: Arbiter = judge.with_options(sampling=dataclasses.replace(judge.sampling, seed=judge.sampling.seed + 1))
+        other: BaseJudge = judge.with_options(
+            sampling=dataclasses.replace(judge.sampling, seed=judge.sampling.seed + 1)
+        )
     else:  # nothing is sampled, or each juror has its own sampler: ask the very same, past the store
         other = judge.with_options(cache="off")
     again = judge_items(other, [one.item for one in judged], progress=progress)
@@ -157,7 +159,7 @@ def repeat(judge: Arbiter, judged: Sequence[Judged], progress: Progress | None =
     return _audit("repeat", rows, {"score_change": (0.0, 4.0)}, again)
 
 
-def injection(judge: Arbiter, judged: Sequence[Judged], progress: Progress | None = None) -> Audit:
+def injection(judge: BaseJudge, judged: Sequence[Judged], progress: Progress | None = None) -> Audit:
     """Whether a response can talk its score up: one response of each list again, with each of `ATTACKS` after it.
 
     The response is the worse one of the list's first pair. ``gain_NAME``: its score with the text minus without, in

@@ -11,7 +11,7 @@ from rewardanything_core.bench.items import Flip, Item
 from rewardanything_core.bench.measures import Judged, JudgedFlip, by_flip, by_part, figures, match_flips, rm_bench
 from rewardanything_core.bench.report import BenchReport
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.judging.base import DEFAULT_WINDOW, Arbiter
+from rewardanything_core.judging.base import DEFAULT_WINDOW, BaseJudge
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 Progress = Callable[[Mapping[str, int]], None]
@@ -19,7 +19,7 @@ Progress = Callable[[Mapping[str, int]], None]
 
 
 def run_bench(
-    judge: Arbiter,
+    judge: BaseJudge,
     items: Sequence[Item],
     flips: Iterable[Flip] = (),
     *,
@@ -73,7 +73,7 @@ def run_bench(
 
 
 def judge_items(
-    judge: Arbiter, items: Sequence[Item], *, progress: Progress | None = None, window: int = DEFAULT_WINDOW
+    judge: BaseJudge, items: Sequence[Item], *, progress: Progress | None = None, window: int = DEFAULT_WINDOW
 ) -> list[Judged]:
     """Judge items, in whatever order they get done, and give them back in theirs."""
     counts = {"rows": 0, "failed": 0, "from_store": 0, "done_before": 0}

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from rewardanything_core import Arbiter, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, load_judge
+from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, load_judge
 from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.cli._progress import progress_bar
 from rewardanything_core.cli._rows import STANDARD, count_rows, format_of, read_rows, told_format
@@ -127,7 +127,7 @@ def run(task: Task) -> dict[str, Any]:
 
 
 def _judge(
-    judge: Arbiter,
+    judge: BaseJudge,
     items: Iterator[Item],
     output: Run,
     task: Task,
@@ -255,7 +255,7 @@ def _total(task: Task, kind: Format) -> int | None:
     return total if task.limit is None or total is None else min(total, task.limit)
 
 
-def _settings(task: Task, judge: Arbiter) -> dict[str, Any]:
+def _settings(task: Task, judge: BaseJudge) -> dict[str, Any]:
     """All that must be the same for two runs to write into one file."""
     return {
         "principle": task.principle.text if task.principle else None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rewardanything_core.bench.items import Flip, Item
     from rewardanything_core.bench.labels import Scale
     from rewardanything_core.bench.report import Audit, BenchReport
-    from rewardanything_core.judging.base import Arbiter
+    from rewardanything_core.judging.base import BaseJudge
 
 
 def bench(
@@ -131,7 +131,7 @@ def bench(
 
 
 def _run(
-    judge: Arbiter,
+    judge: BaseJudge,
     items: Sequence[Item],
     flips: Sequence[Flip],
     own: Sequence[Item],

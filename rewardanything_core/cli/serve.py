@@ -13,7 +13,7 @@ from rewardanything_core.cli import _options as options
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rewardanything_core.judging.base import Arbiter
+    from rewardanything_core.judging.base import BaseJudge
 
 
 def serve(
@@ -90,7 +90,7 @@ def serve(
         ),
     )
 
-    def load() -> Arbiter:
+    def load() -> BaseJudge:
         from rewardanything_core.loading import load_judge
 
         with options.fetch_progress(spin=False) as progress:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from rewardanything_core.concurrency.single_flight import Flights
+from rewardanything_core.concurrency.single_flight import SingleFlight
 
 
 class Shelf(Protocol):
@@ -21,7 +21,7 @@ class Shelf(Protocol):
         """Keep it."""
 
 
-class Remembered:
+class AsyncMemo:
     """What was found out under a key, found out once. Used on one event loop only.
 
     Args:
@@ -31,7 +31,7 @@ class Remembered:
 
     def __init__(self, shelf: Shelf | None = None, most: int = 1024) -> None:
         self._shelf, self._most = shelf, most
-        self._flights: Flights[Mapping[str, float]] = Flights()
+        self._flights: SingleFlight[Mapping[str, float]] = SingleFlight()
         self._found: OrderedDict[str, Mapping[str, float]] = OrderedDict()
 
     async def get(self, key: str, find: Callable[[], Coroutine[Any, Any, Mapping[str, float]]]) -> Mapping[str, float]:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """Runs one task for each key at a time; used on one event loop only."""
 
     def __init__(self) -> None:

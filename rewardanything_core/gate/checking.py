@@ -12,7 +12,7 @@ from rewardanything_core.gate.results import AUTO, CheckReport, Pair, Requiremen
 from rewardanything_core.gate.sequential import LOOKS
 from rewardanything_core.gate.summary import Ruling, by_input, compared, concluded, drops_afresh, misses_rules
 from rewardanything_core.gate.trial import Trial
-from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
@@ -28,7 +28,7 @@ def check(
     candidate: Rows | Mapping[str, Rows],
     principles: Principle | str | Requirement | Sequence[Principle | str | Requirement],
     *,
-    judge: Arbiter,
+    judge: BaseJudge,
     margin: float = 0.3,
     min_score: float | None = None,
     alpha: float = 0.05,

@@ -10,7 +10,7 @@ from statistics import fmean
 from rewardanything_core.cases import Case
 from rewardanything_core.gate.pairing import Item
 from rewardanything_core.gate.results import Requirement
-from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 
@@ -60,7 +60,7 @@ class Panel:
         told: Called after each judgement.
     """
 
-    def __init__(self, judge: Arbiter, *, allowed: float, told: Callable[[], None]) -> None:
+    def __init__(self, judge: BaseJudge, *, allowed: float, told: Callable[[], None]) -> None:
         self._judge = judge
         self._allowed = allowed
         self._told = told
@@ -84,7 +84,7 @@ class Panel:
             by_size[len(cell.texts)].append(cell)
         outcomes: dict[Cell, Judged | JudgeFailure] = {}
         for size, alike in by_size.items():
-            judge = (self._judge.afresh() if fresh else self._judge).balanced(size)
+            judge = (self._judge.resampled() if fresh else self._judge).with_balanced_passes(size)
             for index, outcome in judge.judge_stream([_case(cell) for cell in alike]):
                 outcomes[alike[index]] = (
                     outcome if isinstance(outcome, JudgeFailure) else _judged(alike[index], outcome)

@@ -10,7 +10,7 @@ from rewardanything_core.gate.controls import called_for, spoiled, weighed
 from rewardanything_core.gate.judging import Cell, Judged, Panel
 from rewardanything_core.gate.pairing import Item
 from rewardanything_core.gate.results import BASELINE, Control, ControlKind, Pair, Requirement
-from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.types import JudgeFailure, Usage
 
 
@@ -33,7 +33,7 @@ class Trial:
         candidates: Sequence[str],
         requirements: Sequence[Requirement],
         *,
-        judge: Arbiter,
+        judge: BaseJudge,
         max_failures: float,
         keep_scores: bool,
         progress: Callable[[int, int], None] | None,

@@ -21,17 +21,17 @@ from rewardanything_core.types import JudgeFailure, Message, Usage, Verdict
 Outcome = Verdict | JudgeFailure
 
 DEFAULT_WINDOW = 256
-"""How many cases `Arbiter.judge_stream` keeps in flight."""
+"""How many cases `BaseJudge.judge_stream` keeps in flight."""
 
 
-class Arbiter(ABC):
+class BaseJudge(ABC):
     """Judges responses under a principle: a `Judge`, a `Jury`, or whatever else can say the verdict of one case.
 
     Thread-safe; usable from scripts, threads and any event loop. Whatever takes a judge takes any arbiter.
     """
 
     @abstractmethod
-    async def verdict_of(self, case: Case) -> Verdict:
+    async def _judge_case(self, case: Case) -> Verdict:
         """The verdict of one case; all that asks, asks here.
 
         It is awaited on the package's one event loop, many times at once, and must stop what it started when it is
@@ -42,7 +42,7 @@ class Arbiter(ABC):
                 the error is no fault of the case, and ends a whole batch.
         """
 
-    def known(self, case: Case) -> Verdict | None:  # noqa: ARG002
+    def cached_verdict(self, case: Case) -> Verdict | None:  # noqa: ARG002
         """The verdict of a case if it is at hand and nothing has to be awaited for it; called in the asker's thread.
 
         Raises:
@@ -69,15 +69,15 @@ class Arbiter(ABC):
         """This judge as plain JSON, to be made again by ``load_judge(spec)`` in another process; it holds no key."""
 
     @abstractmethod
-    def with_options(self, **options: Unpack[JudgeOptions]) -> Arbiter:
+    def with_options(self, **options: Unpack[JudgeOptions]) -> BaseJudge:
         """The same with some options changed; no model is loaded again."""
 
     @abstractmethod
-    def balanced(self, number: int) -> Arbiter:
+    def with_balanced_passes(self, number: int) -> BaseJudge:
         """The same with enough passes that each of ``number`` responses visits each place equally often."""
 
     @abstractmethod
-    def afresh(self) -> Arbiter:
+    def resampled(self) -> BaseJudge:
         """The same with other orders and sampled replies: for a second opinion, not for a cached first one."""
 
     @abstractmethod
@@ -105,7 +105,7 @@ class Arbiter(ABC):
             BackendError: the model could not be asked.
         """
         case = _case(principle, prompt, responses, reference, context, id)
-        return self.known(case) or background_loop.wait(background_loop.submit(self.verdict_of(case)))
+        return self.cached_verdict(case) or background_loop.wait(background_loop.submit(self._judge_case(case)))
 
     async def ajudge(
         self,
@@ -119,7 +119,7 @@ class Arbiter(ABC):
     ) -> Verdict:
         """`judge`, awaited. Cancelling it cancels the requests it made."""
         case = _case(principle, prompt, responses, reference, context, id)
-        return await asyncio.wrap_future(background_loop.submit(self.verdict_of(case)))
+        return await asyncio.wrap_future(background_loop.submit(self._judge_case(case)))
 
     def judge_batch(self, cases: Iterable[Case | Mapping[str, Any]]) -> list[Outcome]:
         """Judge many cases: a verdict or a failure for each, in the order given.
@@ -128,7 +128,7 @@ class Arbiter(ABC):
             InvalidCaseError: one of them is no valid case; nothing was sent for any.
         """
         checked = _checked(cases)
-        known = [self.known(case) for case in checked]
+        known = [self.cached_verdict(case) for case in checked]
         left = [case for case, told in zip(checked, known, strict=True) if told is None]
         judged = iter(
             background_loop.wait(background_loop.submit(background_loop.gather(map(self._outcome, left))))
@@ -211,11 +211,11 @@ class Arbiter(ABC):
             case = Case.of(case)
         except InvalidCaseError as error:
             return JudgeFailure(case_id=error.case_id, error_type=type(error).__name__, message=str(error))
-        return self.known(case) or case
+        return self.cached_verdict(case) or case
 
     async def _outcome(self, case: Case) -> Outcome:
         try:
-            return await self.verdict_of(case)
+            return await self._judge_case(case)
         except RewardAnythingError as error:
             if error.failure is None:  # not this case's fault: the store, say, cannot be read
                 raise

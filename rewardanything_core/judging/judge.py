@@ -1,4 +1,4 @@
-"""The judge: a backend, a template and options. How it is asked is in `Arbiter`."""
+"""The judge: a backend, a template and options. How it is asked is in `BaseJudge`."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from typing import Any, TypedDict, Unpack
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case
-from rewardanything_core.concurrency.single_flight import Flights
+from rewardanything_core.concurrency.single_flight import SingleFlight
 from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
-from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.options import CacheMode, JudgeOptions, Readout
 from rewardanything_core.prompting.templates import Template, is_rewardanything
-from rewardanything_core.readouts.generate import Procedure
-from rewardanything_core.readouts.logits.questions import fit_wording
-from rewardanything_core.readouts.logits.readout import Reader
+from rewardanything_core.readouts.generate import GenerateReadout
+from rewardanything_core.readouts.logits.questions import question_set
+from rewardanything_core.readouts.logits.readout import LogitsReadout
 from rewardanything_core.readouts.long_lists import poll
-from rewardanything_core.readouts.results import Poll
+from rewardanything_core.readouts.results import CaseResult
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.store.records import Entry, StoredVerdict
-from rewardanything_core.store.verdict_store import Readings, VerdictStore
+from rewardanything_core.store.verdict_store import PrincipleCache, VerdictStore
 from rewardanything_core.types import Usage, Verdict
 
 _log = logging.getLogger("rewardanything_core")
 
 
 FRESH_TEMPERATURE = 0.7
-"""The least temperature of a judge that is asked `Judge.afresh`."""
+"""The least temperature of a judge that is asked `Judge.resampled`."""
 
 
-class Judge(Arbiter):
+class Judge(BaseJudge):
     """Judges responses under a principle. Thread-safe; usable from scripts, threads and any event loop.
 
     Args:
@@ -83,7 +83,7 @@ class Judge(Arbiter):
                 "leave one of the two out."
             )
         self.template = template or Template.for_model(
-            backend.model, style="think" if backend.follows_forms else "json"
+            backend.model, style="think" if backend.supports_grammar else "json"
         )
         sampling = sampling or SamplingParams()
         if sampling.thinking_budget is None:
@@ -109,9 +109,9 @@ class Judge(Arbiter):
             calibration=self.calibration,
         )
         self._usage = Usage()
-        self._flights: Flights[StoredVerdict] = Flights()
+        self._flights: SingleFlight[StoredVerdict] = SingleFlight()
         fingerprint = backend.fingerprint()
-        self._reader = Reader(backend, shelf=self._shelf(fingerprint)) if self.readout == "logits" else None
+        self._reader = LogitsReadout(backend, shelf=self._shelf(fingerprint)) if self.readout == "logits" else None
         self.template_hash = self.template.hash if self._reader is None else self._reader.wording.hash
         """Hash of the wording that the model is asked with."""
         self._settings = {"backend": fingerprint, "template": self.template_hash, "passes": passes}
@@ -122,7 +122,7 @@ class Judge(Arbiter):
             self._settings["readout"] = "logits"
         self._long_settings = {**self._settings, "max_list": max_list}
         self._settings_json = tuple(map(_json, (self._settings, self._long_settings)))
-        self._procedure = Procedure(
+        self._procedure = GenerateReadout(
             backend=backend,
             template=self.template,
             sampling=sampling,
@@ -166,11 +166,11 @@ class Judge(Arbiter):
         changed.update(options)
         return Judge(self.backend, **changed)
 
-    def balanced(self, number: int) -> Judge:
+    def with_balanced_passes(self, number: int) -> Judge:
         """The judge with ``passes`` raised to a multiple of ``number``."""
         return self.with_options(passes=-(-self.passes // number) * number)
 
-    def afresh(self) -> Judge:
+    def resampled(self) -> Judge:
         """The judge with another seed and sampled replies: a greedy judge would only say the same about two orders."""
         if self._reader is not None:
             return self.with_options(seed=self.seed + 1)
@@ -207,21 +207,21 @@ class Judge(Arbiter):
 
     # --- making a verdict
 
-    def known(self, case: Case) -> Verdict | None:
+    def cached_verdict(self, case: Case) -> Verdict | None:
         """The verdict in the store."""
         stored = self.store.get(self._key(case)) if self.cache != "off" else None
-        return None if stored is None else self._told(stored, case, cached=True)
+        return None if stored is None else self._finalize(stored, case, cached=True)
 
-    async def verdict_of(self, case: Case) -> Verdict:
+    async def _judge_case(self, case: Case) -> Verdict:
         """From the store; else from the same judgement already under way; else by judging."""
         key = self._key(case)
         stored = self.store.get(key) if self.cache != "off" else None
         cached = stored is not None
         stored = stored or await self._flights.join(key, lambda: self._judged(case, key))
-        return self._told(stored, case, cached=cached)
+        return self._finalize(stored, case, cached=cached)
 
-    def _told(self, stored: StoredVerdict, case: Case, *, cached: bool) -> Verdict:
-        verdict = stored.under(case, cached=cached)
+    def _finalize(self, stored: StoredVerdict, case: Case, *, cached: bool) -> Verdict:
+        verdict = stored.relabel(case, cached=cached)
         # After the store, so that what is stored is what the model said, and serves under any calibration.
         return verdict if self.calibration is None else self.calibration.applied(verdict)
 
@@ -229,12 +229,12 @@ class Judge(Arbiter):
         """Judge a case for real and store what came of it."""
         spent: list[Usage] = []
 
-        def spend(usage: Usage) -> None:
+        def on_usage(usage: Usage) -> None:
             spent.append(usage)
             self._usage += usage
 
         try:
-            polled = await self._polled(case, spend)
+            polled = await self._polled(case, on_usage)
         except RewardAnythingError as error:
             assert error.failure is not None
             failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()))
@@ -249,24 +249,24 @@ class Judge(Arbiter):
             verdict = dataclasses.replace(verdict, record_id=await _kept(self._put(entry)))
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
-    def _shelf(self, fingerprint: Mapping[str, Any]) -> Readings | None:
+    def _shelf(self, fingerprint: Mapping[str, Any]) -> PrincipleCache | None:
         """Where what a model says of principles is kept: beside the verdicts, if these are kept."""
         if self.cache == "off":
             return None
-        about = _json({"backend": fingerprint, "template": fit_wording().hash})
+        about = _json({"backend": fingerprint, "template": question_set().hash})
         return self.store.readings(about, write=self.cache == "on")
 
-    async def _polled(self, case: Case, spend: Callable[[Usage], None]) -> Poll:
+    async def _polled(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
         if self._reader is not None:
-            return await self._reader.poll(case, passes=self.passes, spend=spend)
-        cast = partial(self._procedure.cast, spend=spend)
-        return await poll(case, cast, passes=self.passes, max_list=self.max_list, seed=self.seed)
+            return await self._reader.poll(case, passes=self.passes, on_usage=on_usage)
+        run = partial(self._procedure.run, on_usage=on_usage)
+        return await poll(case, run, passes=self.passes, max_list=self.max_list, seed=self.seed)
 
     async def _put(self, entry: Entry) -> str:
         await self.store.aput(entry, more_coming=len(self._flights) > 1)
         return entry.record_id
 
-    def _combined(self, case: Case, polled: Poll, usage: Usage) -> Verdict:
+    def _combined(self, case: Case, polled: CaseResult, usage: Usage) -> Verdict:
         ballots, consensus = polled.ballots, polled.consensus
         return Verdict(
             scores={label: consensus.scores[label] for label in case.labels},
@@ -310,14 +310,14 @@ def _readout(asked: Readout, backend: Backend, *, written: bool) -> Readout:
     """
     if asked not in ("auto", "generate", "logits"):
         raise ConfigError(f"readout must be 'auto', 'generate' or 'logits', not {asked!r}.")
-    if asked == "logits" and not backend.gives_odds:
+    if asked == "logits" and not backend.supports_option_scores:
         raise ConfigError(
             f"readout='logits' reads the probabilities of answers, and {backend.model} gives none; use "
             "readout='generate', or a model on this machine or behind a server that gives log-probabilities."
         )
     if asked != "auto":
         return asked
-    plain = backend.gives_odds and backend.prefers_odds() and not is_rewardanything(backend.model)
+    plain = backend.supports_option_scores and backend.prefers_option_scores() and not is_rewardanything(backend.model)
     return "logits" if plain and not written else "generate"
 
 

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import ConfigError, RewardAnythingError
-from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.options import JudgeOptions
 from rewardanything_core.readouts.aggregation import aggregate
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
@@ -19,7 +19,7 @@ from rewardanything_core.types import JudgeFailure, Usage, Verdict
 _log = logging.getLogger("rewardanything_core")
 
 
-class Jury(Arbiter):
+class Jury(BaseJudge):
     """Several judges who judge each case side by side and give one verdict. It can stand wherever a `Judge` can.
 
     The scores are the weighted mean of the jurors', the ranking follows them and breaks ties by weighted Borda count;
@@ -40,11 +40,11 @@ class Jury(Arbiter):
     """
 
     def __init__(
-        self, jurors: Sequence[Arbiter], *, weights: Sequence[float] | None = None, min_jurors: int | None = None
+        self, jurors: Sequence[BaseJudge], *, weights: Sequence[float] | None = None, min_jurors: int | None = None
     ) -> None:
         self.jurors = tuple(jurors)
         for juror in self.jurors:
-            if not isinstance(juror, Arbiter):
+            if not isinstance(juror, BaseJudge):
                 raise ConfigError(f"A juror must be a Judge or Jury, not {type(juror).__name__}.")
         if not self.jurors or len({id(juror) for juror in self.jurors}) < len(self.jurors):
             raise ConfigError("A jury needs one juror or more, each of them once; to count one more, give weights.")
@@ -60,7 +60,7 @@ class Jury(Arbiter):
             f"[juror {place} of {len(self.jurors)}: {juror.model}]" for place, juror in enumerate(self.jurors, start=1)
         ]
 
-    async def verdict_of(self, case: Case) -> Verdict:
+    async def _judge_case(self, case: Case) -> Verdict:
         """The jurors' verdict of one case.
 
         A juror who fails does not stop the others: what they say is stored, and not paid for again.
@@ -183,13 +183,13 @@ class Jury(Arbiter):
         """The jury with some options of all its jurors changed; no model is loaded again."""
         return self._of(juror.with_options(**options) for juror in self.jurors)
 
-    def balanced(self, number: int) -> Jury:
+    def with_balanced_passes(self, number: int) -> Jury:
         """The jury with every juror's passes raised to a multiple of ``number``."""
-        return self._of(juror.balanced(number) for juror in self.jurors)
+        return self._of(juror.with_balanced_passes(number) for juror in self.jurors)
 
-    def afresh(self) -> Jury:
+    def resampled(self) -> Jury:
         """The jury with every juror asked afresh."""
-        return self._of(juror.afresh() for juror in self.jurors)
+        return self._of(juror.resampled() for juror in self.jurors)
 
     def spec(self) -> dict[str, Any]:
         """This jury as plain JSON, to be made again by ``load_judge(spec)`` in another process; it holds no key."""
@@ -207,7 +207,7 @@ class Jury(Arbiter):
     def __repr__(self) -> str:
         return f"Jury({list(self.jurors)!r}, weights={list(self.weights)}, min_jurors={self.min_jurors})"
 
-    def _of(self, jurors: Iterable[Arbiter]) -> Jury:
+    def _of(self, jurors: Iterable[BaseJudge]) -> Jury:
         return Jury(list(jurors), weights=self.weights, min_jurors=self.min_jurors)
 
     # --- telling
@@ -247,9 +247,9 @@ class Jury(Arbiter):
         return ours
 
 
-async def _vote(juror: Arbiter, case: Case) -> tuple[Verdict | JudgeFailure, RewardAnythingError | None]:
+async def _vote(juror: BaseJudge, case: Case) -> tuple[Verdict | JudgeFailure, RewardAnythingError | None]:
     try:
-        return await juror.verdict_of(case), None
+        return await juror._judge_case(case), None
     except RewardAnythingError as error:
         if error.failure is None:  # not the juror's word on this case: a store that cannot be read, say
             raise

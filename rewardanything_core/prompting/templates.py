@@ -69,7 +69,7 @@ class Template:
     @property
     def hash(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of all that this template adds to a case."""
-        content = json.dumps([WIRE_VERSION, self.system, self.style, wrap_up()])
+        content = json.dumps([WIRE_VERSION, self.system, self.style, final_answer_prompt()])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @classmethod
@@ -132,7 +132,7 @@ def render(case: Case, seed: int = 0, *, template: Template | None = None) -> Re
     return template.render(case, draw_order(case, seed=seed))
 
 
-def markup_apart(text: str) -> str:
+def neutralize_special_tokens(text: str) -> str:
     """Plain text in which no tokenizer finds a special token: an invisible word joiner stands inside each spelling."""
     return _MARKUP.sub(lambda match: f"{match[0]}\u2060", text)
 
@@ -159,7 +159,7 @@ def trained_system_prompt() -> str | None:
     raise ConfigError(f"{source} holds no SYSTEM_PROMPT; this version of `rewardanything` is not one we know.")
 
 
-def wrap_up() -> str:
+def final_answer_prompt() -> str:
     """What to say to a model whose thinking budget is used up."""
     return _prompt("wrap-up.md").strip()
 

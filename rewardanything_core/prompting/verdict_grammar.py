@@ -2,10 +2,10 @@
 
 A form is a generator that alternates between text that is certain (a `str`) and places that the model fills: a `Choice`
 among strings, or free `Text`. Whoever runs the form sends back what was filled in, so that later places can depend on
-earlier ones. That is how `verdict_form` admits only complete verdicts whose ranking is a permutation that agrees with
+earlier ones. So `verdict_grammar` admits only complete verdicts whose ranking is a permutation that agrees with
 the scores, which no JSON schema can say:
 
->>> form = verdict_form(["model-1", "model-2"])
+>>> form = verdict_grammar(["model-1", "model-2"])
 >>> next(form)
 '{"scores": {"model-1": '
 >>> form.send(None).options
@@ -17,13 +17,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rewardanything_core.backends.grammar import Choice, Form, FormFactory, Text
+from rewardanything_core.backends.grammar import Choice, Grammar, GrammarFactory, Text
 
 THINK_OPEN, THINK_CLOSE = "<think>\n", "</think>"
 SCORES = ("1", "2", "3", "4", "5")
 
 
-def thinking_form(answer: FormFactory, *, budget: int) -> Form:
+def thinking_grammar(answer: GrammarFactory, *, budget: int) -> Grammar:
     """Reason freely between think tags for at most ``budget`` tokens, then fill in ``answer``."""
     yield THINK_OPEN
     if budget:
@@ -32,7 +32,7 @@ def thinking_form(answer: FormFactory, *, budget: int) -> Form:
     yield from answer()
 
 
-def verdict_form(names: Sequence[str]) -> Form:
+def verdict_grammar(names: Sequence[str]) -> Grammar:
     """The JSON of a verdict over masked names: a score each, then a ranking that agrees with the scores."""
     scores: dict[str, int] = {}
     yield '{"scores": {'

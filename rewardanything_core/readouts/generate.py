@@ -13,16 +13,16 @@ from rewardanything_core.cases import Case
 from rewardanything_core.errors import RewardAnythingError, VerdictParseError
 from rewardanything_core.prompting.masking import draw_order
 from rewardanything_core.prompting.parsing import ParsedReply, parse_reply
-from rewardanything_core.prompting.templates import Rendered, Template, wrap_up
-from rewardanything_core.prompting.verdict_grammar import thinking_form, verdict_form, verdict_schema
+from rewardanything_core.prompting.templates import Rendered, Template, final_answer_prompt
+from rewardanything_core.prompting.verdict_grammar import thinking_grammar, verdict_grammar, verdict_schema
 from rewardanything_core.readouts.expected_scores import expected_scores
-from rewardanything_core.readouts.results import Ballot
+from rewardanything_core.readouts.results import PassResult
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import JudgeFailure, Usage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Procedure:
+class GenerateReadout:
     """How ballots are cast: everything but the case."""
 
     backend: Backend
@@ -43,13 +43,13 @@ class Procedure:
     expected: bool
     """Whether scores are expectations over token probabilities."""
 
-    async def cast(self, case: Case, index: int, *, spend: Callable[[Usage], None]) -> Ballot:
+    async def run(self, case: Case, index: int, *, on_usage: Callable[[Usage], None]) -> PassResult:
         """Judge a case in the ``index``-th order drawn for it.
 
         Args:
             case: The case.
             index: Which pass this is, from 0.
-            spend: Told what each call to the model took, whether or not a verdict came of it.
+            on_usage: Told what each call to the model took, whether or not a verdict came of it.
 
         Raises:
             RewardAnythingError: no ballot; ``failure`` says how often it was tried and what came back last.
@@ -57,18 +57,18 @@ class Procedure:
         attempt = 0
         while True:
             order = draw_order(case, seed=self.seed, index=index, attempt=attempt)
-            rendered = self.template.render(case, order, escape_markup=not self.backend.guards_markup)
+            rendered = self.template.render(case, order, escape_markup=not self.backend.escapes_special_tokens)
             request = self._request(rendered, index, attempt)
             raw = None
             try:
                 completion = await self.backend.complete(request)
                 raw = completion.raw
-                spend(completion.usage)
+                on_usage(completion.usage)
                 return self._ballot(completion, rendered)
             except RewardAnythingError as error:
                 attempt += 1
                 if error.usage is not None:
-                    spend(error.usage)
+                    on_usage(error.usage)
                 if not isinstance(error, VerdictParseError) or attempt > self.retries:
                     error.failure = JudgeFailure(
                         case_id=case.id,
@@ -89,11 +89,11 @@ class Procedure:
         return Request(
             messages=tuple(rendered.messages),
             sampling=sampling,
-            form=partial(thinking_form, partial(verdict_form, names), budget=budget),
+            grammar=partial(thinking_grammar, partial(verdict_grammar, names), budget=budget),
             schema=verdict_schema(names, reasoning=self.template.style == "json"),
-            thinks=self.template.name == "trained",
-            wrap_up=wrap_up(),
-            group=hash(rendered.shared),
+            is_reasoning_model=self.template.name == "trained",
+            final_answer_prompt=final_answer_prompt(),
+            prefix_group=hash(rendered.shared),
             token_probabilities=self.expected,
         )
 
@@ -101,7 +101,7 @@ class Procedure:
         name = f"{self.seed}/{self.sampling.seed}/{index}/{attempt}"
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) >> 1
 
-    def _ballot(self, completion: Completion, rendered: Rendered) -> Ballot:
+    def _ballot(self, completion: Completion, rendered: Rendered) -> PassResult:
         labels = rendered.labels
         try:
             reply = parse_reply(completion.answer, list(labels))
@@ -114,7 +114,7 @@ class Procedure:
         if self.expected:
             scores = expected_scores(completion.answer, reply, completion.tokens)
             ranking = sorted(ranking, key=lambda name: -scores[name])
-        return Ballot(
+        return PassResult(
             order=list(labels.values()),
             scores={label: scores[name] for name, label in labels.items()},
             ranking=[labels[name] for name in ranking],

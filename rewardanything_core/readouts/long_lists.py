@@ -21,7 +21,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import ContextLengthError
 from rewardanything_core.readouts.aggregation import aggregate
-from rewardanything_core.readouts.results import Ballot, Poll
+from rewardanything_core.readouts.results import CaseResult, PassResult
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 Round = list[list[str]]
@@ -34,32 +34,32 @@ _DRAWS = 10
 
 
 async def poll(
-    case: Case, cast: Callable[[Case, int], Coroutine[Any, Any, Ballot]], *, passes: int, max_list: int, seed: int
-) -> Poll:
+    case: Case, run: Callable[[Case, int], Coroutine[Any, Any, PassResult]], *, passes: int, max_list: int, seed: int
+) -> CaseResult:
     """Judge a case, as one list if it can be and as sub-lists if not: all of it or nothing.
 
     A list that does not fit the model's window is tried again in sub-lists of half the size, down to pairs.
 
     Args:
         case: The case.
-        cast: Judges a list in the order of that number, from 0.
+        run: Judges a list in the order of that number, from 0.
         passes: How often each response is judged; in sub-lists at least twice.
         max_list: The most responses to judge as one list, 2 or more.
         seed: Of the sub-lists.
 
     Raises:
-        RewardAnythingError: what ``cast`` raised; `ContextLengthError` only if not even pairs of the responses fit.
+        RewardAnythingError: what ``run`` raised; `ContextLengthError` only if not even pairs of the responses fit.
     """
     size, refused = min(len(case.responses), max_list), False
     while True:
         try:
             if size == len(case.responses):
-                ballots = await background_loop.gather(cast(case, index) for index in range(passes))
+                ballots = await background_loop.gather(run(case, index) for index in range(passes))
                 scores, rankings = [ballot.scores for ballot in ballots], [ballot.ranking for ballot in ballots]
-                return Poll(ballots=ballots, consensus=aggregate(scores, rankings))
+                return CaseResult(ballots=ballots, consensus=aggregate(scores, rankings))
             # In a thread, as with hundreds of responses it is more than the loop that serves everybody should wait for.
             rounds = await asyncio.to_thread(draw_rounds, case, size=size, rounds=max(LEAST_ROUNDS, passes), seed=seed)
-            return await _in_sublists(case, rounds, cast, wary=refused)
+            return await _in_sublists(case, rounds, run, wary=refused)
         except ContextLengthError as error:
             if size <= 2:
                 if size < len(case.responses):
@@ -69,23 +69,23 @@ async def poll(
 
 
 async def _in_sublists(
-    case: Case, rounds: list[Round], cast: Callable[[Case, int], Coroutine[Any, Any, Ballot]], *, wary: bool
-) -> Poll:
+    case: Case, rounds: list[Round], run: Callable[[Case, int], Coroutine[Any, Any, PassResult]], *, wary: bool
+) -> CaseResult:
     lists = [(labels, index) for index, sublists in enumerate(rounds) for labels in sublists]
     # Where a longer list was refused, the longest of these goes first, so that not all of them are paid for in vain.
     lengths = [sum(len(case.responses[label]) for label in labels) for labels, _ in lists]
     first = [lengths.index(max(lengths))] if wary else []
-    ballots: dict[int, Ballot] = {}
+    ballots: dict[int, PassResult] = {}
     for places in (first, [place for place in range(len(lists)) if place not in first]):
-        work = (cast(_part(case, lists[place][0]), lists[place][1]) for place in places)
+        work = (run(_part(case, lists[place][0]), lists[place][1]) for place in places)
         ballots |= zip(places, await background_loop.gather(work), strict=True)
-    by_round: list[list[Ballot]] = [[] for _ in rounds]
+    by_round: list[list[PassResult]] = [[] for _ in rounds]
     for place, (_, index) in enumerate(lists):
         by_round[index].append(ballots[place])
     passes = await asyncio.to_thread(merge, case.canonical_labels, by_round)
     consensus = aggregate([one.scores for one in passes], [one.ranking for one in passes])
     within = {label: min(MAX_SCORE, max(MIN_SCORE, score)) for label, score in consensus.scores.items()}
-    return Poll(
+    return CaseResult(
         ballots=passes,
         consensus=dataclasses.replace(consensus, scores=within),
         sublists=[[ballot.order for ballot in ballots] for ballots in by_round],
@@ -116,7 +116,7 @@ def draw_rounds(case: Case, *, size: int, rounds: int, seed: int) -> list[Round]
     return [_cut(labels[shift:] + labels[:shift], sizes) for shift in (index * (size // 2) for index in range(rounds))]
 
 
-def merge(labels: Sequence[str], rounds: Sequence[Sequence[Ballot]]) -> list[Ballot]:
+def merge(labels: Sequence[str], rounds: Sequence[Sequence[PassResult]]) -> list[PassResult]:
     """Bring the scores of sub-lists onto one scale.
 
     Args:
@@ -141,7 +141,7 @@ def merge(labels: Sequence[str], rounds: Sequence[Sequence[Ballot]]) -> list[Bal
         corrected = {label: round(_mean(scores[label]), 9) for label in labels}
         worth = {label: (corrected[label], _mean(beaten[label])) for label in labels}
         merged.append(
-            Ballot(
+            PassResult(
                 order=list(dict.fromkeys(label for ballot in ballots for label in ballot.order)),
                 scores=corrected,
                 ranking=sorted(labels, key=worth.__getitem__, reverse=True),

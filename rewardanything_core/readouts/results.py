@@ -8,7 +8,7 @@ from rewardanything_core.readouts.aggregation import Consensus
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ballot:
+class PassResult:
     """What one pass says."""
 
     order: list[str]
@@ -28,10 +28,10 @@ class Ballot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Poll:
+class CaseResult:
     """All ballots on one case, and what they say together."""
 
-    ballots: list[Ballot]
+    ballots: list[PassResult]
     """One for each pass; each is over all responses of the case. A round of sub-lists is a pass."""
 
     consensus: Consensus

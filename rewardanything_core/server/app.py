@@ -15,7 +15,7 @@ from starlette.responses import Response
 from rewardanything_core import __version__
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import InvalidCaseError
-from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.server import metrics, paper, schemas
 from rewardanything_core.server.gate import Gate
 from rewardanything_core.server.intake import case_of, fields_of, read_json
@@ -30,7 +30,7 @@ _KINDS = {404: "not_found", 405: "method_not_allowed"}
 
 
 def create_app(
-    judge: Arbiter | None,
+    judge: BaseJudge | None,
     *,
     limits: Limits | None = None,
     tokens: Sequence[str] = (),

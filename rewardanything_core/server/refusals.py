@@ -107,7 +107,7 @@ def failed(error: RewardAnythingError, case_id: str | None, request_id: str | No
         message = "The model gave no complete verdict in any attempt."
         return Refusal(502, "judge_failed", f"{message} {error.message}", hint=error.hint, failure=known)
     _log.error("%s: %s: %s", request_id or "-", type(error).__name__, error)
-    status, message = _told(error)
+    status, message = _status_and_message(error)
     failure = dataclasses.replace(known, message=message)
     retry_after = 5.0 if status == 503 else None
     return Refusal(
@@ -120,7 +120,7 @@ def failed(error: RewardAnythingError, case_id: str | None, request_id: str | No
     )
 
 
-def _told(error: RewardAnythingError) -> tuple[int, str]:
+def _status_and_message(error: RewardAnythingError) -> tuple[int, str]:
     if isinstance(error, AuthenticationError):
         return 502, "The model's server did not accept this server's credentials."
     if isinstance(error, RateLimitError):

@@ -14,7 +14,7 @@ from types import FrameType
 import uvicorn
 
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.judging.base import Arbiter
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.server.gate import Gate
 
 _log = logging.getLogger("rewardanything_core.server")
@@ -84,7 +84,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"Cannot listen on {host}, port {port}: {error}.") from error
 
 
-def serve(gate: Gate, listener: socket.socket, load: Callable[[], Arbiter]) -> None:
+def serve(gate: Gate, listener: socket.socket, load: Callable[[], BaseJudge]) -> None:
     """Listen at once, load the judge meanwhile, and serve until a signal says to stop.
 
     Raises:

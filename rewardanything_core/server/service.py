@@ -10,7 +10,7 @@ from typing import Literal
 
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import RewardAnythingError
-from rewardanything_core.judging.base import Arbiter, Outcome
+from rewardanything_core.judging.base import BaseJudge, Outcome
 from rewardanything_core.server import refusals
 from rewardanything_core.server.admission import Admission
 from rewardanything_core.server.limits import Limits
@@ -31,7 +31,7 @@ class Service:
         limits: How much is taken on.
     """
 
-    def __init__(self, judge: Arbiter | None, limits: Limits) -> None:
+    def __init__(self, judge: BaseJudge | None, limits: Limits) -> None:
         self.judge = judge
         self.limits = limits
         self.draining = False
@@ -49,7 +49,7 @@ class Service:
             return "draining"
         return "loading" if self.judge is None else "ready"
 
-    def ready(self) -> Arbiter:
+    def ready(self) -> BaseJudge:
         """The judge.
 
         Raises:

@@ -65,7 +65,7 @@ class StoredVerdict:
     labels: tuple[str, ...]
     """The `Case.canonical_labels` it was written with: the n-th is the n-th of any case under that key."""
 
-    def under(self, case: Case, *, cached: bool) -> Verdict:
+    def relabel(self, case: Case, *, cached: bool) -> Verdict:
         """The verdict with a case's own labels, in their order, and its id; the judge saw none of them."""
         to = dict(zip(self.labels, case.canonical_labels, strict=True))
         return dataclasses.replace(_renamed(self.verdict, to, case), cached=cached)

@@ -199,14 +199,14 @@ class VerdictStore:
             )
         return from_row(*rows[0][1:])
 
-    def readings(self, about: str, *, write: bool = True) -> Readings:
+    def readings(self, about: str, *, write: bool = True) -> PrincipleCache:
         """What a model was found to say of principles and examples, so that another process need not ask again.
 
         Args:
             about: The model and the wording, whatever the answers depend on.
             write: Whether what is found now is kept.
         """
-        return Readings(self._database, about, write=write)
+        return PrincipleCache(self._database, about, write=write)
 
     def close(self) -> None:
         """Let go of the file. Closing twice is fine; any other use after it is a StoreError."""
@@ -221,7 +221,7 @@ class VerdictStore:
         self.close()
 
 
-class Readings:
+class PrincipleCache:
     """Numbers by name, kept in a store's file for one model and wording."""
 
     def __init__(self, database: Database, about: str, *, write: bool) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, TypeVar, U
 from rewardanything_core.cases import Case
 from rewardanything_core.config import read_settings
 from rewardanything_core.errors import ConfigError, InvalidCaseError, MissingExtraError
-from rewardanything_core.judging.base import DEFAULT_WINDOW, Arbiter
+from rewardanything_core.judging.base import DEFAULT_WINDOW, BaseJudge
 from rewardanything_core.loading import default_judge, load_judge
 from rewardanything_core.principles import Principle
 from rewardanything_core.tables import arrow_types
@@ -37,7 +37,7 @@ class TableOptions(TypedDict, total=False):
     principle_column: str | None
     """Instead, the column with one for each row."""
 
-    judge: Arbiter | Mapping[str, Any] | None
+    judge: BaseJudge | Mapping[str, Any] | None
     """A judge; or what makes one in this process, where it is made once and kept: ``judge.spec()``, or settings such as
     ``{"model": ..., "api_base": ...}``. None: `default_judge`."""
 
@@ -115,7 +115,7 @@ def spark_columns(prefix: str = "") -> str:
     return ", ".join(f"`{prefix}{name}` {kinds.get(name, 'string')}" for name in RESULTS)
 
 
-def spec_of(judge: Arbiter | Mapping[str, Any] | None = None, *, store: str | None = None) -> dict[str, Any]:
+def portable_spec(judge: BaseJudge | Mapping[str, Any] | None = None, *, store: str | None = None) -> dict[str, Any]:
     """What another machine needs to make this judge, as plain JSON: for ``judge_frames(judge=...)`` there.
 
     Settings are read here, from variables and ``ra-judge.toml`` as `load_judge` does; no model is loaded. It holds no
@@ -130,7 +130,7 @@ def spec_of(judge: Arbiter | Mapping[str, Any] | None = None, *, store: str | No
         ConfigError: a setting is wrong, or this judge cannot travel.
     """
     keeping = {"cache": "off"} if store is None else {"cache": "on", "store": store}
-    if isinstance(judge, Arbiter):
+    if isinstance(judge, BaseJudge):
         judge = judge.spec()
     if judge is not None and _is_spec(judge):
         return _keeping(judge, keeping)
@@ -152,10 +152,10 @@ def _is_spec(judge: Mapping[str, Any]) -> bool:
 
 
 _lock = threading.Lock()
-_latest: list[tuple[str, Arbiter]] = []
+_latest: list[tuple[str, BaseJudge]] = []
 
 
-def _here(judge: Arbiter | Mapping[str, Any] | None) -> Arbiter:
+def _here(judge: BaseJudge | Mapping[str, Any] | None) -> BaseJudge:
     """The judge meant, in this process.
 
     What a spec or settings make is kept until other ones come: Spark calls a function anew for each partition, and Ray
@@ -167,7 +167,7 @@ def _here(judge: Arbiter | Mapping[str, Any] | None) -> Arbiter:
     Raises:
         ConfigError: it is none of these.
     """
-    if judge is None or isinstance(judge, Arbiter):
+    if judge is None or isinstance(judge, BaseJudge):
         return default_judge() if judge is None else judge
     if not isinstance(judge, Mapping):
         raise ConfigError(f"judge must be a judge, its spec() or a mapping of settings, not {type(judge).__name__}.")
@@ -178,7 +178,7 @@ def _here(judge: Arbiter | Mapping[str, Any] | None) -> Arbiter:
         return _latest[0][1]
 
 
-class _Face(ABC, Generic[Table]):
+class TableAdapter(ABC, Generic[Table]):
     """What is done alike with frames and tables, and is spelled otherwise."""
 
     @abstractmethod
@@ -194,7 +194,7 @@ class _Face(ABC, Generic[Table]):
         """The table with columns added."""
 
 
-class _Frames(_Face["pandas.DataFrame"]):
+class _Frames(TableAdapter["pandas.DataFrame"]):
     def names(self, table: pandas.DataFrame) -> list[str]:
         return [str(name) for name in table.columns]
 
@@ -214,7 +214,7 @@ class _Frames(_Face["pandas.DataFrame"]):
         return table.assign(**new)
 
 
-class _Tables(_Face["pyarrow.Table"]):
+class _Tables(TableAdapter["pyarrow.Table"]):
     def names(self, table: pyarrow.Table) -> list[str]:
         return list(table.column_names)
 
@@ -231,7 +231,7 @@ class _Tables(_Face["pyarrow.Table"]):
         return table
 
 
-class _Open(Generic[Table]):
+class PendingTable(Generic[Table]):
     """A table whose rows are being judged."""
 
     def __init__(self, table: Table, rows: int) -> None:
@@ -240,7 +240,7 @@ class _Open(Generic[Table]):
         self.outcomes: list[Outcome] = []
 
 
-def _judged(tables: Iterable[Table], face: _Face[Table], options: TableOptions) -> Iterator[Table]:
+def _judged(tables: Iterable[Table], face: TableAdapter[Table], options: TableOptions) -> Iterator[Table]:
     """Check the options and get the judge now; the rest when the first table is asked for."""
     if unknown := options.keys() - TableOptions.__annotations__:
         raise TypeError(f"There is no option {min(unknown)!r}; there are: {', '.join(TableOptions.__annotations__)}.")
@@ -250,12 +250,12 @@ def _judged(tables: Iterable[Table], face: _Face[Table], options: TableOptions) 
     told = options.get("principle")
     principle = None if told is None else Principle.of(told)
     judge, prefix = _here(options.get("judge")), options.get("prefix", "")
-    unfinished: deque[_Open[Table]] = deque()
+    unfinished: deque[PendingTable[Table]] = deque()
 
     def cases() -> Iterator[Case | Mapping[str, Any]]:
         for number, table in enumerate(tables, start=1):
             columns.check(face.names(table), prefix, f"Table {number}", option="{}_column")
-            unfinished.append(opened := _Open(table, len(table)))  # type: ignore[arg-type]  # both kinds have a length
+            unfinished.append(opened := PendingTable(table, len(table)))  # type: ignore[arg-type]  # both kinds have a length
             for place, (label, cells) in enumerate(face.rows(table, columns.names)):
                 try:
                     yield columns.case(Row(place=f"row {label}", columns=cells), principle, "parquet")
@@ -268,7 +268,7 @@ def _judged(tables: Iterable[Table], face: _Face[Table], options: TableOptions) 
     def finished() -> Iterator[Table]:
         while unfinished and len(unfinished[0].outcomes) == unfinished[0].rows:
             done = unfinished.popleft()
-            yield face.extended(done.table, _told(done.outcomes, prefix), prefix)
+            yield face.extended(done.table, _verdict_columns(done.outcomes, prefix), prefix)
 
     def judged() -> Iterator[Table]:
         outcomes = judge.judge_stream(cases(), window=options.get("window", DEFAULT_WINDOW), ordered=True)
@@ -300,7 +300,7 @@ def _columns(options: TableOptions) -> Columns:
     )
 
 
-def _told(outcomes: Sequence[Outcome], prefix: str) -> dict[str, list[Any]]:
+def _verdict_columns(outcomes: Sequence[Outcome], prefix: str) -> dict[str, list[Any]]:
     """The added columns. No text has half a surrogate pair, which neither Arrow nor Spark could carry."""
     rows = [results(outcome, "") for outcome in outcomes]
     told = {name: [row[name] for row in rows] for name in RESULTS}

@@ -27,7 +27,7 @@ from rewardanything_core import (
     check,
     verdict_reply,
 )
-from rewardanything_core.backends.base import Question
+from rewardanything_core.backends.base import ChoiceRequest
 from rewardanything_core.gate.decision import standings
 from rewardanything_core.gate.inference import cases_needed, typical_values
 from rewardanything_core.gate.sequential import LOOKS, levels
@@ -213,7 +213,7 @@ def test_a_judge_that_loves_the_first_place_raises_no_alarm() -> None:
 
 
 def test_answers_read_one_by_one_have_no_places() -> None:
-    def odds(question: Question) -> dict[str, float]:
+    def odds(question: ChoiceRequest) -> dict[str, float]:
         bad = "Response: worth 1" in question.messages[-1]["content"]
         return {question.options[0]: 0.2 if bad else 0.8, question.options[1]: 0.8 if bad else 0.2}
 

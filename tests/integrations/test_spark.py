@@ -10,13 +10,13 @@ import pytest
 from paths import ROOT, TESTS
 from servers import FakeOpenAI
 
-from rewardanything_core import judge_frames, load_judge, spark_columns, spec_of
+from rewardanything_core import judge_frames, load_judge, portable_spec, spark_columns
 from rewardanything_core.tables.columns import RESULTS
 
 pytestmark = pytest.mark.spark
 
 PRINCIPLE = "Prefer the longer answer."
-SPEC = spec_of({"model": "scripted:scripts:picky", "retries": 0})
+SPEC = portable_spec({"model": "scripted:scripts:picky", "retries": 0})
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_clients_of_an_endpoint(spark):
         [(i, f"q{i}", ["x", "y"]) for i in range(12)], "id int, prompt string, responses array<string>"
     )
     with FakeOpenAI() as server, load_judge(model="hosted_vllm/m", api_base=[server.url], cache="off") as judge:
-        rows = graded(spark, df.repartition(2), judge=spec_of(judge)).collect()
+        rows = graded(spark, df.repartition(2), judge=portable_spec(judge)).collect()
     assert sorted(row.id for row in rows) == list(range(12))
     assert all(row.error is None and row.scores for row in rows)
 

@@ -339,9 +339,9 @@ def test_a_stream_has_a_failure_for_what_is_no_case():
 def test_what_is_stored_is_told_without_asking_and_between_what_has_to_be_asked(own_store):
     backend = ScriptedBackend.scoring(len)
     judge = Judge(backend, store=own_store)
-    assert judge.known(Case("p", "q0", ["abc"])) is None
+    assert judge.cached_verdict(Case("p", "q0", ["abc"])) is None
     judge.judge_batch([Case("p", f"q{i}", ["abc"]) for i in range(0, 40, 2)])
-    known = judge.known(Case("p", "q0", {"mine": "abc"}, id="x"))
+    known = judge.cached_verdict(Case("p", "q0", {"mine": "abc"}, id="x"))
     assert (known.scores, known.cached, known.case_id) == ({"mine": 3.0}, True, "x")
     cases = [Case("p", f"q{i}", ["abc"], id=str(i)) for i in range(40)]
     outcomes = list(judge.judge_stream(cases, window=7, ordered=True))

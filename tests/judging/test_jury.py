@@ -11,8 +11,8 @@ import scripts
 from paths import TESTS
 
 from rewardanything_core import (
-    Arbiter,
     BackendError,
+    BaseJudge,
     Case,
     ConfigError,
     ContextLengthError,
@@ -139,7 +139,7 @@ def test_a_jurys_verdict_is_plain_json_and_can_be_stored_and_renamed():
     store, case = VerdictStore(), Case("p", "q", TEXTS)
     store.put(Entry(key="k" * 64, case=case, verdict=verdict, model=verdict.model, template_hash=""))
     other = Case("p", "q", dict(zip("xyz", TEXTS.values(), strict=True)), id="other")
-    found = store.get("k" * 64).under(other, cached=True)
+    found = store.get("k" * 64).relabel(other, cached=True)
     assert found.scores == {"x": 2.5, "y": 2.5, "z": 4.5}
     assert isinstance(found.jurors[0], Verdict)
     assert found.jurors[1].scores == {"x": 3, "y": 1, "z": 5}
@@ -229,7 +229,7 @@ def test_what_makes_no_jury_is_refused(arguments, words):
 
 def test_a_jury_can_be_asked_as_a_judge_can():
     with Jury([length(), vowels()]) as jury:
-        assert isinstance(jury, Arbiter)
+        assert isinstance(jury, BaseJudge)
         assert jury.score("p", "q", "aeio") == 4.5
         assert asyncio.run(jury.ascore("p", "q", "aei")) == 3.5
         cases = [Case("p", f"q{i}", TEXTS, id=str(i)) for i in range(20)]
@@ -277,11 +277,11 @@ def test_a_jury_in_every_framework(tmp_path, monkeypatch):
 
 
 def test_someone_elses_arbiter_on_a_jury():
-    class Coin(Arbiter):
+    class Coin(BaseJudge):
         model = "coin"
         usage = Usage()
 
-        async def verdict_of(self, case):
+        async def _judge_case(self, case):
             scores = dict.fromkeys(case.labels, 3.0)
             return Verdict(scores=scores, ranking=list(case.labels), reasoning="", raw_output="", model="coin")
 
@@ -294,10 +294,10 @@ def test_someone_elses_arbiter_on_a_jury():
         def with_options(self, **options):
             return self
 
-        def balanced(self, number):
+        def with_balanced_passes(self, number):
             return self
 
-        def afresh(self):
+        def resampled(self):
             return self
 
         def close(self):

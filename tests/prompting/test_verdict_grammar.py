@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rewardanything_core import parse_verdict
 from rewardanything_core.backends.grammar import Choice, Text
-from rewardanything_core.prompting.verdict_grammar import thinking_form, verdict_form, verdict_schema
+from rewardanything_core.prompting.verdict_grammar import thinking_grammar, verdict_grammar, verdict_schema
 
 
 def fill(form, choose):
@@ -29,7 +29,7 @@ def fill(form, choose):
 @given(st.integers(1, 40), st.randoms())
 def test_however_it_is_filled_in_a_form_is_a_complete_consistent_verdict(n, rng):
     names = [f"model-{i}" for i in range(1, n + 1)]
-    reply = fill(verdict_form(names), lambda place: rng.choice(place.options))
+    reply = fill(verdict_grammar(names), lambda place: rng.choice(place.options))
     verdict = parse_verdict(reply, names)
     assert set(verdict.ranking) == set(names)
 
@@ -38,7 +38,7 @@ def test_every_verdict_over_three_responses_can_be_written():
     names = ["model-1", "model-2", "model-3"]
     rng, seen = random.Random(0), set()
     for _ in range(20_000):
-        reply = json.loads(fill(verdict_form(names), lambda place: rng.choice(place.options)))
+        reply = json.loads(fill(verdict_grammar(names), lambda place: rng.choice(place.options)))
         seen.add((tuple(reply["scores"].values()), tuple(reply["best-to-worst"])))
     possible = {
         (scores, ranking)
@@ -57,16 +57,16 @@ def test_no_option_is_the_start_of_another(n):
         assert not any(a != b and b.startswith(a) for a in place.options for b in place.options)
         return place.options[0]
 
-    fill(verdict_form(names), choose)
+    fill(verdict_grammar(names), choose)
 
 
 def test_thinking_comes_first_and_can_be_left_out():
-    answer = lambda: verdict_form(["model-1"])  # noqa: E731
+    answer = lambda: verdict_grammar(["model-1"])  # noqa: E731
     places = {Text: "b is short", Choice: "3"}
-    reply = fill(thinking_form(answer, budget=9), lambda place: places[type(place)])
+    reply = fill(thinking_grammar(answer, budget=9), lambda place: places[type(place)])
     assert reply.startswith("<think>\nb is short\n</think>\n\n{")
     assert parse_verdict(reply, ["a"]).reasoning == "b is short"
-    assert parse_verdict(fill(thinking_form(answer, budget=0), lambda _: "3"), ["a"]).reasoning == ""
+    assert parse_verdict(fill(thinking_grammar(answer, budget=0), lambda _: "3"), ["a"]).reasoning == ""
 
 
 def test_the_schema_says_what_a_schema_can_say():

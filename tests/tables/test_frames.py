@@ -21,8 +21,8 @@ from rewardanything_core import (
     judge_frames,
     judge_tables,
     load_judge,
+    portable_spec,
     spark_columns,
-    spec_of,
     verdict_reply,
 )
 from rewardanything_core.tables.columns import RESULTS, results
@@ -198,18 +198,18 @@ def test_a_spec_or_settings_make_one_judge_in_a_process():
 def test_the_spec_for_other_machines(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ra-judge.toml").write_text('[judge]\nmodel = "scripted:scripts:by_length"\npasses = 2\n')
-    found = spec_of()
+    found = portable_spec()
     assert found.pop("store").endswith("verdicts.sqlite3")  # which nothing uses
     assert found == {"model": "scripted:scripts:by_length", "passes": 2, "cache": "off"}
-    assert spec_of({"passes": 3}, store="/local/v.sqlite3")["store"] == "/local/v.sqlite3"
+    assert portable_spec({"passes": 3}, store="/local/v.sqlite3")["store"] == "/local/v.sqlite3"
     judge = load_judge()
     assert judge.cache == "on"
-    assert load_judge(spec_of(judge)).cache == "off"
-    kept = load_judge(spec_of(judge.spec(), store=str(tmp_path / "other.sqlite3")))
+    assert load_judge(portable_spec(judge)).cache == "off"
+    kept = load_judge(portable_spec(judge.spec(), store=str(tmp_path / "other.sqlite3")))
     assert (kept.cache, str(kept.store.path)) == ("on", str(tmp_path / "other.sqlite3"))
     jury = Jury([judge, judge.with_options(seed=1)])
-    assert [juror.cache for juror in load_judge(spec_of(jury)).jurors] == ["off", "off"]
-    told = spec_of({"jury": [{"model": "a/b"}, {"model": "c/d", "cache": "on"}]})
+    assert [juror.cache for juror in load_judge(portable_spec(jury)).jurors] == ["off", "off"]
+    told = portable_spec({"jury": [{"model": "a/b"}, {"model": "c/d", "cache": "on"}]})
     assert [juror["cache"] for juror in told["jury"]] == ["off", "off"]
     json.dumps(told)
 

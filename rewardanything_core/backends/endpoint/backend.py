@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 
 from rewardanything_core.backends.base import (
     Backend,
+    ChoiceProbabilities,
+    ChoiceRequest,
+    ChoiceResult,
     Completion,
-    Odds,
-    Question,
-    Reading,
     Request,
     TokenProbability,
 )
@@ -197,26 +197,26 @@ class EndpointBackend(Backend):
         """
         budget = request.sampling.thinking_budget or 0
         reply, usage = await self._first(request, budget)
-        if not (reply.truncated and request.wrap_up is not None):
+        if not (reply.truncated and request.final_answer_prompt is not None):
             return self._completion(request, reply, reply.reasoning, usage)
         # Templates of thinking models cut think tags, with what is in them, out of earlier turns: no tags.
         thoughts = _joined(reply.reasoning, reply.answer).removeprefix("<think>").replace("</think>", "").strip()
         so_far = [Message(role="assistant", content=thoughts)] if thoughts else []
         last, more = await self._ask(
             request,
-            [*request.messages, *so_far, Message(role="user", content=request.wrap_up)],
+            [*request.messages, *so_far, Message(role="user", content=request.final_answer_prompt)],
             max_tokens=request.sampling.max_tokens,
-            unthinking=request.thinks,
+            unthinking=request.is_reasoning_model,
             constrained=True,
         )
         return self._completion(request, last, _joined(thoughts, last.reasoning) or None, usage + more)
 
     @property
-    def gives_odds(self) -> bool:
+    def supports_option_scores(self) -> bool:
         """True: whether the server does shows when it is asked."""
         return True
 
-    async def choose(self, questions: Sequence[Question]) -> Reading:
+    async def score_options(self, questions: Sequence[ChoiceRequest]) -> ChoiceResult:
         """Ask for one token in answer to each question, with the probabilities of what could have stood there.
 
         Raises:
@@ -225,19 +225,24 @@ class EndpointBackend(Backend):
         """
         for question in questions:
             self._check_window(question.messages, 1)
-        group = hash(questions[0].messages[-1]["content"][:200]) if questions else None
-        tasks = [asyncio.ensure_future(self._odds(question, group)) for question in questions]
+        prefix_group = hash(questions[0].messages[-1]["content"][:200]) if questions else None
+        tasks = [asyncio.ensure_future(self._odds(question, prefix_group)) for question in questions]
         try:
             answered = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return Reading(odds=tuple(odds for odds, _ in answered), usage=sum((used for _, used in answered), Usage()))
+        return ChoiceResult(
+            odds=tuple(odds for odds, _ in answered), usage=sum((used for _, used in answered), Usage())
+        )
 
-    async def _odds(self, question: Question, group: int | None) -> tuple[Odds, Usage]:
+    async def _odds(self, question: ChoiceRequest, prefix_group: int | None) -> tuple[ChoiceProbabilities, Usage]:
         request = Request(
-            messages=question.messages, sampling=SamplingParams(max_tokens=1), group=group, token_probabilities=True
+            messages=question.messages,
+            sampling=SamplingParams(max_tokens=1),
+            prefix_group=prefix_group,
+            token_probabilities=True,
         )
         reply, usage = await self._ask(request, request.messages, max_tokens=1, unthinking=True, constrained=False)
         odds = option_odds(reply.logprobs, question.options)
@@ -253,13 +258,13 @@ class EndpointBackend(Backend):
 
     async def _first(self, request: Request, budget: int) -> tuple[Reply, Usage]:
         """The reply to the messages as they are, with reasoning if the model thinks and has a budget for it."""
-        thinking = request.thinks and budget > 0
+        thinking = request.is_reasoning_model and budget > 0
         ask = partial(
             self._ask,
             request,
             request.messages,
             max_tokens=budget + request.sampling.max_tokens,
-            unthinking=request.thinks and not thinking,
+            unthinking=request.is_reasoning_model and not thinking,
         )
         constrained = not thinking or self._dialect.constrains_thinking is True
         reply, usage = await ask(constrained=constrained)
@@ -289,7 +294,7 @@ class EndpointBackend(Backend):
         """One reply to messages, however often they have to be sent for it."""
         self._check_window(messages, max_tokens)
         parameters = partial(self._parameters, request, max_tokens, unthinking=unthinking, constrained=constrained)
-        reply, usage = await self._sender.send(messages, parameters, group=request.group)
+        reply, usage = await self._sender.send(messages, parameters, prefix_group=request.prefix_group)
         return reply, usage + self._spent(reply)
 
     def _parameters(self, request: Request, max_tokens: int, *, unthinking: bool, constrained: bool) -> dict[str, Any]:

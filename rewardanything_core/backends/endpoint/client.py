@@ -83,14 +83,14 @@ class Sender:
         messages: Sequence[Message],
         parameters: Callable[[], dict[str, Any]],
         *,
-        group: Hashable = None,
+        prefix_group: Hashable = None,
     ) -> tuple[Reply, Usage]:
         """Send until a reply comes. No place among the requests in flight is held while waiting to try again.
 
         Args:
             messages: The conversation so far.
             parameters: All else, asked for before each attempt, since a refusal may teach to ask for less.
-            group: What the request has in common with others; they are sent one after the other. None: nothing.
+            prefix_group: What the request has in common with others; they are sent one after the other. None: nothing.
 
         Raises:
             BackendError: or one of its kinds; ``usage`` says what the attempts took.
@@ -99,7 +99,7 @@ class Sender:
         usage = Usage()
         sent = failures = failovers = 0
         while True:
-            async with self._slots.one(group, again=sent > 0):
+            async with self._slots.one(prefix_group, again=sent > 0):
                 asked = parameters()
                 began = time.monotonic()
                 (outcome, base), calls = await self._one_or_two(messages, asked)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewardanything_core.backends.base import Odds, TokenProbability
+from rewardanything_core.backends.base import ChoiceProbabilities, TokenProbability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def align_tokens(entries: Sequence[Any], answer: str) -> tuple[TokenProbability,
     return None if pending else tuple(tokens)
 
 
-def option_odds(entries: Sequence[Any], options: Sequence[str]) -> Odds | None:
+def option_odds(entries: Sequence[Any], options: Sequence[str]) -> ChoiceProbabilities | None:
     """How likely each option is to be what the reply begins with.
 
     A token counts for the option that it is, or begins, whatever its case and with spaces before it. An option that is
@@ -133,7 +133,7 @@ def option_odds(entries: Sequence[Any], options: Sequence[str]) -> Odds | None:
     given = {option: max(found.get(option, min(shares.values())), 1e-9) for option in options}
     total = sum(given.values())
     parts = {option: share / total for option, share in given.items()}
-    return Odds(probabilities=parts, mass=min(1.0, sum(found.values())))
+    return ChoiceProbabilities(probabilities=parts, mass=min(1.0, sum(found.values())))
 
 
 def _alternatives(entry: Any, text: str) -> dict[str, float]:

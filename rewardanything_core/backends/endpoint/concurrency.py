@@ -37,17 +37,17 @@ class Slots:
         self._until_probe: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def one(self, group: Hashable = None, *, again: bool = False) -> AsyncIterator[None]:
+    async def one(self, prefix_group: Hashable = None, *, again: bool = False) -> AsyncIterator[None]:
         """Hold a place, waiting for one if need be.
 
         Args:
-            group: What the request has in common with others. None: nothing.
+            prefix_group: What the request has in common with others. None: nothing.
             again: Whether the request was sent before.
         """
         if self._taken < self._open and not self._waiting:
             self._taken += 1
         else:
-            await self._turn(object() if group is None else group, again)
+            await self._turn(object() if prefix_group is None else prefix_group, again)
         try:
             yield
         finally:
@@ -126,9 +126,9 @@ class Slots:
     def _waiting(self) -> bool:
         return bool(self._again or self._groups)
 
-    async def _turn(self, group: Hashable, again: bool) -> None:
+    async def _turn(self, prefix_group: Hashable, again: bool) -> None:
         turn = asyncio.get_running_loop().create_future()
-        (self._again if again else self._groups.setdefault(group, deque())).append(turn)
+        (self._again if again else self._groups.setdefault(prefix_group, deque())).append(turn)
         try:
             await turn
         except asyncio.CancelledError:

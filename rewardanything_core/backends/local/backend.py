@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from rewardanything_core.backends.base import Backend, Completion, Question, Reading, Request
-from rewardanything_core.backends.grammar import Choice, Form, FormFactory, Text
+from rewardanything_core.backends.base import Backend, ChoiceRequest, ChoiceResult, Completion, Request
+from rewardanything_core.backends.grammar import Choice, Grammar, GrammarFactory, Text
 from rewardanything_core.backends.local.chat_tokenizer import ChatTokenizer
 from rewardanything_core.backends.local.compatibility import side_by_side
-from rewardanything_core.backends.local.engine.constrained_decoder import FormDecoder
+from rewardanything_core.backends.local.engine.constrained_decoder import ConstrainedDecoder
 from rewardanything_core.backends.local.engine.engine import Resident
-from rewardanything_core.backends.local.engine.option_scorer import Asked, OddsReader, distinct_tokens, first_tokens
+from rewardanything_core.backends.local.engine.option_scorer import Asked, OptionScorer, distinct_tokens, first_tokens
 from rewardanything_core.backends.local.engine.sequence import Row
 from rewardanything_core.backends.local.model_loading import identity_of, load, pick_device, quantized, window_of
 from rewardanything_core.backends.local.pending import Inquiry, Job
@@ -68,8 +68,8 @@ class LocalBackend(Backend):
             side: it keeps a state of another kind than keys and values, or has an attention of its own making.
     """
 
-    follows_forms: ClassVar[bool] = True
-    guards_markup: ClassVar[bool] = True
+    supports_grammar: ClassVar[bool] = True
+    escapes_special_tokens: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -117,9 +117,9 @@ class LocalBackend(Backend):
             quantization_config = quantized(quantization, dtype)
         self._model, tokenizer = load(str(model), where, dtype, device_map, quantization_config, common)
         self._chat = ChatTokenizer(tokenizer, name=self._name)
-        self._decoder = FormDecoder(self._model, tokenizer, self._chat)
+        self._decoder = ConstrainedDecoder(self._model, tokenizer, self._chat)
         self._reaches = side_by_side(self._model, self._name)
-        self._odds = OddsReader(self._model, self._reaches)
+        self._odds = OptionScorer(self._model, self._reaches)
         self._reasons = "<think>" in str(tokenizer.chat_template)
         self._window = window_of(self._model.config)
         self._queue: queue.Queue[Job | Inquiry | None] = queue.Queue()
@@ -139,11 +139,11 @@ class LocalBackend(Backend):
         return super().default_thinking_budget(trained=trained) if trained else 160
 
     @property
-    def gives_odds(self) -> bool:
+    def supports_option_scores(self) -> bool:
         """True."""
         return True
 
-    def prefers_odds(self) -> bool:
+    def prefers_option_scores(self) -> bool:
         """True unless its chat template knows of think tags: a model that was trained to reason should do so."""
         return not self._reasons
 
@@ -153,7 +153,7 @@ class LocalBackend(Backend):
         self._enqueue(job)
         return await job.future
 
-    async def choose(self, questions: Sequence[Question]) -> Reading:
+    async def score_options(self, questions: Sequence[ChoiceRequest]) -> ChoiceResult:
         """Queue the questions and wait until they are read off, in one go with those of others."""
         inquiry = Inquiry(asyncio.get_running_loop(), asyncio.get_running_loop().create_future(), tuple(questions))
         self._enqueue(inquiry)
@@ -298,7 +298,7 @@ class LocalBackend(Backend):
                 inquiry, questions = waiting.pop(at)
                 read = distinct_tokens([asked.ids for asked in questions])
                 usage = Usage(calls=len(questions), prompt_tokens=read, seconds=seconds)
-                inquiry.succeed(Reading(odds=odds, usage=usage))
+                inquiry.succeed(ChoiceResult(odds=odds, usage=usage))
         except Exception as error:  # noqa: BLE001  # reported to those who wait
             _log.exception("The local model failed on %d questions.", sum(len(asked) for _, asked in waiting.values()))
             for inquiry, _ in waiting.values():
@@ -308,7 +308,7 @@ class LocalBackend(Backend):
             inquiry.fail(BackendError(f"{self._name} was closed before it replied."))
         return left
 
-    def _asked(self, question: Question) -> Asked:
+    def _asked(self, question: ChoiceRequest) -> Asked:
         ids = self._chat.encode(question.messages).ids
         if len(ids) >= self._window:
             raise ContextLengthError(
@@ -317,10 +317,10 @@ class LocalBackend(Backend):
         return Asked(ids, question.options, first_tokens(question.options, self._chat.literal))
 
     def _row(self, job: Job) -> Row:
-        if job.request.form is None:
+        if job.request.grammar is None:
             raise ConfigError("The local backend writes replies of a given form only.")
         chat = self._chat.encode(job.request.messages)
-        longest = self._longest(job.request.form)
+        longest = self._longest(job.request.grammar)
         needed = len(chat.ids) + longest
         if needed > self._window:
             raise ContextLengthError(
@@ -330,18 +330,18 @@ class LocalBackend(Backend):
             )
         return Row(
             prompt=chat.ids,
-            form=job.request.form(),
+            grammar=job.request.grammar(),
             sampling=job.request.sampling,
             opening=chat.ending,
             longest=longest,
             cancelled=lambda: job.cancelled or self._closed,
         )
 
-    def _longest(self, make: FormFactory) -> int:
+    def _longest(self, make: GrammarFactory) -> int:
         """Tokens that a reply of this form can take."""
-        form, total, literal = make(), 0, ""
+        grammar, total, literal = make(), 0, ""
         answer: str | None = None
-        while (item := _step(form, answer)) is not None:
+        while (item := _step(grammar, answer)) is not None:
             answer = None
             if isinstance(item, str):
                 literal += item
@@ -358,8 +358,8 @@ def _close(reference: weakref.ref[LocalBackend]) -> None:
         backend.close()
 
 
-def _step(form: Form, answer: str | None) -> str | Choice | Text | None:
+def _step(grammar: Grammar, answer: str | None) -> str | Choice | Text | None:
     try:
-        return form.send(answer)
+        return grammar.send(answer)
     except StopIteration:
         return None

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from rewardanything_core.backends.base import Completion, Question, Reading, Request
+from rewardanything_core.backends.base import ChoiceRequest, ChoiceResult, Completion, Request
 
 T = TypeVar("T")
 
@@ -44,10 +44,10 @@ class Job(Errand[Completion]):
 
 
 @dataclass(eq=False)
-class Inquiry(Errand[Reading]):
+class Inquiry(Errand[ChoiceResult]):
     """Questions to be read off."""
 
-    questions: tuple[Question, ...]
+    questions: tuple[ChoiceRequest, ...]
 
     @property
     def size(self) -> int:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rewardanything_core.backends.base import Backend, Completion, Request
-from rewardanything_core.backends.grammar import Form, Text
+from rewardanything_core.backends.grammar import Grammar, Text
 from rewardanything_core.cli._check.kept import KeptOutputs, digest
 from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.config import read_settings
@@ -23,7 +23,7 @@ from rewardanything_core.types import Message
 from rewardanything_core.weights.catalog import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from rewardanything_core.judging.base import Arbiter
+    from rewardanything_core.judging.base import BaseJudge
     from rewardanything_core.weights.catalog import Progress
 
 DEFAULT_MAX_TOKENS = 1024
@@ -95,7 +95,7 @@ class Models:
         self._settings, self._config = settings, config
         self._given = {name: value for name, value in judge.items() if value is not None}
         self._known = read_settings(config, self._given)
-        self._judge: Arbiter | None = None
+        self._judge: BaseJudge | None = None
         self._application: Backend | None = None
 
     def ready(self, *, application: bool, judge: bool = True) -> Backend | None:
@@ -128,7 +128,7 @@ class Models:
             self._application = load_app_model(settings, progress)
         return self._application
 
-    def judge(self) -> Arbiter:
+    def judge(self) -> BaseJudge:
         """The judge, loaded now if it is not yet."""
         if self._judge is None:
             self._let_go()
@@ -205,7 +205,7 @@ def _answers(backend: Backend, left: Mapping[str, Ask], sampling: SamplingParams
 
     futures: dict[Future[Completion], str] = {}
     for key, ask in left.items():
-        request = Request(messages=ask.messages, sampling=sampling, form=lambda: _free_text(sampling.max_tokens))
+        request = Request(messages=ask.messages, sampling=sampling, grammar=lambda: _free_text(sampling.max_tokens))
         futures[background_loop.submit(backend.complete(request))] = key
     try:
         for future in as_completed(futures):
@@ -223,7 +223,7 @@ def _answers(backend: Backend, left: Mapping[str, Ask], sampling: SamplingParams
             future.cancel()
 
 
-def _free_text(max_tokens: int) -> Form:
+def _free_text(max_tokens: int) -> Grammar:
     yield Text(stop=_NEVER, max_tokens=max_tokens)
 
 

@@ -37,7 +37,7 @@ from rewardanything_core.principles import Principle
 from rewardanything_core.types import JudgeFailure
 
 if TYPE_CHECKING:
-    from rewardanything_core.judging.base import Arbiter
+    from rewardanything_core.judging.base import BaseJudge
 
 VERDICTS = "verdicts"
 """The column with the judge's verdicts: principle -> ``score``, ``record_id`` and ``judge``, a hash of all that can
@@ -165,7 +165,7 @@ def _judge(
     rows: Sequence[Cells],
     before: Sequence[Cells],
     principles: Sequence[Principle],
-    judge: Arbiter,
+    judge: BaseJudge,
     summary: Summary,
     say: Say,
 ) -> None:

@@ -15,10 +15,10 @@ from functools import partial
 from statistics import fmean
 from typing import Literal
 
-from rewardanything_core.backends.base import Backend, Question, log_odds
-from rewardanything_core.concurrency.memo import Remembered, Shelf
+from rewardanything_core.backends.base import Backend, ChoiceRequest, log_odds
+from rewardanything_core.concurrency.memo import AsyncMemo, Shelf
 from rewardanything_core.readouts.logits import text_features
-from rewardanything_core.readouts.logits.questions import FitWording, Trait
+from rewardanything_core.readouts.logits.questions import QuestionSet, Trait
 from rewardanything_core.types import Usage
 
 SILENT = 0.3
@@ -43,11 +43,11 @@ UNWANTED = 0.2
 """How far (log-odds) below usual keeping to a text must be valued to be a fault."""
 
 _Found = Mapping[str, float]
-_Asked = tuple[str, Question, float]
+_Asked = tuple[str, ChoiceRequest, float]
 
 
 @dataclass(frozen=True)
-class Wants:
+class PrincipleProfile:
     """What a principle wants."""
 
     demands: Mapping[str, float]
@@ -75,21 +75,21 @@ class Understanding:
         shelf: Where answers outlast the process. None: nowhere.
     """
 
-    def __init__(self, backend: Backend, wording: FitWording, shelf: Shelf | None = None) -> None:
+    def __init__(self, backend: Backend, wording: QuestionSet, shelf: Shelf | None = None) -> None:
         self._backend, self._wording = backend, wording
-        self._known = Remembered(shelf)
+        self._known = AsyncMemo(shelf)
 
-    async def of(self, principle: str, *, source: bool, spend: Callable[[Usage], None]) -> Wants:
+    async def of(self, principle: str, *, source: bool, on_usage: Callable[[Usage], None]) -> PrincipleProfile:
         """What a principle wants.
 
         Args:
             principle: Its text.
             source: Whether there is a text to keep to.
-            spend: Told what each call to the model took; whoever asks first pays.
+            on_usage: Told what each call to the model took; whoever asks first pays.
         """
-        itself = await self._above_usual("itself", principle, spend)
-        keeping = self._keeping(await self._above_usual("source", principle, spend)) if source else 0.0
-        wants = Wants(self._demands(itself), self._quality(itself), keeping)
+        itself = await self._above_usual("itself", principle, on_usage)
+        keeping = self._keeping(await self._above_usual("source", principle, on_usage)) if source else 0.0
+        wants = PrincipleProfile(self._demands(itself), self._quality(itself), keeping)
         left = 1 - wants.formality
         return replace(wants, quality=wants.quality * left, keeping=wants.keeping * left)
 
@@ -117,14 +117,14 @@ class Understanding:
     # --- asking
 
     async def _above_usual(
-        self, what: Literal["itself", "source"], principle: str, spend: Callable[[Usage], None]
+        self, what: Literal["itself", "source"], principle: str, on_usage: Callable[[Usage], None]
     ) -> _Found:
         """What is found of a principle, less what is found of the examples' principles on average."""
         ask = {"itself": self.about_itself, "source": self._about_source}[what]
 
         async def find(principle: str) -> _Found:
             found, usage = await ask(principle)
-            spend(usage)
+            on_usage(usage)
             return found
 
         async def average() -> _Found:
@@ -151,13 +151,13 @@ class Understanding:
         questions = [(question, self._about(principle, question), 1.0) for question in wording.source_questions]
         return await self._asked(questions + self._pairs(principle, wording.source_traits, self._under))
 
-    def _pairs(self, principle: str, traits: Sequence[Trait], ask: Callable[[str, str], Question]) -> list[_Asked]:
+    def _pairs(self, principle: str, traits: Sequence[Trait], ask: Callable[[str, str], ChoiceRequest]) -> list[_Asked]:
         sides = [(trait, side) for trait in traits for side in (0.5, -0.5)]
         return [(trait.name, ask(principle, trait.more if side > 0 else trait.less), side) for trait, side in sides]
 
     async def _asked(self, asked: Sequence[_Asked]) -> tuple[_Found, Usage]:
         """Name -> the weighted log-odds of what is asked under it; of several pairs, their mean."""
-        reading = await self._backend.choose([question for _, question, _ in asked])
+        reading = await self._backend.score_options([question for _, question, _ in asked])
         sums: dict[str, float] = defaultdict(float)
         counts: dict[str, float] = defaultdict(float)
         for (name, _, weight), odds in zip(asked, reading.odds, strict=True):
@@ -165,10 +165,14 @@ class Understanding:
             counts[name] += abs(weight)
         return {name: total / counts[name] for name, total in sums.items()}, reading.usage
 
-    def _under(self, principle: str, trait: str) -> Question:
-        messages = self._wording.under_principle(principle, trait, escape_markup=not self._backend.guards_markup)
-        return Question(messages=messages, options=self._wording.demand_options)
+    def _under(self, principle: str, trait: str) -> ChoiceRequest:
+        messages = self._wording.under_principle(
+            principle, trait, escape_markup=not self._backend.escapes_special_tokens
+        )
+        return ChoiceRequest(messages=messages, options=self._wording.demand_options)
 
-    def _about(self, principle: str, question: str) -> Question:
-        messages = self._wording.about_principle(principle, question, escape_markup=not self._backend.guards_markup)
-        return Question(messages=messages, options=self._wording.options)
+    def _about(self, principle: str, question: str) -> ChoiceRequest:
+        messages = self._wording.about_principle(
+            principle, question, escape_markup=not self._backend.escapes_special_tokens
+        )
+        return ChoiceRequest(messages=messages, options=self._wording.options)

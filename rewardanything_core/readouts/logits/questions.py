@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from rewardanything_core.cases import Case
-from rewardanything_core.prompting.templates import markup_apart
+from rewardanything_core.prompting.templates import neutralize_special_tokens
 from rewardanything_core.types import Message
 
 VERSION = 5
@@ -45,7 +45,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class FitWording:
+class QuestionSet:
     """What is asked, and the hash that tells this wording from others."""
 
     material: Mapping[str, str]
@@ -94,12 +94,12 @@ class FitWording:
 
 
 @cache
-def fit_wording() -> FitWording:
+def question_set() -> QuestionSet:
     """The wording that ships with the package."""
     source = (Path(__file__).parents[2] / "prompting" / "prompts" / "fit.toml").read_bytes()
     content = tomllib.loads(source.decode("utf-8"))
     fit, demand = content["fit"], content["demand"]
-    return FitWording(
+    return QuestionSet(
         material=content["material"],
         questions=tuple(fit["questions"]),
         options=tuple(fit["options"]),
@@ -132,5 +132,5 @@ def _conversation(case: Case) -> str:
 
 
 def _messages(system: str, user: str, escape_markup: bool) -> tuple[Message, ...]:
-    text = markup_apart(user) if escape_markup else user
+    text = neutralize_special_tokens(user) if escape_markup else user
     return (Message(role="system", content=system), Message(role="user", content=text))

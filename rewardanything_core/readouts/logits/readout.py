@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
-from rewardanything_core.backends.base import Backend, Odds, Question, log_odds
+from rewardanything_core.backends.base import Backend, ChoiceProbabilities, ChoiceRequest, log_odds
 from rewardanything_core.cases import Case
-from rewardanything_core.concurrency.memo import Remembered, Shelf
+from rewardanything_core.concurrency.memo import AsyncMemo, Shelf
 from rewardanything_core.errors import BackendError, RewardAnythingError
 from rewardanything_core.prompting.masking import mask
 from rewardanything_core.readouts.aggregation import Consensus, kendalls_w
 from rewardanything_core.readouts.logits import text_features
-from rewardanything_core.readouts.logits.principle_profile import Understanding, Wants
-from rewardanything_core.readouts.logits.questions import FitWording, fit_wording
-from rewardanything_core.readouts.results import Ballot, Poll
+from rewardanything_core.readouts.logits.principle_profile import PrincipleProfile, Understanding
+from rewardanything_core.readouts.logits.questions import QuestionSet, question_set
+from rewardanything_core.readouts.results import CaseResult, PassResult
 from rewardanything_core.types import JudgeFailure, Usage
 
 SURE = 0.75
@@ -62,7 +62,7 @@ class _Scale:
         return (log_odds - self.middle + liking * (common - self.common)) / self.step
 
 
-class Reader:
+class LogitsReadout:
     """Casts ballots by reading. One for each judge; used on one event loop only.
 
     Args:
@@ -71,40 +71,42 @@ class Reader:
         shelf: Where what is asked once outlasts the process. None: nowhere.
     """
 
-    def __init__(self, backend: Backend, wording: FitWording | None = None, shelf: Shelf | None = None) -> None:
-        self.wording = wording or fit_wording()
+    def __init__(self, backend: Backend, wording: QuestionSet | None = None, shelf: Shelf | None = None) -> None:
+        self.wording = wording or question_set()
         self._backend = backend
         self._understanding = Understanding(backend, self.wording, shelf)
-        self._scales = Remembered(shelf)
+        self._scales = AsyncMemo(shelf)
 
-    async def poll(self, case: Case, *, passes: int, spend: Callable[[Usage], None]) -> Poll:
+    async def poll(self, case: Case, *, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
         """Judge a case in as many wordings of the question as there are passes.
 
         Args:
             case: The case.
             passes: How many wordings, 1 or more.
-            spend: Told what each call to the model took.
+            on_usage: Told what each call to the model took.
 
         Raises:
             RewardAnythingError: no verdict; ``failure`` is set.
         """
         try:
-            return await self._poll(case, passes, spend)
+            return await self._poll(case, passes, on_usage)
         except RewardAnythingError as error:
             if error.usage is not None:
-                spend(error.usage)
+                on_usage(error.usage)
             error.failure = JudgeFailure(
                 case_id=case.id, error_type=type(error).__name__, message=str(error), attempts=1
             )
             raise
 
-    async def _poll(self, case: Case, passes: int, spend: Callable[[Usage], None]) -> Poll:
+    async def _poll(self, case: Case, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
         labels = list(case.canonical_labels)
         wordings = [index % len(self.wording.questions) for index in range(passes)]
         # What could fail for length comes first, and all of it in one call: too long a case then costs nothing.
-        fits, common = await self._read(case, labels, wordings, spend)
+        fits, common = await self._read(case, labels, wordings, on_usage)
         source = _source(case)
-        wants = await self._understanding.of(case.principle.text, source=text_features.is_source(source), spend=spend)
+        wants = await self._understanding.of(
+            case.principle.text, source=text_features.is_source(source), on_usage=on_usage
+        )
         backed = (
             {label: text_features.backed(case.responses[label], source) for label in labels} if wants.keeping else {}
         )
@@ -112,9 +114,9 @@ class Reader:
         asked = len(self.wording.quality_questions)
         good = {label: 1 / (1 + math.exp(-value / asked)) for label, value in common.items()}
         steps: list[dict[str, float]] = []
-        ballots: list[Ballot] = []
+        ballots: list[PassResult] = []
         for index, wording in enumerate(wordings):
-            scale = await self._scale(wording, spend)
+            scale = await self._scale(wording, on_usage)
             odds = fits[index]
             steps.append(
                 {
@@ -124,13 +126,15 @@ class Reader:
             )
             ballots.append(_ballot(case, labels, odds, good, wants, steps[-1], backed))
         noise = NOISE + wants.formality * (FORMAL_NOISE - NOISE)
-        return Poll(ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots], noise))
+        return CaseResult(
+            ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots], noise)
+        )
 
     async def _read(
-        self, case: Case, labels: Sequence[str], wordings: Sequence[int], spend: Callable[[Usage], None]
-    ) -> tuple[list[dict[str, Odds]], dict[str, float]]:
+        self, case: Case, labels: Sequence[str], wordings: Sequence[int], on_usage: Callable[[Usage], None]
+    ) -> tuple[list[dict[str, ChoiceProbabilities]], dict[str, float]]:
         """For each wording, how each response was found to fit; and how good each is as people commonly say."""
-        wording, escape = self.wording, not self._backend.guards_markup
+        wording, escape = self.wording, not self._backend.escapes_special_tokens
         asked = [
             wording.about_response(case, label, each, escape_markup=escape) for each in wordings for label in labels
         ]
@@ -139,8 +143,10 @@ class Reader:
             for label in labels
             for question in wording.quality_questions
         ]
-        reading = await self._backend.choose([Question(messages=one, options=wording.options) for one in asked])
-        spend(reading.usage)
+        reading = await self._backend.score_options(
+            [ChoiceRequest(messages=one, options=wording.options) for one in asked]
+        )
+        on_usage(reading.usage)
         number = len(labels)
         if max(odds.mass for odds in reading.odds[: len(wordings) * number]) < LEAST_MASS:
             raise BackendError(
@@ -156,10 +162,10 @@ class Reader:
         common = {label: sum(map(log_odds, rest[at * each : (at + 1) * each])) for at, label in enumerate(labels)}
         return fits, common
 
-    async def _scale(self, wording: int, spend: Callable[[Usage], None]) -> _Scale:
+    async def _scale(self, wording: int, on_usage: Callable[[Usage], None]) -> _Scale:
         async def find() -> Mapping[str, float]:
             found, usage = await self._examples(wording)
-            spend(usage)  # whoever asks first pays
+            on_usage(usage)  # whoever asks first pays
             return found
 
         return _Scale(**await self._scales.get(f"scale {wording}", find))
@@ -181,7 +187,7 @@ class Reader:
         step = max(LEAST_SCALE, (good - bad) / 2 / math.log(SURE / (1 - SURE)))
         return {"middle": middle, "common": common_middle, "step": step}, sum(spent, Usage())
 
-    def _formal(self, text: str, wants: Wants, backed: float | None) -> float:
+    def _formal(self, text: str, wants: PrincipleProfile, backed: float | None) -> float:
         measured = sum(demand * text_features.amount(name, text) for name, demand in wants.demands.items() if demand)
         return WEIGHT * (measured + (0.0 if backed is None else wants.keeping * text_features.backing(backed)))
 
@@ -189,12 +195,12 @@ class Reader:
 def _ballot(
     case: Case,
     labels: Sequence[str],
-    odds: Mapping[str, Odds],
+    odds: Mapping[str, ChoiceProbabilities],
     good: Mapping[str, float],
-    wants: Wants,
+    wants: PrincipleProfile,
     steps: Mapping[str, float],
     backed: Mapping[str, float],
-) -> Ballot:
+) -> PassResult:
     names = mask(labels)
     wanted = {name: round(demand, 3) for name, demand in wants.demands.items() if demand}
     read = {
@@ -214,7 +220,7 @@ def _ballot(
         "liking": round(GOOD * wants.quality, 3),
         "keeping": round(wants.keeping, 3),
     }
-    return Ballot(
+    return PassResult(
         order=list(labels),
         scores={label: _score(steps[label]) for label in labels},
         ranking=sorted(labels, key=lambda label: -steps[label]),
@@ -225,9 +231,9 @@ def _ballot(
 
 def _said(
     names: Mapping[str, str],
-    odds: Mapping[str, Odds],
+    odds: Mapping[str, ChoiceProbabilities],
     good: Mapping[str, float],
-    wants: Wants,
+    wants: PrincipleProfile,
     case: Case,
     backed: Mapping[str, float],
 ) -> str:

@@ -69,9 +69,9 @@ class Crowd:
         self._leave: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def come(self, name: str, group: Hashable = None, *, again: bool = False) -> None:
+    async def come(self, name: str, prefix_group: Hashable = None, *, again: bool = False) -> None:
         self._leave[name] = asyncio.Event()
-        self.tasks[name] = asyncio.create_task(self._hold(name, group, again))
+        self.tasks[name] = asyncio.create_task(self._hold(name, prefix_group, again))
         await settle()
 
     async def leave(self, name: str) -> None:
@@ -87,8 +87,8 @@ class Crowd:
             at += 1
         return self.admitted
 
-    async def _hold(self, name: str, group: Hashable, again: bool) -> None:
-        async with self.slots.one(group, again=again):
+    async def _hold(self, name: str, prefix_group: Hashable, again: bool) -> None:
+        async with self.slots.one(prefix_group, again=again):
             self.admitted.append(name)
             await self._leave[name].wait()
 

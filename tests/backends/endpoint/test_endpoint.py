@@ -228,7 +228,9 @@ def test_requests_that_begin_alike_arrive_one_after_the_other(server: FakeOpenAI
 
     async def everything() -> None:
         asked = [
-            dataclasses.replace(ask(f"{number} of {group}"), group=group) for number in range(8) for group in range(5)
+            dataclasses.replace(ask(f"{number} of {prefix_group}"), prefix_group=prefix_group)
+            for number in range(8)
+            for prefix_group in range(5)
         ]
         await asyncio.gather(*(backend.complete(request) for request in asked))
 
@@ -449,7 +451,7 @@ def test_a_thinking_model_is_constrained_once_its_reasoning_comes_apart(server: 
     server.reasoning = "hmm"
     backend = backend_for(server)
     for _ in range(3):
-        completion = complete(backend, ask(thinks=True))
+        completion = complete(backend, ask(is_reasoning_model=True))
         assert completion.reasoning == "hmm"
         assert scores(completion)["model-1"] == 4
     assert ["response_format" in body for body in server.bodies] == [False, True, True]
@@ -460,7 +462,7 @@ def test_a_thinking_model_is_never_silenced_by_the_constraint(server: FakeOpenAI
     server.reasoning, server.reasoning_inline = "hmm", True
     backend = backend_for(server, model)
     for _ in range(3):
-        completion = complete(backend, ask(thinks=True))
+        completion = complete(backend, ask(is_reasoning_model=True))
         assert "hmm" in completion.raw
         assert json.loads(completion.answer.rpartition("</think>")[2])["scores"]["model-1"] == 4
     # LiteLLM splits think tags off by itself, so that the first reply looks as if the server had a reasoning parser.
@@ -471,7 +473,7 @@ def test_a_thinking_model_is_never_silenced_by_the_constraint(server: FakeOpenAI
 
 def test_think_tags_opened_by_the_template_stay_in_the_answer(server: FakeOpenAI) -> None:
     server.reply = {"content": 'hmm</think>{"scores": {}}'}
-    completion = complete(backend_for(server), ask(thinks=True))
+    completion = complete(backend_for(server), ask(is_reasoning_model=True))
     assert (completion.answer, completion.reasoning) == ('hmm</think>{"scores": {}}', None)
 
 
@@ -483,10 +485,10 @@ def test_an_answer_taken_for_reasoning_is_the_answer(server: FakeOpenAI) -> None
 
 
 def test_no_thinking_is_asked_for_where_there_is_no_budget(server: FakeOpenAI) -> None:
-    complete(backend_for(server), ask(thinks=True, budget=0))
+    complete(backend_for(server), ask(is_reasoning_model=True, budget=0))
     assert server.bodies[0]["chat_template_kwargs"] == {"enable_thinking": False}
     assert server.bodies[0]["max_tokens"] == 50
-    complete(backend_for(server, "openai/fake"), ask(thinks=True, budget=0))
+    complete(backend_for(server, "openai/fake"), ask(is_reasoning_model=True, budget=0))
     assert "chat_template_kwargs" not in server.bodies[1]
 
 
@@ -504,7 +506,7 @@ def cut_off(**message: Any) -> Callable[[dict[str, Any]], Any]:
 )
 def test_used_up_thinking_gets_a_verdict(server: FakeOpenAI, message: dict[str, Any]) -> None:
     server.reply = cut_off(**message)
-    completion = complete(backend_for(server), ask(thinks=True, wrap_up="Now the verdict."))
+    completion = complete(backend_for(server), ask(is_reasoning_model=True, final_answer_prompt="Now the verdict."))
     assert completion.reasoning == "so far"
     assert scores(completion) == {"model-1": 4, "model-2": 2}
     assert not completion.truncated
@@ -523,21 +525,21 @@ def test_a_server_without_a_thinking_switch_is_asked_without_it(server: FakeOpen
     server.reply = lambda body: (
         Fault.status(400, "malformed request") if "chat_template_kwargs" in body else cut_off(content="so far")(body)
     )
-    completion = complete(backend_for(server), ask(thinks=True, wrap_up="Now the verdict."))
+    completion = complete(backend_for(server), ask(is_reasoning_model=True, final_answer_prompt="Now the verdict."))
     assert scores(completion)["model-2"] == 2
     assert server.count == 3
 
 
 def test_hidden_thinking_is_wrapped_up_without_an_empty_turn(server: FakeOpenAI) -> None:
     server.reply = cut_off(content=None)
-    completion = complete(backend_for(server), ask(thinks=True, wrap_up="Now the verdict."))
+    completion = complete(backend_for(server), ask(is_reasoning_model=True, final_answer_prompt="Now the verdict."))
     assert [m["role"] for m in server.bodies[1]["messages"]] == ["system", "user", "user"]
     assert completion.reasoning is None
 
 
 def test_without_a_wrap_up_a_cut_is_reported(server: FakeOpenAI) -> None:
     server.reply = cut_off(content=None, reasoning_content="so far")
-    completion = complete(backend_for(server), ask(thinks=True))
+    completion = complete(backend_for(server), ask(is_reasoning_model=True))
     assert completion.truncated
     assert (completion.answer, completion.reasoning) == ("", "so far")
 

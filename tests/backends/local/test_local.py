@@ -27,7 +27,7 @@ from rewardanything_core import (
 from rewardanything_core.backends.grammar import Text
 from rewardanything_core.backends.local.backend import LocalBackend
 from rewardanything_core.backends.local.engine.sequence import Row
-from rewardanything_core.prompting.verdict_grammar import thinking_form, verdict_form
+from rewardanything_core.prompting.verdict_grammar import thinking_grammar, verdict_grammar
 
 pytestmark = pytest.mark.model
 
@@ -101,7 +101,7 @@ def test_tokens_taken_back_leave_no_trace(small_model):
     """Free text that runs into its stop string goes on exactly as if it had been written without the overshoot."""
     prompt = small_model._chat.encode([{"role": "user", "content": "Count from one to ten in words."}]).ids
 
-    def form(stop):
+    def grammar(stop):
         yield "One, two,"
         text = yield Text(stop=stop, max_tokens=12)
         seen.append(text)
@@ -111,7 +111,7 @@ def test_tokens_taken_back_leave_no_trace(small_model):
 
     def run(*stops):
         seen.clear()
-        rows = [Row(prompt=prompt, form=form(stop), sampling=SamplingParams()) for stop in stops]
+        rows = [Row(prompt=prompt, grammar=grammar(stop), sampling=SamplingParams()) for stop in stops]
         return written(small_model, rows)
 
     seen: list[str] = []
@@ -123,15 +123,15 @@ def test_tokens_taken_back_leave_no_trace(small_model):
         yield literal
         yield Text(stop="\n\n\n", max_tokens=8)
 
-    row = Row(prompt=prompt, form=as_literal(), sampling=SamplingParams())
+    row = Row(prompt=prompt, grammar=as_literal(), sampling=SamplingParams())
     assert written(small_model, [row]) == [cut]
     assert run(" five", " nowhere", " four")[0] == cut
 
 
 def test_a_template_that_opens_the_thoughts_itself_is_not_opened_twice(small_model):
-    form = thinking_form(lambda: verdict_form(["model-1"]), budget=0)
+    grammar = thinking_grammar(lambda: verdict_grammar(["model-1"]), budget=0)
     prompt = small_model._chat.encode([{"role": "user", "content": "x"}]).ids
-    row = Row(prompt=prompt, form=form, sampling=SamplingParams(), opening="<|im_start|>assistant\n<think>\n")
+    row = Row(prompt=prompt, grammar=grammar, sampling=SamplingParams(), opening="<|im_start|>assistant\n<think>\n")
     written(small_model, [row])
     assert row.reply.startswith("<think>")
     closed = small_model._chat.literal("\n</think>\n\n" + row.reply.split("</think>\n\n")[1])

@@ -22,11 +22,11 @@ from rewardanything_core import (
     from_endpoint,
     load_judge,
 )
-from rewardanything_core.backends.base import Question
+from rewardanything_core.backends.base import ChoiceRequest
 from rewardanything_core.errors import BackendError
 from rewardanything_core.prompting.templates import Template
 from rewardanything_core.readouts.logits import text_features
-from rewardanything_core.readouts.logits.questions import fit_wording
+from rewardanything_core.readouts.logits.questions import question_set
 from rewardanything_core.readouts.logits.readout import GOOD
 from rewardanything_core.store.verdict_store import VerdictStore
 
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 BRIEF, WORDY = "Prefer short replies.", "Prefer long replies."
 
 
-def understands(question: Question) -> Mapping[str, float]:
+def understands(question: ChoiceRequest) -> Mapping[str, float]:
     """A model that knows good from bad by the word in the text, and whether a principle wants length."""
     text = question.messages[-1]["content"]
     if question.options == ("Good", "Bad"):
         wants = (BRIEF in text) * -1 + (WORDY in text)
         good = 0.5 + 0.4 * wants * (("is long" in text) - ("is short" in text))
         return {"Good": good, "Bad": 1 - good}
-    examples = fit_wording().examples
+    examples = question_set().examples
     yes = 0.5
     if any(f"Response: {e.fits}" in text for e in examples) or "Response: good" in text:
         yes = 0.8
@@ -87,9 +87,9 @@ def test_length_is_measured_where_the_principle_asks_for_it(principle: str, firs
 
 def test_what_is_commonly_good_counts_where_the_principle_is_silent_on_form() -> None:
     """The model finds the long response well written; that is no reason to prefer it where short ones are wanted."""
-    asked = fit_wording().quality_questions
+    asked = question_set().quality_questions
 
-    def likes_long(question: Question) -> Mapping[str, float]:
+    def likes_long(question: ChoiceRequest) -> Mapping[str, float]:
         text = question.messages[-1]["content"]
         if any(text.endswith(one) for one in asked):
             yes = 0.9 if "word word" in text else 0.3
@@ -112,9 +112,9 @@ def test_a_principle_that_is_silent_on_form_is_judged_without_it() -> None:
 
 def test_a_principle_that_wants_the_contrary_of_what_is_good_turns_the_order_round() -> None:
     """The model reads "least good" as "good" with a response in view, and rightly with the principle alone."""
-    traits = fit_wording().quality_traits
+    traits = question_set().quality_traits
 
-    def reads_words(question: Question) -> Mapping[str, float]:
+    def reads_words(question: ChoiceRequest) -> Mapping[str, float]:
         text = question.messages[-1]["content"]
         for trait in traits if question.options == ("Good", "Bad") else ():
             for told, good in ((trait.more, 0.8), (trait.less, 0.2)):
@@ -136,9 +136,9 @@ ARTICLE = " ".join(f"The {pet} of the town sleeps in house number {n}." for n, p
 TRUE_TO_IT, INVENTED = "The cat of the town sleeps.", "A famous parrot lives there happily."
 
 
-def reads_about_sources(question: Question) -> Mapping[str, float]:
+def reads_about_sources(question: ChoiceRequest) -> Mapping[str, float]:
     """A model that knows which principles are about keeping to a text, and whether they want it."""
-    text, wording = question.messages[-1]["content"], fit_wording()
+    text, wording = question.messages[-1]["content"], question_set()
     if any(text.endswith(asked) for asked in wording.source_questions):
         yes = 0.8 if "article" in text.split("\n")[0] else 0.2
         return {"Yes": yes, "No": 1 - yes}
@@ -179,7 +179,7 @@ def test_what_is_asked_of_a_principle_is_asked_once() -> None:
     backend = ScriptedBackend([], odds=understands)
     judge = Judge(backend, readout="logits", cache="off")
     judge.judge_batch([Case(BRIEF, "Say it.", {"a": f"word {i}", "b": "word"}) for i in range(20)])
-    wording = fit_wording()
+    wording = question_set()
     asked = [q for q in backend.questions if BRIEF in q.messages[-1]["content"] and q.options == ("Good", "Bad")]
     assert len(asked) == 2 * len((*wording.facts, *wording.quality_traits))
     before = backend.calls
@@ -193,7 +193,7 @@ def test_passes_are_wordings() -> None:
     assert verdict.agreement == 1.0
     assert len(verdict.pass_scores) == len(verdict.orders) == 3
     asked = [q.messages[-1]["content"] for q in backend.questions if "Be good." in q.messages[-1]["content"]]
-    for question in fit_wording().questions[:3]:
+    for question in question_set().questions[:3]:
         assert sum(question.split("\n")[1] in text for text in asked) == 2
 
 
@@ -246,7 +246,7 @@ def test_the_store_tells_readouts_apart(tmp_path: Path) -> None:
     written = Judge(backend, readout="generate", store=store).judge(case)
     read = Judge(backend, readout="logits", store=store).judge(case)
     assert not read.cached
-    assert read.template_hash == fit_wording().hash != written.template_hash
+    assert read.template_hash == question_set().hash != written.template_hash
     assert Judge(backend, readout="logits", store=store, seed=5).judge(case).cached
     assert not Judge(backend, readout="logits", passes=2, store=store).judge(case).cached
 
@@ -254,7 +254,7 @@ def test_the_store_tells_readouts_apart(tmp_path: Path) -> None:
 def test_a_reading_judge_can_be_made_again_from_its_spec(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no template of its own to carry along: that would contradict its readout."""
     monkeypatch.setattr(ScriptedBackend, "spec", lambda _: {"kind": "scripted", "replies": [], "name": "reads"})
-    monkeypatch.setattr(ScriptedBackend, "gives_odds", True)
+    monkeypatch.setattr(ScriptedBackend, "supports_option_scores", True)
     judge = scripted(passes=2)
     again = load_judge(json.loads(json.dumps(judge.spec())))
     assert isinstance(again, Judge)
@@ -264,7 +264,7 @@ def test_a_reading_judge_can_be_made_again_from_its_spec(monkeypatch: pytest.Mon
 
 def test_a_judge_keeps_its_readout_unless_told_how_to_write() -> None:
     judge = scripted()
-    assert judge.with_options(passes=2).readout == judge.afresh().readout == "logits"
+    assert judge.with_options(passes=2).readout == judge.resampled().readout == "logits"
     assert judge.fingerprint()["readout"] == "logits"
     assert Judge(ScriptedBackend([], odds=understands), cache="off").readout == "generate"
 
@@ -300,7 +300,7 @@ def test_pairs_of_words_are_counted_in_any_script() -> None:
 
 
 def test_every_fact_that_is_asked_about_can_be_measured() -> None:
-    wording = fit_wording()
+    wording = question_set()
     assert {trait.name for trait in (*wording.facts, *wording.views)} == set(text_features.MEASURES)
     assert text_features.amount("length", "word " * 60) == 0
 
@@ -308,9 +308,9 @@ def test_every_fact_that_is_asked_about_can_be_measured() -> None:
 # --- the 135M model
 
 
-def _question(text: str) -> Question:
+def _question(text: str) -> ChoiceRequest:
     messages = ({"role": "system", "content": "Answer."}, {"role": "user", "content": text})
-    return Question(messages=messages, options=("Yes", "No"))  # type: ignore[arg-type]
+    return ChoiceRequest(messages=messages, options=("Yes", "No"))  # type: ignore[arg-type]
 
 
 TEXTS = [
@@ -324,8 +324,8 @@ TEXTS = [
 
 
 def test_answers_read_together_are_those_read_alone(small_model: LocalBackend) -> None:
-    together = asyncio.run(small_model.choose([_question(text) for text in TEXTS]))
-    alone = [asyncio.run(small_model.choose([_question(text)])) for text in TEXTS]
+    together = asyncio.run(small_model.score_options([_question(text) for text in TEXTS]))
+    alone = [asyncio.run(small_model.score_options([_question(text)])) for text in TEXTS]
     for odds, single in zip(together.odds, alone, strict=True):
         assert odds.probabilities["Yes"] == pytest.approx(single.odds[0].probabilities["Yes"], abs=1e-4)
         assert odds.mass == pytest.approx(single.odds[0].mass, abs=1e-4)
@@ -343,16 +343,16 @@ def test_they_are_what_the_model_itself_says(small_model: LocalBackend) -> None:
             logits = small_model._model(input_ids=torch.tensor([ids])).logits[0, -1]
         yes, no = (small_model._chat.literal(option)[0] for option in ("Yes", "No"))
         share = torch.softmax(logits[[yes, no]].float(), -1)[0]
-        (odds,) = asyncio.run(small_model.choose([_question(text)])).odds
+        (odds,) = asyncio.run(small_model.score_options([_question(text)])).odds
         assert odds.probabilities["Yes"] == pytest.approx(float(share), abs=1e-4)
 
 
 def test_a_tree_too_large_for_one_piece_goes_in_several(
     small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = asyncio.run(small_model.choose([_question(text) for text in TEXTS]))
+    whole = asyncio.run(small_model.score_options([_question(text) for text in TEXTS]))
     monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._MOST", 40)
-    parts = asyncio.run(small_model.choose([_question(text) for text in TEXTS]))
+    parts = asyncio.run(small_model.score_options([_question(text) for text in TEXTS]))
     for odds, other in zip(whole.odds, parts.odds, strict=True):
         assert odds.probabilities["Yes"] == pytest.approx(other.probabilities["Yes"], abs=1e-4)
 
@@ -393,7 +393,7 @@ def test_small_questions_need_not_wait_for_all_large_ones(
     done: list[str] = []
 
     async def ask(name: str, text: str) -> None:
-        await small_model.choose([_question(text)])
+        await small_model.score_options([_question(text)])
         done.append(name)
 
     async def all_at_once() -> None:
@@ -405,9 +405,9 @@ def test_small_questions_need_not_wait_for_all_large_ones(
 
 
 def test_options_must_differ_in_their_first_token(small_model: LocalBackend) -> None:
-    question = Question(messages=_question("Well?").messages, options=("Yes", "Yes please"))
+    question = ChoiceRequest(messages=_question("Well?").messages, options=("Yes", "Yes please"))
     with pytest.raises(ConfigError, match="same token"):
-        asyncio.run(small_model.choose([question]))
+        asyncio.run(small_model.score_options([question]))
 
 
 def test_the_small_model_judges_by_reading(small_model: LocalBackend) -> None:
@@ -444,7 +444,7 @@ def _tokens(shares: Mapping[str, float]) -> list[dict[str, Any]]:
 def _likely(body: dict[str, Any]) -> dict[str, Any]:
     text = body["messages"][-1]["content"]
     options = ("Good", "Bad") if "Good or Bad" in text else ("Yes", "No")
-    share = understands(Question(messages=(*body["messages"],), options=options))
+    share = understands(ChoiceRequest(messages=(*body["messages"],), options=options))
     first, second = options
     tokens = _tokens({first: share[first] * 0.9, f" {second.lower()}": share[second] * 0.9, "Hm": 0.1})
     return {"content": first, "finish_reason": "length", "tokens": tokens}

@@ -12,9 +12,9 @@ import pytest
 from test_logits import BRIEF, understands
 
 from rewardanything_core import Judge, ScriptedBackend
-from rewardanything_core.backends.base import Question
-from rewardanything_core.readouts.logits.principle_profile import Understanding, Wants
-from rewardanything_core.readouts.logits.questions import fit_wording
+from rewardanything_core.backends.base import ChoiceRequest
+from rewardanything_core.readouts.logits.principle_profile import PrincipleProfile, Understanding
+from rewardanything_core.readouts.logits.questions import question_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def test_what_a_model_says_of_principles_outlasts_the_process(tmp_path: Path) ->
 
     number = count()
     first = asked("on")
-    each = 2 * (1 + len(fit_wording().quality_questions))
+    each = 2 * (1 + len(question_set().quality_questions))
     assert first > 10 * each
     assert asked("on") == each
     assert asked("read") == each
@@ -41,18 +41,18 @@ def test_what_a_model_says_of_principles_outlasts_the_process(tmp_path: Path) ->
     assert asked("on", "another") == first
 
 
-def wants(principle: str, likes: float) -> Wants:
+def wants(principle: str, likes: float) -> PrincipleProfile:
     """By a model that answers every question about quality in a principle of ours with this probability."""
 
-    def answers(question: Question) -> Mapping[str, float]:
+    def answers(question: ChoiceRequest) -> Mapping[str, float]:
         text = question.messages[-1]["content"]
-        good = (*fit_wording().quality_traits, *fit_wording().quality_views)
+        good = (*question_set().quality_traits, *question_set().quality_views)
         if principle in text and any(trait.more in text for trait in good):
             return dict(zip(question.options, (likes, 1 - likes), strict=True))
         return dict(zip(question.options, (0.7, 0.3) if "Markdown" not in text else (0.5, 0.5), strict=True))
 
-    understanding = Understanding(ScriptedBackend([], odds=answers), fit_wording())
-    return asyncio.run(understanding.of(principle, source=False, spend=lambda usage: None))
+    understanding = Understanding(ScriptedBackend([], odds=answers), question_set())
+    return asyncio.run(understanding.of(principle, source=False, on_usage=lambda usage: None))
 
 
 def test_quality_is_wanted_as_much_as_usual_or_less_or_not_at_all() -> None:
@@ -63,8 +63,8 @@ def test_quality_is_wanted_as_much_as_usual_or_less_or_not_at_all() -> None:
 
 
 def test_where_form_decides_nothing_else_counts() -> None:
-    understanding = Understanding(ScriptedBackend([], odds=understands), fit_wording())
-    found = asyncio.run(understanding.of(BRIEF, source=True, spend=lambda usage: None))
+    understanding = Understanding(ScriptedBackend([], odds=understands), question_set())
+    found = asyncio.run(understanding.of(BRIEF, source=True, on_usage=lambda usage: None))
     assert found.demands["length"] < 0
     assert found.formality == 1.0
     assert (found.quality, found.keeping) == (0.0, 0.0)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _TAIL = 16  # tokens to look back over for a stop string
 
 
-class FormDecoder:
+class ConstrainedDecoder:
     """Fills in forms with what a Hugging Face causal language model says.
 
     Args:
@@ -46,7 +46,7 @@ class FormDecoder:
         if row.sampling.temperature > 0:
             row.generator = self._torch.Generator().manual_seed(row.sampling.seed)
         row.ids = list(row.prompt)
-        self._advance(row, next(row.form, None), first=True)
+        self._advance(row, next(row.grammar, None), first=True)
 
     def take(self, row: Row, logits: torch.Tensor, likeliest: int) -> None:
         """Go on with a row all of whose tokens have been run.
@@ -66,7 +66,7 @@ class FormDecoder:
         literal = prefix
         while isinstance(item, str):
             literal += item
-            item = next(row.form, None)
+            item = next(row.grammar, None)
         if literal:
             row.pieces.append(TokenProbability(text=literal[len(prefix) :]))
             todo = literal[_overlap(row.opening, literal) :] if first else literal
@@ -79,7 +79,7 @@ class FormDecoder:
 
     def _send(self, row: Row, value: str, *, prefix: str = "") -> None:
         try:
-            item = row.form.send(value)
+            item = row.grammar.send(value)
         except StopIteration:
             item = None
         self._advance(row, item, prefix=prefix)

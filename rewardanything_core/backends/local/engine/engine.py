@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from rewardanything_core.backends.local.engine.attention import Reach
-    from rewardanything_core.backends.local.engine.constrained_decoder import FormDecoder
+    from rewardanything_core.backends.local.engine.constrained_decoder import ConstrainedDecoder
     from rewardanything_core.backends.local.engine.sequence import Row
 
 _log = logging.getLogger("rewardanything_core")
@@ -51,7 +51,7 @@ class Resident:
     def __init__(
         self,
         model: Any,
-        decoder: FormDecoder,
+        decoder: ConstrainedDecoder,
         reaches: Sequence[Reach],
         *,
         most: int,

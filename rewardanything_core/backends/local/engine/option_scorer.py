@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewardanything_core.backends.base import Odds
+from rewardanything_core.backends.base import ChoiceProbabilities
 from rewardanything_core.backends.local.engine.attention import Reach
 from rewardanything_core.backends.local.engine.kv_cache import common
 from rewardanything_core.backends.local.engine.model_runner import run
@@ -63,7 +63,7 @@ def distinct_tokens(sequences: Sequence[list[int]]) -> int:
     return total
 
 
-class OddsReader:
+class OptionScorer:
     """Reads the probabilities of answers with a Hugging Face causal language model.
 
     Args:
@@ -78,7 +78,7 @@ class OddsReader:
 
     def read(
         self, batches: Sequence[Sequence[Asked]], *, cancelled: Callable[[], bool] = lambda: False
-    ) -> Iterator[tuple[int, tuple[Odds, ...], float]]:
+    ) -> Iterator[tuple[int, tuple[ChoiceProbabilities, ...], float]]:
         """The odds of each batch of questions as soon as all of it is read, so that what is stopped later keeps it.
 
         Questions that begin alike are read together, whatever their batch.
@@ -88,7 +88,7 @@ class OddsReader:
         """
         asked = [(at, place, one) for at, batch in enumerate(batches) for place, one in enumerate(batch)]
         asked.sort(key=lambda each: each[2].ids)
-        found: list[dict[int, Odds]] = [{} for _ in batches]
+        found: list[dict[int, ChoiceProbabilities]] = [{} for _ in batches]
         for at, batch in enumerate(batches):
             if not batch:
                 yield at, (), 0.0
@@ -127,7 +127,7 @@ class OddsReader:
         if piece:
             yield piece
 
-    def _run(self, questions: Sequence[Asked]) -> list[Odds]:
+    def _run(self, questions: Sequence[Asked]) -> list[ChoiceProbabilities]:
         torch, device = self._torch, self._model.device
         tree = Tree([question.ids for question in questions], self._reaches, gpu=device.type != "cpu")
         heads: list[Any] = []
@@ -143,7 +143,7 @@ class OddsReader:
             mine = self._exactly(head, heads[-1][0, row], logits[row, question.tokens].float(), question.tokens)
             mass = float(torch.exp(torch.logsumexp(mine, dim=-1) - totals[row]).clamp(0, 1))
             shares = torch.softmax(mine, dim=-1).clamp_min(1e-9).tolist()
-            odds.append(Odds(probabilities=dict(zip(question.options, shares, strict=True)), mass=mass))
+            odds.append(ChoiceProbabilities(probabilities=dict(zip(question.options, shares, strict=True)), mass=mass))
         return odds
 
     def _exactly(self, head: Any, hidden: torch.Tensor, rounded: torch.Tensor, tokens: list[int]) -> torch.Tensor:

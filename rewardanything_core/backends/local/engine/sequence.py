@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rewardanything_core.backends.base import TokenProbability
-from rewardanything_core.backends.grammar import Choice, Form, Text
+from rewardanything_core.backends.grammar import Choice, Grammar, Text
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ class Row:
     prompt: list[int]
     """Token ids of the conversation."""
 
-    form: Form
+    grammar: Grammar
     """What remains to be filled in."""
 
     sampling: SamplingParams

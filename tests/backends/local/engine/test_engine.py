@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from paths import TESTS
@@ -19,10 +20,11 @@ from rewardanything_core.backends.base import Request
 from rewardanything_core.backends.grammar import Text
 from rewardanything_core.backends.local.backend import LocalBackend
 from rewardanything_core.backends.local.compatibility import side_by_side
+from rewardanything_core.backends.local.engine import model_runner
 from rewardanything_core.backends.local.engine.kv_cache import Shelves, common
 from rewardanything_core.backends.local.engine.sequence import Row
 from rewardanything_core.backends.local.engine.waiting_queue import PATIENCE, Line
-from rewardanything_core.prompting.verdict_grammar import thinking_form, verdict_form
+from rewardanything_core.prompting.verdict_grammar import thinking_grammar, verdict_grammar
 
 TOPICS = ["the sea", "a king of old", "how bread is made", "why it rains", "the number seven", "a lost dog"]
 
@@ -143,13 +145,13 @@ def backend(tiny_folder):
     made.close()
 
 
-def row_about(backend, topic, *, budget=14, temperature=0.0, names=2, form=None, cancelled=lambda: False):
+def row_about(backend, topic, *, budget=14, temperature=0.0, names=2, grammar=None, cancelled=lambda: False):
     prompt = backend._chat.encode(
         [{"role": "system", "content": "You judge. " * 20}, {"role": "user", "content": f"Tell of {topic}."}]
     ).ids
-    filled = form or thinking_form(lambda: verdict_form([f"model-{i}" for i in range(names)]), budget=budget)
+    filled = grammar or thinking_grammar(lambda: verdict_grammar([f"model-{i}" for i in range(names)]), budget=budget)
     sampling = SamplingParams(temperature=temperature, seed=7)
-    return Row(prompt=prompt, form=filled, sampling=sampling, longest=200, cancelled=cancelled)
+    return Row(prompt=prompt, grammar=filled, sampling=sampling, longest=200, cancelled=cancelled)
 
 
 def rows_about(backend):
@@ -281,7 +283,7 @@ def test_a_form_that_raises_fails_alone(backend):
 
     expected = alone(backend, rows_about(backend))
     resident, rows = backend._resident(), rows_about(backend)
-    bad = [row_about(backend, "x", form=faulty()), row_about(backend, "y", form=broken())]
+    bad = [row_about(backend, "x", grammar=faulty()), row_about(backend, "y", grammar=broken())]
     for row in [bad[0], *rows, bad[1]]:
         resident.join(row)
     finish(resident)
@@ -353,8 +355,8 @@ QUICK = SamplingParams(thinking_budget=10)
 CASES = [Case("Prefer the shortest answer.", topic, {"a": "Yes.", "b": "That is hard to say."}) for topic in TOPICS]
 
 
-def request_about(topic, form):
-    return Request(messages=({"role": "user", "content": topic},), sampling=SamplingParams(), form=form)
+def request_about(topic, grammar):
+    return Request(messages=({"role": "user", "content": topic},), sampling=SamplingParams(), grammar=grammar)
 
 
 def test_a_request_that_cannot_be_prepared_fails_alone(backend):
@@ -362,7 +364,7 @@ def test_a_request_that_cannot_be_prepared_fails_alone(backend):
         raise RuntimeError("cannot be made")
 
     async def ask():
-        good = request_about("Hi", lambda: verdict_form(["model-1"]))
+        good = request_about("Hi", lambda: verdict_grammar(["model-1"]))
         bad = [request_about("Hi", no_form), request_about("Hi", None)]
         return await asyncio.gather(*map(backend.complete, [bad[0], good, bad[1]]), return_exceptions=True)
 
@@ -391,7 +393,7 @@ def test_threads_that_come_one_by_one_get_what_a_batch_gets(backend):
 def test_requests_of_several_event_loops_meet(backend):
     def ask(answers):
         async def both():
-            requests = [request_about(topic, lambda: verdict_form(["model-1"])) for topic in TOPICS[:2]]
+            requests = [request_about(topic, lambda: verdict_grammar(["model-1"])) for topic in TOPICS[:2]]
             return await asyncio.gather(*map(backend.complete, requests))
 
         answers += [completion.answer for completion in asyncio.run(both())]
@@ -410,7 +412,7 @@ def test_closing_in_the_middle_fails_those_who_wait_and_later_ones(tiny_folder):
     backend = LocalBackend(tiny_folder, device="cpu", max_batch_size=1)
     begun = threading.Event()
 
-    def form(*, written):
+    def grammar(*, written):
         yield "x"
         yield Text(stop="\0", max_tokens=1)
         begun.set() if written else None
@@ -420,7 +422,7 @@ def test_closing_in_the_middle_fails_those_who_wait_and_later_ones(tiny_folder):
 
     def forms():
         made = itertools.count()
-        return lambda: form(written=next(made) > 0)  # the first one is only measured
+        return lambda: grammar(written=next(made) > 0)  # the first one is only measured
 
     async def ask():
         tasks = [asyncio.ensure_future(backend.complete(request_about("Hi", forms()))) for _ in range(3)]
@@ -432,7 +434,7 @@ def test_closing_in_the_middle_fails_those_who_wait_and_later_ones(tiny_folder):
     assert [type(outcome) for outcome in outcomes] == [BackendError] * 3
     assert all("closed" in str(outcome) for outcome in outcomes)
     with pytest.raises(BackendError, match="closed"):
-        asyncio.run(backend.complete(request_about("Hi", lambda: verdict_form(["model-1"]))))
+        asyncio.run(backend.complete(request_about("Hi", lambda: verdict_grammar(["model-1"]))))
 
 
 def _judge_by_spec(spec, pipe):
@@ -470,7 +472,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or judge.judge(CASES
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_has_a_batch_of_its_own(tiny_folder):
-    environ = os.environ | {"PYTHONPATH": str(TESTS)}
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(Path(__file__).parent)])}
     command = [sys.executable, "-c", FORKING, str(tiny_folder)]
     assert subprocess.run(command, env=environ, timeout=300).returncode == 0
 
