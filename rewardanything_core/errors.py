@@ -13,6 +13,9 @@ RewardAnythingError
     ├── RateLimitError
     ├── BackendTimeoutError
     └── BackendConnectionError
+
+BaseException
+└── JudgeUnavailableError    no row of a run can be judged; hosts that turn an Exception into a score cannot swallow it
 """
 
 from __future__ import annotations
@@ -49,6 +52,23 @@ class RewardAnythingError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # An exception is pickled as a call of its class, and some of these classes ask for more than the message.
         return _as_it_was, (type(self),), self.__dict__
+
+
+def error_from_failure(failure: JudgeFailure) -> RewardAnythingError:
+    """The exception that judging the failed case alone would have raised, with ``failure`` attached.
+
+    An ``error_type`` that this module does not define becomes a plain `RewardAnythingError`.
+    """
+    found = globals().get(failure.error_type)
+    kind = RewardAnythingError
+    if isinstance(found, type) and issubclass(found, RewardAnythingError):
+        kind = found
+    error = kind.__new__(kind)
+    RewardAnythingError.__init__(error, failure.message)
+    if isinstance(error, VerdictParseError):
+        error.raw = failure.raw_output or ""
+    error.failure = failure
+    return error
 
 
 def _as_it_was(kind: type[RewardAnythingError]) -> RewardAnythingError:
@@ -143,3 +163,20 @@ class BackendConnectionError(BackendError):
     """The endpoint could not be reached, or hung up."""
 
     retryable = True
+
+
+class JudgeUnavailableError(BaseException):
+    """No row of a run can be judged: there is no judge, its settings are wrong, or it keeps failing.
+
+    It derives from `BaseException` because evaluation hosts catch `Exception` around a metric and record a score, such
+    as DSPy's 0.0, for what was never judged. Like `KeyboardInterrupt`, this one stops the run.
+
+    Args:
+        message: What failed.
+        hint: What to do about it; part of ``str(error)``.
+        last: The last failed judgement. None: no judgement had begun.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", last: JudgeFailure | None = None) -> None:
+        super().__init__(f"{message} {hint}".strip())
+        self.message, self.hint, self.last = message, hint, last

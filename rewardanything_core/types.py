@@ -7,9 +7,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from rewardanything_core import errors
-from rewardanything_core.errors import RewardAnythingError, VerdictParseError
-
 MIN_SCORE, MAX_SCORE = 1.0, 5.0
 
 
@@ -195,17 +192,6 @@ class JudgeFailure:
 
     record_id: str | None = None
     """Where the store logs it. None if it was not stored."""
-
-    def error(self) -> RewardAnythingError:
-        """The failure as an exception of the class that judging the case alone would have raised."""
-        found = getattr(errors, self.error_type, RewardAnythingError)
-        kind: type[RewardAnythingError] = found if issubclass(found, RewardAnythingError) else RewardAnythingError
-        error = kind.__new__(kind)
-        RewardAnythingError.__init__(error, self.message)
-        if isinstance(error, VerdictParseError):
-            error.raw = self.raw_output or ""
-        error.failure = self
-        return error
 
     def to_dict(self) -> dict[str, Any]:
         """The failure as plain JSON types."""

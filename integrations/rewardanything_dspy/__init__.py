@@ -6,6 +6,7 @@
 """
 
 from rewardanything_core import MissingExtraError
+from rewardanything_core.errors import JudgeUnavailableError
 
 try:
     import dspy  # noqa: F401
@@ -13,7 +14,6 @@ except ImportError as error:
     raise MissingExtraError("rewardanything_dspy", extra="dspy") from error
 
 from rewardanything_dspy.best_of_n import BestOfN, Ranked
-from rewardanything_dspy.judging import JudgeUnavailableError
 from rewardanything_dspy.metric import PrincipleMetric
 from rewardanything_dspy.reward import reward_fn
 from rewardanything_dspy.scores import NotJudged, PrincipleScore

@@ -17,22 +17,13 @@ from rewardanything_core import (
     Verdict,
     default_judge,
 )
+from rewardanything_core.errors import JudgeUnavailableError
 
 log = logging.getLogger(__name__)
 
 Principles = Principle | str | Sequence[Principle | str]
 
 _lock = threading.Lock()
-
-
-class JudgeUnavailableError(BaseException):
-    """Judgement after judgement failed, or there is no judge to ask.
-
-    No `Exception`: DSPy would catch it, take it for a score of 0.0, and go on.
-    """
-
-    last: JudgeFailure | None = None
-    """The last judgement that failed. None: the judge could not be made."""
 
 
 class Bench:

@@ -11,6 +11,7 @@ from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core.errors import error_from_failure
 from rewardanything_langchain.judging import judge_or_default
 from rewardanything_langchain.texts import prompt_of, text_of
 
@@ -208,7 +209,7 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
         verdicts = []
         for outcome in outcomes:
             if isinstance(outcome, JudgeFailure):
-                raise outcome.error()
+                raise error_from_failure(outcome)
             verdicts.append(outcome)
         return verdicts if isinstance(self.principle, tuple) else verdicts[0]
 

@@ -5,6 +5,7 @@
 """
 
 from rewardanything_core import MissingExtraError
+from rewardanything_core.errors import JudgeUnavailableError
 
 try:
     import mlflow.genai  # noqa: F401
@@ -13,7 +14,6 @@ except ImportError as error:
 
 from rewardanything_mlflow.compare import Comparison, Estimate, compare_runs
 from rewardanything_mlflow.feedback import log_verdict
-from rewardanything_mlflow.judges import JudgeUnavailableError
 from rewardanything_mlflow.metric import principle_metric, principle_metrics
 from rewardanything_mlflow.scorer import PrincipleScorer, principle_scorers
 from rewardanything_mlflow.spans import autolog

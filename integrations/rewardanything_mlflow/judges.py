@@ -22,13 +22,6 @@ Outcome = Verdict | JudgeFailure
 _NOT_FOUND = 404
 
 
-class JudgeUnavailableError(BaseException):
-    """There is no judge to ask, or its key, its model or a setting is wrong, so that no row could be judged.
-
-    No `Exception`: MLflow would catch it, write it to every single row, and go on to the end.
-    """
-
-
 def is_of_the_judge(error: RewardAnythingError) -> bool:
     """Whether the judge has to be set up otherwise before any row can be judged."""
     if isinstance(error, BackendError) and getattr(error, "status_code", None) == _NOT_FOUND:

@@ -10,6 +10,7 @@ from mlflow.genai.scorers import Scorer
 from pydantic import ConfigDict, Field, field_serializer, model_validator
 
 from rewardanything_core import BaseJudge, Case, Principle, RewardAnythingError, default_judge
+from rewardanything_core.errors import JudgeUnavailableError
 from rewardanything_mlflow.feedback import (
     Scale,
     failure_feedback,
@@ -19,7 +20,7 @@ from rewardanything_mlflow.feedback import (
     verdict_feedback,
 )
 from rewardanything_mlflow.fields import Selector, prompt_from, reference_from, responses_from
-from rewardanything_mlflow.judges import JudgeUnavailableError, is_of_the_judge
+from rewardanything_mlflow.judges import is_of_the_judge
 from rewardanything_mlflow.spans import within_scorer
 from rewardanything_mlflow.workers import check_store
 

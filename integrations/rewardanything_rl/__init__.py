@@ -5,11 +5,12 @@
 >>> GRPOTrainer(model=model, reward_funcs=reward, train_dataset=dataset)
 """
 
+from rewardanything_core.errors import JudgeUnavailableError
 from rewardanything_rl.appeals import speaks_to_judge
 from rewardanything_rl.functions import reward_function
 from rewardanything_rl.gathering import Gatherer
 from rewardanything_rl.scale import Scale
-from rewardanything_rl.trl_reward import JudgeUnavailableError, PrincipleReward
+from rewardanything_rl.trl_reward import PrincipleReward
 from rewardanything_rl.verl_reward import compute_score, verl_reward
 
 __all__ = [

@@ -18,6 +18,7 @@ from rewardanything_core import (
     MissingExtraError,
     RewardAnythingError,
 )
+from rewardanything_core.errors import error_from_failure
 from rewardanything_rl.gathering import Gatherer, Rated
 from rewardanything_rl.groups import Row
 from rewardanything_rl.scale import Scale
@@ -61,7 +62,7 @@ class RayGatherer:
         """
         outcome: Rated | JudgeFailure = await self._asked("rate", row, size)
         if isinstance(outcome, JudgeFailure):
-            raise outcome.error()
+            raise error_from_failure(outcome)
         return outcome
 
     async def leave_out(self, row: Row, *, size: int | None = None) -> None:

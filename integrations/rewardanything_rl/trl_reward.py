@@ -19,10 +19,10 @@ from rewardanything_core import (
     InvalidCaseError,
     JudgeFailure,
     Principle,
-    RewardAnythingError,
     Verdict,
     default_judge,
 )
+from rewardanything_core.errors import JudgeUnavailableError, error_from_failure
 from rewardanything_rl.appeals import Guard, guard_of
 from rewardanything_rl.groups import Group, Row, grouped
 from rewardanything_rl.scale import Scale
@@ -33,10 +33,6 @@ _log = logging.getLogger(__name__)
 Rewards = list[float | None]
 Reference = str | Callable[[dict[str, Any]], str] | None
 """The column with a response to compare with, a function of the row as a dict (``prompt`` and all columns), or None."""
-
-
-class JudgeUnavailableError(RewardAnythingError):
-    """Call after call nothing could be judged; going on would train on nothing."""
 
 
 class PrincipleReward:
@@ -210,7 +206,7 @@ class PrincipleReward:
         for failure in batch.failures:
             _log.warning("Not judged, hence no reward: %s: %s", failure.error_type, failure.message)
         if batch.failures and self._on_failure == "raise":
-            raise batch.failures[0].error()
+            raise error_from_failure(batch.failures[0])
         self._failed_calls = 0 if verdicts or not batch.failures else self._failed_calls + 1
         if self._failed_calls == self._max_failed_calls:
             last = batch.failures[-1]

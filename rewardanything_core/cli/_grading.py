@@ -18,7 +18,7 @@ from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.cli._progress import progress_bar
 from rewardanything_core.cli._rows import STANDARD, count_rows, format_of, read_rows, told_format
 from rewardanything_core.cli._run import Run
-from rewardanything_core.errors import ConfigError
+from rewardanything_core.errors import ConfigError, error_from_failure
 from rewardanything_core.tables.columns import Columns, Format, Row, added, results
 
 _Outcomes: TypeAlias = Generator[tuple[int, Verdict | JudgeFailure], None, None]
@@ -149,7 +149,7 @@ def _judge(
             item = in_flight.popleft()
             if _hopeless(outcome) and not counts["judged"]:
                 assert isinstance(outcome, JudgeFailure)
-                raise outcome.error()
+                raise error_from_failure(outcome)
             if item.kept is not None:
                 output.add(item.kept)
                 counts["done_before"] += 1

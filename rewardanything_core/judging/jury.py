@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
-from rewardanything_core.errors import ConfigError, RewardAnythingError
+from rewardanything_core.errors import ConfigError, RewardAnythingError, error_from_failure
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.options import JudgeOptions
 from rewardanything_core.readouts.aggregation import aggregate
@@ -241,7 +241,7 @@ class Jury(BaseJudge):
             usage=sum((vote.usage for vote in votes if not isinstance(vote, Verdict) or not vote.cached), Usage()),
             record_id=failures[0].record_id,
         )
-        ours = failure.error()
+        ours = error_from_failure(failure)
         ours.__dict__ = {**error.__dict__, **ours.__dict__}
         ours.__cause__ = error
         return ours
