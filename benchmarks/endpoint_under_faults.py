@@ -25,7 +25,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from servers import HANG, RESET, FakeOpenAI, Fault
 
-from rewardanything_core import Case, Verdict, VerdictStore, from_endpoint, verdict_reply
+from rewardanything_core import Case, Verdict, VerdictStore, from_endpoint
+from rewardanything_core.backends import verdict_reply
 
 FAULTS = (Fault.status(429), Fault.status(500), RESET, HANG)
 

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rewardanything_core import check, load_judge
+from rewardanything_core import load_judge
+from rewardanything_core.gate import check
 
 PRINCIPLE = """\
 A good answer does what the prompt asks, completely and correctly, in as many words as that takes and no more, and is \

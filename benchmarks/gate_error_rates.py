@@ -19,8 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rewardanything_core import Judge, Request, ScriptedBackend, check, verdict_reply
-from rewardanything_core.gate import inference, sequential
+from rewardanything_core import Judge, ScriptedBackend
+from rewardanything_core.backends import Request, verdict_reply
+from rewardanything_core.gate import check, inference, sequential
 from rewardanything_core.gate.decision import standings
 
 MARGIN, ALPHA = 0.3, 0.05

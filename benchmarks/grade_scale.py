@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rewardanything_core import verdict_reply
+from rewardanything_core.backends import verdict_reply
 from rewardanything_core.backends.base import Request
 
 STEP = 0.5

@@ -16,7 +16,8 @@ from statistics import fmean
 
 from scipy.stats import spearmanr
 
-from rewardanything_core import Judge, ScriptedBackend, verdict_reply
+from rewardanything_core import Judge, ScriptedBackend
+from rewardanything_core.backends import verdict_reply
 
 DRAWS, NOISE = 12, 0.5
 

@@ -22,7 +22,7 @@ import ray
 from ray.cluster_utils import Cluster
 from stub_server import Stub
 
-from rewardanything_core import verdict_reply
+from rewardanything_core.backends import verdict_reply
 from rewardanything_ray import grade_dataset
 
 

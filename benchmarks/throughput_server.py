@@ -30,7 +30,7 @@ HERE = Path(__file__).resolve()
 
 
 async def at_once(request):
-    from rewardanything_core import verdict_reply
+    from rewardanything_core.backends import verdict_reply
 
     responses = json.loads(request.messages[1]["content"])["responses"]
     return verdict_reply({name: 1 + len(text) % 5 for name, text in responses.items()}, thoughts="by length")

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from rewardanything_core import Request, verdict_reply
+from rewardanything_core.backends import Request, verdict_reply
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"

@@ -19,7 +19,8 @@ from typing import Any
 import dspy
 import xllamacpp
 
-from rewardanything_core import Completion, Judge, Request, ScriptedBackend, verdict_reply
+from rewardanything_core import Judge, ScriptedBackend
+from rewardanything_core.backends import Completion, Request, verdict_reply
 from rewardanything_core.weights.fetch import fetch_gguf
 from rewardanything_dspy import PrincipleMetric
 

@@ -28,16 +28,8 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from rewardanything_core import (
-    BaseJudge,
-    Case,
-    Judge,
-    Request,
-    ScriptedBackend,
-    from_pretrained,
-    load_judge,
-    verdict_reply,
-)
+from rewardanything_core import BaseJudge, Case, Judge, ScriptedBackend, from_pretrained, load_judge
+from rewardanything_core.backends import Request, verdict_reply
 from rewardanything_core.weights.fetch import fetch
 from rewardanything_rl import PrincipleReward
 

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.functions import col
 from pyspark.sql.types import StructType
 
-from rewardanything_core import judge_frames, portable_spec, spark_columns
+from rewardanything_core.tables import judge_frames, portable_spec, spark_columns
 
 
 def main() -> None:

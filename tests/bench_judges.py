@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rewardanything_core import Request, verdict_reply
+from rewardanything_core.backends import Request, verdict_reply
 
 
 def by_full_length(request: Request) -> str:

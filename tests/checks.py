@@ -13,7 +13,8 @@ from typing import Any
 from servers import score_text
 from typer.testing import CliRunner
 
-from rewardanything_core import Request, RewardAnythingError, verdict_reply
+from rewardanything_core import RewardAnythingError
+from rewardanything_core.backends import Request, verdict_reply
 from rewardanything_core.cli.app import app
 
 RA_JUDGE = str(Path(sys.executable).with_name("ra-judge"))

@@ -85,7 +85,10 @@ def test_base(env: Environment, wheel: Path) -> None:
     lacks(
         "ray",
         env.run(
-            "python", "-c", "from rewardanything_core import judge_frames as f; list(f([], principle='P'))", code=1
+            "python",
+            "-c",
+            "from rewardanything_core.tables import judge_frames as f; list(f([], principle='P'))",
+            code=1,
         ),
     )
 

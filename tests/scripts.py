@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from rewardanything_core import Request, verdict_reply
+from rewardanything_core.backends import Request, verdict_reply
 
 
 def by_length(request: Request) -> str:

@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 from scripts import by_length, heed_ctrl_c
 
-from rewardanything_core import Judge, Request, ScriptedBackend
+from rewardanything_core import Judge, ScriptedBackend
+from rewardanything_core.backends import Request
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.server.app import create_app
 from rewardanything_core.server.gate import Gate

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewardanything_core import (
-    AuthenticationError,
     BackendError,
     BaseJudge,
     Case,
@@ -16,6 +15,7 @@ from rewardanything_core import (
     RewardAnythingError,
     Verdict,
 )
+from rewardanything_core.errors import AuthenticationError
 
 Outcome = Verdict | JudgeFailure
 

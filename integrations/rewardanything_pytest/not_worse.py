@@ -8,16 +8,8 @@ from typing import Literal
 
 import pytest
 
-from rewardanything_core import (
-    BaseJudge,
-    CheckReport,
-    Comparison,
-    JudgeFailure,
-    Pair,
-    Principle,
-    RewardAnythingError,
-    check,
-)
+from rewardanything_core import BaseJudge, JudgeFailure, Principle, RewardAnythingError
+from rewardanything_core.gate import CheckReport, Comparison, Pair, check
 from rewardanything_pytest import baselines, wording
 from rewardanything_pytest.judging import Assertion, Principles, Prompt, Row, resampled, rows_of
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from rewardanything_core import Case, JudgeFailure, Message, Pair, Principle, Verdict
+from rewardanything_core import Case, JudgeFailure, Message, Principle, Verdict
+from rewardanything_core.gate import Pair
 
 SHOWN = 3
 """Cases told in full; ``pytest -vv`` tells all."""

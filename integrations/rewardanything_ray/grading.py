@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 import ray
 from ray.data import ActorPoolStrategy
 
-from rewardanything_core import ConfigError, Judge, ScriptedBackend, TableOptions, judge_tables, portable_spec
+from rewardanything_core import ConfigError, Judge, ScriptedBackend
+from rewardanything_core.tables import TableOptions, judge_tables, portable_spec
 from rewardanything_ray.resuming import Done, without
 
 if TYPE_CHECKING:

@@ -10,15 +10,8 @@ import threading
 from importlib.util import find_spec
 from typing import Any
 
-from rewardanything_core import (
-    BackendConnectionError,
-    BaseJudge,
-    ConfigError,
-    JudgeFailure,
-    MissingExtraError,
-    RewardAnythingError,
-)
-from rewardanything_core.errors import error_from_failure
+from rewardanything_core import BaseJudge, ConfigError, JudgeFailure, MissingExtraError, RewardAnythingError
+from rewardanything_core.errors import BackendConnectionError, error_from_failure
 from rewardanything_rl.gathering import Gatherer, Rated
 from rewardanything_rl.groups import Row
 from rewardanything_rl.scale import Scale

@@ -1,1 +1,6 @@
-"""Agreement of verdicts with people: pure functions on numbers, each with where it comes from and its range."""
+"""Agreement of verdicts with people, and between judges: pure functions on numbers, each with its source and range."""
+
+from rewardanything_core.agreement.calibration import Calibration
+from rewardanything_core.agreement.krippendorff import juror_ratings, krippendorff_alpha
+
+__all__ = ["Calibration", "juror_ratings", "krippendorff_alpha"]

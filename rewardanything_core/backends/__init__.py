@@ -1,1 +1,24 @@
-"""Models that can be asked, each behind the same one-method seam."""
+"""Language models behind one interface: a request in, a completion or answer probabilities out."""
+
+from rewardanything_core.backends.base import (
+    Backend,
+    ChoiceProbabilities,
+    ChoiceRequest,
+    ChoiceResult,
+    Completion,
+    Request,
+    TokenProbability,
+)
+from rewardanything_core.backends.scripted import ScriptedBackend, verdict_reply
+
+__all__ = [
+    "Backend",
+    "ChoiceProbabilities",
+    "ChoiceRequest",
+    "ChoiceResult",
+    "Completion",
+    "Request",
+    "ScriptedBackend",
+    "TokenProbability",
+    "verdict_reply",
+]

@@ -1,1 +1,17 @@
-"""Judging a judge: benchmark files in, agreement with people out."""
+"""Evaluating a judge: benchmark files in, agreement with people out."""
+
+from rewardanything_core.bench.labels import Disagreement, LabelReport, compare_labels, read_labels
+from rewardanything_core.bench.reading import read_flips, read_items
+from rewardanything_core.bench.report import BenchReport
+from rewardanything_core.bench.running import run_bench
+
+__all__ = [
+    "BenchReport",
+    "Disagreement",
+    "LabelReport",
+    "compare_labels",
+    "read_flips",
+    "read_items",
+    "read_labels",
+    "run_bench",
+]

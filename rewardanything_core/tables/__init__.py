@@ -1,1 +1,5 @@
 """Judging the rows of tables: pandas and Arrow batches, Ray, Spark."""
+
+from rewardanything_core.tables.frames import TableOptions, judge_frames, judge_tables, portable_spec, spark_columns
+
+__all__ = ["TableOptions", "judge_frames", "judge_tables", "portable_spec", "spark_columns"]

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import pytest
 
-from rewardanything_core import krippendorff_alpha
+from rewardanything_core.agreement import krippendorff_alpha
 
 NA = None
 # The worked example of Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability": 4 observers, 12 units.

@@ -9,15 +9,8 @@ import pytest
 from bench_judges import by_principle, gullible
 from test_bench import row, toy, write
 
-from rewardanything_core import (
-    ConfigError,
-    Judge,
-    Jury,
-    ScriptedBackend,
-    VerdictParseError,
-    compare_labels,
-    read_labels,
-)
+from rewardanything_core import ConfigError, Judge, Jury, ScriptedBackend, VerdictParseError
+from rewardanything_core.bench import compare_labels, read_labels
 from rewardanything_core.bench.audits import ATTACKS, COSTLY, chosen_audits, run_audits
 from rewardanything_core.bench.page import html_page
 from rewardanything_core.bench.reading import read_flips, read_items

@@ -25,7 +25,7 @@ RA_JUDGE = str(Path(sys.executable).with_name("ra-judge"))
 
 SCRIPT = """
 import asyncio, json, os
-from rewardanything_core import verdict_reply
+from rewardanything_core.backends import verdict_reply
 
 async def reply(request):
     asked = json.loads(request.messages[1]["content"])

@@ -13,21 +13,11 @@ from hypothesis import strategies as st
 from scipy.stats import norm, permutation_test
 from statsmodels.stats.multitest import multipletests
 
-from rewardanything_core import (
-    BackendConnectionError,
-    CheckReport,
-    Comparison,
-    ConfigError,
-    Judge,
-    Jury,
-    Request,
-    Requirement,
-    ScriptedBackend,
-    Verdict,
-    check,
-    verdict_reply,
-)
+from rewardanything_core import ConfigError, Judge, Jury, ScriptedBackend, Verdict
+from rewardanything_core.backends import Request, verdict_reply
 from rewardanything_core.backends.base import ChoiceRequest
+from rewardanything_core.errors import BackendConnectionError
+from rewardanything_core.gate import CheckReport, Comparison, Requirement, check
 from rewardanything_core.gate.decision import standings
 from rewardanything_core.gate.inference import cases_needed, typical_values
 from rewardanything_core.gate.sequential import LOOKS, levels

@@ -7,17 +7,9 @@ import pytest
 from check_reports import a_comparison, a_report
 from checks import complaint, ra_judge, write_jsonl
 
-from rewardanything_core import (
-    CheckReport,
-    ConfigError,
-    Control,
-    Judge,
-    Request,
-    Requirement,
-    ScriptedBackend,
-    check,
-    verdict_reply,
-)
+from rewardanything_core import ConfigError, Judge, ScriptedBackend
+from rewardanything_core.backends import Request, verdict_reply
+from rewardanything_core.gate import CheckReport, Control, Requirement, check
 from rewardanything_core.gate.reports.html import html_report
 from rewardanything_core.gate.reports.junit import junit_report
 from rewardanything_core.gate.reports.markdown import markdown_report

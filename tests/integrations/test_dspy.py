@@ -30,8 +30,8 @@ from rewardanything_core import (
     from_endpoint,
     loading,
     set_default_judge,
-    verdict_reply,
 )
+from rewardanything_core.backends import verdict_reply
 from rewardanything_dspy import BestOfN, JudgeUnavailableError, NotJudged, PrincipleMetric, PrincipleScore, reward_fn
 from rewardanything_dspy.fields import prompt_of, response_of
 from rewardanything_dspy.metric import NotJudgedError

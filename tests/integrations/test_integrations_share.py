@@ -16,7 +16,8 @@ from langsmith.evaluation import evaluate
 from langsmith.schemas import Example
 from servers import FakeOpenAI, score_text
 
-from rewardanything_core import Judge, Request, ScriptedBackend, from_endpoint, verdict_reply
+from rewardanything_core import Judge, ScriptedBackend, from_endpoint
+from rewardanything_core.backends import Request, verdict_reply
 from rewardanything_dspy import PrincipleMetric
 from rewardanything_langchain import JudgeRunnable, PrincipleEvaluator, principle_evaluator
 from rewardanything_mlflow import PrincipleScorer, principle_metric

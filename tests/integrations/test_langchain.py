@@ -30,7 +30,6 @@ from paths import ROOT
 from servers import QUICK_FAULTS, FakeOpenAI, Fault, score_text
 
 from rewardanything_core import (
-    BackendTimeoutError,
     InvalidCaseError,
     Judge,
     Principle,
@@ -40,8 +39,9 @@ from rewardanything_core import (
     from_endpoint,
     loading,
     set_default_judge,
-    verdict_reply,
 )
+from rewardanything_core.backends import verdict_reply
+from rewardanything_core.errors import BackendTimeoutError
 from rewardanything_langchain import (
     BestOfN,
     JudgeRunnable,

@@ -30,8 +30,8 @@ from rewardanything_core import (
     ScriptedBackend,
     from_endpoint,
     loading,
-    verdict_reply,
 )
+from rewardanything_core.backends import verdict_reply
 from rewardanything_mlflow import workers
 from rewardanything_mlflow.feedback import names_of
 from rewardanything_mlflow.fields import prompt_from, reference_from, responses_from

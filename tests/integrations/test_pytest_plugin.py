@@ -15,7 +15,8 @@ import pytest
 import scipy.stats  # noqa: F401
 from paths import ROOT
 
-from rewardanything_core import Judge, SamplingParams, check  # noqa: F401
+from rewardanything_core import Judge, SamplingParams
+from rewardanything_core.gate import check  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
@@ -23,7 +24,7 @@ pytest_plugins = ["pytester"]
 # 5 with a "please", else 2. What is said to waver does so only for the greedy judge that looks first.
 SCRIPT = """
 import json, os
-from rewardanything_core import verdict_reply
+from rewardanything_core.backends import verdict_reply
 
 def score(text, again):
     if "gibberish" in text or ("unsure" in text and again):

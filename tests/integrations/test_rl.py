@@ -28,15 +28,15 @@ from rewardanything_core import (
     Jury,
     MissingExtraError,
     Principle,
-    RateLimitError,
     RewardAnythingError,
     ScriptedBackend,
     Verdict,
     VerdictParseError,
     from_endpoint,
     set_default_judge,
-    verdict_reply,
 )
+from rewardanything_core.backends import verdict_reply
+from rewardanything_core.errors import RateLimitError
 from rewardanything_rl import (
     Gatherer,
     JudgeUnavailableError,

@@ -10,7 +10,8 @@ import pytest
 from paths import ROOT, TESTS
 from servers import FakeOpenAI
 
-from rewardanything_core import judge_frames, load_judge, portable_spec, spark_columns
+from rewardanything_core import load_judge
+from rewardanything_core.tables import judge_frames, portable_spec, spark_columns
 from rewardanything_core.tables.columns import RESULTS
 
 pytestmark = pytest.mark.spark

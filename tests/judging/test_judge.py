@@ -14,7 +14,6 @@ import scripts
 from rewardanything_core import (
     BackendError,
     Case,
-    Completion,
     ConfigError,
     InvalidCaseError,
     Judge,
@@ -22,14 +21,13 @@ from rewardanything_core import (
     SamplingParams,
     ScriptedBackend,
     StoreError,
-    TokenProbability,
     Usage,
     Verdict,
     VerdictParseError,
     VerdictStore,
     load_judge,
-    verdict_reply,
 )
+from rewardanything_core.backends import Completion, TokenProbability, verdict_reply
 from rewardanything_core.errors import RewardAnythingError
 
 TWO = {"short": "ab", "long": "abcd"}

@@ -26,11 +26,10 @@ from rewardanything_core import (
     VerdictParseError,
     VerdictStore,
     default_judge,
-    juror_ratings,
-    krippendorff_alpha,
     load_judge,
     set_default_judge,
 )
+from rewardanything_core.agreement import juror_ratings, krippendorff_alpha
 from rewardanything_core.config import read_settings
 from rewardanything_core.store.records import Entry
 

@@ -22,8 +22,8 @@ from rewardanything_core import (
     ScriptedBackend,
     VerdictParseError,
     load_judge,
-    verdict_reply,
 )
+from rewardanything_core.backends import verdict_reply
 from rewardanything_core.readouts.long_lists import _connected, draw_rounds
 
 

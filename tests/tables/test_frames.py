@@ -11,20 +11,9 @@ import pandas
 import pyarrow
 import pytest
 
-from rewardanything_core import (
-    Case,
-    ConfigError,
-    Judge,
-    Jury,
-    ScriptedBackend,
-    VerdictParseError,
-    judge_frames,
-    judge_tables,
-    load_judge,
-    portable_spec,
-    spark_columns,
-    verdict_reply,
-)
+from rewardanything_core import Case, ConfigError, Judge, Jury, ScriptedBackend, VerdictParseError, load_judge
+from rewardanything_core.backends import verdict_reply
+from rewardanything_core.tables import judge_frames, judge_tables, portable_spec, spark_columns
 from rewardanything_core.tables.columns import RESULTS, results
 
 PRINCIPLE = "Prefer the longer answer."

@@ -34,7 +34,7 @@ def right(i, outcome):
 def score_said(body):
     import json
 
-    from rewardanything_core import verdict_reply
+    from rewardanything_core.backends import verdict_reply
 
     content = json.loads(body["messages"][-1]["content"])
     return verdict_reply({name: int(text.split()[-1]) for name, text in content["responses"].items()})
