@@ -1,7 +1,8 @@
-"""Settings: one flat set of names, from arguments, ``RA_JUDGE_*`` variables and ``ra-judge.toml``, in that order."""
+"""Settings: one flat namespace, from arguments, ``RA_JUDGE_*`` variables and ``ra-judge.toml``, in that order."""
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -9,67 +10,53 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardanything_core.backends.endpoint.config import EndpointConfig
+from rewardanything_core.backends.local.config import LocalConfig
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.fields import setting_types
+from rewardanything_core.options import JudgeOptions
+from rewardanything_core.sampling import SamplingParams
 
 FILE_NAME = "ra-judge.toml"
 PREFIX = "RA_JUDGE_"
 
-_OF_A_WHOLE_JURY = {"jury", "min_jurors"}
+_JURY_SETTINGS = {"jury", "min_jurors"}
 _NOT_SETTINGS = {"RA_JUDGE_CONFIG", "RA_JUDGE_HOME", "RA_JUDGE_API_KEY"}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing that can be set."""
+    """Type and purpose of one setting."""
 
     kind: type
-    """The type of its value; a list setting also takes one string, with commas between its items."""
+    """Type of its value; a list also accepts a string with items separated by commas."""
 
     belongs: str
-    """What it is for: ``judge``, ``sampling``, ``local``, ``endpoint`` or ``any`` backend; or a ``jury``."""
+    """What it configures: ``judge``, ``sampling``, ``jury``, or a backend: ``local``, ``endpoint``, ``plugin``, ``any``."""
 
+
+def _settings_of(options: type, belongs: str, *, without: frozenset[str]) -> dict[str, Setting]:
+    kinds = setting_types(options)
+    return {name: Setting(kind, belongs) for name, kind in kinds.items() if name not in without}
+
+
+_NOT_IN_FILES = frozenset({"model", "name", "sampling", "template", "extra_body"})
+"""Options that are settings of another kind, or that only a program can set."""
 
 SETTINGS: dict[str, Setting] = {
     "model": Setting(str, "any"),
     "backend": Setting(str, "any"),
-    "passes": Setting(int, "judge"),
-    "readout": Setting(str, "judge"),
-    "seed": Setting(int, "judge"),
-    "retries": Setting(int, "judge"),
-    "expected_scores": Setting(bool, "judge"),
-    "max_list": Setting(int, "judge"),
-    "calibration": Setting(str, "judge"),
-    "store": Setting(str, "judge"),
-    "cache": Setting(str, "judge"),
-    "temperature": Setting(float, "sampling"),
-    "top_p": Setting(float, "sampling"),
-    "thinking_budget": Setting(int, "sampling"),
-    "max_tokens": Setting(int, "sampling"),
-    "device": Setting(str, "local"),
-    "dtype": Setting(str, "local"),
-    "device_map": Setting(str, "local"),
-    "quantization": Setting(str, "local"),
-    "revision": Setting(str, "local"),
-    "gguf_file": Setting(str, "local"),
-    "trust_remote_code": Setting(bool, "local"),
-    "max_batch_size": Setting(int, "local"),
-    "max_batch_tokens": Setting(int, "local"),
+    "backend_options": Setting(dict, "plugin"),
+    **_settings_of(JudgeOptions, "judge", without=_NOT_IN_FILES | {"on_verdict"}),
+    **_settings_of(SamplingParams, "sampling", without=frozenset({"seed"})),
+    **_settings_of(LocalConfig, "local", without=_NOT_IN_FILES),
+    **_settings_of(EndpointConfig, "endpoint", without=_NOT_IN_FILES),
     "api_base": Setting(list, "endpoint"),
-    "api_key_env": Setting(str, "endpoint"),
-    "max_concurrency": Setting(int, "endpoint"),
-    "timeout": Setting(float, "endpoint"),
-    "attempts": Setting(int, "endpoint"),
-    "patience": Setting(float, "endpoint"),
-    "hedge_after": Setting(float, "endpoint"),
-    "response_format": Setting(str, "endpoint"),
-    "context_window": Setting(int, "endpoint"),
-    "cache_as": Setting(str, "endpoint"),
-    "input_cost_per_token": Setting(float, "endpoint"),
-    "output_cost_per_token": Setting(float, "endpoint"),
     "jury": Setting(list, "jury"),
     "min_jurors": Setting(int, "jury"),
     "weight": Setting(float, "jury"),
 }
+"""All settings by name: the fields of all option classes that a file can hold, and those of a jury."""
 
 
 def read_settings(
@@ -77,19 +64,19 @@ def read_settings(
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Collect settings: ``overrides`` before the environment before the file.
+    """Collect settings: ``overrides`` take precedence over the environment, and that over the file.
 
-    Under ``jury`` stands the list of each juror's own settings, complete with those that all of them share. A
-    ``model`` or ``backend`` that comes before the source of a jury means that judge instead of the jury.
+    ``jury`` is the list of each juror's settings, merged with those that all jurors share. A ``model`` or ``backend``
+    from a source with precedence over the jury's means that judge instead of the jury.
 
     Args:
         config: The file. None: what ``RA_JUDGE_CONFIG`` names, else the nearest ``ra-judge.toml`` from the working
             folder upwards, else none.
-        overrides: Settings given by the caller; None values count as not given.
-        environ: The environment. None: the process's own.
+        overrides: Settings given by the caller; None means not given.
+        environ: The environment. None: that of the process.
 
     Raises:
-        ConfigError: a file cannot be read, or a setting is unknown or of a wrong type; the message says where.
+        ConfigError: a file cannot be read, or a setting is unknown or has a wrong type; the message names its source.
     """
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
@@ -102,9 +89,9 @@ def read_settings(
         jury, earlier = source.pop("jury", None), settings.pop("jury", None)
         settings |= source
         if jury:
-            settings["jury"] = [_of_one(settings) | juror for juror in jury]
+            settings["jury"] = [_juror_settings(settings) | juror for juror in jury]
         elif earlier and jury is None and not source.keys() & {"model", "backend"}:
-            settings["jury"] = [juror | _of_one(source) for juror in earlier]
+            settings["jury"] = [juror | _juror_settings(source) for juror in earlier]
     return settings
 
 
@@ -137,7 +124,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in SETTINGS:
-            warnings.warn(f"The environment variable {variable} sets nothing that a judge knows.", stacklevel=4)
+            warnings.warn(f"The environment variable {variable} is not a setting of a judge.", stacklevel=4)
             continue
         settings[name] = _typed(name, value, f"the environment variable {variable}")
     return settings
@@ -164,24 +151,26 @@ def _typed(name: str, value: Any, where: str) -> Any:
     return value
 
 
-def _of_one(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that mean something to a single juror."""
-    return {name: value for name, value in settings.items() if name not in _OF_A_WHOLE_JURY}
+def _juror_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that apply to a single juror."""
+    return {name: value for name, value in settings.items() if name not in _JURY_SETTINGS}
 
 
 def _juror(place: int, juror: Any, where: str) -> dict[str, Any]:
-    """The settings of one juror; a string names a model."""
+    """The settings of one juror; a string is a model."""
     where = f"juror {place} of the jury in {where}"
     if isinstance(juror, str):
         juror = {"model": juror}
     if not isinstance(juror, Mapping):
         raise ConfigError(f"{where[0].upper()}{where[1:]} must be a table of settings, not {juror!r}.")
-    if shared := juror.keys() & _OF_A_WHOLE_JURY:
+    if shared := juror.keys() & _JURY_SETTINGS:
         raise ConfigError(f"{where[0].upper()}{where[1:]} has {min(shared)!r}, which is a setting of a whole jury.")
     return {name: _typed(name, value, where) for name, value in juror.items()}
 
 
 def _parsed(text: str, kind: type) -> Any:
+    if kind is dict:
+        return _parsed_object(text)
     if kind is list:
         return [item.strip() for item in text.split(",") if item.strip()]
     if kind is bool:
@@ -192,5 +181,19 @@ def _parsed(text: str, kind: type) -> Any:
         return text
 
 
+def _parsed_object(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _describe(kind: type) -> str:
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "a string", list: "a list"}[kind]
+    return {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a string",
+        list: "a list",
+        dict: "a table",
+    }[kind]

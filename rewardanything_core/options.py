@@ -1,12 +1,17 @@
-"""The options of a judge, said once for all the ways to make one."""
+"""The options of a judge, defined once for all ways to make one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from rewardanything_core.agreement.calibration import Calibration
+from rewardanything_core.errors import ConfigError
+from rewardanything_core.fields import construct
+from rewardanything_core.judging.observers import Observer
 from rewardanything_core.prompting.templates import Template
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.store.verdict_store import VerdictStore
@@ -15,41 +20,102 @@ CacheMode = Literal["off", "read", "on"]
 Readout = Literal["auto", "generate", "logits"]
 
 
-class JudgeOptions(TypedDict, total=False):
-    """The options every way of making a judge takes."""
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions:
+    """Options of a `Judge`. Every function that makes a judge takes them as keyword arguments.
 
-    passes: int
-    """How many orders of the responses to judge, 1 or more; the scores are their mean. Where scores are read off there
-    are no orders, and it is the number of wordings, up to four, in which the question is asked."""
+    Raises:
+        ConfigError: a value is out of its range.
+    """
 
-    readout: Readout
-    """``generate``: the model writes a verdict. ``logits``: nothing is written, and the scores are read off from how
-    likely its answers are. ``auto``: read for a model on this machine that was not trained to reason, while nothing
-    is said of how it should write (``sampling``, ``expected_scores``, ``template``); write for all others."""
+    passes: int = 1
+    """Number of orders of the responses to judge, 1 or more; scores are their mean. With ``readout="logits"``, where
+    responses have no order, the number of wordings of the question, up to four."""
 
-    seed: int
+    readout: Readout = "auto"
+    """``generate``: the model writes a verdict. ``logits``: scores come from the probabilities of its answers, and
+    nothing is generated. ``auto``: ``logits`` for a model on this machine that was not trained to reason, unless an
+    option for written replies is set (``sampling``, ``expected_scores``, ``template``); ``generate`` otherwise."""
+
+    seed: int = 0
     """Seed of the orders and of the sampler."""
 
-    sampling: SamplingParams | None
-    """How the model writes. None: greedy, with the model's default thinking budget."""
+    sampling: SamplingParams | None = None
+    """Sampling of written replies. None: greedy, with the model's default thinking budget."""
 
-    expected_scores: bool
-    """Take each score as the expectation over its token probabilities rather than the digit written."""
+    expected_scores: bool = False
+    """Whether a score is the expectation over its token probabilities instead of the digit written."""
 
-    retries: int
-    """How often a reply that is no verdict is asked for again, with a fresh order, before the case fails."""
+    retries: int = 2
+    """How often to request another reply, in a new order, when one is not a verdict; 0 or more."""
 
-    max_list: int
-    """The most responses judged as one list, 2 or more; a longer list is judged as overlapping sub-lists."""
+    max_list: int = 16
+    """Maximum number of responses judged as one list, 2 or more; longer lists are judged as overlapping sub-lists."""
 
-    template: Template | None
-    """The wording. None: the trained one for RewardAnything models, our own for all others."""
+    template: Template | None = None
+    """The prompt's wording. None: the trained one for RewardAnything models, our own for all others."""
 
-    store: VerdictStore | str | Path | None
-    """Where verdicts are kept. None: the user's default store."""
+    store: str | Path | VerdictStore | None = None
+    """The verdict store or its file. None: the user's default store."""
 
-    cache: CacheMode
+    cache: CacheMode = "on"
     """``on``: read stored verdicts and store new ones. ``read``: only read. ``off``: neither."""
 
-    calibration: Calibration | Mapping[str, Any] | str | Path | None
-    """What maps scores to those people give, or the file that ``ra-judge bench --save-calibration`` wrote."""
+    calibration: str | Path | Calibration | Mapping[str, Any] | None = None
+    """Maps scores to those that people give: a `Calibration`, or the file that ``ra-judge bench --save-calibration``
+    wrote. None: scores stay as judged."""
+
+    on_verdict: Sequence[Observer] = ()
+    """Observers, called with each outcome (`rewardanything_core.judging.observers`). They stay in this process."""
+
+    def __post_init__(self) -> None:
+        if self.passes < 1 or self.retries < 0:
+            raise ConfigError(
+                f"passes must be 1 or more and retries 0 or more, not {self.passes!r} and {self.retries!r}."
+            )
+        if self.max_list < 2:
+            raise ConfigError(f"max_list must be 2 or more, not {self.max_list!r}.")
+        if self.cache not in ("off", "read", "on"):
+            raise ConfigError(f"cache must be 'off', 'read' or 'on', not {self.cache!r}.")
+        if self.readout not in ("auto", "generate", "logits"):
+            raise ConfigError(f"readout must be 'auto', 'generate' or 'logits', not {self.readout!r}.")
+
+    def replace(self, **changes: Any) -> JudgeOptions:
+        """A copy with some options changed.
+
+        Raises:
+            ConfigError: there is no such option, or a value is out of its range.
+        """
+        current = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return construct(JudgeOptions, current | changes, owner="A judge")
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as plain JSON, without observers."""
+        store = self.store.path if isinstance(self.store, VerdictStore) else self.store
+        return {
+            "passes": self.passes,
+            "readout": self.readout,
+            "seed": self.seed,
+            "sampling": self.sampling and dataclasses.asdict(self.sampling),
+            "expected_scores": self.expected_scores,
+            "retries": self.retries,
+            "max_list": self.max_list,
+            "template": self.template and dataclasses.asdict(self.template),
+            "store": None if store is None else str(store),
+            "cache": self.cache,
+            "calibration": None if self.calibration is None else Calibration.of(self.calibration).to_dict(),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> JudgeOptions:
+        """The options that `to_json` describes.
+
+        Raises:
+            ConfigError: one of them is unknown or out of its range.
+        """
+        options = dict(content)
+        if options.get("sampling") is not None:
+            options["sampling"] = SamplingParams(**options["sampling"])
+        if options.get("template") is not None:
+            options["template"] = Template(**options["template"])
+        return construct(cls, options, owner="A judge")

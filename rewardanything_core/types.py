@@ -1,11 +1,13 @@
-"""The values that travel between the floors: messages, sampling parameters, usage, verdicts and failures."""
+"""Values that every layer shares: messages, usage, verdicts and failures."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
+
+from rewardanything_core.explanations import unmask
 
 MIN_SCORE, MAX_SCORE = 1.0, 5.0
 
@@ -19,22 +21,22 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What judging took. Adds up with ``+``."""
+    """Tokens, time and cost of model calls. Add two with ``+``."""
 
     calls: int = 0
-    """Completions asked of the model, retries included."""
+    """Requests sent to the model, retries included."""
 
     prompt_tokens: int = 0
-    """Tokens read by the model."""
+    """Prompt tokens processed."""
 
     completion_tokens: int = 0
-    """Tokens written by the model, reasoning included."""
+    """Tokens generated, reasoning included."""
 
     seconds: float = 0.0
-    """Wall time of the calls, added up; concurrent calls overlap, so this can exceed the clock."""
+    """Sum of the calls' wall time, in seconds; concurrent calls overlap, so this can exceed elapsed time."""
 
     cost: float | None = None
-    """US dollars, or None where no price is known."""
+    """US dollars. None: no price is known."""
 
     def __add__(self, other: Usage) -> Usage:
         known = [c for c in (self.cost, other.cost) if c is not None]
@@ -48,62 +50,98 @@ class Usage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reply:
+    """One reply of a judge model: to one pass, or to one sub-list of a pass over a long list."""
+
+    reasoning: str = ""
+    """What the model wrote before its scores, with responses under their masked names (``model-1``). Empty: nothing."""
+
+    raw_output: str = ""
+    """The whole reply as received."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """A complete judgement of one case. There is no partial verdict."""
 
     scores: dict[str, float]
-    """label -> 1.0..5.0, one for each response; the mean over passes, and of a jury the weighted mean over jurors."""
+    """label -> 1.0..5.0, one per response: the mean over passes, and for a jury the weighted mean over jurors."""
 
     ranking: list[str]
     """Every label once, best first."""
 
-    reasoning: str
-    """What the model wrote before its scores, pass by pass and juror by juror; empty if it wrote nothing."""
-
-    raw_output: str
-    """The model's replies as received, likewise."""
+    replies: list[list[Reply]] = field(default_factory=list)
+    """The model's replies: for each pass, one per list judged (one, unless `sublists` is set). Empty for a jury, whose
+    `jurors` hold their own."""
 
     spread: dict[str, float] = field(default_factory=dict)
-    """label -> standard deviation of its score over the passes, or of a jury over the jurors, weighted as they are
-    (population form); 0.0 after a single pass."""
+    """label -> standard deviation of its score over passes, or for a jury over jurors with their weights (population
+    form); 0.0 after a single pass."""
 
     agreement: float | None = None
-    """Kendall's W of the passes' rankings, or of the jurors', 0..1. None when there was one, or one response."""
+    """Kendall's W of the rankings of passes, or of jurors, 0..1. None: there was one ranking, or one response."""
 
     usage: Usage = field(default_factory=Usage)
     """What this verdict took when it was made, failed attempts included."""
 
     cached: bool = False
-    """True if it was read from the store instead of being judged now; of a jury, if all of it was."""
+    """Whether it was read from the store; for a jury, whether all jurors' verdicts were."""
 
     record_id: str | None = None
-    """Where the store keeps it (``ra-judge log --show ID``). None if it was not stored; see also `record_ids`."""
+    """Its record in the store (``ra-judge log --show ID``). None: it was not stored; see also `record_ids`."""
 
     case_id: str | None = None
-    """The case's own id. None if it had none."""
+    """The case's own id. None: it had none."""
 
     model: str = ""
     """The judge model's name."""
 
     template_hash: str = ""
-    """Hash of the judging prompt's wording and wire format. Empty for a jury: each juror has its own."""
+    """Hash of the judging prompt's wording and wire format. Empty for a jury, whose jurors have their own."""
 
     seed: int = 0
-    """Seed from which the orders were drawn. 0 for a jury: each juror has its own."""
+    """Seed from which the orders were drawn. 0 for a jury, whose jurors have their own."""
 
     orders: list[list[str]] = field(default_factory=list)
-    """For each pass, the labels in the order in which the model saw them; of a jury, juror after juror."""
+    """For each pass, the labels in the order in which the model saw them; for a jury, juror by juror."""
 
     pass_scores: list[dict[str, float]] = field(default_factory=list)
-    """For each pass, label -> score; ``scores`` is their mean, if there is no jury. Of a long list they are on the
-    common scale, which may lie a little beyond 1..5."""
+    """For each pass, label -> score; ``scores`` is their mean unless this is a jury's verdict. For a long list they are
+    on the merged scale, which can exceed 1..5 slightly."""
 
     sublists: list[list[list[str]]] | None = None
-    """For each pass over a long list, the labels of each sub-list as the model saw them; ``orders`` has them one after
-    the other. None: each pass was one list, or it is the verdict of a jury."""
+    """For each pass over a long list, the labels of each sub-list as the model saw them; ``orders`` concatenates them.
+    None: each pass judged one list, or this is a jury's verdict."""
 
     jurors: list[Verdict | JudgeFailure] | None = None
-    """What each juror of a jury said, in their order. None: it is the verdict of one judge."""
+    """Each juror's outcome, in the order of the jury's jurors. None: this is one judge's verdict."""
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning of all replies as one text, with headings where there are several passes, lists or jurors.
+
+        It is for display. `replies` and `jurors` hold the same text by pass, sub-list and juror.
+        """
+        return self._joined(lambda reply: reply.reasoning, lambda verdict: verdict.reasoning)
+
+    @property
+    def raw_output(self) -> str:
+        """All replies as received, as one text; otherwise like `reasoning`."""
+        return self._joined(lambda reply: reply.raw_output, lambda verdict: verdict.raw_output)
+
+    def _joined(self, of_reply: Callable[[Reply], str], of_juror: Callable[[Verdict], str]) -> str:
+        if self.jurors is not None:
+            texts = [
+                of_juror(juror) if isinstance(juror, Verdict) else f"No verdict: {juror.error_type}: {juror.message}"
+                for juror in self.jurors
+            ]
+            models = [f": {juror.model}" for juror in self.jurors]
+            return _with_headings("juror", texts, models)
+        passes = [
+            _with_headings("list", texts) if self.sublists else "\n\n".join(texts)
+            for texts in ([of_reply(reply) for reply in replies] for replies in self.replies)
+        ]
+        return passes[0] if len(passes) == 1 else _with_headings("pass", passes)
 
     @property
     def normalized(self) -> dict[str, float]:
@@ -117,25 +155,26 @@ class Verdict:
 
     @property
     def explanation(self) -> str:
-        """`reasoning` for a reader, with your labels for the names that the judge saw (``model-1``).
+        """The reasoning for a reader, with the caller's labels in place of masked names (``model-1``).
 
-        A single response is "the response". Where the judge counts ("the first response"), a line before its words says
-        in which order it saw them.
+        A single response is "the response". Where the judge refers to responses by position ("the first response"), a
+        line in front of its reasoning states the order in which it saw them.
         """
         if self.jurors is not None:
-            return "\n\n".join(filter(None, map(_explained, self.jurors)))
-        told = []
-        for number, text in _headed("pass", self.reasoning):
-            orders = (self.sublists or [[order] for order in self.orders])[number - 1 : number]
-            for place, words in _headed("list", text) if self.sublists else [(1, text)]:
-                seen = orders[0][place - 1 : place] if orders else []
-                told.append(_named(words, seen[0]) if seen else words)
-        return "\n\n".join(told)
+            return "\n\n".join(filter(None, map(_juror_explanation, self.jurors)))
+        orders = self.sublists or [[order] for order in self.orders]
+        texts = []
+        for number, replies in enumerate(self.replies):
+            pass_orders = orders[number] if number < len(orders) else []
+            for place, reply in enumerate(replies):
+                seen = pass_orders[place] if place < len(pass_orders) else None
+                texts.append(reply.reasoning.strip() if seen is None else unmask(reply.reasoning, seen))
+        return "\n\n".join(filter(None, texts))
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where it comes from, for a host's metadata: model, wording, seed, agreement and record, and each juror's."""
-        about = {
+        """Its origin, for a host's metadata: model, template, seed, agreement and record, and those of each juror."""
+        origin: dict[str, Any] = {
             "model": self.model,
             "template_hash": self.template_hash,
             "seed": self.seed,
@@ -143,103 +182,77 @@ class Verdict:
             "record_id": self.record_id,
         }
         if self.jurors is not None:
-            about["jurors"] = [
+            origin["jurors"] = [
                 juror.provenance
                 if isinstance(juror, Verdict)
                 else {"error_type": juror.error_type, "record_id": juror.record_id}
                 for juror in self.jurors
             ]
-        return about
+        return origin
 
     @property
     def record_ids(self) -> list[str]:
-        """Where stores keep it: its own record, or those of its jurors, who are stored each for itself."""
+        """Its record in the store, or the records of its jurors, which are stored separately."""
         if self.record_id is not None:
             return [self.record_id]
-        found: list[str] = []
+        ids: list[str] = []
         for juror in self.jurors or ():
-            found += juror.record_ids if isinstance(juror, Verdict) else filter(None, [juror.record_id])
-        return found
+            ids += juror.record_ids if isinstance(juror, Verdict) else filter(None, [juror.record_id])
+        return ids
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as plain JSON types, with ``normalized``, ``best`` and ``explanation``."""
-        derived = {"normalized": self.normalized, "best": self.best, "explanation": self.explanation}
+        """The verdict as plain JSON types, with the derived properties under their names."""
+        derived = {
+            name: getattr(self, name) for name in ("reasoning", "raw_output", "normalized", "best", "explanation")
+        }
         jurors = None if self.jurors is None else [juror.to_dict() for juror in self.jurors]
         return {**dataclasses.asdict(self), "jurors": jurors, **derived}
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeFailure:
-    """A judgement that could not be made. It has no score, and nothing turns it into one."""
+    """A case without a verdict. It has no score, and nothing turns it into one."""
 
     case_id: str | None
-    """The case's own id. None if it had none."""
+    """The case's own id. None: it had none."""
 
     error_type: str
     """Name of the error class, such as ``VerdictParseError``."""
 
     message: str
-    """What went wrong and what to do about it."""
+    """What failed and what to do about it."""
 
     raw_output: str | None = None
-    """The last reply as received. None if there was none."""
+    """The last reply as received. None: there was none."""
 
     attempts: int = 0
-    """Completions that were tried for the pass that failed."""
+    """Requests made for the pass that failed."""
 
     usage: Usage = field(default_factory=Usage)
     """What the failed attempts took."""
 
     record_id: str | None = None
-    """Where the store logs it. None if it was not stored."""
+    """Its record in the store. None: it was not stored."""
+
+    model: str = ""
+    """The judge model's name. Empty: the case was refused before a model was involved."""
 
     def to_dict(self) -> dict[str, Any]:
         """The failure as plain JSON types."""
         return dataclasses.asdict(self)
 
 
-def _headed(kind: str, text: str) -> list[tuple[int, str]]:
-    """The parts of a text under headings such as ``[pass 2 of 3]``, with their numbers; without any it is part 1."""
-    parts = re.split(rf"(?m)^\[{kind} (\d+) of \d+\]$", text)
-    return [(1, text)] if len(parts) == 1 else list(zip(map(int, parts[1::2]), parts[2::2], strict=True))
+def _with_headings(kind: str, texts: list[str], suffixes: list[str] | None = None) -> str:
+    """The texts that are not empty, each under a heading such as ``[pass 2 of 3]``."""
+    suffixes = suffixes or [""] * len(texts)
+    return "\n\n".join(
+        f"[{kind} {number} of {len(texts)}{suffix}]\n{text}"
+        for number, (text, suffix) in enumerate(zip(texts, suffixes, strict=True), start=1)
+        if text
+    )
 
 
-def _named(text: str, order: list[str]) -> str:
-    text = text.strip()
-    if len(order) == 1:
-        return _of_one(text)
-    labels = {str(place): label for place, label in enumerate(order, start=1)}
-    # Responses given as a list have numbers for labels, which say little in a sentence.
-    names = {place: f"response {label}" if label.isdigit() else label for place, label in labels.items()}
-    named = _MASKED.sub(lambda match: names.get(match["place"], match[0]), text)
-    seen = f"(The judge saw them in this order: {', '.join(order)}.)\n" if _COUNTED.search(text) else ""
-    return seen + named
-
-
-def _of_one(text: str) -> str:
-    """A text about a single response, which needs no name."""
-
-    def called(match: re.Match[str]) -> str:
-        begins = re.search(r"(?:\A|[.!?:]\s+|\n\s*)\Z", text[: match.start()])
-        return "The response" if begins else "the response"
-
-    text = re.sub(r"(?i)\bmodel-1 (?=\d)", "", text)  # "the probability is model-1 0.80"
-    return _ONE.sub(called, text)
-
-
-_MASKED = re.compile(r"(?i)\b(?:response )?model-(?P<place>\d+)\b")
-_ONE = re.compile(
-    r"(?i)(?:\bthe )?(?:\bresponse )?(?P<quote>[\"'`*]*)\bmodel-1\b(?P=quote)"
-    r"(?:'s (?:response|answer|reply|output)\b| response\b)?"
-)
-_COUNTED = re.compile(
-    r"(?i)\bthe (?:first|second|third|fourth|fifth|last|former|latter)(?: two| three)?"
-    r"(?: (?:and|or|one|ones|responses?|answers?|is|are|has|have|does|provides|gives)\b| [\"'(])"
-    r"|\b(?:response|answer) #?[1-9]\b"
-)
-
-
-def _explained(juror: Verdict | JudgeFailure) -> str:
+def _juror_explanation(juror: Verdict | JudgeFailure) -> str:
     if isinstance(juror, JudgeFailure):
         return f"[a juror without a verdict]\n{juror.error_type}: {juror.message}"
     return f"[{juror.model}]\n{juror.explanation}" if juror.explanation else ""

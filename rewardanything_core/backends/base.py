@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from rewardanything_core.backends.grammar import GrammarFactory
 from rewardanything_core.errors import ConfigError
@@ -169,6 +169,28 @@ class Backend(ABC):
         Raises:
             ConfigError: it cannot be made again elsewhere.
         """
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """The backend that `spec` described; by default its entries, without ``kind``, are keyword arguments.
+
+        Raises:
+            ConfigError: it is not the spec of such a backend.
+        """
+        return cls(**spec)
+
+    @classmethod
+    def from_settings(cls, model: str | None, options: Mapping[str, Any]) -> Self:
+        """The backend for ``model`` and ``backend_options`` of ``ra-judge.toml``; by default keyword arguments.
+
+        Args:
+            model: The setting ``model``. None: not set.
+            options: The setting ``backend_options``.
+
+        Raises:
+            ConfigError: an option is missing, unknown or wrong.
+        """
+        return cls(**({"model": model} if model is not None else {}), **options)
 
     def default_thinking_budget(self, *, trained: bool) -> int:
         """Tokens of reasoning to allow where nobody said; ``trained``: the model was trained to reason first."""

@@ -7,7 +7,7 @@ import inspect
 import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from rewardanything_core.backends.base import (
     Backend,
@@ -61,8 +61,16 @@ class ScriptedBackend(Backend):
         return cls(reply, name=name)
 
     @classmethod
-    def from_spec(cls, replies: Sequence[str] | str, *, name: str = "scripted") -> ScriptedBackend:
-        """Replies from a list, or from the function that ``module:function`` names."""
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """A backend whose ``replies`` are a list, or ``module:function`` for a function that can be imported.
+
+        Args:
+            spec: ``replies``, and optionally ``name``.
+
+        Raises:
+            ConfigError: there is no such function.
+        """
+        replies, name = spec["replies"], spec.get("name", "scripted")
         if not isinstance(replies, str):
             return cls(replies, name=name)
         module, _, function = replies.partition(":")
@@ -71,6 +79,16 @@ class ScriptedBackend(Backend):
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(f"There is no function {replies!r} to take replies from: {error}.") from error
         return cls(found, name=name)
+
+    @classmethod
+    def from_settings(cls, model: str | None, options: Mapping[str, Any]) -> Self:
+        """A backend for ``model = "scripted:module:function"``.
+
+        Args:
+            model: The function that replies come from, with or without ``scripted:``.
+            options: ``name``, optionally.
+        """
+        return cls.from_spec({"replies": (model or "").removeprefix("scripted:"), **options})
 
     @property
     def model(self) -> str:

@@ -1,54 +1,63 @@
-"""Whatever can be asked for a verdict, and the ways to ask: one case, many or a stream, from threads and coroutines."""
+"""The common interface of judges and juries: one case, many or a stream, from threads and from coroutines."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import queue
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from functools import partial
-from typing import Any, Self, Unpack
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Self
 
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
-from rewardanything_core.errors import ConfigError, InvalidCaseError, RewardAnythingError
-from rewardanything_core.options import JudgeOptions
+from rewardanything_core.errors import BackendError, InvalidCaseError, RewardAnythingError
+from rewardanything_core.judging.observers import Notifier, Observer, add_observer, flush_observers, remove_observer
+from rewardanything_core.judging.streaming import Outcome, astream, stream
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import JudgeFailure, Message, Usage, Verdict
 
-Outcome = Verdict | JudgeFailure
+__all__ = ["DEFAULT_WINDOW", "BaseJudge", "Outcome", "add_observer", "remove_observer"]
+
+_log = logging.getLogger("rewardanything_core")
 
 DEFAULT_WINDOW = 256
-"""How many cases `BaseJudge.judge_stream` keeps in flight."""
+"""Number of cases that `BaseJudge.judge_stream` keeps in flight."""
 
 
 class BaseJudge(ABC):
-    """Judges responses under a principle: a `Judge`, a `Jury`, or whatever else can say the verdict of one case.
+    """Judges responses under a principle: a `Judge`, a `Jury`, or a class of your own.
 
-    Thread-safe; usable from scripts, threads and any event loop. Whatever takes a judge takes any arbiter.
+    Thread-safe; usable from scripts, threads and any event loop. Whatever accepts a judge accepts any `BaseJudge`.
     """
+
+    observers: tuple[Observer, ...] = ()
+    """Called with each outcome; see `rewardanything_core.judging.observers`."""
+
+    # --- what a subclass implements
 
     @abstractmethod
     async def _judge_case(self, case: Case) -> Verdict:
-        """The verdict of one case; all that asks, asks here.
+        """Judge one case. This is the single extension point: every public method calls it.
 
-        It is awaited on the package's one event loop, many times at once, and must stop what it started when it is
-        cancelled. Do not await it elsewhere: call `ajudge`.
-
-        Raises:
-            RewardAnythingError: there is none. ``failure`` is the record of a judgement that had begun; without one
-                the error is no fault of the case, and ends a whole batch.
-        """
-
-    def cached_verdict(self, case: Case) -> Verdict | None:  # noqa: ARG002
-        """The verdict of a case if it is at hand and nothing has to be awaited for it; called in the asker's thread.
+        It runs on the package's event loop, many times concurrently, and must stop its work when cancelled. Call
+        `ajudge` everywhere else.
 
         Raises:
-            RewardAnythingError: it cannot be said, and that is no fault of the case.
+            RewardAnythingError: there is no verdict. With ``failure`` set, it becomes the case's `JudgeFailure` in a
+                batch. Without, it is not specific to the case (an unreadable store, for example) and ends the batch.
+            Exception: any other exception becomes the case's `JudgeFailure` of type ``BackendError``.
         """
-        return None
+
+    def cached_verdicts(self, cases: Sequence[Case]) -> list[Verdict | None]:
+        """The verdicts that are available without judging, in the order of the cases; runs in the caller's thread.
+
+        Raises:
+            RewardAnythingError: the cache cannot be read.
+        """
+        return [None] * len(cases)
 
     @property
     @abstractmethod
@@ -58,33 +67,46 @@ class BaseJudge(ABC):
     @property
     @abstractmethod
     def usage(self) -> Usage:
-        """All that was asked of models so far, failures included; stored verdicts cost nothing."""
+        """Usage of all model calls so far, failures included; cached verdicts cost nothing."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
-        """All beside the case that can change a verdict, as plain JSON; two with the same one judge alike."""
+        """Everything except the case that affects a verdict, as plain JSON. Equal fingerprints judge alike."""
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """This judge as plain JSON, to be made again by ``load_judge(spec)`` in another process; it holds no key."""
+        """This judge as plain JSON, for `from_spec` or ``load_judge(spec)`` in another process. Never holds a key."""
+
+    @classmethod
+    @abstractmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Self:
+        """The judge that ``spec()`` describes.
+
+        Raises:
+            ConfigError: it is not the spec of such a judge.
+        """
 
     @abstractmethod
-    def with_options(self, **options: Unpack[JudgeOptions]) -> BaseJudge:
-        """The same with some options changed; no model is loaded again."""
+    def with_options(self, **options: Any) -> BaseJudge:
+        """A copy with some `JudgeOptions` changed; no model is loaded again."""
 
     @abstractmethod
     def with_balanced_passes(self, number: int) -> BaseJudge:
-        """The same with enough passes that each of ``number`` responses visits each place equally often."""
+        """A copy with enough passes that each of ``number`` responses is at each position equally often."""
 
     @abstractmethod
     def resampled(self) -> BaseJudge:
-        """The same with other orders and sampled replies: for a second opinion, not for a cached first one."""
+        """A copy with other orders and sampled replies: for an independent second opinion instead of a cached one."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of threads, connections and memory."""
+        """Release threads, connections and memory."""
 
-    # --- asking
+    # --- the public methods
+
+    def cached_verdict(self, case: Case) -> Verdict | None:
+        """The verdict that is available without judging, or None."""
+        return self.cached_verdicts([case])[0]
 
     def judge(
         self,
@@ -98,14 +120,31 @@ class BaseJudge(ABC):
     ) -> Verdict:
         """Judge one case, given as its parts or as a `Case`.
 
+        Args:
+            principle: What to judge by; or a whole `Case`, without any other argument.
+            prompt: What the responses answer: a text or chat messages.
+            responses: label -> text; or a sequence of texts, labelled "0", "1", ....
+            reference: A reference answer that the judge sees.
+            context: Source material that the judge sees.
+            id: Your id of the case, returned as ``verdict.case_id``.
+
         Raises:
             InvalidCaseError: the case cannot be judged as given; nothing was sent.
-            ContextLengthError: it does not fit the model's window.
+            ContextLengthError: it exceeds the model's context window.
             VerdictParseError: no attempt gave a verdict; ``raw`` holds the last reply.
-            BackendError: the model could not be asked.
+            BackendError: the model could not be called, or failed.
         """
         case = _case(principle, prompt, responses, reference, context, id)
-        return self.cached_verdict(case) or background_loop.wait(background_loop.submit(self._judge_case(case)))
+        notifier = Notifier(self, self.observers)
+        started = notifier.start()
+        try:
+            verdict = self.cached_verdict(case) or background_loop.wait(background_loop.submit(self._verdict(case)))
+        except RewardAnythingError as error:
+            if error.failure is not None:
+                notifier.report(case, dataclasses.replace(error.failure, case_id=case.id), started)
+            raise
+        notifier.report(case, verdict, started)
+        return verdict
 
     async def ajudge(
         self,
@@ -117,30 +156,61 @@ class BaseJudge(ABC):
         context: str | None = None,
         id: str | None = None,  # noqa: A002
     ) -> Verdict:
-        """`judge`, awaited. Cancelling it cancels the requests it made."""
+        """`judge`, awaited, with the same arguments. Cancelling it cancels its requests."""
         case = _case(principle, prompt, responses, reference, context, id)
-        return await asyncio.wrap_future(background_loop.submit(self._judge_case(case)))
+        notifier = Notifier(self, self.observers)
+        started = notifier.start()
+        try:
+            verdict = await asyncio.wrap_future(background_loop.submit(self._verdict(case)))
+        except RewardAnythingError as error:
+            if error.failure is not None:
+                notifier.report(case, dataclasses.replace(error.failure, case_id=case.id), started)
+            raise
+        notifier.report(case, verdict, started)
+        return verdict
 
     def judge_batch(self, cases: Iterable[Case | Mapping[str, Any]]) -> list[Outcome]:
         """Judge many cases: a verdict or a failure for each, in the order given.
 
+        Args:
+            cases: Cases, or mappings with their fields.
+
         Raises:
-            InvalidCaseError: one of them is no valid case; nothing was sent for any.
+            InvalidCaseError: one of them is not a valid case; nothing was sent for any.
         """
         checked = _checked(cases)
-        known = [self.cached_verdict(case) for case in checked]
-        left = [case for case, told in zip(checked, known, strict=True) if told is None]
-        judged = iter(
-            background_loop.wait(background_loop.submit(background_loop.gather(map(self._outcome, left))))
-            if left
-            else ()
-        )
-        return [told or next(judged) for told in known]
+        notifier = Notifier(self, self.observers)
+        started = notifier.start()
+        outcomes: list[Outcome | None] = list(self.cached_verdicts(checked))
+        missing = [index for index, outcome in enumerate(outcomes) if outcome is None]
+        if notifier:
+            for index, outcome in enumerate(outcomes):
+                if outcome is not None:
+                    notifier.report(checked[index], outcome, started)
+        if missing:
+            done: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
+            work = (self._numbered_outcome(index, checked[index], done.put) for index in missing)
+            future = background_loop.submit(background_loop.gather(work))
+            future.add_done_callback(lambda _: done.put(None))
+            try:
+                while (item := done.get()) is not None:
+                    index, outcome = item
+                    outcomes[index] = outcome
+                    notifier.report(checked[index], outcome, started)
+            except BaseException:  # Ctrl-C, for example
+                future.cancel()
+                raise
+            background_loop.wait(future)
+        return [outcome for outcome in outcomes if outcome is not None]
 
     async def ajudge_batch(self, cases: Iterable[Case | Mapping[str, Any]]) -> list[Outcome]:
-        """`judge_batch`, awaited. Cancelling it cancels the requests it made."""
-        asked = background_loop.gather(map(self._outcome, _checked(cases)))
-        return await asyncio.wrap_future(background_loop.submit(asked))
+        """`judge_batch`, awaited. Cancelling it cancels its requests."""
+        checked = _checked(cases)
+        outcomes: list[Outcome | None] = [None] * len(checked)
+        async with aclosing(astream(self, checked, window=max(1, len(checked)), ordered=False)) as stream_of_outcomes:
+            async for index, outcome in stream_of_outcomes:
+                outcomes[index] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
 
     def judge_stream(
         self,
@@ -149,77 +219,80 @@ class BaseJudge(ABC):
         window: int = DEFAULT_WINDOW,
         ordered: bool = False,
     ) -> Iterator[tuple[int, Outcome]]:
-        """Judge cases as they come and yield ``(index, verdict or failure)`` as they are done.
+        """Judge cases as they arrive and yield ``(index, verdict or failure)`` as they complete.
 
-        The input is read no further than ``window`` cases ahead of what was yielded, so it may be endless. What is no
-        valid case comes back as a failure in its place. Leaving the loop cancels what is still in flight.
+        The input is read at most ``window`` cases ahead of what was yielded, so it may be endless. An item that is not
+        a valid case gives a failure in its place. Leaving the loop cancels what is still in flight.
 
         Args:
             cases: Cases, or mappings with their fields.
-            window: Most cases in flight or waiting to be yielded, 1 or more.
+            window: Maximum number of cases in flight or waiting to be yielded, 1 or more.
             ordered: Yield in input order, each as soon as all before it are done.
         """
-        if window < 1:
-            raise ConfigError(f"window must be 1 or more, not {window!r}.")
-        source = enumerate(cases)
-        announced: queue.SimpleQueue[int] = queue.SimpleQueue()
-        pending: dict[int, Future[Outcome]] = {}
-        done: dict[int, Outcome | Future[Outcome]] = {}
-        following = 0
-        try:
-            while True:
-                if len(pending) + len(done) < window and (item := next(source, None)) is not None:
-                    index, case = item
-                    at_once = self._at_once(case)
-                    if isinstance(at_once, Case):
-                        pending[index] = background_loop.submit(self._outcome(at_once))
-                        pending[index].add_done_callback(partial(_announce, announced, index))
-                    else:
-                        done[index] = at_once
-                elif pending:
-                    index = announced.get()
-                    done[index] = pending.pop(index)
-                else:
-                    return
-                while not announced.empty():
-                    index = announced.get_nowait()
-                    done[index] = pending.pop(index)
-                while done and (not ordered or following in done):
-                    index = following if ordered else next(iter(done))
-                    outcome = done.pop(index)
-                    following += 1
-                    yield index, outcome.result() if isinstance(outcome, Future) else outcome
-        finally:
-            for future in pending.values():
-                future.cancel()
+        return stream(self, cases, window=window, ordered=ordered)
 
-    def score(self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **about: Any) -> float:
-        """The score of a single response, 1.0..5.0. Raises what `judge` raises."""
-        (score,) = self.judge(principle, prompt, [response], **about).scores.values()
+    def ajudge_stream(
+        self,
+        cases: Iterable[Case | Mapping[str, Any]] | AsyncIterable[Case | Mapping[str, Any]],
+        *,
+        window: int = DEFAULT_WINDOW,
+        ordered: bool = False,
+    ) -> AsyncGenerator[tuple[int, Outcome], None]:
+        """`judge_stream` as an asynchronous generator. Closing it cancels what is still in flight.
+
+        Args:
+            cases: Cases, or mappings with their fields; an iterable or an asynchronous iterable.
+            window: Maximum number of cases in flight or waiting to be yielded, 1 or more.
+            ordered: Yield in input order, each as soon as all before it are done.
+        """
+        return astream(self, cases, window=window, ordered=ordered)
+
+    def score(
+        self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **details: Any
+    ) -> float:
+        """The score of a single response, 1.0..5.0.
+
+        Args:
+            principle: What to judge by.
+            prompt: What the response answers.
+            response: The response.
+            **details: ``reference``, ``context`` and ``id`` of `judge`.
+
+        Raises:
+            RewardAnythingError: whatever `judge` raises.
+        """
+        (score,) = self.judge(principle, prompt, [response], **details).scores.values()
         return score
 
     async def ascore(
-        self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **about: Any
+        self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **details: Any
     ) -> float:
-        """`score`, awaited."""
-        (score,) = (await self.ajudge(principle, prompt, [response], **about)).scores.values()
+        """`score`, awaited, with the same arguments."""
+        (score,) = (await self.ajudge(principle, prompt, [response], **details)).scores.values()
         return score
 
-    def _at_once(self, case: Case | Mapping[str, Any]) -> Outcome | Case:
-        """What can be said of a case without asking anybody; else the case."""
+    # --- from case to outcome
+
+    async def _verdict(self, case: Case) -> Verdict:
+        """`_judge_case`, where an exception that is not ours is the case's failure."""
         try:
-            case = Case.of(case)
-        except InvalidCaseError as error:
-            return JudgeFailure(case_id=error.case_id, error_type=type(error).__name__, message=str(error))
-        return self.cached_verdict(case) or case
+            return await self._judge_case(case)
+        except RewardAnythingError:
+            raise
+        except Exception as error:
+            _log.exception("%s failed on case %r.", type(self).__name__, case.id)
+            raise failed_by(error, case, self.model) from error
 
     async def _outcome(self, case: Case) -> Outcome:
         try:
-            return await self._judge_case(case)
+            return await self._verdict(case)
         except RewardAnythingError as error:
-            if error.failure is None:  # not this case's fault: the store, say, cannot be read
+            if error.failure is None:  # not specific to this case: an unreadable store, for example
                 raise
             return dataclasses.replace(error.failure, case_id=case.id)
+
+    async def _numbered_outcome(self, index: int, case: Case, done: Callable[[tuple[int, Outcome]], object]) -> None:
+        done((index, await self._outcome(case)))
 
     # --- leaving
 
@@ -227,12 +300,36 @@ class BaseJudge(ABC):
         return self
 
     def __exit__(self, *_: object) -> None:
+        flush_observers()
         self.close()
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[dict[str, Any]]]:
-        from rewardanything_core.loading import load_judge  # the floor above; a pickle is only ever the spec
+    async def __aenter__(self) -> Self:
+        return self
 
-        return load_judge, (self.spec(),)
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.__exit__)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[type[BaseJudge], dict[str, Any]]]:
+        return _from_spec, (type(self), self.spec())
+
+
+def failed_by(error: Exception, case: Case, model: str) -> BackendError:
+    """An exception that is not ours as the failure of one case.
+
+    Args:
+        error: What was raised while the case was judged.
+        case: The case.
+        model: The judge model's name.
+    """
+    wrapped = BackendError(f"{model} failed on this case with {type(error).__name__}: {error}")
+    wrapped.failure = JudgeFailure(
+        case_id=case.id, error_type="BackendError", message=wrapped.message, attempts=1, model=model
+    )
+    return wrapped
+
+
+def _from_spec(cls: type[BaseJudge], spec: Mapping[str, Any]) -> BaseJudge:
+    return cls.from_spec(spec)
 
 
 def _case(
@@ -260,7 +357,3 @@ def _checked(cases: Iterable[Case | Mapping[str, Any]]) -> list[Case]:
             error.message = error.args[0]
             raise
     return checked
-
-
-def _announce(done: queue.SimpleQueue[int], index: int, _: object) -> None:
-    done.put(index)

@@ -1,4 +1,4 @@
-"""The judge: a backend, a template and options. How it is asked is in `BaseJudge`."""
+"""The judge: a backend and options. Its public methods are those of `BaseJudge`."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Self, TypedDict
 
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.backends.base import Backend
+from rewardanything_core.backends.registry import backend_from_spec
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency.single_flight import SingleFlight
 from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
-from rewardanything_core.judging.base import BaseJudge
-from rewardanything_core.options import CacheMode, JudgeOptions, Readout
+from rewardanything_core.fields import construct
+from rewardanything_core.judging.base import BaseJudge, failed_by
+from rewardanything_core.options import JudgeOptions, Readout
 from rewardanything_core.prompting.templates import Template, is_rewardanything
 from rewardanything_core.readouts.generate import GenerateReadout
 from rewardanything_core.readouts.logits.questions import question_set
 from rewardanything_core.readouts.logits.readout import LogitsReadout
-from rewardanything_core.readouts.long_lists import poll
+from rewardanything_core.readouts.long_lists import judge_in_passes
 from rewardanything_core.readouts.results import CaseResult
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.store.records import Entry, StoredVerdict
 from rewardanything_core.store.verdict_store import PrincipleCache, VerdictStore
-from rewardanything_core.types import Usage, Verdict
+from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 _log = logging.getLogger("rewardanything_core")
 
+RESAMPLING_TEMPERATURE = 0.7
+"""Minimum temperature of `Judge.resampled`."""
 
-FRESH_TEMPERATURE = 0.7
-"""The least temperature of a judge that is asked `Judge.resampled`."""
+_MAX_REMEMBERED_MISSES = 10_000
 
 
 class Judge(BaseJudge):
@@ -42,98 +44,75 @@ class Judge(BaseJudge):
 
     Args:
         backend: The model.
-        passes, readout, seed, sampling, expected_scores, retries, max_list, template, store, cache, calibration: see
-            `JudgeOptions`.
+        options: See `JudgeOptions`. None: the defaults.
+        **changes: Fields of `JudgeOptions`, in place of those of ``options``.
+
+    Raises:
+        ConfigError: an option is unknown, out of its range, or contradicts another or the backend.
+        StoreError: the verdict store cannot be used.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        *,
-        passes: int = 1,
-        readout: Readout = "auto",
-        seed: int = 0,
-        sampling: SamplingParams | None = None,
-        expected_scores: bool = False,
-        retries: int = 2,
-        max_list: int = 16,
-        template: Template | None = None,
-        store: VerdictStore | str | Path | None = None,
-        cache: CacheMode = "on",
-        calibration: Calibration | Mapping[str, Any] | str | Path | None = None,
-    ) -> None:
-        if passes < 1 or retries < 0:
-            raise ConfigError(f"passes must be 1 or more and retries 0 or more, not {passes!r} and {retries!r}.")
-        if max_list < 2:
-            raise ConfigError(f"max_list must be 2 or more, not {max_list!r}.")
-        if cache not in ("off", "read", "on"):
-            raise ConfigError(f"cache must be 'off', 'read' or 'on', not {cache!r}.")
+    def __init__(self, backend: Backend, options: JudgeOptions | None = None, **changes: Any) -> None:
+        options = options.replace(**changes) if options else construct(JudgeOptions, changes, owner="Judge")
         self.backend = backend
-        self.readout = _readout(readout, backend, written=bool(sampling or template or expected_scores))
+        self._requested = options
+        self.readout: Readout = _resolve_readout(options, backend)
         """``generate`` or ``logits``."""
-        self._chose_readout = readout != "auto"
-        if self.readout == "logits" and expected_scores:
-            raise ConfigError(
-                "expected_scores=True needs a verdict that is written, and readout='logits' writes none; leave one of "
-                "the two out."
-            )
-        if self.readout == "logits" and template is not None:
-            raise ConfigError(
-                f"The template {template.name!r} says how a verdict is written, and readout='logits' writes none; "
-                "leave one of the two out."
-            )
-        self.template = template or Template.for_model(
+        self.template = options.template or Template.for_model(
             backend.model, style="think" if backend.supports_grammar else "json"
         )
-        sampling = sampling or SamplingParams()
-        if sampling.thinking_budget is None:
-            budget = backend.default_thinking_budget(trained=self.template.name == "trained")
-            sampling = dataclasses.replace(sampling, thinking_budget=budget)
-        self.sampling = sampling
-        self.passes, self.seed, self.retries = passes, seed, retries
-        self.expected_scores, self.max_list = expected_scores, max_list
-        self.cache = cache
-        self.calibration = None if calibration is None else Calibration.of(calibration)
-        self._store = store
-        self._options = JudgeOptions(
-            passes=passes,
+        self.sampling = _resolve_sampling(options.sampling, backend, self.template)
+        self.calibration = None if options.calibration is None else Calibration.of(options.calibration)
+        self.options = options.replace(
             readout=self.readout,
-            seed=seed,
-            sampling=sampling,
-            expected_scores=expected_scores,
-            retries=retries,
-            max_list=max_list,
-            template=None if self.readout == "logits" else self.template,
-            store=store,
-            cache=cache,
+            sampling=self.sampling,
+            template=self.template if self.readout == "generate" else None,
             calibration=self.calibration,
         )
+        """The options in force, with nothing left to defaults."""
+        self.observers = tuple(options.on_verdict)
+        self._store = options.store
         self._usage = Usage()
         self._flights: SingleFlight[StoredVerdict] = SingleFlight()
-        fingerprint = backend.fingerprint()
-        self._reader = LogitsReadout(backend, shelf=self._shelf(fingerprint)) if self.readout == "logits" else None
-        self.template_hash = self.template.hash if self._reader is None else self._reader.wording.hash
-        """Hash of the wording that the model is asked with."""
-        self._settings = {"backend": fingerprint, "template": self.template_hash, "passes": passes}
-        if self._reader is None:
-            how = "expected" if expected_scores else "generate"
-            self._settings |= {"sampling": dataclasses.asdict(sampling), "seed": seed, "readout": how}
-        else:
-            self._settings["readout"] = "logits"
-        self._long_settings = {**self._settings, "max_list": max_list}
-        self._settings_json = tuple(map(_json, (self._settings, self._long_settings)))
-        self._procedure = GenerateReadout(
+        self._misses: dict[str, int] = {}
+        self._stored_count = 0
+        backend_fingerprint = backend.fingerprint()
+        self._logits: LogitsReadout | None = None
+        if self.readout == "logits":
+            self._logits = LogitsReadout(backend, shelf=self._principle_cache(backend_fingerprint))
+        self._generate = GenerateReadout(
             backend=backend,
             template=self.template,
-            sampling=sampling,
-            seed=seed,
-            retries=retries,
-            expected=expected_scores,
+            sampling=self.sampling,
+            seed=options.seed,
+            retries=options.retries,
+            expected=options.expected_scores,
         )
-        if cache != "off":
-            _ = self.store  # a store that cannot be used is an error now, not after the first judgement
+        self.template_hash = self.template.hash if self._logits is None else self._logits.wording.hash
+        """Hash of the wording that the model is prompted with."""
+        self._settings = self._key_settings(backend_fingerprint)
+        self._long_list_settings = {**self._settings, "max_list": options.max_list}
+        self._settings_json = _json(self._settings)
+        self._long_list_settings_json = _json(self._long_list_settings)
+        if options.cache != "off":
+            _ = self.store  # an unusable store is an error now, not after the first judgement
 
-    # --- about itself
+    # --- properties and copies
+
+    @property
+    def passes(self) -> int:
+        """See `JudgeOptions.passes`."""
+        return self.options.passes
+
+    @property
+    def seed(self) -> int:
+        """See `JudgeOptions.seed`."""
+        return self.options.seed
+
+    @property
+    def cache(self) -> str:
+        """See `JudgeOptions.cache`."""
+        return self.options.cache
 
     @property
     def model(self) -> str:
@@ -149,57 +128,67 @@ class Judge(BaseJudge):
 
     @property
     def usage(self) -> Usage:
-        """All that this judge has asked of its model so far, failures included; stored verdicts cost nothing."""
+        """Usage of all model calls of this judge so far, failures included; cached verdicts cost nothing."""
         return self._usage
 
     def fingerprint(self) -> dict[str, Any]:
-        """All beside the case that can change a verdict, as plain JSON; two with the same one judge alike."""
-        settings = {**self._settings, "max_list": self.max_list}
+        """Everything except the case that affects a verdict, as plain JSON. Equal fingerprints judge alike."""
+        settings = {**self._settings, "max_list": self.options.max_list}
         return settings if self.calibration is None else settings | {"calibration": self.calibration.to_dict()}
 
-    def with_options(self, **options: Unpack[JudgeOptions]) -> Judge:
-        """A judge over the same backend with some options changed; the model is not loaded again."""
-        changed = self._options.copy()
-        changed["store"] = self._store  # the open one, if it is open
-        if not self._chose_readout and any(options.get(name) for name in ("sampling", "template", "expected_scores")):
-            changed["readout"] = "generate"
-        changed.update(options)
-        return Judge(self.backend, **changed)
+    def with_options(self, **options: Any) -> Judge:
+        """A judge over the same backend with some `JudgeOptions` changed; the model is not loaded again."""
+        # From the options as requested, so that "auto" and defaults are resolved again with the changes.
+        current = self._requested.replace(store=self._store, calibration=self.calibration)
+        return Judge(self.backend, current.replace(**options))
 
     def with_balanced_passes(self, number: int) -> Judge:
         """The judge with ``passes`` raised to a multiple of ``number``."""
         return self.with_options(passes=-(-self.passes // number) * number)
 
     def resampled(self) -> Judge:
-        """The judge with another seed and sampled replies: a greedy judge would only say the same about two orders."""
-        if self._reader is not None:
+        """The judge with another seed and sampled replies; greedy decoding would repeat itself on two orders."""
+        if self._logits is not None:
             return self.with_options(seed=self.seed + 1)
-        warmer = dataclasses.replace(self.sampling, temperature=max(self.sampling.temperature, FRESH_TEMPERATURE))
-        return self.with_options(seed=self.seed + 1, sampling=warmer)
+        temperature = max(self.sampling.temperature, RESAMPLING_TEMPERATURE)
+        return self.with_options(
+            seed=self.seed + 1, sampling=dataclasses.replace(self.sampling, temperature=temperature)
+        )
 
     def spec(self) -> dict[str, Any]:
-        """This judge as plain JSON, to be made again by ``load_judge(spec)`` in another process; it holds no key."""
+        """This judge as plain JSON, for `from_spec` or ``load_judge(spec)`` in another process. Never holds a key."""
         return {
             "backend": self.backend.spec(),
-            "options": {
-                "passes": self.passes,
-                "readout": self.readout,
-                "seed": self.seed,
-                "sampling": dataclasses.asdict(self.sampling),
-                "expected_scores": self.expected_scores,
-                "retries": self.retries,
-                "max_list": self.max_list,
-                "template": None if self.readout == "logits" else dataclasses.asdict(self.template),
-                "store": str(self._store.path)
-                if isinstance(self._store, VerdictStore)
-                else self._store and str(self._store),
-                "cache": self.cache,
-                "calibration": self.calibration and self.calibration.to_dict(),
-            },
+            "options": dataclasses.replace(self.options, store=self._store).to_json(),
         }
 
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any], *, backends: dict[str, Backend] | None = None) -> Self:
+        """The judge that `spec` describes.
+
+        Args:
+            spec: What `spec` returned.
+            backends: Backends made so far, by the JSON of their specs; those of this judge are looked up here first and
+                added, so that two judges with the same model share it. None: no sharing.
+
+        Raises:
+            ConfigError: it is not the spec of a judge.
+        """
+        backends = {} if backends is None else backends
+        try:
+            key, options = _json(dict(spec["backend"])), dict(spec["options"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"This is not the spec of a judge: {error!r}.") from error
+        try:
+            judge_options = JudgeOptions.from_json(options)
+        except TypeError as error:
+            raise ConfigError(f"This is not the spec of a judge: {error!r}.") from error
+        if key not in backends:
+            backends[key] = backend_from_spec(spec["backend"])
+        return cls(backends[key], judge_options)
+
     def close(self) -> None:
-        """Let go of the backend's threads, connections and memory."""
+        """Release the backend's threads, connections and memory."""
         self.backend.close()
 
     def __repr__(self) -> str:
@@ -207,26 +196,42 @@ class Judge(BaseJudge):
 
     # --- making a verdict
 
-    def cached_verdict(self, case: Case) -> Verdict | None:
-        """The verdict in the store."""
-        stored = self.store.get(self._key(case)) if self.cache != "off" else None
-        return None if stored is None else self._finalize(stored, case, cached=True)
+    def cached_verdicts(self, cases: Sequence[Case]) -> list[Verdict | None]:
+        """The verdicts that are in the store, in the order of the cases."""
+        if self.cache == "off":
+            return [None] * len(cases)
+        keys = [self._key(case) for case in cases]
+        stored_count = self._stored_count  # before the lookup: what is stored meanwhile may have been missed
+        if len(keys) == 1:
+            stored = self.store.get(keys[0])
+            found = {} if stored is None else {keys[0]: stored}
+        else:
+            found = self.store.get_many(dict.fromkeys(keys))
+        if len(self._misses) > _MAX_REMEMBERED_MISSES:
+            self._misses.clear()
+        self._misses.update((key, stored_count) for key in keys if key not in found)
+        return [
+            self._finalize(found[key], case, cached=True) if key in found else None
+            for key, case in zip(keys, cases, strict=True)
+        ]
 
     async def _judge_case(self, case: Case) -> Verdict:
-        """From the store; else from the same judgement already under way; else by judging."""
+        """The verdict from the store, from the same judgement in flight, or from the model."""
         key = self._key(case)
-        stored = self.store.get(key) if self.cache != "off" else None
+        stored: StoredVerdict | None = None
+        # After `cached_verdicts` missed, the store is read again only if this judge has stored something since.
+        if self.cache != "off" and self._misses.pop(key, None) != self._stored_count:
+            stored = await asyncio.to_thread(self.store.get, key)
         cached = stored is not None
-        stored = stored or await self._flights.join(key, lambda: self._judged(case, key))
+        stored = stored or await self._flights.join(key, lambda: self._judge_and_store(case, key))
         return self._finalize(stored, case, cached=cached)
 
     def _finalize(self, stored: StoredVerdict, case: Case, *, cached: bool) -> Verdict:
         verdict = stored.relabel(case, cached=cached)
-        # After the store, so that what is stored is what the model said, and serves under any calibration.
+        # Applied after the store, so that stored verdicts are the model's and serve under any calibration.
         return verdict if self.calibration is None else self.calibration.applied(verdict)
 
-    async def _judged(self, case: Case, key: str) -> StoredVerdict:
-        """Judge a case for real and store what came of it."""
+    async def _judge_and_store(self, case: Case, key: str) -> StoredVerdict:
         spent: list[Usage] = []
 
         def on_usage(usage: Usage) -> None:
@@ -234,45 +239,49 @@ class Judge(BaseJudge):
             self._usage += usage
 
         try:
-            polled = await self._polled(case, on_usage)
-        except RewardAnythingError as error:
-            assert error.failure is not None
-            failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()))
-            if self.cache == "on":
-                log = partial(self.store.put_failure, case, failure, **self._provenance(case))
-                failure = dataclasses.replace(failure, record_id=await _kept(asyncio.to_thread(log)))
-            error.failure = failure
-            raise
-        verdict = self._combined(case, polled, sum(spent, Usage()))
+            result = await self._judge(case, on_usage)
+        except Exception as raised:
+            error = raised
+            if not isinstance(raised, RewardAnythingError):
+                _log.exception("%s failed on case %r.", self.model, case.id)
+                error = failed_by(raised, case, self.model)
+            assert isinstance(error, RewardAnythingError)
+            if error.failure is None:  # not specific to this case
+                raise
+            error.failure = await self._log_failure(case, dataclasses.replace(error.failure, usage=sum(spent, Usage())))
+            raise error from error.__cause__ if error is raised else raised
+        verdict = self._verdict_of(case, result, sum(spent, Usage()))
         if self.cache == "on":
             entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
-            verdict = dataclasses.replace(verdict, record_id=await _kept(self._put(entry)))
+            verdict = dataclasses.replace(verdict, record_id=await _id_if_written(self._put(entry)))
+            self._stored_count += 1
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
-    def _shelf(self, fingerprint: Mapping[str, Any]) -> PrincipleCache | None:
-        """Where what a model says of principles is kept: beside the verdicts, if these are kept."""
-        if self.cache == "off":
-            return None
-        about = _json({"backend": fingerprint, "template": question_set().hash})
-        return self.store.readings(about, write=self.cache == "on")
+    async def _judge(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
+        if self._logits is not None:
+            return await self._logits.poll(case, passes=self.passes, on_usage=on_usage)
+        run = partial(self._generate.run, on_usage=on_usage)
+        return await judge_in_passes(
+            case, run, passes=self.passes, max_list=self.options.max_list, seed=self.options.seed
+        )
 
-    async def _polled(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
-        if self._reader is not None:
-            return await self._reader.poll(case, passes=self.passes, on_usage=on_usage)
-        run = partial(self._procedure.run, on_usage=on_usage)
-        return await poll(case, run, passes=self.passes, max_list=self.max_list, seed=self.seed)
+    async def _log_failure(self, case: Case, failure: JudgeFailure) -> JudgeFailure:
+        failure = dataclasses.replace(failure, model=self.model)
+        if self.cache != "on":
+            return failure
+        log = partial(self.store.put_failure, case, failure, **self._provenance(case))
+        return dataclasses.replace(failure, record_id=await _id_if_written(asyncio.to_thread(log)))
 
     async def _put(self, entry: Entry) -> str:
         await self.store.aput(entry, more_coming=len(self._flights) > 1)
         return entry.record_id
 
-    def _combined(self, case: Case, polled: CaseResult, usage: Usage) -> Verdict:
-        ballots, consensus = polled.ballots, polled.consensus
+    def _verdict_of(self, case: Case, result: CaseResult, usage: Usage) -> Verdict:
+        passes, consensus = result.passes, result.consensus
         return Verdict(
             scores={label: consensus.scores[label] for label in case.labels},
             ranking=consensus.ranking,
-            reasoning=_by_pass([ballot.reasoning for ballot in ballots]),
-            raw_output=_by_pass([ballot.raw for ballot in ballots]),
+            replies=[one_pass.replies for one_pass in passes],
             spread={label: consensus.spread[label] for label in case.labels},
             agreement=consensus.agreement,
             usage=usage,
@@ -280,45 +289,74 @@ class Judge(BaseJudge):
             model=self.model,
             template_hash=self.template_hash,
             seed=self.seed,
-            orders=[ballot.order for ballot in ballots],
-            pass_scores=[ballot.scores for ballot in ballots],
-            sublists=polled.sublists,
+            orders=[one_pass.order for one_pass in passes],
+            pass_scores=[one_pass.scores for one_pass in passes],
+            sublists=result.sublists,
         )
 
-    def _settings_for(self, case: Case) -> dict[str, Any]:
-        """What can change this case's verdict: how sub-lists are made matters only to long lists."""
-        long = len(case.responses) > self.max_list and self._reader is None
-        return self._long_settings if long else self._settings
+    # --- the store's key
+
+    def _principle_cache(self, backend_fingerprint: Mapping[str, Any]) -> PrincipleCache | None:
+        """Where the model's answers about principles are stored, if verdicts are."""
+        if self.cache == "off":
+            return None
+        key = _json({"backend": backend_fingerprint, "template": question_set().hash})
+        return self.store.principle_cache(key, write=self.cache == "on")
+
+    def _key_settings(self, backend_fingerprint: dict[str, Any]) -> dict[str, Any]:
+        """Everything except the case that affects a verdict on a list that is not long."""
+        settings = {"backend": backend_fingerprint, "template": self.template_hash, "passes": self.passes}
+        if self._logits is not None:
+            return settings | {"readout": "logits"}
+        readout = "expected" if self.options.expected_scores else "generate"
+        return settings | {"sampling": dataclasses.asdict(self.sampling), "seed": self.seed, "readout": readout}
+
+    def _is_long(self, case: Case) -> bool:
+        """Whether the case is judged in sub-lists, so that their size affects its verdict."""
+        return len(case.responses) > self.options.max_list and self._logits is None
 
     def _provenance(self, case: Case) -> _Provenance:
-        return {"model": self.model, "template_hash": self.template_hash, "settings": self._settings_for(case)}
+        settings = self._long_list_settings if self._is_long(case) else self._settings
+        return {"model": self.model, "template_hash": self.template_hash, "settings": settings}
 
     def _key(self, case: Case) -> str:
-        """SHA-256 of everything that can change the verdict, and of nothing else."""
-        long = self._settings_for(case) is not self._settings
-        content = f'["{case.digest}", {self._settings_json[long]}]'
-        return hashlib.sha256(content.encode()).hexdigest()
+        """SHA-256 of everything that affects the verdict. Labels do not, so they are excluded."""
+        settings = self._long_list_settings_json if self._is_long(case) else self._settings_json
+        return hashlib.sha256(f'["{case.digest}", {settings}]'.encode()).hexdigest()
 
 
-def _readout(asked: Readout, backend: Backend, *, written: bool) -> Readout:
-    """What ``auto`` means here, or what was asked for if it can be had.
-
-    Args:
-        asked: The option as given.
-        backend: The model.
-        written: Whether something was said of how it should write.
-    """
-    if asked not in ("auto", "generate", "logits"):
-        raise ConfigError(f"readout must be 'auto', 'generate' or 'logits', not {asked!r}.")
-    if asked == "logits" and not backend.supports_option_scores:
+def _resolve_readout(options: JudgeOptions, backend: Backend) -> Readout:
+    """The readout that ``auto`` means for this backend, or the requested one if the backend supports it."""
+    readout = options.readout
+    if readout == "logits" and not backend.supports_option_scores:
         raise ConfigError(
-            f"readout='logits' reads the probabilities of answers, and {backend.model} gives none; use "
-            "readout='generate', or a model on this machine or behind a server that gives log-probabilities."
+            f"readout='logits' needs the probabilities of answers, and {backend.model} does not provide them; use "
+            "readout='generate', or a model on this machine or behind a server that returns log-probabilities."
         )
-    if asked != "auto":
-        return asked
-    plain = backend.supports_option_scores and backend.prefers_option_scores() and not is_rewardanything(backend.model)
-    return "logits" if plain and not written else "generate"
+    if readout == "auto":
+        for_written_replies = options.sampling or options.template or options.expected_scores
+        prefers_logits = backend.supports_option_scores and backend.prefers_option_scores()
+        if prefers_logits and not for_written_replies and not is_rewardanything(backend.model):
+            return "logits"
+        return "generate"
+    if readout == "logits" and options.expected_scores:
+        raise ConfigError(
+            "expected_scores=True applies to written verdicts, and readout='logits' writes none; omit one of the two."
+        )
+    if readout == "logits" and options.template is not None:
+        raise ConfigError(
+            f"The template {options.template.name!r} is for written verdicts, and readout='logits' writes none; omit "
+            "one of the two."
+        )
+    return readout
+
+
+def _resolve_sampling(sampling: SamplingParams | None, backend: Backend, template: Template) -> SamplingParams:
+    sampling = sampling or SamplingParams()
+    if sampling.thinking_budget is not None:
+        return sampling
+    budget = backend.default_thinking_budget(trained=template.name == "trained")
+    return dataclasses.replace(sampling, thinking_budget=budget)
 
 
 class _Provenance(TypedDict):
@@ -327,19 +365,12 @@ class _Provenance(TypedDict):
     settings: dict[str, Any]
 
 
-def _by_pass(texts: Sequence[str]) -> str:
-    """One text as it is; several under headings that say which pass they are from."""
-    if len(texts) == 1:
-        return texts[0]
-    return "\n\n".join(f"[pass {i} of {len(texts)}]\n{text}" for i, text in enumerate(texts, start=1) if text)
-
-
-def _json(settings: dict[str, Any]) -> str:
+def _json(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True, ensure_ascii=False)
 
 
-async def _kept(written: Awaitable[str]) -> str | None:
-    """The id of the record written; None if it could not be: what was paid for is not lost to a full disk."""
+async def _id_if_written(written: Awaitable[str]) -> str | None:
+    """The id of the record written. None: the store failed, which must not lose a verdict that was paid for."""
     try:
         return await written
     except StoreError as error:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
+from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import ConfigError, RewardAnythingError, error_from_failure
 from rewardanything_core.judging.base import BaseJudge
-from rewardanything_core.options import JudgeOptions
+from rewardanything_core.judging.judge import Judge
+from rewardanything_core.judging.observers import Observer
 from rewardanything_core.readouts.aggregation import aggregate
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
@@ -20,28 +22,35 @@ _log = logging.getLogger("rewardanything_core")
 
 
 class Jury(BaseJudge):
-    """Several judges who judge each case side by side and give one verdict. It can stand wherever a `Judge` can.
+    """Several judges that judge each case concurrently and give one verdict. Accepted wherever a `Judge` is.
 
-    The scores are the weighted mean of the jurors', the ranking follows them and breaks ties by weighted Borda count;
-    ``spread`` and ``agreement`` are those between the jurors, and ``Verdict.jurors`` holds what each of them said. No
-    juror's scores are stretched or moved: where jurors use the scale differently, `fit_weights` allows for it.
+    Scores are the weighted mean of the jurors' scores. The ranking follows them and breaks ties by weighted Borda
+    count. ``spread`` and ``agreement`` are those between jurors, and ``Verdict.jurors`` holds each juror's outcome. No
+    juror's scores are rescaled; where jurors use the scale differently, `fit_weights` compensates for it.
 
-    Each juror has the store, the cache and the options it has alone, so a jury judges nothing anew that one of its
-    members has judged before. The jury itself stores nothing: its verdict follows from theirs.
+    Each juror keeps its own store, cache and options, so a jury does not pay for what a juror has judged before. The
+    jury itself stores nothing, since its verdict follows from theirs.
 
     Args:
-        jurors: Judges, or juries; one or more, none of them twice.
-        weights: What each juror's word counts, above 0. None: all the same.
-        min_jurors: How many must reach a verdict for there to be one. None: all. Fewer make a verdict of those that
-            did, which holds the failures of the others in ``Verdict.jurors``.
+        jurors: Judges or juries; one or more, each only once.
+        weights: Weight of each juror, above 0. None: all equal.
+        min_jurors: How many jurors must reach a verdict. None: all. If fewer fail, the verdict is that of the others,
+            and ``Verdict.jurors`` holds the failures.
+        on_verdict: Observers of the jury's outcomes; see `JudgeOptions.on_verdict`.
 
     Raises:
-        ConfigError: the arguments do not fit each other.
+        ConfigError: the arguments contradict each other.
     """
 
     def __init__(
-        self, jurors: Sequence[BaseJudge], *, weights: Sequence[float] | None = None, min_jurors: int | None = None
+        self,
+        jurors: Sequence[BaseJudge],
+        *,
+        weights: Sequence[float] | None = None,
+        min_jurors: int | None = None,
+        on_verdict: Sequence[Observer] = (),
     ) -> None:
+        self.observers = tuple(on_verdict)
         self.jurors = tuple(jurors)
         for juror in self.jurors:
             if not isinstance(juror, BaseJudge):
@@ -56,25 +65,22 @@ class Jury(BaseJudge):
             raise ConfigError(f"min_jurors must be within 1..{len(self.jurors)}, not {min_jurors!r}.")
         self.weights = tuple(map(float, weights)) if weights is not None else (1.0,) * len(self.jurors)
         self.min_jurors = len(self.jurors) if min_jurors is None else min_jurors
-        self._headings = [
-            f"[juror {place} of {len(self.jurors)}: {juror.model}]" for place, juror in enumerate(self.jurors, start=1)
-        ]
 
     async def _judge_case(self, case: Case) -> Verdict:
-        """The jurors' verdict of one case.
+        """The verdict of all jurors on one case.
 
-        A juror who fails does not stop the others: what they say is stored, and not paid for again.
+        A juror that fails does not stop the others: their verdicts are stored and not paid for again.
 
         Raises:
-            RewardAnythingError: fewer than ``min_jurors`` reached a verdict; of the class of the first one's error.
+            RewardAnythingError: fewer than ``min_jurors`` reached a verdict. Its class is that of the first failure.
         """
-        outcomes = await background_loop.gather(_vote(juror, case) for juror in self.jurors)
-        votes = [vote for vote, _ in outcomes]
-        present = [place for place, vote in enumerate(votes) if isinstance(vote, Verdict)]
+        results = await background_loop.gather(_juror_outcome(juror, case) for juror in self.jurors)
+        outcomes = [outcome for outcome, _ in results]
+        present = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Verdict)]
         if len(present) < self.min_jurors:
-            error = next(error for _, error in outcomes if error is not None)
-            raise self._failed(case, votes, error)
-        verdicts = [vote for vote in votes if isinstance(vote, Verdict)]
+            error = next(error for _, error in results if error is not None)
+            raise self._failed(case, outcomes, error)
+        verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
         consensus = aggregate(
             [verdict.scores for verdict in verdicts],
             [verdict.ranking for verdict in verdicts],
@@ -83,47 +89,45 @@ class Jury(BaseJudge):
         return Verdict(
             scores=consensus.scores,
             ranking=consensus.ranking,
-            reasoning=self._by_juror(votes, lambda verdict: verdict.reasoning),
-            raw_output=self._by_juror(votes, lambda verdict: verdict.raw_output),
             spread=consensus.spread,
             agreement=consensus.agreement,
-            usage=sum((vote.usage for vote in votes), Usage()),
-            cached=all(isinstance(vote, Verdict) and vote.cached for vote in votes),
+            usage=sum((outcome.usage for outcome in outcomes), Usage()),
+            cached=all(isinstance(outcome, Verdict) and outcome.cached for outcome in outcomes),
             case_id=case.id,
             model=self.model,
             orders=[order for verdict in verdicts for order in verdict.orders],
             pass_scores=[scores for verdict in verdicts for scores in verdict.pass_scores],
-            jurors=votes,
+            jurors=outcomes,
         )
 
     def fit_weights(
         self, cases: Iterable[Case | Mapping[str, Any]], labels: Iterable[Mapping[str, float] | float]
     ) -> Jury:
-        """A jury of the same jurors with the weights that come closest to human labels.
+        """A jury of the same jurors with weights fitted to human labels.
 
-        The weights are those of least squares, none below 0, of the labels on the jurors' scores, both taken from
-        their means within each case; cases with a single label are compared with each other, under each principle. So
-        neither a juror's nor a person's severity plays a part, and a juror who spreads scores too widely gets less
-        weight. A juror whose word adds nothing to that of the others is left out.
+        Non-negative least squares of the labels on the jurors' scores, both centred within each case; cases with a
+        single label are centred within their principle. The severity of a juror or annotator therefore has no effect,
+        and a juror that spreads its scores too widely gets less weight. A juror that adds nothing to the others is
+        left out.
 
-        With few cases equal weights are often as good. Look at the new jury's agreement on cases it was not fitted to.
+        With few cases, equal weights are often as good. Check the new jury's agreement on cases it was not fitted to.
 
         Args:
-            cases: Cases; they are judged, or taken from the store. Those that some juror fails on are left out.
-            labels: For each case label -> a number from people, higher is better, on any scale, for all its responses
-                or some of them; or a number, for a case of one response.
+            cases: Cases; they are judged, or read from the store. Cases that a juror fails on are left out.
+            labels: For each case, response label -> human score on any scale, higher is better, for all or some of its
+                responses; or one number for a case with one response.
 
         Raises:
-            ConfigError: cases and labels do not fit each other, or no juror goes along with the labels.
+            ConfigError: cases and labels do not match, or no juror agrees with the labels.
         """
         from scipy.optimize import nnls
 
-        rows = self._compared([Case.of(case) for case in cases], list(labels))
+        rows = self._centred_rows([Case.of(case) for case in cases], list(labels))
         if not rows:
-            raise ConfigError("There is nothing to fit weights to: no two responses that can be compared have labels.")
+            raise ConfigError("Weights cannot be fitted: no two comparable responses have labels.")
         weights, _ = nnls([scores for scores, _ in rows], [label for _, label in rows])
         if not weights.sum():
-            raise ConfigError("No juror goes along with the labels; are they higher for what is better?")
+            raise ConfigError("No juror agrees with the labels. Are labels higher for better responses?")
         kept = [place for place, weight in enumerate(weights) if weight > 1e-9 * weights.sum()]
         return Jury(
             [self.jurors[place] for place in kept],
@@ -131,23 +135,25 @@ class Jury(BaseJudge):
             min_jurors=len(kept) if self.min_jurors == len(self.jurors) else min(self.min_jurors, len(kept)),
         )
 
-    def _compared(
+    def _centred_rows(
         self, cases: list[Case], labels: list[Mapping[str, float] | float]
     ) -> list[tuple[list[float], float]]:
-        """The jurors' scores and the label of each labelled response, as distances from the means of its group."""
+        """The jurors' scores and the label of each labelled response, centred within its group."""
         if len(cases) != len(labels):
             raise ConfigError(f"There are {len(cases)} cases and {len(labels)} labels; each case needs its own.")
-        told = [_labels_of(number, *pair) for number, pair in enumerate(zip(cases, labels, strict=True), start=1)]
+        labels_by_case = [
+            _labels_of(number, *pair) for number, pair in enumerate(zip(cases, labels, strict=True), start=1)
+        ]
         groups: dict[object, list[list[float]]] = {}
         left_out = 0
         for number, outcome in enumerate(self.judge_batch(cases)):
-            votes = (outcome.jurors if isinstance(outcome, Verdict) else None) or []
-            verdicts = [vote for vote in votes if isinstance(vote, Verdict)]
+            juror_outcomes = (outcome.jurors if isinstance(outcome, Verdict) else None) or []
+            verdicts = [juror for juror in juror_outcomes if isinstance(juror, Verdict)]
             if len(verdicts) < len(self.jurors):
                 left_out += 1
                 continue
-            group = groups.setdefault(number if len(told[number]) > 1 else cases[number].principle.text, [])
-            for label, value in told[number].items():
+            group = groups.setdefault(number if len(labels_by_case[number]) > 1 else cases[number].principle.text, [])
+            for label, value in labels_by_case[number].items():
                 group.append([*(verdict.scores[label] for verdict in verdicts), value])
         if left_out:
             _log.warning("Weights were fitted without %d of %d cases: a juror failed.", left_out, len(cases))
@@ -159,7 +165,7 @@ class Jury(BaseJudge):
                 rows.append((scores, label_left))
         return rows
 
-    # --- about itself
+    # --- properties and copies
 
     @property
     def model(self) -> str:
@@ -168,36 +174,56 @@ class Jury(BaseJudge):
 
     @property
     def usage(self) -> Usage:
-        """All that the jurors have asked of their models so far, wherever they were asked."""
+        """Usage of all model calls of the jurors so far, including those outside this jury."""
         return sum((juror.usage for juror in self.jurors), Usage())
 
     def fingerprint(self) -> dict[str, Any]:
-        """All beside the case that can change a verdict, as plain JSON; two with the same one judge alike."""
+        """Everything except the case that affects a verdict, as plain JSON. Equal fingerprints judge alike."""
         return {
             "jurors": [juror.fingerprint() for juror in self.jurors],
             "weights": list(self.weights),
             "min_jurors": self.min_jurors,
         }
 
-    def with_options(self, **options: Unpack[JudgeOptions]) -> Jury:
-        """The jury with some options of all its jurors changed; no model is loaded again."""
-        return self._of(juror.with_options(**options) for juror in self.jurors)
+    def with_options(self, **options: Any) -> Jury:
+        """The jury with some `JudgeOptions` of all its jurors changed; ``on_verdict`` is the jury's own."""
+        observers = options.pop("on_verdict", self.observers)
+        jurors = [juror.with_options(**options) for juror in self.jurors] if options else self.jurors
+        return Jury(jurors, weights=self.weights, min_jurors=self.min_jurors, on_verdict=observers)
 
     def with_balanced_passes(self, number: int) -> Jury:
         """The jury with every juror's passes raised to a multiple of ``number``."""
         return self._of(juror.with_balanced_passes(number) for juror in self.jurors)
 
     def resampled(self) -> Jury:
-        """The jury with every juror asked afresh."""
+        """The jury with every juror resampled."""
         return self._of(juror.resampled() for juror in self.jurors)
 
     def spec(self) -> dict[str, Any]:
-        """This jury as plain JSON, to be made again by ``load_judge(spec)`` in another process; it holds no key."""
+        """This jury as plain JSON, for `from_spec` or ``load_judge(spec)`` in another process. Never holds a key."""
         return {
             "jurors": [juror.spec() for juror in self.jurors],
             "weights": list(self.weights),
             "min_jurors": self.min_jurors,
         }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any], *, backends: dict[str, Backend] | None = None) -> Self:
+        """The jury that `spec` describes; jurors with the same model share it.
+
+        Args:
+            spec: What `spec` returned.
+            backends: See `Judge.from_spec`.
+
+        Raises:
+            ConfigError: it is not the spec of a jury.
+        """
+        backends = {} if backends is None else backends
+        try:
+            jurors = [judge_from_spec(juror, backends=backends) for juror in spec["jurors"]]
+            return cls(jurors, weights=spec["weights"], min_jurors=spec["min_jurors"])
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"This is not the spec of a jury: {error!r}.") from error
 
     def close(self) -> None:
         """Close all jurors."""
@@ -208,62 +234,72 @@ class Jury(BaseJudge):
         return f"Jury({list(self.jurors)!r}, weights={list(self.weights)}, min_jurors={self.min_jurors})"
 
     def _of(self, jurors: Iterable[BaseJudge]) -> Jury:
-        return Jury(list(jurors), weights=self.weights, min_jurors=self.min_jurors)
-
-    # --- telling
-
-    def _by_juror(self, votes: Sequence[Verdict | JudgeFailure], text_of: Callable[[Verdict], str]) -> str:
-        """What each juror wrote, under a heading with its model; a failure is told there too."""
-        told = []
-        for heading, vote in zip(self._headings, votes, strict=True):
-            text = text_of(vote) if isinstance(vote, Verdict) else f"No verdict: {vote.error_type}: {vote.message}"
-            if text:
-                told.append(f"{heading}\n{text}")
-        return "\n\n".join(told)
+        return Jury(list(jurors), weights=self.weights, min_jurors=self.min_jurors, on_verdict=self.observers)
 
     def _failed(
-        self, case: Case, votes: Sequence[Verdict | JudgeFailure], error: RewardAnythingError
+        self, case: Case, outcomes: Sequence[Verdict | JudgeFailure], error: RewardAnythingError
     ) -> RewardAnythingError:
-        """A first juror's error, told as that of the jury. Others may wait for the same error, so it is not changed."""
-        failures = [vote for vote in votes if isinstance(vote, JudgeFailure)]
-        told = " ".join(
-            f"{heading} {vote.error_type}: {vote.message}"
-            for heading, vote in zip(self._headings, votes, strict=True)
-            if isinstance(vote, JudgeFailure)
+        """The jury's own error, of the class of its first failed juror's.
+
+        It is a new exception, since other callers may be waiting for the juror's.
+        """
+        failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
+        details = " ".join(
+            f"[juror {place} of {len(outcomes)}: {outcome.model}] {outcome.error_type}: {outcome.message}"
+            for place, outcome in enumerate(outcomes, start=1)
+            if isinstance(outcome, JudgeFailure)
         )
-        reached = len(votes) - len(failures)
+        reached = len(outcomes) - len(failures)
+        not_cached = [o for o in outcomes if not isinstance(o, Verdict) or not o.cached]
         failure = JudgeFailure(
             case_id=case.id,
             error_type=failures[0].error_type,
-            message=f"{reached} of {len(votes)} jurors reached a verdict, and {self.min_jurors} must. {told}",
+            message=(f"{reached} of {len(outcomes)} jurors reached a verdict, and {self.min_jurors} must. {details}"),
             raw_output=failures[0].raw_output,
             attempts=failures[0].attempts,
-            usage=sum((vote.usage for vote in votes if not isinstance(vote, Verdict) or not vote.cached), Usage()),
+            usage=sum((outcome.usage for outcome in not_cached), Usage()),
             record_id=failures[0].record_id,
+            model=self.model,
         )
-        ours = error_from_failure(failure)
-        ours.__dict__ = {**error.__dict__, **ours.__dict__}
-        ours.__cause__ = error
-        return ours
+        jury_error = error_from_failure(failure)
+        jury_error.__dict__ = {**error.__dict__, **jury_error.__dict__}
+        jury_error.__cause__ = error
+        return jury_error
 
 
-async def _vote(juror: BaseJudge, case: Case) -> tuple[Verdict | JudgeFailure, RewardAnythingError | None]:
+async def _juror_outcome(juror: BaseJudge, case: Case) -> tuple[Verdict | JudgeFailure, RewardAnythingError | None]:
     try:
-        return await juror._judge_case(case), None
+        return await juror._verdict(case), None
     except RewardAnythingError as error:
-        if error.failure is None:  # not the juror's word on this case: a store that cannot be read, say
+        if error.failure is None:  # not specific to this case: an unreadable store, for example
             raise
-        return dataclasses.replace(error.failure, case_id=case.id), error
+        return dataclasses.replace(error.failure, case_id=case.id, model=error.failure.model or juror.model), error
+
+
+def judge_from_spec(spec: Mapping[str, Any], *, backends: dict[str, Backend] | None = None) -> Judge | Jury:
+    """The judge or jury that `BaseJudge.spec` described.
+
+    Args:
+        spec: The spec.
+        backends: See `Judge.from_spec`.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if not isinstance(spec, Mapping):
+        raise ConfigError(f"This is not the spec of a judge: {spec!r}.")
+    kind: type[Judge] | type[Jury] = Jury if "jurors" in spec else Judge
+    return kind.from_spec(spec, backends=backends)
 
 
 def _labels_of(number: int, case: Case, given: Mapping[str, float] | float) -> dict[str, float]:
-    """A case's labels, checked."""
+    """The labels of one case, validated."""
     if not isinstance(given, Mapping):
         if len(case.labels) > 1:
             raise ConfigError(f"Case {number} has {len(case.labels)} responses; its labels must be a mapping.")
         given = {case.labels[0]: given}
     if unknown := set(given) - set(case.labels):
-        raise ConfigError(f"The labels of case {number} name a response {min(unknown)!r}, which it has not.")
+        raise ConfigError(f"The labels of case {number} name a response {min(unknown)!r}, which it does not have.")
     if not all(math.isfinite(value) for value in given.values()):
         raise ConfigError(f"The labels of case {number} must be numbers, not {dict(given)}.")
     return dict(given)

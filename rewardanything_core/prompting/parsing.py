@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from rewardanything_core.errors import VerdictParseError
 from rewardanything_core.prompting.masking import mask
 from rewardanything_core.prompting.verdict_grammar import THINK_CLOSE
-from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Verdict
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Reply, Verdict
 
 _OBJECT_START = re.compile(r'\{\s*"')
 _RANKING_KEYS = ("best-to-worst", "best-to-worse")  # the second is a slip that trained models make
@@ -58,8 +58,7 @@ def parse_verdict(text: str, labels: Mapping[str, str] | Sequence[str]) -> Verdi
     return Verdict(
         scores={label: reply.scores[name] for name, label in names.items()},
         ranking=[names[name] for name in reply.ranking],
-        reasoning=reply.reasoning,
-        raw_output=text,
+        replies=[[Reply(reasoning=reply.reasoning, raw_output=text)]],
         spread=dict.fromkeys(names.values(), 0.0),
         orders=[list(names.values())],
     )

@@ -1,4 +1,4 @@
-"""One pass: a case judged once, in one order of its responses, asked again until the reply is a verdict."""
+"""Written verdicts: one pass judges a case in one order of its responses and retries until the reply is a verdict."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from rewardanything_core.prompting.verdict_grammar import thinking_grammar, verd
 from rewardanything_core.readouts.expected_scores import expected_scores
 from rewardanything_core.readouts.results import PassResult
 from rewardanything_core.sampling import SamplingParams
-from rewardanything_core.types import JudgeFailure, Usage
+from rewardanything_core.types import JudgeFailure, Reply, Usage
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateReadout:
-    """How ballots are cast: everything but the case."""
+    """Obtains verdicts that the model writes; holds everything except the case."""
 
     backend: Backend
     """The model."""
 
     template: Template
-    """The wording."""
+    """The prompt's wording."""
 
     sampling: SamplingParams
-    """How the model writes; the thinking budget is a number."""
+    """Sampling of the reply; ``thinking_budget`` is a number here, never None."""
 
     seed: int
-    """Seed of orders and sampler."""
+    """Seed of the orders and of the sampler."""
 
     retries: int
-    """How often a reply that is no verdict is asked for again."""
+    """How often to request another reply when one is not a verdict, 0 or more."""
 
     expected: bool
-    """Whether scores are expectations over token probabilities."""
+    """Whether scores are expectations over the scores' token probabilities."""
 
     async def run(self, case: Case, index: int, *, on_usage: Callable[[Usage], None]) -> PassResult:
         """Judge a case in the ``index``-th order drawn for it.
 
         Args:
             case: The case.
-            index: Which pass this is, from 0.
-            on_usage: Told what each call to the model took, whether or not a verdict came of it.
+            index: Number of the pass, from 0.
+            on_usage: Called with the usage of each request, whether or not it gave a verdict.
 
         Raises:
-            RewardAnythingError: no ballot; ``failure`` says how often it was tried and what came back last.
+            RewardAnythingError: no verdict; ``failure`` has the number of attempts and the last reply.
         """
         attempt = 0
         while True:
@@ -64,7 +64,7 @@ class GenerateReadout:
                 completion = await self.backend.complete(request)
                 raw = completion.raw
                 on_usage(completion.usage)
-                return self._ballot(completion, rendered)
+                return self._pass_result(completion, rendered)
             except RewardAnythingError as error:
                 attempt += 1
                 if error.usage is not None:
@@ -84,7 +84,7 @@ class GenerateReadout:
         budget = self.sampling.thinking_budget or 0
         sampling = dataclasses.replace(self.sampling, seed=self._derived_seed(index, attempt))
         if attempt and len(names) == 1:
-            # With one response there is no other order, and a greedy reply would only come back the same.
+            # A single response has one order only, and greedy decoding would repeat the same reply.
             sampling = dataclasses.replace(sampling, temperature=max(sampling.temperature, 0.5))
         return Request(
             messages=tuple(rendered.messages),
@@ -101,7 +101,7 @@ class GenerateReadout:
         name = f"{self.seed}/{self.sampling.seed}/{index}/{attempt}"
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) >> 1
 
-    def _ballot(self, completion: Completion, rendered: Rendered) -> PassResult:
+    def _pass_result(self, completion: Completion, rendered: Rendered) -> PassResult:
         labels = rendered.labels
         try:
             reply = parse_reply(completion.answer, list(labels))
@@ -118,8 +118,7 @@ class GenerateReadout:
             order=list(labels.values()),
             scores={label: scores[name] for name, label in labels.items()},
             ranking=[labels[name] for name in ranking],
-            reasoning=_reasoning(completion, reply),
-            raw=completion.raw,
+            replies=[Reply(reasoning=_reasoning(completion, reply), raw_output=completion.raw)],
         )
 
 

@@ -1,10 +1,10 @@
-"""Long lists: judged as overlapping sub-lists, whose scores are merged into one scale.
+"""Long lists: judged as overlapping sub-lists, whose scores are merged onto one scale.
 
-A model loses track of a list that is too long, and a list that does not fit its window cannot be judged at all. So the
-responses are parted into sub-lists of about the same size, in several rounds, in each of which every response is judged
-once and meets as many new ones as can be: a resolvable incomplete block design (Patterson & Williams 1976). Each
-sub-list is judged as a list of its own. What a model gives all responses of one sub-list, because the others in it are
-good or bad, is then told apart from what it gives the response, by least squares over score = response + sub-list.
+A model loses track of a list that is too long, and a list that exceeds its context window cannot be judged at all. The
+responses are therefore split into sub-lists of nearly equal size, in several rounds. Each round judges every response
+once and pairs it with as many new responses as possible: a resolvable incomplete block design (Patterson & Williams
+1976). Each sub-list is judged as a list of its own. Least squares over ``score = response + sub-list`` then separates a
+response's own score from the level of its sub-list, which depends on how good the other responses in it are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
@@ -24,83 +24,84 @@ from rewardanything_core.readouts.aggregation import aggregate
 from rewardanything_core.readouts.results import CaseResult, PassResult
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
-Round = list[list[str]]
-"""Sub-lists of labels: each label in one of them, or in two where one would else stand alone."""
+Round: TypeAlias = list[list[str]]
+"""Sub-lists of labels. Each label is in one of them, or in two where it would otherwise be alone in a sub-list."""
 
-LEAST_ROUNDS = 2
-"""With one round nothing ties the sub-lists together."""
+JudgeList: TypeAlias = Callable[[Case, int], Coroutine[Any, Any, PassResult]]
+"""Judges one list in the order with the given number, from 0."""
+
+MIN_ROUNDS = 2
+"""With a single round, no response links one sub-list to another."""
 
 _DRAWS = 10
 
 
-async def poll(
-    case: Case, run: Callable[[Case, int], Coroutine[Any, Any, PassResult]], *, passes: int, max_list: int, seed: int
-) -> CaseResult:
-    """Judge a case, as one list if it can be and as sub-lists if not: all of it or nothing.
+async def judge_in_passes(case: Case, run: JudgeList, *, passes: int, max_list: int, seed: int) -> CaseResult:
+    """Judge a case as one list if possible and as sub-lists otherwise; all of it or nothing.
 
-    A list that does not fit the model's window is tried again in sub-lists of half the size, down to pairs.
+    A list that exceeds the model's context window is retried in sub-lists of half the size, down to pairs.
 
     Args:
         case: The case.
-        run: Judges a list in the order of that number, from 0.
-        passes: How often each response is judged; in sub-lists at least twice.
-        max_list: The most responses to judge as one list, 2 or more.
-        seed: Of the sub-lists.
+        run: Judges one list.
+        passes: How often each response is judged; in sub-lists at least `MIN_ROUNDS` times.
+        max_list: Maximum number of responses judged as one list, 2 or more.
+        seed: Seed of the split into sub-lists.
 
     Raises:
-        RewardAnythingError: what ``run`` raised; `ContextLengthError` only if not even pairs of the responses fit.
+        RewardAnythingError: the error of ``run``; `ContextLengthError` only if not even pairs of responses fit.
     """
-    size, refused = min(len(case.responses), max_list), False
+    size, exceeded_window = min(len(case.responses), max_list), False
     while True:
         try:
             if size == len(case.responses):
-                ballots = await background_loop.gather(run(case, index) for index in range(passes))
-                scores, rankings = [ballot.scores for ballot in ballots], [ballot.ranking for ballot in ballots]
-                return CaseResult(ballots=ballots, consensus=aggregate(scores, rankings))
-            # In a thread, as with hundreds of responses it is more than the loop that serves everybody should wait for.
-            rounds = await asyncio.to_thread(draw_rounds, case, size=size, rounds=max(LEAST_ROUNDS, passes), seed=seed)
-            return await _in_sublists(case, rounds, run, wary=refused)
+                results = await background_loop.gather(run(case, index) for index in range(passes))
+                consensus = aggregate([result.scores for result in results], [result.ranking for result in results])
+                return CaseResult(passes=results, consensus=consensus)
+            # In a thread: with hundreds of responses it takes longer than the shared event loop may be blocked.
+            rounds = await asyncio.to_thread(draw_rounds, case, size=size, rounds=max(MIN_ROUNDS, passes), seed=seed)
+            return await _judge_sublists(case, rounds, run, longest_first=exceeded_window)
         except ContextLengthError as error:
             if size <= 2:
                 if size < len(case.responses):
-                    _tell_of_pairs(error)
+                    _explain_that_pairs_exceed(error)
                 raise
-            size, refused = math.ceil(size / 2), True
+            size, exceeded_window = math.ceil(size / 2), True
 
 
-async def _in_sublists(
-    case: Case, rounds: list[Round], run: Callable[[Case, int], Coroutine[Any, Any, PassResult]], *, wary: bool
-) -> CaseResult:
+async def _judge_sublists(case: Case, rounds: list[Round], run: JudgeList, *, longest_first: bool) -> CaseResult:
     lists = [(labels, index) for index, sublists in enumerate(rounds) for labels in sublists]
-    # Where a longer list was refused, the longest of these goes first, so that not all of them are paid for in vain.
+    # After a longer list exceeded the window, the longest sub-list is judged alone first: if it exceeds the window too,
+    # the others have not been paid for.
     lengths = [sum(len(case.responses[label]) for label in labels) for labels, _ in lists]
-    first = [lengths.index(max(lengths))] if wary else []
-    ballots: dict[int, PassResult] = {}
+    first = [lengths.index(max(lengths))] if longest_first else []
+    results: dict[int, PassResult] = {}
     for places in (first, [place for place in range(len(lists)) if place not in first]):
-        work = (run(_part(case, lists[place][0]), lists[place][1]) for place in places)
-        ballots |= zip(places, await background_loop.gather(work), strict=True)
+        work = (run(_with_responses(case, lists[place][0]), lists[place][1]) for place in places)
+        results |= zip(places, await background_loop.gather(work), strict=True)
     by_round: list[list[PassResult]] = [[] for _ in rounds]
     for place, (_, index) in enumerate(lists):
-        by_round[index].append(ballots[place])
+        by_round[index].append(results[place])
     passes = await asyncio.to_thread(merge, case.canonical_labels, by_round)
-    consensus = aggregate([one.scores for one in passes], [one.ranking for one in passes])
-    within = {label: min(MAX_SCORE, max(MIN_SCORE, score)) for label, score in consensus.scores.items()}
+    consensus = aggregate([result.scores for result in passes], [result.ranking for result in passes])
+    clipped = {label: min(MAX_SCORE, max(MIN_SCORE, score)) for label, score in consensus.scores.items()}
     return CaseResult(
-        ballots=passes,
-        consensus=dataclasses.replace(consensus, scores=within),
-        sublists=[[ballot.order for ballot in ballots] for ballots in by_round],
+        passes=passes,
+        consensus=dataclasses.replace(consensus, scores=clipped),
+        sublists=[[result.order for result in results] for results in by_round],
     )
 
 
 def draw_rounds(case: Case, *, size: int, rounds: int, seed: int) -> list[Round]:
-    """Part a case's responses into sub-lists, several times over, so that all of them hang together.
+    """Split a case's responses into sub-lists, several times, so that all responses are connected through them.
 
-    The draw depends on the seed and on the case's texts alone, as that of orders does.
+    Like the order of responses, the split depends on the seed and the case's texts only.
 
     Args:
         case: The case, with more than ``size`` responses.
-        size: Most responses in a sub-list, 2 or more. The lists of a round are even to within one; none has only one.
-        rounds: How often, 2 or more.
+        size: Maximum number of responses in a sub-list, 2 or more. Sizes within a round differ by one at most; no
+            sub-list has only one response.
+        rounds: Number of splits, 2 or more.
         seed: Any integer.
     """
     rng = random.Random(f"{seed}/{size}/{rounds}/{case.digest}")
@@ -108,10 +109,10 @@ def draw_rounds(case: Case, *, size: int, rounds: int, seed: int) -> list[Round]
     sizes = _sizes(len(labels), size)
     for _ in range(_DRAWS):
         met: dict[str, list[str]] = defaultdict(list)
-        drawn = [_mixed(labels, sizes, met, rng) for _ in range(rounds)]
+        drawn = [_draw_round(labels, sizes, met, rng) for _ in range(rounds)]
         if _connected(drawn):
             return drawn
-    # Pairs seldom hang together by chance: a chain of lists, each of which begins in the middle of another, does.
+    # Pairs are seldom connected by chance. Shifting by half a sub-list connects each with its two neighbours.
     rng.shuffle(labels)
     return [_cut(labels[shift:] + labels[:shift], sizes) for shift in (index * (size // 2) for index in range(rounds))]
 
@@ -121,114 +122,108 @@ def merge(labels: Sequence[str], rounds: Sequence[Sequence[PassResult]]) -> list
 
     Args:
         labels: All labels.
-        rounds: The ballots of each round's sub-lists; all rounds' together connect all labels.
+        rounds: For each round, the results of its sub-lists. Together the rounds connect all labels.
 
     Returns:
-        For each round a ballot over all labels. Its scores are the model's less what was given to the whole sub-list,
-        which is zero on average over all sub-lists, so that they may lie beyond 1..5. Of two responses with the same
-        score, the one that its sub-list ranked above more of the others is the better.
+        For each round, a result over all labels. Its scores are the model's minus the effect of the sub-list; effects
+        average to zero over all sub-lists, so scores can exceed 1..5. Of two responses with the same score, the one
+        that its sub-list ranked above the larger share of the others is ranked first.
     """
-    effects = iter(_list_effects([ballot.scores for ballots in rounds for ballot in ballots]))
+    effects = iter(_list_effects([result.scores for results in rounds for result in results]))
     merged = []
-    for ballots in rounds:
+    for results in rounds:
         scores: dict[str, list[float]] = defaultdict(list)
         beaten: dict[str, list[float]] = defaultdict(list)
-        for ballot in ballots:
+        for result in results:
             effect = next(effects)
-            for place, label in enumerate(ballot.ranking):
-                scores[label].append(ballot.scores[label] - effect)
-                beaten[label].append(1 - place / (len(ballot.ranking) - 1))
+            for place, label in enumerate(result.ranking):
+                scores[label].append(result.scores[label] - effect)
+                beaten[label].append(1 - place / (len(result.ranking) - 1))
         corrected = {label: round(_mean(scores[label]), 9) for label in labels}
         worth = {label: (corrected[label], _mean(beaten[label])) for label in labels}
         merged.append(
             PassResult(
-                order=list(dict.fromkeys(label for ballot in ballots for label in ballot.order)),
+                order=list(dict.fromkeys(label for result in results for label in result.order)),
                 scores=corrected,
                 ranking=sorted(labels, key=worth.__getitem__, reverse=True),
-                reasoning=_by_list([ballot.reasoning for ballot in ballots]),
-                raw=_by_list([ballot.raw for ballot in ballots]),
+                replies=[reply for result in results for reply in result.replies],
             )
         )
     return merged
 
 
-def _by_list(texts: Sequence[str]) -> str:
-    """The texts under headings that say which sub-list they are of."""
-    return "\n\n".join(f"[list {i} of {len(texts)}]\n{text}" for i, text in enumerate(texts, start=1) if text)
-
-
 def _list_effects(lists: Sequence[Mapping[str, float]]) -> list[float]:
-    """What each list's scores have in common, by least squares over score = response + list; zero on average."""
+    """The effect of each list, by least squares over score = response + list; zero on average."""
     import numpy as np
 
-    within: dict[str, list[int]] = defaultdict(list)
+    lists_with: dict[str, list[int]] = defaultdict(list)
     for index, scores in enumerate(lists):
         for label in scores:
-            within[label].append(index)
-    means = {label: _mean([lists[index][label] for index in found]) for label, found in within.items()}
-    # The normal equations with the responses eliminated. They leave one number open, as all lists hang together; adding
-    # one to every coefficient asks for effects that add up to zero.
+            lists_with[label].append(index)
+    means = {label: _mean([lists[index][label] for index in indices]) for label, indices in lists_with.items()}
+    # The normal equations with the responses eliminated. Since all lists are connected, they determine the effects up
+    # to a constant; adding one to every coefficient adds the constraint that the effects sum to zero.
     left, right = np.diag([float(len(scores)) for scores in lists]), np.zeros(len(lists))
-    for label, found in within.items():
-        for index in found:
-            left[index, found] -= 1 / len(found)
+    for label, indices in lists_with.items():
+        for index in indices:
+            left[index, indices] -= 1 / len(indices)
             right[index] += lists[index][label] - means[label]
     solution: list[float] = np.linalg.solve(left + 1, right).tolist()
     return solution
 
 
-def _sizes(count: int, most: int) -> list[int]:
-    lists = math.ceil(count / most)
+def _sizes(count: int, max_size: int) -> list[int]:
+    lists = math.ceil(count / max_size)
     return [count // lists + (index < count % lists) for index in range(lists)]
 
 
-def _mixed(labels: Sequence[str], sizes: Sequence[int], met: dict[str, list[str]], rng: random.Random) -> Round:
-    """A round in which each label joins the list with the fewest that it met before; ``met`` learns of it."""
+def _draw_round(labels: Sequence[str], sizes: Sequence[int], met: dict[str, list[str]], rng: random.Random) -> Round:
+    """A round in which each label joins the list with the fewest labels it has met; ``met`` is updated."""
     lists: Round = [[] for _ in sizes]
     where: dict[str, int] = {}
     for label in rng.sample(labels, len(labels)):
-        known = Counter(where[other] for other in met[label] if other in where)
+        acquaintances = Counter(where[other] for other in met[label] if other in where)
         free = [index for index, size in enumerate(sizes) if len(lists[index]) < size]
-        where[label] = min(free, key=lambda index: (known[index], len(lists[index]), rng.random()))
+        where[label] = min(free, key=lambda index: (acquaintances[index], len(lists[index]), rng.random()))
         lists[where[label]].append(label)
     for members in lists:
         for label in members:
             met[label] += (other for other in members if other != label)
-    return _in_company(lists)
+    return _without_singletons(lists)
 
 
 def _cut(labels: Sequence[str], sizes: Sequence[int]) -> Round:
     ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
-    return _in_company([list(labels[end - size : end]) for size, end in zip(sizes, ends, strict=True)])
+    return _without_singletons([list(labels[end - size : end]) for size, end in zip(sizes, ends, strict=True)])
 
 
-def _in_company(lists: Round) -> Round:
-    """The lists, with one of the neighbours' labels beside a label that stands alone: alone it meets nobody."""
+def _without_singletons(lists: Round) -> Round:
+    """The lists, where a list of one label also gets a label of its neighbour: a response alone is not compared."""
     return [[*members, lists[index - 1][0]] if len(members) == 1 else members for index, members in enumerate(lists)]
 
 
 def _connected(rounds: Sequence[Round]) -> bool:
-    """Whether any label can be reached from any other over lists that share one."""
+    """Whether every label can be reached from every other through lists that share a label."""
     lists_of: dict[str, list[list[str]]] = defaultdict(list)
     for sublists in rounds:
         for members in sublists:
             for label in members:
                 lists_of[label].append(members)
     start = rounds[0][0][0]
-    reached, open_ends = {start}, [start]
-    while open_ends:
-        for members in lists_of[open_ends.pop()]:
+    reached, frontier = {start}, [start]
+    while frontier:
+        for members in lists_of[frontier.pop()]:
             new = set(members) - reached
             reached |= new
-            open_ends += new
+            frontier += new
     return len(reached) == len(lists_of)
 
 
-def _part(case: Case, labels: Sequence[str]) -> Case:
+def _with_responses(case: Case, labels: Sequence[str]) -> Case:
     return dataclasses.replace(case, responses={label: case.responses[label] for label in labels})
 
 
-def _tell_of_pairs(error: ContextLengthError) -> None:
+def _explain_that_pairs_exceed(error: ContextLengthError) -> None:
     error.hint = "That is for 2 of the responses at a time: shorten the texts, or use a model with a longer window."
     if error.failure is not None:
         error.failure = dataclasses.replace(error.failure, message=str(error))

@@ -1,15 +1,16 @@
-"""What one pass, and all passes over a case, gave."""
+"""Results of judging a case: of one pass, and of all passes together."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from rewardanything_core.readouts.aggregation import Consensus
+from rewardanything_core.types import Reply
 
 
 @dataclass(frozen=True, kw_only=True)
 class PassResult:
-    """What one pass says."""
+    """One pass over all responses of a case."""
 
     order: list[str]
     """Labels in the order in which the model saw them."""
@@ -20,22 +21,19 @@ class PassResult:
     ranking: list[str]
     """Labels, best first."""
 
-    reasoning: str
-    """The model's reasoning."""
-
-    raw: str
-    """The whole reply."""
+    replies: list[Reply]
+    """The model's reply; over a long list, its reply to each sub-list."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaseResult:
-    """All ballots on one case, and what they say together."""
+    """All passes over a case, and their consensus."""
 
-    ballots: list[PassResult]
-    """One for each pass; each is over all responses of the case. A round of sub-lists is a pass."""
+    passes: list[PassResult]
+    """One per pass, or per round of sub-lists; each covers all responses."""
 
     consensus: Consensus
-    """What they say together."""
+    """The passes combined."""
 
     sublists: list[list[list[str]]] | None = None
-    """For each pass the labels of each of its sub-lists, as the model saw them. None: each pass was one list."""
+    """For each pass, the labels of each sub-list as the model saw them. None: each pass was one list."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import StoreError
 from rewardanything_core.principles import Principle
-from rewardanything_core.types import JudgeFailure, Usage, Verdict
+from rewardanything_core.types import JudgeFailure, Reply, Usage, Verdict
 
 T = TypeVar("T", Verdict, JudgeFailure)
 
@@ -208,16 +209,50 @@ def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case) -> Verdict:
 
 
 def _outcome(kind: type[T], record_id: str, content: str) -> T:
-    return _revived(kind, json.loads(content) | {"record_id": record_id})
+    return _from_json(kind, json.loads(content) | {"record_id": record_id})
 
 
-def _revived(kind: type[T], found: Mapping[str, Any]) -> T:
-    known = {name: found[name] for name in kind.__dataclass_fields__ if name in found}
-    if known.get("jurors"):
-        known["jurors"] = [
-            _revived(Verdict, one) if "scores" in one else _revived(JudgeFailure, one) for one in known["jurors"]
+def _from_json(kind: type[T], content: Mapping[str, Any]) -> T:
+    fields = {name: content[name] for name in kind.__dataclass_fields__ if name in content}
+    if fields.get("jurors"):
+        fields["jurors"] = [
+            _from_json(Verdict, juror) if "scores" in juror else _from_json(JudgeFailure, juror)
+            for juror in fields["jurors"]
         ]
-    return kind(**known | {"usage": Usage(**found["usage"])})
+    if kind is Verdict:
+        fields["replies"] = (
+            [[Reply(**reply) for reply in replies] for replies in content["replies"]]
+            if "replies" in content
+            else _split_replies(content)
+        )
+    return kind(**fields | {"usage": Usage(**content["usage"])})
+
+
+def _split_replies(content: Mapping[str, Any]) -> list[list[Reply]]:
+    """The replies of a record written before they were stored separately: two joined texts with headings."""
+    passes = max(1, len(content.get("orders") or ()))
+    lists = [len(sublists) for sublists in content.get("sublists") or ()] or [1] * passes
+    reasoning, raw = (_split_text(content[name], lists) for name in ("reasoning", "raw_output"))
+    return [
+        [Reply(reasoning=text, raw_output=reply) for text, reply in zip(*both, strict=True)]
+        for both in zip(reasoning, raw, strict=True)
+    ]
+
+
+def _split_text(text: str, lists: Sequence[int]) -> list[list[str]]:
+    """A text by pass and by list; ``lists`` has the number of lists of each pass."""
+    passes = _split_at_headings("pass", text, len(lists))
+    return [_split_at_headings("list", part, count) for part, count in zip(passes, lists, strict=True)]
+
+
+def _split_at_headings(kind: str, text: str, count: int) -> list[str]:
+    if count == 1:
+        return [text]
+    parts = re.split(rf"(?m)^\[{kind} (\d+) of {count}\]$", text)
+    texts = [""] * count
+    for number, part in zip(parts[1::2], parts[2::2], strict=True):
+        texts[(int(number) - 1) % count] += part.strip()
+    return texts
 
 
 def _case_to_dict(case: Case) -> dict[str, Any]:

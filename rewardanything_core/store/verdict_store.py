@@ -199,14 +199,14 @@ class VerdictStore:
             )
         return from_row(*rows[0][1:])
 
-    def readings(self, about: str, *, write: bool = True) -> PrincipleCache:
-        """What a model was found to say of principles and examples, so that another process need not ask again.
+    def principle_cache(self, namespace: str, *, write: bool = True) -> PrincipleCache:
+        """A cache of a model's answers about principles and examples, shared by all processes that use this file.
 
         Args:
-            about: The model and the wording, whatever the answers depend on.
-            write: Whether what is found now is kept.
+            namespace: Everything the answers depend on: the model and the wording of the questions.
+            write: Whether new answers are stored.
         """
-        return PrincipleCache(self._database, about, write=write)
+        return PrincipleCache(self._database, namespace, write=write)
 
     def close(self) -> None:
         """Let go of the file. Closing twice is fine; any other use after it is a StoreError."""
@@ -310,15 +310,16 @@ def _principle_says(case: str, part: str) -> bool:
 
 
 def _texts_say(case: str, outcome: str, part: str) -> bool:
-    asked, said = json.loads(case), json.loads(outcome)
-    prompt = asked["prompt"]
+    case_content, content = json.loads(case), json.loads(outcome)
+    prompt = case_content["prompt"]
     texts = [
         *([prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]),
-        *asked["responses"].values(),
-        asked["reference"],
-        asked["context"],
-        said.get("reasoning"),
-        said.get("message"),
+        *case_content["responses"].values(),
+        case_content["reference"],
+        case_content["context"],
+        *(reply["reasoning"] for replies in content.get("replies") or () for reply in replies),
+        content.get("reasoning"),  # of records written before replies were stored separately
+        content.get("message"),
     ]
     return any(part in text.casefold() for text in texts if text)
 

@@ -24,7 +24,7 @@ class TestMap:
 
     def test_a_verdict_keeps_its_ranking_and_what_the_model_gave(self):
         verdict = Verdict(
-            scores={"a": 3.0, "b": 1.0}, ranking=["a", "b"], reasoning="", raw_output="", spread={"a": 1.0, "b": 0.0},
+            scores={"a": 3.0, "b": 1.0}, ranking=["a", "b"], spread={"a": 1.0, "b": 0.0},
             pass_scores=[{"a": 2.0, "b": 1.0}, {"a": 4.0, "b": 1.0}],
         )  # fmt: skip
         found = GENTLE.applied(verdict)

@@ -17,7 +17,7 @@ from rewardanything_core.cli.log import parse_since
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.principles import Principle
 from rewardanything_core.store.verdict_store import Entry, VerdictStore
-from rewardanything_core.types import JudgeFailure, Verdict
+from rewardanything_core.types import JudgeFailure, Reply, Verdict
 
 RA_JUDGE = str(Path(sys.executable).with_name("ra-judge"))
 
@@ -64,8 +64,7 @@ def filled(tmp_path):
         verdict = Verdict(
             scores={"a": 2.0, "b": 4.5},
             ranking=["b", "a"],
-            reasoning="A number \x1b[31mbeats\x1b[0m a word. \ud800",
-            raw_output="",
+            replies=[[Reply(reasoning="A number \x1b[31mbeats\x1b[0m a word. \ud800")]],
             agreement=0.75,
             spread={"a": 0.5, "b": 0.5},
             pass_scores=[{"a": 2.0, "b": 4.0}, {"a": 2.0, "b": 5.0}],
@@ -75,7 +74,10 @@ def filled(tmp_path):
         two = Entry(
             key="1b" * 32,
             case=Case("Be polite.", chat, ["Guten Tag"], reference="Servus", context="Wien", id="q2"),
-            verdict=Verdict(scores={"0": 3.0}, ranking=["0"], reasoning="", raw_output=""),
+            verdict=Verdict(
+                scores={"0": 3.0},
+                ranking=["0"],
+            ),
             model="large",
             template_hash="t",
         )

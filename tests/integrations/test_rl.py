@@ -69,7 +69,7 @@ def lists_in(backend: ScriptedBackend) -> list[list[str]]:
 
 
 def verdict(scores: dict[str, float], ranking: list[str]) -> Verdict:
-    return Verdict(scores=scores, ranking=ranking, reasoning="", raw_output="")
+    return Verdict(scores=scores, ranking=ranking, )
 
 
 # --- groups

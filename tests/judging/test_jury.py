@@ -282,7 +282,7 @@ def test_someone_elses_arbiter_on_a_jury():
 
         async def _judge_case(self, case):
             scores = dict.fromkeys(case.labels, 3.0)
-            return Verdict(scores=scores, ranking=list(case.labels), reasoning="", raw_output="", model="coin")
+            return Verdict(scores=scores, ranking=list(case.labels), model="coin")
 
         def fingerprint(self):
             return {"coin": 1}

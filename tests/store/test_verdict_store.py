@@ -25,7 +25,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.errors import StoreError
 from rewardanything_core.principles import Principle
 from rewardanything_core.store.verdict_store import Entry, VerdictStore, default_path
-from rewardanything_core.types import JudgeFailure, Usage, Verdict
+from rewardanything_core.types import JudgeFailure, Reply, Usage, Verdict
 
 
 def key_of(name: object) -> str:
@@ -34,7 +34,9 @@ def key_of(name: object) -> str:
 
 def entry(name: object = "k", **changes) -> Entry:
     case = Case("Be concise.", f"Question {name}?", {"a": "short", "b": "long-winded"}, id=f"case-{name}")
-    verdict = Verdict(scores={"a": 4.5, "b": 2.0}, ranking=["a", "b"], reasoning="a is short", raw_output="{}")
+    verdict = Verdict(
+        scores={"a": 4.5, "b": 2.0}, ranking=["a", "b"], replies=[[Reply(reasoning="a is short", raw_output="{}")]]
+    )
     return Entry(
         **{"key": key_of(name), "case": case, "verdict": verdict, "model": "m", "template_hash": "t"} | changes
     )
@@ -81,8 +83,7 @@ def entries(draw):
     verdict = Verdict(
         scores={label: draw(scores) for label in case.labels},
         ranking=labels,
-        reasoning=draw(wild_texts),
-        raw_output=draw(wild_texts),
+        replies=[[Reply(reasoning=draw(wild_texts), raw_output=draw(wild_texts))]],
         spread={label: draw(st.floats(0, 2)) for label in case.labels},
         agreement=draw(st.none() | st.floats(0, 1)),
         usage=Usage(calls=draw(st.integers(0, 9)), seconds=draw(st.floats(0, 1e6)), cost=draw(st.none() | scores)),
@@ -126,7 +127,10 @@ def test_a_missing_key_is_none(store):
 
 def test_the_first_verdict_under_a_key_stays(store):
     store.put(entry())
-    other = Verdict(scores={"a": 1.0, "b": 1.0}, ranking=["b", "a"], reasoning="", raw_output="")
+    other = Verdict(
+        scores={"a": 1.0, "b": 1.0},
+        ranking=["b", "a"],
+    )
     store.put(entry(verdict=other))
     assert store.count() == 1
     assert store.get(key_of("k")).verdict.scores == {"a": 4.5, "b": 2.0}
@@ -135,7 +139,8 @@ def test_the_first_verdict_under_a_key_stays(store):
 def test_labels_carry_a_verdict_over_to_other_labels(store):
     case = Case("p", "q", {"gpt": "zebra", "llama": "apple", "qwen": "mango"})
     verdict = Verdict(
-        scores={"gpt": 1.0, "llama": 5.0, "qwen": 3.0}, ranking=["llama", "qwen", "gpt"], reasoning="", raw_output=""
+        scores={"gpt": 1.0, "llama": 5.0, "qwen": 3.0},
+        ranking=["llama", "qwen", "gpt"],
     )
     store.put(entry(case=case, verdict=verdict))
     same = Case("p", "q", {"x": "mango", "y": "zebra", "z": "apple"})
@@ -198,7 +203,9 @@ def test_filters(store):
         {"a": "привет", "b": ""},
         reference="Guten Tag",
     )
-    verdict = Verdict(scores={"a": 5.0, "b": 1.0}, ranking=["a", "b"], reasoning="Straße", raw_output="hidden")
+    verdict = Verdict(
+        scores={"a": 5.0, "b": 1.0}, ranking=["a", "b"], replies=[[Reply(reasoning="Straße", raw_output="hidden")]]
+    )
     store.put(entry("two", case=polite, verdict=verdict, model="openai/gpt"))
     fail(store)
 

@@ -26,7 +26,7 @@ from rewardanything_core.readouts.logits import text_features
 from rewardanything_core.readouts.logits.principle_profile import PrincipleProfile, Understanding
 from rewardanything_core.readouts.logits.questions import QuestionSet, question_set
 from rewardanything_core.readouts.results import CaseResult, PassResult
-from rewardanything_core.types import JudgeFailure, Usage
+from rewardanything_core.types import JudgeFailure, Reply, Usage
 
 SURE = 0.75
 """Where on 0..1 the examples of responses that fit come to stand, on average; 1 - SURE those that do not."""
@@ -127,7 +127,7 @@ class LogitsReadout:
             ballots.append(_ballot(case, labels, odds, good, wants, steps[-1], backed))
         noise = NOISE + wants.formality * (FORMAL_NOISE - NOISE)
         return CaseResult(
-            ballots=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots], noise)
+            passes=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots], noise)
         )
 
     async def _read(
@@ -224,8 +224,12 @@ def _ballot(
         order=list(labels),
         scores={label: _score(steps[label]) for label in labels},
         ranking=sorted(labels, key=lambda label: -steps[label]),
-        reasoning=_said(names, odds, good, wants, case, backed),
-        raw=json.dumps({**found, "responses": read}),
+        replies=[
+            Reply(
+                reasoning=_said(names, odds, good, wants, case, backed),
+                raw_output=json.dumps({**found, "responses": read}),
+            )
+        ],
     )
 
 

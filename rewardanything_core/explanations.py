@@ -1,0 +1,51 @@
+"""A judge's reasoning for a reader: the caller's labels in place of the masked names that the judge saw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_MASKED_NAME = re.compile(r"(?i)\b(?:response )?model-(?P<place>\d+)\b")
+_SOLE_NAME = re.compile(
+    r"(?i)(?:\bthe )?(?:\bresponse )?(?P<quote>[\"'`*]*)\bmodel-1\b(?P=quote)"
+    r"(?:'s (?:response|answer|reply|output)\b| response\b)?"
+)
+_REFERENCE_BY_POSITION = re.compile(
+    r"(?i)\bthe (?:first|second|third|fourth|fifth|last|former|latter)(?: two| three)?"
+    r"(?: (?:and|or|one|ones|responses?|answers?|is|are|has|have|does|provides|gives)\b| [\"'(])"
+    r"|\b(?:response|answer) #?[1-9]\b"
+)
+_SENTENCE_START = re.compile(r"(?:[.!?:]\s+|\n\s*)\Z")
+
+
+def unmask(text: str, order: Sequence[str]) -> str:
+    """Replace masked names by labels.
+
+    A single response needs no name and becomes "the response". Where the text refers to responses by position ("the
+    first response"), a line in front of it states the order in which the judge saw them.
+
+    Args:
+        text: Reasoning that refers to ``model-1`` .. ``model-n``.
+        order: The n labels in the order in which the judge saw their responses.
+    """
+    text = text.strip()
+    if len(order) == 1:
+        return _unmask_sole_response(text)
+    labels = {str(place): label for place, label in enumerate(order, start=1)}
+    # Responses given as a list are labelled with numbers, which need a noun in a sentence.
+    names = {place: f"response {label}" if label.isdigit() else label for place, label in labels.items()}
+    unmasked = _MASKED_NAME.sub(lambda match: names.get(match["place"], match[0]), text)
+    if _REFERENCE_BY_POSITION.search(unmasked):
+        return f"(The judge saw them in this order: {', '.join(order)}.)\n{unmasked}"
+    return unmasked
+
+
+def _unmask_sole_response(text: str) -> str:
+    def name(match: re.Match[str]) -> str:
+        # Only the characters right before the match matter; a longer slice would make this quadratic.
+        before = text[max(0, match.start() - 40) : match.start()]
+        starts_sentence = match.start() == 0 or _SENTENCE_START.search(before)
+        return "The response" if starts_sentence else "the response"
+
+    text = re.sub(r"(?i)\bmodel-1 (?=\d)", "", text)  # "the probability is model-1 0.80"
+    return _SOLE_NAME.sub(name, text)
