@@ -35,7 +35,7 @@ def unmask(text: str, order: Sequence[str]) -> str:
     # Responses given as a list are labelled with numbers, which need a noun in a sentence.
     names = {place: f"response {label}" if label.isdigit() else label for place, label in labels.items()}
     unmasked = _MASKED_NAME.sub(lambda match: names.get(match["place"], match[0]), text)
-    if _REFERENCE_BY_POSITION.search(unmasked):
+    if _REFERENCE_BY_POSITION.search(text):  # before labels, which may be numbers, are in it
         return f"(The judge saw them in this order: {', '.join(order)}.)\n{unmasked}"
     return unmasked
 

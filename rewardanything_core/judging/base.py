@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
-from rewardanything_core.errors import BackendError, InvalidCaseError, RewardAnythingError
+from rewardanything_core.errors import BackendError, ConfigError, InvalidCaseError, RewardAnythingError
 from rewardanything_core.judging.observers import Notifier, Observer, add_observer, flush_observers, remove_observer
 from rewardanything_core.judging.streaming import Outcome, astream, stream
 from rewardanything_core.principles import Principle
@@ -78,13 +78,13 @@ class BaseJudge(ABC):
         """This judge as plain JSON, for `from_spec` or ``load_judge(spec)`` in another process. Never holds a key."""
 
     @classmethod
-    @abstractmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """The judge that ``spec()`` describes.
+        """The judge that ``spec()`` describes. Needed to pickle a judge or to send it to another process.
 
         Raises:
             ConfigError: it is not the spec of such a judge.
         """
+        raise ConfigError(f"{cls.__name__} cannot be made from the spec {spec!r}: it does not implement from_spec.")
 
     @abstractmethod
     def with_options(self, **options: Any) -> BaseJudge:

@@ -192,9 +192,18 @@ def test_what_the_backend_spent_on_an_error_is_counted():
     assert (failure.usage.calls, judge.usage.calls) == (5, 5)
 
 
-def test_a_bug_in_a_backend_is_not_swallowed():
-    with pytest.raises(ZeroDivisionError):
-        Judge(ScriptedBackend(lambda request: 1 / 0)).judge("p", "q", ["a"])
+def test_a_foreign_exception_of_a_backend_fails_its_case_only(caplog):
+    def reply(request):
+        return str(1 / 0) if "broken" in request.messages[1]["content"] else scripts.by_length(request)
+
+    judge = Judge(ScriptedBackend(reply))
+    with pytest.raises(BackendError, match="scripted failed on this case with ZeroDivisionError") as caught:
+        judge.judge("p", "q", ["broken"])
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert "Traceback" in caplog.text
+    good, bad, fine = judge.judge_batch([Case("p", "q", [text]) for text in ("a", "broken", "bb")])
+    assert (bad.error_type, bad.model, bad.attempts) == ("BackendError", "scripted", 1)
+    assert isinstance(good, Verdict) and isinstance(fine, Verdict)
 
 
 # --- the store
@@ -390,7 +399,7 @@ def test_one_of_two_who_wait_for_the_same_case_may_leave():
 def test_calling_a_judge_from_inside_its_backend_is_refused_instead_of_hanging():
     inner = by_length(cache="off")
     outer = Judge(ScriptedBackend(lambda request: inner.judge("p", "q", ["a"])), cache="off")
-    with pytest.raises(RuntimeError, match="inside its own backend"):
+    with pytest.raises(BackendError, match="RuntimeError: A judge was called from inside its own backend"):
         outer.judge("p", "q", ["a"])
 
 

@@ -309,7 +309,8 @@ def test_max_list_is_in_the_key_of_long_lists_alone():
 
 def test_max_list_is_an_option_a_setting_and_travels():
     judge = load_judge(model="scripted:scripts:by_length", max_list=4)
-    assert judge.max_list == load_judge(judge.spec()).max_list == judge.with_options(seed=1).max_list == 4
+    copies = judge, load_judge(judge.spec()), judge.with_options(seed=1)
+    assert [copy.options.max_list for copy in copies] == [4, 4, 4]
     assert len(judge.judge("p", "q", texts(8)).sublists[0]) == 2
     with pytest.raises(ConfigError, match="max_list must be 2 or more"):
         load_judge(model="scripted:scripts:by_length", max_list=1)
