@@ -34,13 +34,14 @@ PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md"
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 RUN_ELSEWHERE = {
+    "docs/adding-a-backend.md": "test_registry.py",
     "docs/integrations/dspy.md": "test_dspy.py",
     "docs/integrations/mlflow.md": "test_docs.py",
     "docs/integrations/langchain.md": "test_langchain.py",
     "docs/integrations/pytest.md": "test_pytest_plugin.py",
     "docs/integrations/rl.md": "test_rl.py",
 }
-"""Pages whose blocks want a world of their own, and the tests that make it."""
+"""Pages whose blocks need an environment of their own, and the tests that set it up."""
 
 CLUSTER = re.compile(r"\bray\.|\bspark\.|\bgrade_dataset\(")
 """What stands in a block that is only compiled here; test_ray.py and test_spark.py run such calls."""

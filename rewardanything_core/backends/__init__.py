@@ -9,6 +9,7 @@ from rewardanything_core.backends.base import (
     Request,
     TokenProbability,
 )
+from rewardanything_core.backends.registry import register_backend
 from rewardanything_core.backends.scripted import ScriptedBackend, verdict_reply
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "Request",
     "ScriptedBackend",
     "TokenProbability",
+    "register_backend",
     "verdict_reply",
 ]

@@ -1,7 +1,7 @@
-"""The one event loop on which all judging happens, whoever asks.
+"""The event loop of the package: one per process, in a background thread.
 
-Scripts, threads, coroutines on any loop and notebooks with a loop of their own all hand their work to a background
-thread. There, requests from everywhere meet in the same queues and connection pools.
+Scripts, threads, coroutines on other event loops and notebooks all submit their work here, so that requests from
+anywhere share the same queues, batches and connection pools.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class _Runtime:
+class _LoopThread:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
@@ -43,7 +43,7 @@ async def _cancel_all() -> None:
     asyncio.get_running_loop().stop()
 
 
-_current: _Runtime | None = None
+_current: _LoopThread | None = None
 _lock = threading.Lock()
 
 
@@ -58,16 +58,16 @@ def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
         if _current is None or _current.pid != os.getpid() or not _current.thread.is_alive():
             if _current is None:
                 atexit.register(_stop)
-            _current = _Runtime()
-        runtime = _current
-    if threading.current_thread() is runtime.thread:
+            _current = _LoopThread()
+        loop_thread = _current
+    if threading.current_thread() is loop_thread.thread:
         work.close()
         raise RuntimeError("A judge was called from inside its own backend; that call could never return.")
-    return asyncio.run_coroutine_threadsafe(work, runtime.loop)
+    return asyncio.run_coroutine_threadsafe(work, loop_thread.loop)
 
 
 def wait(future: Future[T]) -> T:
-    """Wait for work on the background loop; leaving early, as on Ctrl-C, cancels it."""
+    """Wait for work on the background loop. An exception while waiting, such as Ctrl-C, cancels the work."""
     try:
         return future.result()
     finally:
@@ -75,7 +75,7 @@ def wait(future: Future[T]) -> T:
 
 
 async def gather(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run coroutines side by side to the end, or cancel the rest when one fails."""
+    """Run coroutines concurrently and return their results in order; if one fails, cancel the others."""
     items = list(work)
     if len(items) == 1:
         return [await items[0]]
@@ -93,10 +93,10 @@ def _stop() -> None:
         _current.stop()
 
 
-def _forget_after_fork() -> None:
+def _reset_after_fork() -> None:
     global _current, _lock
     _current, _lock = None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -1,4 +1,4 @@
-"""A small asynchronous memo: each key is computed once, in memory and optionally in a store."""
+"""A small asynchronous memo: each key is computed once, and kept in memory and optionally in a persistent cache."""
 
 from __future__ import annotations
 
@@ -11,46 +11,52 @@ from typing import Any, Protocol
 from rewardanything_core.concurrency.single_flight import SingleFlight
 
 
-class Shelf(Protocol):
-    """Where findings outlast a process."""
+class PersistentCache(Protocol):
+    """A cache that outlives the process; its methods are called in threads."""
 
     def get(self, key: str) -> Mapping[str, float] | None:
-        """What is kept under a key, or None."""
+        """The numbers stored under a key, or None."""
 
-    def put(self, key: str, found: Mapping[str, float]) -> None:
-        """Keep it."""
+    def put(self, key: str, values: Mapping[str, float]) -> None:
+        """Store numbers under a key."""
+
+
+Compute = Callable[[], Coroutine[Any, Any, Mapping[str, float]]]
 
 
 class AsyncMemo:
-    """What was found out under a key, found out once. Used on one event loop only.
+    """Numbers by key, each computed once. Used on one event loop only.
 
     Args:
-        shelf: Where it is looked for first, and put. None: it is forgotten with the process.
-        most: How many findings are held in memory; the one that was not asked for longest goes first.
+        cache: Looked up before computing, and updated afterwards. None: results are kept in memory only.
+        max_entries: Maximum number of results in memory; the least recently used one is dropped first.
     """
 
-    def __init__(self, shelf: Shelf | None = None, most: int = 1024) -> None:
-        self._shelf, self._most = shelf, most
+    def __init__(self, cache: PersistentCache | None = None, max_entries: int = 1024) -> None:
+        self._cache, self._max_entries = cache, max_entries
         self._flights: SingleFlight[Mapping[str, float]] = SingleFlight()
-        self._found: OrderedDict[str, Mapping[str, float]] = OrderedDict()
+        self._results: OrderedDict[str, Mapping[str, float]] = OrderedDict()
 
-    async def get(self, key: str, find: Callable[[], Coroutine[Any, Any, Mapping[str, float]]]) -> Mapping[str, float]:
-        """What was found under ``key`` before, or is being found now, or is found now."""
-        if key in self._found:
-            self._found.move_to_end(key)
-            return self._found[key]
-        found = self._found[key] = await self._flights.join(key, partial(self._recalled, key, find))
-        while len(self._found) > self._most:
-            self._found.popitem(last=False)
-        return found
+    async def get(self, key: str, compute: Compute) -> Mapping[str, float]:
+        """The result for a key: from memory, from a computation in flight, from the cache, or computed now.
 
-    async def _recalled(
-        self, key: str, find: Callable[[], Coroutine[Any, Any, Mapping[str, float]]]
-    ) -> Mapping[str, float]:
-        if self._shelf is None:
-            return await find()
-        kept = await asyncio.to_thread(self._shelf.get, key)
-        if kept is None:
-            kept = await find()
-            await asyncio.to_thread(self._shelf.put, key, kept)
-        return kept
+        Args:
+            key: Identifies the result.
+            compute: Makes the coroutine that computes it.
+        """
+        if key in self._results:
+            self._results.move_to_end(key)
+            return self._results[key]
+        result = self._results[key] = await self._flights.join(key, partial(self._load_or_compute, key, compute))
+        while len(self._results) > self._max_entries:
+            self._results.popitem(last=False)
+        return result
+
+    async def _load_or_compute(self, key: str, compute: Compute) -> Mapping[str, float]:
+        if self._cache is None:
+            return await compute()
+        result = await asyncio.to_thread(self._cache.get, key)
+        if result is None:
+            result = await compute()
+            await asyncio.to_thread(self._cache.put, key, result)
+        return result

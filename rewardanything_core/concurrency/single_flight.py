@@ -1,4 +1,4 @@
-"""Work under way, shared by all who ask for the same thing at the same time; and what came of it, kept."""
+"""De-duplication of concurrent work: callers with the same key share one task."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Runs one task for each key at a time; used on one event loop only."""
+    """Runs at most one task per key at a time. Used on one event loop only."""
 
     def __init__(self) -> None:
-        self._flying: dict[str, _Flight[T]] = {}
+        self._in_flight: dict[str, _Flight[T]] = {}
 
     def __len__(self) -> int:
-        """How many tasks are under way."""
-        return len(self._flying)
+        """Number of tasks in flight."""
+        return len(self._in_flight)
 
     async def join(self, key: str, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of the task under way for ``key``, or of one started now.
+        """The result of the task in flight for ``key``, or of a new one.
 
-        The task is cancelled when the last of those who wait for it is.
+        The task is cancelled when its last waiter is.
+
+        Args:
+            key: Identifies the work.
+            start: Makes the coroutine of a new task.
         """
-        flight = self._flying.get(key)
+        flight = self._in_flight.get(key)
         if flight is None or flight.abandoned:
-            flight = self._flying[key] = _Flight(asyncio.ensure_future(start()))
-            flight.task.add_done_callback(partial(self._land, key, flight))
+            flight = self._in_flight[key] = _Flight(asyncio.ensure_future(start()))
+            flight.task.add_done_callback(partial(self._remove, key, flight))
         return await flight.wait()
 
-    def _land(self, key: str, flight: _Flight[T], _: object) -> None:
-        if self._flying.get(key) is flight:
-            del self._flying[key]
+    def _remove(self, key: str, flight: _Flight[T], _: object) -> None:
+        if self._in_flight.get(key) is flight:
+            del self._in_flight[key]
 
 
 class _Flight(Generic[T]):
@@ -43,7 +47,7 @@ class _Flight(Generic[T]):
 
     @property
     def abandoned(self) -> bool:
-        """Whether all who waited have left, so that it is being cancelled."""
+        """Whether its last waiter was cancelled, so that the task is being cancelled too."""
         return self.task.cancelling() > 0
 
     async def wait(self) -> T:

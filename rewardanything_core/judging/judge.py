@@ -79,7 +79,7 @@ class Judge(BaseJudge):
         backend_fingerprint = backend.fingerprint()
         self._logits: LogitsReadout | None = None
         if self.readout == "logits":
-            self._logits = LogitsReadout(backend, shelf=self._principle_cache(backend_fingerprint))
+            self._logits = LogitsReadout(backend, cache=self._principle_cache(backend_fingerprint))
         self._generate = GenerateReadout(
             backend=backend,
             template=self.template,

@@ -1,4 +1,4 @@
-"""An SQLite file that threads share and forks survive, checked before it is touched. Readers never wait for writers."""
+"""The store's SQLite file: shared by threads, safe across forks, verified before use. Readers do not wait."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ CREATE TABLE records (
 """
 
 READINGS = "CREATE TABLE IF NOT EXISTS readings (key TEXT PRIMARY KEY, found TEXT NOT NULL) WITHOUT ROWID"
-"""Added to a file that has none: a version that does not know of them leaves them alone."""
+"""Added to files without it; older versions of this package ignore the table."""
 
 
-class _Side:
-    """A connection, and the lock under which it is used."""
+class _Guarded:
+    """A connection and the lock that guards it."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -48,30 +48,30 @@ class _Side:
 
 
 class Database:
-    """The store's file. Opened at construction; a file that is not ours is refused without being modified.
+    """The store's file, opened at construction. A file of another kind is refused without being modified.
 
     Raises:
-        StoreError: from every method, whatever SQLite or the file system object to.
+        StoreError: from every method, for any error of SQLite or the file system.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writer, self._reader = _Side(), _Side()
+        self._writer, self._reader = _Guarded(), _Guarded()
         self._closed = False
-        with self._explained():
+        with self._errors_explained():
             self._writer.connection = self._open()
             self._reader.connection = self._connect()
         _open_databases.add(self)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection that reads for a statement or two."""
+        """The reading connection, locked for the duration of the block."""
         with self._held(self._reader) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """Hold the connection that writes in a transaction: all of it is written, or on any error nothing."""
+        """The writing connection in a transaction: committed at the end of the block, rolled back on any error."""
         with self._held(self._writer) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -82,22 +82,22 @@ class Database:
                     connection.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Let go of the file. Closing twice is fine."""
+        """Close the file. Closing twice is allowed."""
         self._closed = True
-        for side in (self._reader, self._writer):
-            with side.lock, self._explained():
-                if side.connection is not None:
-                    side.connection.close()
-                    side.connection = None
+        for guarded in (self._reader, self._writer):
+            with guarded.lock, self._errors_explained():
+                if guarded.connection is not None:
+                    guarded.connection.close()
+                    guarded.connection = None
 
     @contextmanager
-    def _held(self, side: _Side) -> Iterator[sqlite3.Connection]:
-        with side.lock, self._explained():
+    def _held(self, guarded: _Guarded) -> Iterator[sqlite3.Connection]:
+        with guarded.lock, self._errors_explained():
             if self._closed:
                 raise StoreError(f"The verdict store {self.path} has been closed.")
-            if side.connection is None:  # in a child process
-                side.connection = self._open()
-            yield side.connection
+            if guarded.connection is None:  # in a child process
+                guarded.connection = self._open()
+            yield guarded.connection
 
     def __del__(self) -> None:
         if hasattr(self, "_reader"):
@@ -130,7 +130,7 @@ class Database:
         )
 
     def _check_header(self) -> None:
-        """Read the file's first bytes before SQLite sees it: a foreign file must not even be locked."""
+        """Read the file's header before SQLite opens it: a file of another application must not even be locked."""
         if self.path.is_dir():
             raise self._refused("it is a directory")
         try:
@@ -156,12 +156,12 @@ class Database:
 
     def _refused(self, reason: str) -> StoreError:
         return StoreError(
-            f"{self.path} is not a verdict store: {reason}. It was left as it is.",
+            f"{self.path} is not a verdict store: {reason}. It was not modified.",
             hint="Choose another path, or move that file away.",
         )
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")  # of several processes that find no file, one creates
+        connection.execute("BEGIN IMMEDIATE")  # one of several processes that start together creates it
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         self._check_version(version)
         if version == 0:
@@ -175,7 +175,7 @@ class Database:
         connection.execute("SELECT record_id, key, verdict, failure FROM records ORDER BY seq DESC LIMIT 1").fetchone()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _errors_explained(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -186,17 +186,17 @@ class Database:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StoreError(
                 f"The verdict store {self.path} stayed locked by another process for {BUSY_SECONDS:.0f} s.",
-                hint="Find the process that holds it, or choose another path.",
+                hint="Stop the process that holds the lock, or choose another path.",
             )
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return StoreError(
                 f"The verdict store {self.path} is damaged ({error}).",
-                hint="Move it and its -wal file away to begin anew; `sqlite3 FILE .recover` may save some.",
+                hint="Move it and its -wal file away to start a new one; `sqlite3 FILE .recover` may save part.",
             )
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             return StoreError(
                 f"The verdict store {self.path} cannot be written ({error}).",
-                hint="Its folder must be writable too; make it so, or choose another path.",
+                hint="The file and its folder must be writable; change their permissions, or choose another path.",
             )
         if code == sqlite3.SQLITE_FULL:
             return StoreError(f"No space is left for the verdict store {self.path}.", hint="Free some, or move it.")
@@ -204,7 +204,7 @@ class Database:
 
 
 def _into_wal(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging; a file keeps the mode. SQLite does not wait for locks here, so we do."""
+    """Switch the file to write-ahead logging. SQLite does not wait for locks here, so this function does."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -217,18 +217,18 @@ def _into_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-# A connection must not be used, nor even closed, in a forked child, and a lock held by another thread at the
-# moment of the fork would stay held there for ever. So no fork happens amid a statement; children open anew.
+# A connection must be neither used nor closed in a forked child, and a lock that another thread holds during the fork
+# would stay locked in the child. Therefore a fork waits for running statements, and the child opens new connections.
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
-_held_while_forking: list[_Side] = []
+_held_while_forking: list[_Guarded] = []
 _inherited: list[sqlite3.Connection] = []
 
 
 def _before_fork() -> None:
     for database in list(_open_databases):
-        for side in (database._writer, database._reader):
-            side.lock.acquire()
-            _held_while_forking.append(side)
+        for guarded in (database._writer, database._reader):
+            guarded.lock.acquire()
+            _held_while_forking.append(guarded)
 
 
 def _after_fork_in_parent() -> None:
@@ -238,11 +238,11 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     while _held_while_forking:
-        side = _held_while_forking.pop()
-        side.lock = threading.RLock()
-        if side.connection is not None:
-            _inherited.append(side.connection)
-            side.connection = None
+        guarded = _held_while_forking.pop()
+        guarded.lock = threading.RLock()
+        if guarded.connection is not None:
+            _inherited.append(guarded.connection)
+            guarded.connection = None
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Writing together: what many coroutines want stored goes into one transaction, off the event loop."""
+"""Group commit: items from many coroutines are written in one transaction, outside the event loop."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rewardanything_core.errors import StoreError
 T = TypeVar("T")
 
 GATHER_SECONDS = 0.01
-"""How long to wait for more where more is known to be coming."""
+"""How long to wait for more items when more are expected."""
 
-MOST = 1000
-"""Items in one transaction."""
+MAX_GROUP = 1000
+"""Maximum number of items in one transaction."""
 
 
 class GroupWriter(Generic[T]):
-    """Gathers items while a write is under way, and then writes them together.
+    """Collects items while a write is in progress and then writes them together.
 
     Args:
-        write: Writes several items, all or none. It is called in a thread.
+        write: Writes several items, all or none; called in a thread.
     """
 
     def __init__(self, write: Callable[[Sequence[T]], None]) -> None:
@@ -31,17 +31,17 @@ class GroupWriter(Generic[T]):
         self._writing: asyncio.Task[None] | None = None
 
     async def put(self, item: T, *, more_coming: bool = False) -> None:
-        """Write an item, and return when it is written.
+        """Write an item and return once it is written.
 
         Args:
-            item: What to write.
-            more_coming: Whether others are likely to be put in the next few milliseconds.
+            item: The item.
+            more_coming: Whether more are expected within a few milliseconds, so that waiting for them pays.
 
         Raises:
             StoreError: it was not written.
         """
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # the first time, or after a fork: what waited belongs to the other process
+        if self._loop is not loop:  # first use, or after a fork: the waiting items belong to the parent process
             self._loop, self._waiting, self._writing = loop, [], None
         written = loop.create_future()
         self._waiting.append((item, written))
@@ -51,27 +51,27 @@ class GroupWriter(Generic[T]):
 
     async def _write_all(self, more_coming: bool) -> None:
         try:
-            if more_coming and len(self._waiting) < MOST:
+            if more_coming and len(self._waiting) < MAX_GROUP:
                 await asyncio.sleep(GATHER_SECONDS)
             while self._waiting:
-                batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-                for (_, written), error in zip(batch, await asyncio.to_thread(self._tried, batch), strict=True):
-                    if written.done():  # whoever waited was cancelled
+                batch, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+                for (_, written), error in zip(batch, await asyncio.to_thread(self._try_write, batch), strict=True):
+                    if written.done():  # its caller was cancelled
                         continue
                     if error is None:
                         written.set_result(None)
                     else:
                         written.set_exception(error)
-        except asyncio.CancelledError:  # the process ends: what is here has been paid for
-            self._tried(self._waiting)
+        except asyncio.CancelledError:  # the process ends: the waiting verdicts have been paid for
+            self._try_write(self._waiting)
             raise
 
-    def _tried(self, batch: Sequence[tuple[T, object]]) -> list[Exception | None]:
-        """Write a batch; one item at a time where something is wrong with one of them."""
+    def _try_write(self, batch: Sequence[tuple[T, object]]) -> list[Exception | None]:
+        """Write a batch, item by item if one of them cannot be written; the error of each, or None."""
         try:
             self._write([item for item, _ in batch])
-        except StoreError as error:  # the file's fault, and so everybody's
+        except StoreError as error:  # a fault of the file concerns all items
             return [error] * len(batch)
         except Exception as error:  # noqa: BLE001  it is raised where the item was put
-            return [error] if len(batch) == 1 else [self._tried([one])[0] for one in batch]
+            return [error] if len(batch) == 1 else [self._try_write([one])[0] for one in batch]
         return [None] * len(batch)

@@ -1,4 +1,4 @@
-"""Records: what the verdict store holds, and how it stands in its columns."""
+"""Records of the verdict store and their columns."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ INSERT = """
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A verdict about to be stored."""
+    """A verdict to be stored."""
 
     key: str
-    """SHA-256, in hex, of everything that can change the verdict."""
+    """SHA-256, in hex, of everything that affects the verdict."""
 
     case: Case
-    """What was judged."""
+    """The case."""
 
     verdict: Verdict
-    """How."""
+    """Its verdict."""
 
     model: str
     """The judge model's name."""
@@ -48,51 +48,56 @@ class Entry:
     """Hash of the judging prompt's wording and wire format."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """All else that the key was made from, as plain JSON."""
+    """Everything else that the key covers, as plain JSON."""
 
     @property
     def record_id(self) -> str:
-        """Under which ``ra-judge log`` will show it."""
+        """The id of its record, as ``ra-judge log`` shows it."""
         return record_id_of(self.key)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVerdict:
-    """A verdict found under a key, possibly for a case that was labelled otherwise."""
+    """A stored verdict, possibly of a case with other labels."""
 
     verdict: Verdict
-    """With the labels it was written with."""
+    """The verdict with the labels it was stored with."""
 
     labels: tuple[str, ...]
-    """The `Case.canonical_labels` it was written with: the n-th is the n-th of any case under that key."""
+    """The `Case.canonical_labels` it was stored with, in the order of those of any case with the same key."""
 
     def relabel(self, case: Case, *, cached: bool) -> Verdict:
-        """The verdict with a case's own labels, in their order, and its id; the judge saw none of them."""
+        """The verdict under a case's own labels, in their order, and with its id.
+
+        Args:
+            case: A case with the same key.
+            cached: Whether the verdict was read from the store.
+        """
         to = dict(zip(self.labels, case.canonical_labels, strict=True))
         return dataclasses.replace(_renamed(self.verdict, to, case), cached=cached)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One line of the log: a verdict or a failure, with all that led to it."""
+    """One record of the log: a verdict or a failure, with its case and settings."""
 
     record_id: str
-    """Hexadecimal; any beginning of it that no other record shares finds it."""
+    """Hexadecimal; any unambiguous prefix finds it."""
 
     key: str | None
-    """The verdict's key. None for a failure: those are logged, never looked up."""
+    """The verdict's key. None: it is a failure, which is never looked up."""
 
     created: datetime
-    """When it was written, in UTC."""
+    """Time of writing, in UTC."""
 
     case: Case
-    """What was judged."""
+    """The case."""
 
     verdict: Verdict | None
-    """How. None for a failure."""
+    """The verdict. None: it is a failure."""
 
     failure: JudgeFailure | None
-    """Why not. None for a verdict."""
+    """The failure. None: it is a verdict."""
 
     model: str
     """The judge model's name."""
@@ -101,7 +106,7 @@ class Record:
     """Hash of the judging prompt's wording and wire format."""
 
     settings: Mapping[str, Any]
-    """All else that the key was made from, as plain JSON."""
+    """Everything else that the key covers, as plain JSON."""
 
     def to_dict(self) -> dict[str, Any]:
         """The whole record as plain JSON types."""
@@ -119,7 +124,7 @@ class Record:
 
 
 def record_id_of(key: str) -> str:
-    """The id of the record under a key: its beginning, and so known before writing."""
+    """The id of the record under a key: a prefix of the key, and so known before writing."""
     return key[:RECORD_ID_LENGTH]
 
 
@@ -132,14 +137,14 @@ def to_row(
     settings: Mapping[str, Any],
     outcome: Verdict | JudgeFailure,
 ) -> tuple[str | None, ...]:
-    """The values for `INSERT`."""
-    judged = isinstance(outcome, Verdict)
-    if judged != (key is not None):
-        raise TypeError("a verdict has a key and a failure has none")
+    """The values for `INSERT`; exactly one of verdict and failure, and a key for the former only."""
+    is_verdict = isinstance(outcome, Verdict)
+    if is_verdict != (key is not None):
+        raise TypeError("a verdict has a key, a failure has none")
     content = _json(dataclasses.asdict(outcome))
     created = datetime.now(UTC).isoformat(timespec="microseconds")
     labels = _json(case.canonical_labels)
-    verdict, failure = (content, None) if judged else (None, content)
+    verdict, failure = (content, None) if is_verdict else (None, content)
     texts = _json(_case_to_dict(case)), _json(dict(settings))
     return record_id, key, created, case.id, model, template_hash, labels, *texts, verdict, failure
 
@@ -155,8 +160,8 @@ def from_row(
     verdict: str | None,
     failure: str | None,
 ) -> Record:
-    """The record in the values of `COLUMNS`, without the first."""
-    with _readable(record_id):
+    """The record with the values of `COLUMNS`, without the first column."""
+    with _read_errors_explained(record_id):
         content = json.loads(case)
         return Record(
             record_id=record_id,
@@ -172,19 +177,19 @@ def from_row(
 
 
 def stored_verdict(record_id: str, labels: str, verdict: str) -> StoredVerdict:
-    """The verdict in the columns of those names."""
-    with _readable(record_id):
+    """The verdict with the values of these columns."""
+    with _read_errors_explained(record_id):
         return StoredVerdict(verdict=_outcome(Verdict, record_id, verdict), labels=tuple(json.loads(labels)))
 
 
 @contextmanager
-def _readable(record_id: str) -> Iterator[None]:
+def _read_errors_explained(record_id: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError) as error:
         raise StoreError(
             f"Record {record_id} of the verdict store cannot be read ({type(error).__name__}: {error}).",
-            hint="It was not written by this package; delete it or use another store.",
+            hint="It was not written by this package; delete it, or use another store.",
         ) from error
 
 
@@ -267,7 +272,7 @@ def _case_to_dict(case: Case) -> dict[str, Any]:
 
 
 def _json(value: Any) -> str:
-    """JSON that a person can read; half a surrogate pair, for which UTF-8 has no place, is escaped."""
+    """Readable JSON; a lone surrogate, which UTF-8 cannot encode, is escaped."""
     readable = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     try:
         readable.encode()

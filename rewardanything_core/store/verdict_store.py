@@ -1,7 +1,7 @@
-"""The verdict store: cache, log and place to resume from, in one SQLite file.
+"""The verdict store: cache, log and checkpoint in one SQLite file.
 
-Several threads and processes may share a file. Writes are short transactions in WAL mode: a process killed at any
-instant leaves a whole store behind. The file must lie on a local disk, as network file systems carry no WAL.
+Several threads and processes may share a file. Writes are short transactions in WAL mode, so a process that is killed
+at any moment leaves a consistent store. The file must be on a local disk: network file systems do not support WAL.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _PAGE = 100
 
 
 class VerdictStore:
-    """Verdicts by key, and a log of them and of what failed.
+    """Verdicts by key, and a log of verdicts and failures.
 
     Args:
-        path: The file; made with its folders if there is none. None: see `default_path`.
+        path: The file, created with its folders if it does not exist. None: `default_path`.
 
     Raises:
-        StoreError: from every method, if the file cannot be used; it names the file and says what to do. A
-            file that is not a verdict store is never modified.
+        StoreError: from every method, if the file cannot be used; the message names the file and a remedy. A file that
+            is not a verdict store is never modified.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -63,13 +63,13 @@ class VerdictStore:
         return f"VerdictStore({str(self.path)!r})"
 
     def get(self, key: str) -> StoredVerdict | None:
-        """The verdict under a key, or None."""
+        """The verdict stored under a key, or None."""
         with self._database.read() as connection:
             row = connection.execute("SELECT record_id, labels, verdict FROM records WHERE key = ?", (key,)).fetchone()
         return stored_verdict(*row) if row else None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, StoredVerdict]:
-        """The verdicts there are under any of the keys."""
+        """Key -> verdict, for those of the keys that have one; read in chunks of `_LOOKUP_CHUNK` keys."""
         found: dict[str, StoredVerdict] = {}
         for chunk in _chunks(keys, _LOOKUP_CHUNK):
             with self._database.read() as connection:
@@ -81,20 +81,20 @@ class VerdictStore:
         return found
 
     def put(self, entry: Entry) -> None:
-        """Keep a verdict. If there is one under its key, that one stays."""
+        """Store a verdict. An existing one under the same key is kept instead."""
         self.put_many([entry])
 
     async def aput(self, entry: Entry, *, more_coming: bool = False) -> None:
-        """`put`, awaited; what is put at about the same time is written together.
+        """`put`, awaited. Verdicts stored at about the same time share a transaction.
 
         Args:
             entry: The verdict.
-            more_coming: Whether others are likely to be put in the next few milliseconds.
+            more_coming: Whether more are expected within a few milliseconds, so that waiting for them pays.
         """
         await self._writer.put(entry, more_coming=more_coming)
 
     def put_many(self, entries: Iterable[Entry]) -> None:
-        """Keep several verdicts in one transaction: all or none."""
+        """Store several verdicts in one transaction: all or none."""
         _insert(self._database, entries)
 
     def put_failure(
@@ -106,7 +106,15 @@ class VerdictStore:
         template_hash: str,
         settings: Mapping[str, Any],
     ) -> str:
-        """Log a judgement that could not be made, and return its record's id. No `get` ever finds it."""
+        """Log a failure and return its record's id. Failures have no key, so a lookup never finds them.
+
+        Args:
+            case: The case.
+            failure: Why it has no verdict.
+            model: The judge model's name.
+            template_hash: Hash of the judging prompt's wording.
+            settings: Everything else that affects verdicts, as plain JSON.
+        """
         record_id = record_id_of(uuid.uuid4().hex)
         row = to_row(record_id, None, case, model, template_hash, settings, failure)
         with self._database.write() as connection:
@@ -125,18 +133,17 @@ class VerdictStore:
         limit: int | None = None,
         newest_first: bool = True,
     ) -> Iterator[Record]:
-        """Iterate over the log in the order of writing, with nothing locked between records and few held.
+        """Iterate over the log in the order of writing, in pages, without holding a lock between them.
 
         Args:
-            principle: Part of the principle's text or name, in any case.
-            model: Part of the judge model's name, in any case.
-            since: Only what was written at this time or later; taken as local time if it has no time zone.
+            principle: Part of the principle's text or name, ignoring case.
+            model: Part of the judge model's name, ignoring case.
+            since: Only records written at this time or later; local time if it has no time zone.
             case_id: The case's id, exactly.
-            text: Part of the prompt, a response, the reference, the context, the reasoning or an error
-                message, in any case.
+            text: Part of the prompt, a response, reference, context, reasoning or error message, ignoring case.
             kind: Verdicts, failures or both.
-            limit: At most so many.
-            newest_first: False: oldest first.
+            limit: Maximum number of records. None: all.
+            newest_first: Whether to start with the newest record instead of the oldest.
         """
         where, values = _filters(principle, model, since, case_id, text, kind)
         direction, beyond = ("DESC", "seq < ?") if newest_first else ("ASC", "seq > ?")
@@ -167,7 +174,7 @@ class VerdictStore:
         text: str | None = None,
         kind: Kind = "verdict",
     ) -> int:
-        """How many records `entries` would yield for the same filters."""
+        """The number of records that `entries` yields for the same filters."""
         where, values = _filters(principle, model, since, case_id, text, kind)
         with self._database.read() as connection:
             _add_functions(connection)
@@ -175,7 +182,7 @@ class VerdictStore:
         return int(found)
 
     def find(self, record_id_prefix: str) -> Record:
-        """The one record whose id begins so.
+        """The record whose id begins with a prefix.
 
         Raises:
             StoreError: there is none, or more than one; the message lists them.
@@ -195,7 +202,7 @@ class VerdictStore:
             ids = ", ".join(row[1] for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
             raise StoreError(
                 f"Several records in {self.path} have an id that begins with {record_id_prefix!r}: {ids}.",
-                hint="Give more of it.",
+                hint="Give more characters of it.",
             )
         return from_row(*rows[0][1:])
 
@@ -209,7 +216,7 @@ class VerdictStore:
         return PrincipleCache(self._database, namespace, write=write)
 
     def close(self) -> None:
-        """Let go of the file. Closing twice is fine; any other use after it is a StoreError."""
+        """Close the file. Closing twice is allowed; any other use afterwards is a StoreError."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -222,35 +229,43 @@ class VerdictStore:
 
 
 class PrincipleCache:
-    """Numbers by name, kept in a store's file for one model and wording."""
+    """A model's answers about principles, as numbers by name, in a verdict store's file.
 
-    def __init__(self, database: Database, about: str, *, write: bool) -> None:
-        self._database, self._about, self._write = database, about, write
+    Args:
+        database: The file.
+        namespace: The model and the wording of the questions, which the answers depend on.
+        write: Whether new answers are stored.
+    """
+
+    def __init__(self, database: Database, namespace: str, *, write: bool) -> None:
+        self._database, self._namespace, self._write = database, namespace, write
 
     def get(self, key: str) -> dict[str, float] | None:
-        """What is kept under a key, or None."""
+        """The numbers stored under a key, or None."""
         with self._database.read() as connection:
             row = connection.execute("SELECT found FROM readings WHERE key = ?", (self._digest(key),)).fetchone()
         return None if row is None else json.loads(row[0])
 
-    def put(self, key: str, found: Mapping[str, float]) -> None:
-        """Keep it; what is there stays."""
+    def put(self, key: str, values: Mapping[str, float]) -> None:
+        """Store numbers by name under a key, unless it has some already.
+
+        Args:
+            key: What was asked.
+            values: Name -> number.
+        """
         if self._write:
             with self._database.write() as connection:
-                row = (self._digest(key), json.dumps(dict(found)))
+                row = (self._digest(key), json.dumps(dict(values)))
                 connection.execute("INSERT OR IGNORE INTO readings VALUES (?, ?)", row)
 
     def _digest(self, key: str) -> str:
-        return hashlib.sha256(f"{self._about}\n{key}".encode()).hexdigest()
+        return hashlib.sha256(f"{self._namespace}\n{key}".encode()).hexdigest()
 
 
 def default_path() -> Path:
-    """Where the store is if nothing is said.
-
-    That is ``$RA_JUDGE_STORE``, else ``verdicts.sqlite3`` in ``$RA_JUDGE_HOME`` or the user's cache folder.
-    """
-    if given := os.environ.get("RA_JUDGE_STORE"):
-        return Path(given).expanduser()
+    """``$RA_JUDGE_STORE``, else ``verdicts.sqlite3`` in ``$RA_JUDGE_HOME``, else in the user's cache folder."""
+    if path := os.environ.get("RA_JUDGE_STORE"):
+        return Path(path).expanduser()
     if home := os.environ.get("RA_JUDGE_HOME"):
         return Path(home).expanduser() / "verdicts.sqlite3"
     import platformdirs
@@ -287,29 +302,29 @@ def _filters(
     if kind not in of_kind:
         raise ValueError(f"kind must be one of {', '.join(of_kind)}, not {kind!r}")
     given: dict[str, str | None] = {
-        'principle_says("case", ?)': principle and principle.casefold(),
+        'principle_contains("case", ?)': principle and principle.casefold(),
         "contains(model, ?)": model and model.casefold(),
         "created >= ?": since.astimezone(UTC).isoformat(timespec="microseconds") if since else None,
         "case_id = ?": case_id,
-        'texts_say("case", coalesce(verdict, failure), ?)': text and text.casefold(),
+        'texts_contain("case", coalesce(verdict, failure), ?)': text and text.casefold(),
     }
     chosen = {condition: value for condition, value in given.items() if value is not None}
     return " AND ".join([of_kind[kind], *chosen]), list(chosen.values())
 
 
 def _add_functions(connection: sqlite3.Connection) -> None:
-    """Teach SQLite to search as Python does: in any script, whatever the case, past the escapes of JSON."""
+    """Add search functions to SQLite that ignore case in any script and look behind JSON escapes, as Python does."""
     connection.create_function("contains", 2, lambda whole, part: part in whole.casefold(), deterministic=True)
-    connection.create_function("principle_says", 2, _principle_says, deterministic=True)
-    connection.create_function("texts_say", 3, _texts_say, deterministic=True)
+    connection.create_function("principle_contains", 2, _principle_contains, deterministic=True)
+    connection.create_function("texts_contain", 3, _texts_contain, deterministic=True)
 
 
-def _principle_says(case: str, part: str) -> bool:
+def _principle_contains(case: str, part: str) -> bool:
     principle = json.loads(case)["principle"]
     return part in principle["text"].casefold() or part in (principle["name"] or "").casefold()
 
 
-def _texts_say(case: str, outcome: str, part: str) -> bool:
+def _texts_contain(case: str, outcome: str, part: str) -> bool:
     case_content, content = json.loads(case), json.loads(outcome)
     prompt = case_content["prompt"]
     texts = [

@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Literal
 
 from rewardanything_core.backends.base import Backend, ChoiceRequest, log_odds
-from rewardanything_core.concurrency.memo import AsyncMemo, Shelf
+from rewardanything_core.concurrency.memo import AsyncMemo, PersistentCache
 from rewardanything_core.readouts.logits import text_features
 from rewardanything_core.readouts.logits.questions import QuestionSet, Trait
 from rewardanything_core.types import Usage
@@ -72,12 +72,12 @@ class Understanding:
     Args:
         backend: A model that gives odds.
         wording: What it is asked.
-        shelf: Where answers outlast the process. None: nowhere.
+        cache: Where answers outlast the process. None: nowhere.
     """
 
-    def __init__(self, backend: Backend, wording: QuestionSet, shelf: Shelf | None = None) -> None:
+    def __init__(self, backend: Backend, wording: QuestionSet, cache: PersistentCache | None = None) -> None:
         self._backend, self._wording = backend, wording
-        self._known = AsyncMemo(shelf)
+        self._known = AsyncMemo(cache)
 
     async def of(self, principle: str, *, source: bool, on_usage: Callable[[Usage], None]) -> PrincipleProfile:
         """What a principle wants.

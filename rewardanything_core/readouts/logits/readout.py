@@ -18,7 +18,7 @@ from statistics import fmean
 
 from rewardanything_core.backends.base import Backend, ChoiceProbabilities, ChoiceRequest, log_odds
 from rewardanything_core.cases import Case
-from rewardanything_core.concurrency.memo import AsyncMemo, Shelf
+from rewardanything_core.concurrency.memo import AsyncMemo, PersistentCache
 from rewardanything_core.errors import BackendError, RewardAnythingError
 from rewardanything_core.prompting.masking import mask
 from rewardanything_core.readouts.aggregation import Consensus, kendalls_w
@@ -68,14 +68,14 @@ class LogitsReadout:
     Args:
         backend: A model that gives odds.
         wording: What it is asked. None: what ships with the package.
-        shelf: Where what is asked once outlasts the process. None: nowhere.
+        cache: Where what is asked once outlasts the process. None: nowhere.
     """
 
-    def __init__(self, backend: Backend, wording: QuestionSet | None = None, shelf: Shelf | None = None) -> None:
+    def __init__(self, backend: Backend, wording: QuestionSet | None = None, cache: PersistentCache | None = None) -> None:
         self.wording = wording or question_set()
         self._backend = backend
-        self._understanding = Understanding(backend, self.wording, shelf)
-        self._scales = AsyncMemo(shelf)
+        self._understanding = Understanding(backend, self.wording, cache)
+        self._scales = AsyncMemo(cache)
 
     async def poll(self, case: Case, *, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
         """Judge a case in as many wordings of the question as there are passes.
