@@ -1,14 +1,15 @@
-"""Models of many makes with random weights and next to no size."""
+"""Models of several architectures with random weights and hardly any size, and what their logits are compared with."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.auto import CONFIG_MAPPING
 
-MAKES: list[tuple[str, dict[str, Any]]] = [
+ARCHITECTURES: list[tuple[str, dict[str, Any]]] = [
     ("llama", {}),
     ("mistral", {"sliding_window": 8}),
     ("qwen3", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 2}),
@@ -30,7 +31,15 @@ SIZES = {
 }
 
 
-def tiny(kind: str, **details: Any) -> Any:
-    """A model of a kind, always with the same weights."""
+def tiny(architecture: str, **options: Any) -> Any:
+    """A model of an architecture, always with the same weights."""
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**(SIZES | details))).eval()
+    return AutoModelForCausalLM.from_config(CONFIG_MAPPING[architecture](**(SIZES | options))).eval()
+
+
+def assert_same_logits_as_alone(model: Any, sequences: Sequence[list[int]], logits: Iterable[torch.Tensor]) -> None:
+    """Compare the logits after each sequence with those of a plain forward pass over that sequence."""
+    with torch.inference_mode():
+        for ids, computed in zip(sequences, logits, strict=True):
+            alone = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+            assert torch.allclose(computed, alone, atol=1e-4), (computed - alone).abs().max()

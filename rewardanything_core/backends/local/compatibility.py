@@ -1,77 +1,92 @@
-"""Whether a model's replies can be written side by side."""
+"""Check, when a model is loaded, that the engine can run it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rewardanything_core.backends.local.engine import attention, model_runner, packed_batch
-from rewardanything_core.backends.local.engine.kv_cache import Shelves
+from rewardanything_core.backends.local.engine import model_runner
+from rewardanything_core.backends.local.engine.attention import AttentionPattern, attention_patterns
+from rewardanything_core.backends.local.engine.kv_cache import KVCachePool
+from rewardanything_core.backends.local.engine.packed_batch import PackedBatch, ScheduledChunk
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-_ALIKE = 0.98  # correlation of logits; rounding, also of 4-bit weights, stays above it
+_MIN_CORRELATION = 0.98
+"""Correlation of logits that counts as equal; rounding, also of 4-bit weights, stays above it."""
+
+_ALTERNATIVE = "Serve the model with vLLM or transformers and use from_endpoint(..., api_base=...)."
 
 
-def side_by_side(model: Any, name: str) -> list[attention.Reach]:
-    """How far each layer of the model sees, after trying two sequences side by side against one of them alone.
+def check_compatibility(model: Any, name: str) -> list[AttentionPattern]:
+    """Check that a model gives the same logits in a packed batch as alone.
+
+    The engine depends on transformers' attention interface, which a model with custom code may ignore, and on each
+    layer's attention pattern, which a configuration may describe in a way unknown to us. Both would give wrong replies
+    without an error, so two sequences are run in a packed batch and compared with one of them alone.
+
+    Args:
+        model: A Hugging Face causal language model.
+        name: The model's name, for messages.
+
+    Returns:
+        The attention pattern of each layer.
 
     Raises:
-        ConfigError: the model cannot be run this way.
+        ConfigError: the engine cannot run the model.
     """
-    instead = "Serve it with vLLM or transformers and judge through that: from_endpoint(..., api_base=...)."
-    reaches = attention.reaches_of(model.config)
-    if reaches is None:
+    patterns = attention_patterns(model.config)
+    if patterns is None:
         raise ConfigError(
-            f"{name} keeps a running state instead of keys and values of each token in some of its layers; replies of "
-            f"such a model cannot be written side by side here. {instead}"
+            f"{name} has layers with a recurrent state instead of keys and values, which the local engine cannot "
+            f"batch. {_ALTERNATIVE}"
         )
     try:
-        asked, alike = _alike(model, reaches)
-    except Exception as error:  # whatever a model of unknown make does with it
+        is_attention_used, is_equal = _compare(model, patterns)
+    except Exception as error:  # a model with custom code may raise anything
         raise ConfigError(
-            f"{name} cannot be run on several replies side by side ({type(error).__name__}: {error}). {instead}"
+            f"{name} fails on several sequences in one batch ({type(error).__name__}: {error}). {_ALTERNATIVE}"
         ) from error
-    if not asked:
+    if not is_attention_used:
         raise ConfigError(
-            f"{name} has an attention of its own making, which cannot be run on several replies. {instead}"
+            f"{name} has a custom attention implementation, which the local engine cannot batch. {_ALTERNATIVE}"
         )
-    if not alike:
-        raise ConfigError(f"{name} says something else beside other replies than alone. {instead}")
-    return reaches
+    if not is_equal:
+        raise ConfigError(f"{name} gives different logits in a batch than alone. {_ALTERNATIVE}")
+    return patterns
 
 
-class _Watched(packed_batch.Layout):
-    """Notes whether the model asks it at all: one with an attention of its own making does not."""
+class _ObservedBatch(PackedBatch):
+    """Records whether the model calls it."""
 
-    asked = False
+    was_called = False
 
-    def attend(self, *given: Any) -> torch.Tensor:
-        self.asked = True
-        return super().attend(*given)
+    def attend(self, *args: Any) -> torch.Tensor:
+        self.was_called = True
+        return super().attend(*args)
 
 
-def _alike(model: Any, reaches: Sequence[attention.Reach]) -> tuple[bool, bool]:
-    """Whether the model looks the way it is told to, and whether it then says the same as alone."""
+def _compare(model: Any, patterns: Sequence[AttentionPattern]) -> tuple[bool, bool]:
+    """Whether the model calls our attention function, and whether it then gives the logits that it gives alone."""
     import torch
 
-    size = min(1000, model.config.get_text_config().vocab_size)
-    asked = [i * 37 % size for i in range(3, 10)]
+    vocabulary = min(1000, model.config.get_text_config().vocab_size)
+    ids = [i * 37 % vocabulary for i in range(3, 10)]
     with torch.inference_mode():
-        alone = model(input_ids=torch.tensor([asked], device=model.device), use_cache=False).logits[0, -1]
-        shelves = Shelves()
-        mine = shelves.enter(asked, len(asked), None, 0)
-        other = shelves.enter(asked[::-1], len(asked), None, 0)
-        mine.shelf.make_room(len(asked))
-        for parts in (
-            [packed_batch.Part(mine, 0, asked[:-2]), packed_batch.Part(other, 0, asked[:2:-1])],
-            [packed_batch.Part(mine, len(asked) - 2, asked[-2:]), packed_batch.Part(other, 4, asked[2:3])],
+        alone = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+        pool = KVCachePool()
+        slot = pool.allocate(ids, len(ids), None, 0)
+        other = pool.allocate(ids[::-1], len(ids), None, 0)
+        slot.cache.reserve(len(ids))
+        for chunks in (
+            [ScheduledChunk(slot, 0, ids[:-2]), ScheduledChunk(other, 0, ids[:2:-1])],
+            [ScheduledChunk(slot, len(ids) - 2, ids[-2:]), ScheduledChunk(other, 4, ids[2:3])],
         ):
-            layout = _Watched(parts, reaches, gpu=model.device.type != "cpu")
-            beside = model_runner.run(model, layout, layout.ends[:1])[0]
-    return layout.asked, _correlation(alone, beside) > _ALIKE
+            batch = _ObservedBatch(chunks, patterns, gpu=model.device.type != "cpu")
+            batched = model_runner.run(model, batch, batch.last_indices[:1])[0]
+    return batch.was_called, _correlation(alone, batched) > _MIN_CORRELATION
 
 
 def _correlation(a: torch.Tensor, b: torch.Tensor) -> float:

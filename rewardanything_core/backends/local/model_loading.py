@@ -1,4 +1,4 @@
-"""Loading a Hugging Face model: where, in which arithmetic, and what tells it from others of its name."""
+"""Loading a Hugging Face model: its device, its dtype, and the identity of its weights."""
 
 from __future__ import annotations
 
@@ -9,63 +9,61 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardanything_core.backends.local.onednn import quicken
+from rewardanything_core.backends.local.config import LocalConfig
+from rewardanything_core.backends.local.onednn import enable_onednn_matmul
 from rewardanything_core.errors import ConfigError, MissingExtraError
 from rewardanything_core.weights.fetch import origin
 
 if TYPE_CHECKING:
     import torch
 
-_SMALL = 1_000_000_000
-"""Parameters below which bfloat16 is too coarse: its rounding makes different scores come out exactly equal."""
+_MIN_BFLOAT16_PARAMETERS = 1_000_000_000
+"""Parameters of a model below which bfloat16 is too coarse: different scores are rounded to equal ones."""
 
 
-def load(
-    model: str,
-    device: str | None,
-    dtype: str,
-    device_map: Any,
-    quantization_config: Any,
-    common: dict[str, Any],
-) -> tuple[Any, Any]:
-    """The model and its tokenizer.
+def load(config: LocalConfig, quantization_config: Any = None) -> tuple[Any, Any]:
+    """Load a model and its tokenizer.
 
     Args:
-        model: Hugging Face hub id, or a folder.
-        device: Where to put it. None: where ``device_map`` says.
-        dtype: ``auto``, or the name of a torch dtype.
-        device_map: Passed to transformers. None: the whole model on ``device``.
-        quantization_config: Passed to transformers. None: none.
-        common: What the tokenizer is loaded with too.
+        config: Which model to load, and how.
+        quantization_config: Passed to transformers. None: ``config.quantization``.
 
     Raises:
-        MissingExtraError: torch or transformers is not installed.
-        ConfigError: there is no such model or dtype.
+        MissingExtraError: torch, transformers or bitsandbytes is not installed.
+        ConfigError: there is no such model, device or dtype.
     """
+    device = None if config.device_map is not None else pick_device(config.device)
     require()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    dtype, device_map = config.dtype, config.device_map
+    if config.quantization is not None:
+        dtype = "bfloat16" if dtype == "auto" else dtype
+        quantization_config = _bitsandbytes_config(config.quantization, dtype)
     if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise ConfigError(f"dtype {dtype!r} is not the name of a torch dtype, such as 'bfloat16' or 'float32'.")
-    if "gguf_file" in common and quantization_config is None:
+    if config.gguf_file and quantization_config is None:
         quantization_config = GgufConfig(dequantize=True)
-    fixed = quantization_config is not None and not isinstance(quantization_config, GgufConfig)
-    if fixed and device is not None:  # quantised weights cannot be moved later
+    is_quantized = quantization_config is not None and not isinstance(quantization_config, GgufConfig)
+    if is_quantized and device is not None:  # quantized weights cannot be moved later
         device_map, device = {"": device}, None
-    given = {"device_map": device_map, "quantization_config": quantization_config}
+    source: dict[str, Any] = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
+    if config.gguf_file:
+        source["gguf_file"] = config.gguf_file
+    placement = {"device_map": device_map, "quantization_config": quantization_config}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, **common)
+        tokenizer = AutoTokenizer.from_pretrained(config.model, **source)
         with _no_progress_bar():
             loaded = AutoModelForCausalLM.from_pretrained(
-                model,
+                config.model,
                 dtype="auto" if dtype == "auto" else getattr(torch, dtype),
-                **{key: value for key, value in given.items() if value is not None},
-                **common,
+                **{key: value for key, value in placement.items() if value is not None},
+                **source,
             )
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"Cannot load the model {model!r}: {_first_line(error)} "
+            f"Cannot load the model {config.model!r}: {_first_line(error)} "
             "Give a Hugging Face id that this machine can reach, a folder, or a name from `ra-judge models`; for a "
             "model behind an API give its provider too (openai/gpt-4o-mini) or an api_base."
         ) from error
@@ -73,15 +71,16 @@ def load(
         if dtype == "auto" and quantization_config is None:
             loaded = loaded.to(_auto_dtype(loaded, device))
         loaded = loaded.to(device)
-    quicken(loaded)
+    if config.onednn == "auto":
+        enable_onednn_matmul(loaded)
     return loaded.eval(), tokenizer
 
 
-def quantized(quantization: str, dtype: str) -> Any:
-    """What transformers is told to load weights in 8 or 4 bits with bitsandbytes.
+def _bitsandbytes_config(quantization: str, dtype: str) -> Any:
+    """The configuration for weights in 8 or 4 bits.
 
-    8 bits are LLM.int8() (Dettmers et al., NeurIPS 2022), 4 bits the normal float of QLoRA (Dettmers et al., NeurIPS
-    2023), its constants quantised too.
+    8 bits are LLM.int8() (Dettmers et al., NeurIPS 2022); 4 bits are the NormalFloat of QLoRA (Dettmers et al., NeurIPS
+    2023) with quantized constants.
 
     Args:
         quantization: ``8bit`` or ``4bit``.
@@ -89,11 +88,7 @@ def quantized(quantization: str, dtype: str) -> Any:
 
     Raises:
         MissingExtraError: bitsandbytes is not installed.
-        ConfigError: the quantisation is unknown.
     """
-    if quantization not in ("8bit", "4bit"):
-        raise ConfigError(f"quantization must be '8bit' or '4bit', not {quantization!r}.")
-    require()
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
@@ -101,7 +96,7 @@ def quantized(quantization: str, dtype: str) -> Any:
     from transformers import BitsAndBytesConfig
 
     if quantization == "8bit":
-        # It computes in float16 by design, and says so at every layer.
+        # It computes in float16 by design, and logs that for every layer.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
@@ -111,23 +106,23 @@ def quantized(quantization: str, dtype: str) -> Any:
 
 @contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    """Loading a small folder is no occasion for a progress bar; the host program's setting is put back."""
-    from transformers.utils import logging as theirs
+    """Suppress transformers' progress bar while loading; the host program's setting is restored."""
+    from transformers.utils import logging as transformers_logging
 
-    shown = theirs.is_progress_bar_enabled()
-    theirs.disable_progress_bar()
+    was_enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
-            theirs.enable_progress_bar()
+        if was_enabled:
+            transformers_logging.enable_progress_bar()
 
 
 def require() -> None:
-    """Make sure that what runs models is there.
+    """Check that the packages that run models are installed.
 
     Raises:
-        MissingExtraError: it is not.
+        MissingExtraError: torch or transformers is not installed.
     """
     try:
         import torch  # noqa: F401
@@ -137,7 +132,12 @@ def require() -> None:
 
 
 def pick_device(device: str) -> str:
-    """The device that ``auto`` means here, or the one asked for if there is one."""
+    """Resolve ``auto`` and check that the device exists.
+
+    Raises:
+        MissingExtraError: torch or transformers is not installed.
+        ConfigError: the device is unknown or not available.
+    """
     require()
     import torch
 
@@ -146,18 +146,18 @@ def pick_device(device: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     kind = device.partition(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if kind not in there:
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in available:
         raise ConfigError(f"device {device!r} is not one of auto, cuda, cuda:N, mps, cpu.")
-    if not there[kind]:
-        raise ConfigError(f"device {device!r} was asked for, but this machine's torch has no {kind}.")
+    if not available[kind]:
+        raise ConfigError(f"device {device!r} is not available: this machine's torch has no {kind}.")
     return device
 
 
 def _auto_dtype(model: Any, device: str) -> torch.dtype:
     import torch
 
-    if model.num_parameters() < _SMALL:
+    if model.num_parameters() < _MIN_BFLOAT16_PARAMETERS:
         return torch.float32
     if device.startswith("cpu") and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return torch.float32
@@ -165,17 +165,26 @@ def _auto_dtype(model: Any, device: str) -> torch.dtype:
 
 
 def window_of(config: Any) -> int:
-    """The longest sequence the model takes, prompt and reply together, in tokens."""
-    text = config.get_text_config()
-    return int(getattr(text, "max_position_embeddings", 0) or 2**31)
+    """The longest sequence that a model takes, prompt and reply together, in tokens."""
+    text_config = config.get_text_config()
+    return int(getattr(text_config, "max_position_embeddings", 0) or 2**31)
 
 
 def identity_of(folder: Path, config: Any) -> str:
-    """What tells these weights from others of the same name: where they came from, or the folder's files."""
+    """What distinguishes these weights from others of the same name; part of the store's key.
+
+    Args:
+        folder: The model as given; a folder, or a path that does not exist for a hub id.
+        config: The loaded model's configuration.
+
+    Returns:
+        The commit of a hub model, the origin that our own download recorded, or a hash of the folder's file names,
+        sizes and modification times.
+    """
     if not folder.is_dir():
         return str(getattr(config, "_commit_hash", None))
-    if known := origin(folder):
-        return known
+    if recorded := origin(folder):
+        return recorded
     files = sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".bin", ".gguf", ".json", ".jinja"))
     listing = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     return hashlib.sha256(repr(listing).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a response spells out never becomes a special token: shown on token ids of real tokenizers."""
+"""Special tokens that a response spells out do not become special tokens, checked on the ids of a real tokenizer."""
 
 import json
 
@@ -37,7 +37,7 @@ def special(tokenizer, ids):
 
 @pytest.mark.model
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_markup_in_texts_is_read_as_text(tokenizer, attack):
+def test_special_tokens_spelled_out_in_a_message_stay_text(tokenizer, attack):
     rendered, ids = encoded(tokenizer, attack)
     _, harmless = encoded(tokenizer, "harmless")
     assert special(tokenizer, ids) == special(tokenizer, harmless)
@@ -46,27 +46,27 @@ def test_markup_in_texts_is_read_as_text(tokenizer, attack):
 
 
 @pytest.mark.model
-def test_the_attack_would_work_on_the_usual_way_of_tokenizing(tokenizer):
+def test_the_attack_works_on_the_usual_tokenization(tokenizer):
     rendered, ids = encoded(tokenizer, ATTACKS[0])
     usual = tokenizer.apply_chat_template(list(rendered.messages), add_generation_prompt=True, return_dict=False)
     assert len(special(tokenizer, usual)) > len(special(tokenizer, ids))
 
 
 @pytest.mark.model
-def test_without_markup_the_ids_are_exactly_the_usual_ones(tokenizer):
+def test_messages_without_special_tokens_get_exactly_the_usual_ids(tokenizer):
     rendered, ids = encoded(tokenizer, "日本語 and a <b> and \n\n more")
     assert ids == tokenizer.apply_chat_template(list(rendered.messages), add_generation_prompt=True, return_dict=False)
 
 
 @pytest.mark.model
-def test_piecewise_encoding_of_text_around_markup_decodes_to_the_same_text(tokenizer):
+def test_text_encoded_in_pieces_decodes_to_the_same_text(tokenizer):
     chat = ChatTokenizer(tokenizer, name="m")
     for attack in ATTACKS:
-        assert tokenizer.decode(chat._plain(attack)) == attack
+        assert tokenizer.decode(chat._encode_plain(attack)) == attack
 
 
 @pytest.mark.model
-def test_a_template_without_a_system_role_gets_it_in_the_users_turn(tokenizer):
+def test_a_template_without_a_system_role_gets_the_system_message_in_the_users_turn(tokenizer):
     tokenizer.chat_template = (
         "{% for m in messages %}"
         "{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"

@@ -341,7 +341,7 @@ def test_they_are_what_the_model_itself_says(small_model: LocalBackend) -> None:
         ids = small_model._chat.encode(_question(text).messages).ids
         with torch.inference_mode():
             logits = small_model._model(input_ids=torch.tensor([ids])).logits[0, -1]
-        yes, no = (small_model._chat.literal(option)[0] for option in ("Yes", "No"))
+        yes, no = (small_model._chat.encode_text(option)[0] for option in ("Yes", "No"))
         share = torch.softmax(logits[[yes, no]].float(), -1)[0]
         (odds,) = asyncio.run(small_model.score_options([_question(text)])).odds
         assert odds.probabilities["Yes"] == pytest.approx(float(share), abs=1e-4)
@@ -351,7 +351,7 @@ def test_a_tree_too_large_for_one_piece_goes_in_several(
     small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = asyncio.run(small_model.score_options([_question(text) for text in TEXTS]))
-    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._MOST", 40)
+    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._MAX_TREE_TOKENS", 40)
     parts = asyncio.run(small_model.score_options([_question(text) for text in TEXTS]))
     for odds, other in zip(whole.odds, parts.odds, strict=True):
         assert odds.probabilities["Yes"] == pytest.approx(other.probabilities["Yes"], abs=1e-4)
@@ -360,27 +360,27 @@ def test_a_tree_too_large_for_one_piece_goes_in_several(
 def test_on_a_cpu_a_tree_is_parted_where_little_is_shared(
     small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._ENOUGH_CPU", 50)
+    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._FULL_TREE_TOKENS_CPU", 50)
     alike = [[1] * 30 + [2, i] + [3] * 18 for i in range(3)]
     other = [[4] * 40, [4] * 2 + [5] * 40]
-    assert list(small_model._odds._pieces([*alike, *other])) == [[0, 1, 2], [3], [4]]
-    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._ENOUGH_CPU", 5000)
-    assert list(small_model._odds._pieces([*alike, *other])) == [[0, 1, 2, 3, 4]]
+    assert list(small_model._scorer._trees([*alike, *other])) == [[0, 1, 2], [3], [4]]
+    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._FULL_TREE_TOKENS_CPU", 5000)
+    assert list(small_model._scorer._trees([*alike, *other])) == [[0, 1, 2, 3, 4]]
 
 
 def test_what_was_read_is_handed_over_before_all_is_read(
     small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So a run that is stopped keeps the cases that were done."""
-    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._MOST", 1)
-    batches = [[small_model._asked(_question(text))] for text in TEXTS[:3]]
+    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._MAX_TREE_TOKENS", 1)
+    batches = [[small_model._preparer.question(_question(text))] for text in TEXTS[:3]]
     done = dict.fromkeys(range(3))
-    for at, odds, _ in small_model._odds.read([*batches, []]):
+    for at, odds, _ in small_model._scorer.score([*batches, []]):
         done[at] = odds
     assert all(done[at] for at in range(3))
     assert done[3] == ()
     stopped: list[int] = []
-    for at, _, _ in small_model._odds.read(batches, cancelled=lambda: bool(stopped)):
+    for at, _, _ in small_model._scorer.score(batches, is_cancelled=lambda: bool(stopped)):
         stopped.append(at)
     assert len(stopped) == 1
 
@@ -389,7 +389,7 @@ def test_small_questions_need_not_wait_for_all_large_ones(
     small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is asked once about a principle, and what every case then waits for, is small."""
-    monkeypatch.setattr("rewardanything_core.backends.local.backend._READ", 1)
+    monkeypatch.setattr("rewardanything_core.backends.local.worker._MAX_SCORED_TOKENS", 1)
     done: list[str] = []
 
     async def ask(name: str, text: str) -> None:
@@ -426,7 +426,7 @@ def test_too_long_a_response_fails_before_anything_is_run(small_model: LocalBack
     judge = Judge(small_model, readout="logits", cache="off")
     with pytest.raises(ContextLengthError) as caught:
         judge.judge("Be brief.", "Say it.", {"short": "word", "long": "word " * 9000})
-    assert caught.value.limit == small_model._window
+    assert caught.value.limit == small_model._preparer.window
     assert judge.usage.calls == 0
     assert judge.usage.prompt_tokens == 0
 

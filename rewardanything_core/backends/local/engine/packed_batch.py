@@ -1,10 +1,14 @@
-"""One pass of a model over tokens of many rows, side by side in one line, without padding.
+"""One forward pass over tokens of many sequences, packed into one row without padding.
 
-The tokens that a step adds to its rows (one for a row that writes, several where text is certain, a slice of a
-prompt) are laid end to end as if they were one sequence, and all that treats tokens one by one, which is nearly all of
-the work, runs over that line. Only attention has to know which token belongs to whom. It is given to the model as an
-attention function of our own, which puts the new keys and values into the rows' seats and lets every token look at its
-own row.
+The tokens that a step adds to its sequences (one while decoding, several for a literal, a part of a prompt) are
+concatenated as if they were a single sequence. Everything that treats tokens independently, which is nearly all of the
+work, runs over that row. Only attention has to know which token belongs to which sequence: the model gets an attention
+function of ours (see `model_runner`) that calls `PackedBatch.attend`, which writes the new keys and values into the
+sequences' slots and lets every token attend to its own slot.
+
+How attention is grouped. torch's attention works on rectangles, so the sequences of a cache are divided into groups,
+each one operation over a rectangle of slots by new tokens by columns. Padding inside a rectangle costs query-key pairs
+that are computed and masked; another rectangle costs a fixed overhead. `_grouped` weighs the two.
 """
 
 from __future__ import annotations
@@ -14,175 +18,234 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from rewardanything_core.backends.local.engine.attention import How, Reach, mask_of, one_more
-from rewardanything_core.backends.local.engine.kv_cache import Seat, Shelf, common
+from rewardanything_core.backends.local.engine.attention import (
+    AttentionParams,
+    AttentionPattern,
+    additive_mask,
+    kernel_overhead,
+)
+from rewardanything_core.backends.local.engine.kv_cache import CacheSlot, KVCache, common_prefix_length
 
 if TYPE_CHECKING:
     import torch
 
-_FOLDED = 16  # tokens: as long as rows add no more, heads that share keys are laid one after the other
-_WORTHWHILE = 64  # columns that rows have in common, from which on looking at them together pays
+_MAX_FOLDED_QUERIES = 16
+"""New tokens per sequence up to which query heads are folded (see `AttentionParams.attend`). Not swept."""
+
+_MIN_SHARED_COLUMNS = 64
+"""Columns that all sequences of a group must share for `AttentionParams.shared_prefix_attention`. Not swept."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a step adds to one row."""
+class ScheduledChunk:
+    """The tokens that a step adds to one sequence."""
 
-    seat: Seat
-    """Where the row's keys and values are."""
+    slot: CacheSlot
+    """The sequence's slot in the KV cache."""
 
     start: int
-    """The column and position of the first of the tokens."""
+    """Position of the first token, which is also its column in the slot."""
 
-    ids: Sequence[int]
+    token_ids: Sequence[int]
     """The tokens."""
 
-    row: Sequence[int] = ()
-    """The tokens of the whole row, as far as they are known, where neighbours that begin alike are to profit."""
+    sequence_ids: Sequence[int] = ()
+    """All decided tokens of the sequence; used to find prefixes that sequences share. Empty: it shares none."""
 
 
-class Layout:
-    """Which tokens of a step belong to whom, and what they see.
+class PackedBatch:
+    """The tokens of a step in one row, and how they attend.
 
     Args:
-        parts: What each row adds.
-        reaches: How far each layer sees.
-        gpu: Whether the model is on one.
+        chunks: What is added to each sequence, one chunk per sequence.
+        patterns: Attention pattern of each layer.
+        gpu: Whether the model runs on a GPU.
     """
 
-    def __init__(self, parts: Sequence[Part], reaches: Sequence[Reach], *, gpu: bool) -> None:
-        self._reaches = reaches
-        self.ids: list[int] = []
+    def __init__(self, chunks: Sequence[ScheduledChunk], patterns: Sequence[AttentionPattern], *, gpu: bool) -> None:
+        self._patterns = patterns
+        self.token_ids: list[int] = []
+        """The tokens of all chunks, chunks of one cache and one group next to each other."""
         self.positions: list[int] = []
-        self._stretches: list[tuple[Shelf, list[_Group]]] = []
-        ends: dict[int, int] = {}
-        on_shelf: dict[Shelf, list[Part]] = {}
-        for part in parts:
-            on_shelf.setdefault(part.seat.shelf, []).append(part)
-        for shelf, its in on_shelf.items():
-            self._stretches.append((shelf, []))
-            for members in _grouped(its, one_more(gpu=gpu)):
-                placed = []
-                for part in members:
-                    placed.append((len(self.ids), part))
-                    self.ids += part.ids
-                    self.positions += range(part.start, part.start + len(part.ids))
-                    ends[id(part)] = len(self.ids) - 1
-                self._stretches[-1][1].append(_Group(placed))
-        self.ends = [ends[id(part)] for part in parts]
-        self._where: dict[torch.device, list[tuple[Shelf, slice, torch.Tensor, torch.Tensor]]] = {}
+        """The position of each token in its own sequence."""
+        self._groups: list[tuple[KVCache, list[AttentionGroup]]] = []
+        last_index: dict[int, int] = {}
+        by_cache: dict[KVCache, list[ScheduledChunk]] = {}
+        for chunk in chunks:
+            by_cache.setdefault(chunk.slot.cache, []).append(chunk)
+        for cache, cache_chunks in by_cache.items():
+            groups = []
+            for members in _grouped(cache_chunks, kernel_overhead(gpu=gpu)):
+                offsets = []
+                for chunk in members:
+                    offsets.append(len(self.token_ids))
+                    self.token_ids += chunk.token_ids
+                    self.positions += range(chunk.start, chunk.start + len(chunk.token_ids))
+                    last_index[id(chunk)] = len(self.token_ids) - 1
+                groups.append(AttentionGroup(members, offsets))
+            self._groups.append((cache, groups))
+        self.last_indices = [last_index[id(chunk)] for chunk in chunks]
+        """Where in the row the last token of each chunk is, in the order of the given chunks."""
+        self._placements: dict[torch.device, list[tuple[slice, torch.Tensor, torch.Tensor]]] = {}
 
-    def attend(self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, how: How) -> torch.Tensor:
-        """From (1, heads, tokens, width) to (1, tokens, heads, width)."""
-        asked, keys, values = (t[0].transpose(0, 1) for t in (query, key, value))
-        seen = asked.new_empty((len(self.ids), asked.shape[1], values.shape[2]))
-        reach = self._reaches[layer]
-        for (shelf, span, seats, columns), (_, groups) in zip(
-            self._targets(query.device), self._stretches, strict=True
-        ):
-            held = shelf.write(layer, keys[span], values[span], seats, columns)
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, params: AttentionParams
+    ) -> torch.Tensor:
+        """Attention of one layer, for all tokens of the row.
+
+        Args:
+            layer: Index of the layer.
+            query: (1, query heads, tokens, head size).
+            key: (1, key-value heads, tokens, head size).
+            value: (1, key-value heads, tokens, head size).
+            params: What the layer passed.
+
+        Returns:
+            (1, tokens, query heads, head size).
+        """
+        queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        output = queries.new_empty((len(self.token_ids), queries.shape[1], values.shape[2]))
+        pattern = self._patterns[layer]
+        placements = self._placements_on(query.device)
+        for (cache, groups), (span, slots, columns) in zip(self._groups, placements, strict=True):
+            cached = cache.write(layer, keys[span], values[span], slots, columns)
             for group in groups:
-                seen[group.span] = group.attend(asked[group.span], held, reach, how)
-        return seen[None]
+                output[group.span] = group.attend(queries[group.span], cached, pattern, params)
+        return output[None]
 
-    def _targets(self, device: torch.device) -> list[tuple[Shelf, slice, torch.Tensor, torch.Tensor]]:
+    def _placements_on(self, device: torch.device) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """For each cache: its span of the row, and slot and column of each token, copied once per device."""
         import torch
 
-        if device not in self._where:
-            self._where[device] = []
-            for shelf, groups in self._stretches:
-                parts = [part for group in groups for _, part in group.parts]
-                seats = [part.seat.index for part in parts for _ in part.ids]
-                columns = [part.start + i for part in parts for i in range(len(part.ids))]
+        if device not in self._placements:
+            self._placements[device] = []
+            for _, groups in self._groups:
+                chunks = [chunk for group in groups for chunk in group.chunks]
+                slots = [chunk.slot.index for chunk in chunks for _ in chunk.token_ids]
+                columns = [chunk.start + i for chunk in chunks for i in range(len(chunk.token_ids))]
+                both = torch.tensor([slots, columns], device=device)
                 span = slice(groups[0].span.start, groups[-1].span.stop)
-                both = torch.tensor([seats, columns], device=device)
-                self._where[device].append((shelf, span, both[0], both[1]))
-        return self._where[device]
+                self._placements[device].append((span, both[0], both[1]))
+        return self._placements[device]
 
 
-class _Group:
-    """Rows of a shelf that look at their seats in one operation."""
+class AttentionGroup:
+    """Chunks of one cache that attend in one operation, over all slots from the first to the last of theirs.
 
-    def __init__(self, parts: list[tuple[int, Part]]) -> None:
-        self.parts = parts
-        self.wide = max(len(part.ids) for _, part in parts)
-        self._masks: dict[tuple[Reach, torch.device, torch.dtype], torch.Tensor] = {}
-        self._slots: dict[torch.device, torch.Tensor] = {}
+    Args:
+        chunks: The chunks, by slot index.
+        offsets: Where the tokens of each chunk begin in the packed row.
+    """
 
-    @property
-    def span(self) -> slice:
-        """Where its tokens stand in the line."""
-        first, last = self.parts[0], self.parts[-1]
-        return slice(first[0], last[0] + len(last[1].ids))
+    def __init__(self, chunks: list[ScheduledChunk], offsets: list[int]) -> None:
+        self.chunks = chunks
+        self.span = slice(offsets[0], offsets[-1] + len(chunks[-1].token_ids))
+        """The tokens of the group in the packed row."""
+        self._first_slot = chunks[0].slot.index
+        self._num_slots = chunks[-1].slot.index - self._first_slot + 1
+        self._num_queries = max(len(chunk.token_ids) for chunk in chunks)
+        self._num_columns = max(chunk.start + len(chunk.token_ids) for chunk in chunks)
+        self._masks: dict[tuple[AttentionPattern, torch.device, torch.dtype], torch.Tensor] = {}
+        self._scatter_indices: dict[torch.device, torch.Tensor] = {}
 
-    def attend(self, asked: torch.Tensor, held: list[torch.Tensor], reach: Reach, how: How) -> torch.Tensor:
-        """From (tokens, heads, width) to the same; ``held`` are the shelf's keys and values."""
-        low = self.parts[0][1].seat.index
-        rows = self.parts[-1][1].seat.index - low + 1
-        wide = self.wide
-        columns = max(part.start + len(part.ids) for _, part in self.parts)
-        keys, values = (t[low : low + rows, :, :columns] for t in held)
-        mask = self._mask(reach, rows, wide, columns, asked)
-        tokens, heads, width = asked.shape
-        dense = tokens == rows * wide
-        if not dense:
-            slots = self._where(low, wide, asked.device)
-            asked = asked.new_zeros((rows * wide, heads, width)).index_copy_(0, slots, asked)
-        asked = asked.reshape(rows, wide, heads, width).transpose(1, 2)
-        if self.shared >= _WORTHWHILE:
-            found = how.attend_alike(asked, keys, values, mask, self.shared).transpose(1, 2)
+    def attend(
+        self,
+        query: torch.Tensor,
+        cached: list[torch.Tensor],
+        pattern: AttentionPattern,
+        params: AttentionParams,
+    ) -> torch.Tensor:
+        """Attention of one layer, for the group's tokens.
+
+        Args:
+            query: (tokens, query heads, head size).
+            cached: Keys and values of the whole cache, (slots, key-value heads, columns, head size) each.
+            pattern: The layer's attention pattern.
+            params: What the layer passed.
+
+        Returns:
+            (tokens, query heads, head size).
+        """
+        first, slots, queries = self._first_slot, self._num_slots, self._num_queries
+        keys, values = (tensor[first : first + slots, :, : self._num_columns] for tensor in cached)
+        mask = self._mask(pattern, query)
+        tokens, heads, head_size = query.shape
+        is_rectangle = tokens == slots * queries  # the usual case while decoding: nothing to scatter
+        if not is_rectangle:
+            indices = self._scatter_on(query.device)
+            query = query.new_zeros((slots * queries, heads, head_size)).index_copy_(0, indices, query)
+        query = query.reshape(slots, queries, heads, head_size).transpose(1, 2)
+        if self.num_shared_columns >= _MIN_SHARED_COLUMNS:
+            output = params.shared_prefix_attention(query, keys, values, mask, self.num_shared_columns)
         else:
-            found = how.attend(asked, keys, values, mask, folded=wide <= _FOLDED).transpose(1, 2)
-        found = found.reshape(rows * wide, heads, values.shape[3])
-        return found if dense else found[slots]
+            output = params.attend(query, keys, values, mask, fold_heads=queries <= _MAX_FOLDED_QUERIES)
+        output = output.transpose(1, 2).reshape(slots * queries, heads, values.shape[3])
+        return output if is_rectangle else output[indices]
 
     @cached_property
-    def shared(self) -> int:
-        """How many columns all rows have in common and have run already, where there are several rows."""
-        (_, one), *others = self.parts
+    def num_shared_columns(self) -> int:
+        """Leading columns that all of the group's sequences share and have computed; 0 for a single sequence."""
+        first, *others = self.chunks
         if not others:
             return 0
-        return min(min(part.start for _, part in self.parts), *(common(one.row, other.row) for _, other in others))
+        computed = min(chunk.start for chunk in self.chunks)
+        return min(computed, *(common_prefix_length(first.sequence_ids, other.sequence_ids) for other in others))
 
-    def _where(self, low: int, wide: int, device: torch.device) -> torch.Tensor:
+    def _scatter_on(self, device: torch.device) -> torch.Tensor:
+        """(tokens,) index of each token in the rectangle of slots by queries."""
         import torch
 
-        if device not in self._slots:
-            slots = [(part.seat.index - low) * wide + i for _, part in self.parts for i in range(len(part.ids))]
-            self._slots[device] = torch.tensor(slots, device=device)
-        return self._slots[device]
+        if device not in self._scatter_indices:
+            self._scatter_indices[device] = torch.tensor(
+                [
+                    (chunk.slot.index - self._first_slot) * self._num_queries + i
+                    for chunk in self.chunks
+                    for i in range(len(chunk.token_ids))
+                ],
+                device=device,
+            )
+        return self._scatter_indices[device]
 
-    def _mask(self, reach: Reach, rows: int, wide: int, columns: int, like: torch.Tensor) -> torch.Tensor:
-        """(rows, 1, wide, columns): 0 where a token sees another, the least number of the type where it does not."""
+    def _mask(self, pattern: AttentionPattern, like: torch.Tensor) -> torch.Tensor:
+        """(slots, 1, queries, columns) to add to the logits; computed once for all layers of a pattern."""
         import torch
 
-        known = (reach, like.device, like.dtype)
-        if known not in self._masks:
-            at = torch.full((rows, wide), -1)
-            for _, part in self.parts:
-                row = part.seat.index - self.parts[0][1].seat.index
-                at[row, : len(part.ids)] = torch.arange(part.start, part.start + len(part.ids))
-            at = at.to(like.device)[:, None, :, None]
-            column = torch.arange(columns, device=like.device)
-            self._masks[known] = mask_of(reach.sees(column, at), like)
-        return self._masks[known]
+        key = (pattern, like.device, like.dtype)
+        if key not in self._masks:
+            positions = torch.full((self._num_slots, self._num_queries), -1)
+            for chunk in self.chunks:
+                size = len(chunk.token_ids)
+                positions[chunk.slot.index - self._first_slot, :size] = torch.arange(chunk.start, chunk.start + size)
+            columns = torch.arange(self._num_columns, device=like.device)
+            visible = pattern.visible(columns, positions.to(like.device)[:, None, :, None])
+            self._masks[key] = additive_mask(visible, like)
+        return self._masks[key]
 
 
-def _grouped(parts: Sequence[Part], apart: int) -> list[list[Part]]:
-    """Parts of one shelf: those that add least in one rectangle of seats by tokens, all others each by itself.
+def _grouped(chunks: Sequence[ScheduledChunk], overhead: int) -> list[list[ScheduledChunk]]:
+    """Divide the chunks of one cache into attention groups at the lowest cost in query-key pairs.
 
-    As many go into the rectangle as makes the whole cheapest; ``apart`` is what one more operation costs.
+    The chunks with the fewest tokens form one rectangle, and each of the others is a group by itself: while most
+    sequences decode one token, a single one with a long literal or a piece of a prompt must not pad all others to its
+    size. Every split by size is tried, which is cheap and enough in practice.
+
+    Args:
+        chunks: The chunks.
+        overhead: What one more operation costs, in pairs.
+
+    Returns:
+        The groups, the chunks of each by slot index.
     """
-    ordered = sorted(parts, key=lambda part: len(part.ids))
+    ordered = sorted(chunks, key=lambda chunk: len(chunk.token_ids))
     costs = {}
     for count in range(1, len(ordered) + 1):
-        if count < len(ordered) and len(ordered[count].ids) == len(ordered[count - 1].ids):
-            continue
+        if count < len(ordered) and len(ordered[count].token_ids) == len(ordered[count - 1].token_ids):
+            continue  # chunks of one size are never separated
         inside, outside = ordered[:count], ordered[count:]
-        seats = [part.seat.index for part in inside]
-        columns = max(part.start + len(part.ids) for part in inside)
-        together = (max(seats) - min(seats) + 1) * len(inside[-1].ids) * columns
-        alone = sum(len(part.ids) * (part.start + len(part.ids)) + apart for part in outside)
-        costs[count] = together + alone
+        slots = [chunk.slot.index for chunk in inside]
+        num_columns = max(chunk.start + len(chunk.token_ids) for chunk in inside)
+        rectangle = (max(slots) - min(slots) + 1) * len(inside[-1].token_ids) * num_columns
+        single = sum(len(chunk.token_ids) * (chunk.start + len(chunk.token_ids)) + overhead for chunk in outside)
+        costs[count] = rectangle + single
     count = min(costs, key=lambda each: costs[each])
-    return [sorted(ordered[:count], key=lambda part: part.seat.index), *([part] for part in ordered[count:])]
+    return [sorted(ordered[:count], key=lambda chunk: chunk.slot.index), *([chunk] for chunk in ordered[count:])]

@@ -1,4 +1,4 @@
-"""The line of replies that wait to be written, and who of them goes in next."""
+"""The queue of sequences that wait for a place in the batch: first in, first out, with bounded overtaking."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-PATIENCE = 8
-"""How many others may go past the one that has waited longest, because it is too long for the room that is left."""
+MAX_OVERTAKES = 8
+"""How many later sequences may overtake the first one in the queue while it is too long for what is left. Not swept."""
 
 
 class Sized(Protocol):
-    """Something that takes room."""
+    """Something that takes up tokens."""
 
     @property
-    def need(self) -> int:
-        """How much, in tokens."""
+    def max_length(self) -> int:
+        """The most tokens that it can take up."""
 
 
 S = TypeVar("S", bound=Sized)
 
 
-class Line(Generic[S]):
-    """First come, first served, except that a short one may go past a long one that does not fit yet.
+class WaitingQueue(Generic[S]):
+    """First in, first out, except that a short sequence may overtake a long one that does not fit yet.
 
-    The one that has waited longest is passed `PATIENCE` times at most. Then nobody goes in before it, so that the room
-    it needs becomes free.
+    Strict order would leave room unused while a long sequence waits; overtaking without a bound would let a stream of
+    short ones starve it. After `MAX_OVERTAKES` nothing is admitted before it, so that running sequences drain and the
+    tokens it needs become free.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[S] = deque()
-        self._passed = 0
+        self._num_overtakes = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -38,51 +39,52 @@ class Line(Generic[S]):
     def __iter__(self) -> Iterator[S]:
         return iter(self._waiting)
 
-    def join(self, one: S) -> None:
-        """Wait at the end of the line."""
-        self._waiting.append(one)
+    def append(self, sequence: S) -> None:
+        """Add a sequence at the end."""
+        self._waiting.append(sequence)
 
-    def rejoin(self, some: Iterable[S]) -> None:
-        """Wait at the head of the line, in this order: for those that had been in and must make room again."""
-        self._waiting.extendleft(reversed(list(some)))
-        self._passed = 0
+    def requeue(self, sequences: Iterable[S]) -> None:
+        """Put preempted sequences back at the head, in this order."""
+        self._waiting.extendleft(reversed(list(sequences)))
+        self._num_overtakes = 0
 
-    def drop(self, leaves: Callable[[S], bool]) -> list[S]:
-        """Send away those for whom this is so, and say who they are."""
-        left = [one for one in self._waiting if leaves(one)]
-        if left:
-            self._waiting = deque(one for one in self._waiting if not leaves(one))
-        return left
+    def remove_if(self, condition: Callable[[S], bool]) -> list[S]:
+        """Remove the sequences for which the condition is true.
 
-    def clear(self) -> list[S]:
-        """Send all away, and say who they are."""
-        left = list(self._waiting)
-        self._waiting.clear()
-        self._passed = 0
-        return left
+        Returns:
+            The removed sequences.
+        """
+        removed = [sequence for sequence in self._waiting if condition(sequence)]
+        if removed:
+            self._waiting = deque(sequence for sequence in self._waiting if not condition(sequence))
+        return removed
 
-    def admit(self, places: int, tokens: int, *, empty: bool) -> list[S]:
-        """Who goes in now, in the order in which they came.
+    def admit(self, max_seqs: int, max_tokens: int, *, batch_is_empty: bool) -> list[S]:
+        """Remove the sequences that may join the batch now.
 
         Args:
-            places: How many more may be in.
-            tokens: How many more tokens there is room for.
-            empty: Whether nobody is in. Then the first one goes in however long it is: waiting would not help it.
+            max_seqs: How many sequences may be added.
+            max_tokens: How many tokens they may have together.
+            batch_is_empty: Whether nothing is running. Then the first sequence is admitted whatever its length: it
+                would not fit any better later.
+
+        Returns:
+            The admitted sequences, in the order in which they were added.
         """
         admitted: list[S] = []
-        passed_by: list[S] = []
-        while self._waiting and len(admitted) < places:
-            one = self._waiting.popleft()
-            if one.need <= tokens or (empty and not admitted and not passed_by):
-                admitted.append(one)
-                tokens -= one.need
-                if not passed_by:
-                    self._passed = 0
+        overtaken: list[S] = []
+        while self._waiting and len(admitted) < max_seqs:
+            sequence = self._waiting.popleft()
+            if sequence.max_length <= max_tokens or (batch_is_empty and not admitted and not overtaken):
+                admitted.append(sequence)
+                max_tokens -= sequence.max_length
+                if not overtaken:
+                    self._num_overtakes = 0
                     continue
-                self._passed += 1
+                self._num_overtakes += 1
             else:
-                passed_by.append(one)
-            if self._passed >= PATIENCE:
+                overtaken.append(sequence)
+            if self._num_overtakes >= MAX_OVERTAKES:
                 break
-        self._waiting.extendleft(reversed(passed_by))
+        self._waiting.extendleft(reversed(overtaken))
         return admitted
