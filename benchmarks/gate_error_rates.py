@@ -3,7 +3,7 @@
     python benchmarks/gate_error_rates.py [--runs 20000] [--whole-runs 200]
 
 Scores are simulated the way judges give them: whole numbers within 1..5, from an answer's quality plus noise, plus an
-advantage for whoever stands first. The decision is the package's own (`gate.decision`, `gate.sequential`), and some
+advantage for whoever stands first. The decision is the package's own (`gate.significance`, `gate.sequential`), and some
 runs go through `check` from end to end with a scripted judge of the same noise. Either side writes its answers anew,
 so even "no change" moves each case. A suspected drop is judged again with fresh noise, as `check` does.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from rewardanything_core import Judge, ScriptedBackend
 from rewardanything_core.backends import Request, verdict_reply
 from rewardanything_core.gate import check, inference, sequential
-from rewardanything_core.gate.decision import standings
+from rewardanything_core.gate.significance import run_tests
 
 MARGIN, ALPHA = 0.3, 0.05
 
@@ -80,7 +80,7 @@ def shift_for(world: World, target: float) -> World:
 
 
 def tests(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """p_drop and p_margin of many runs at once: (runs, cases) -> (runs,), (runs,). The same as `standings` gives."""
+    """p_drop and p_margin of many runs at once: (runs, cases) -> (runs,), (runs,). The same as `run_tests` gives."""
     counts_drop = counts_margin = 0
     total = 1
     for subsets in inference._subsets(differences.shape[1]):
@@ -143,8 +143,8 @@ def rates(
 
 def agree_with_the_package(differences: np.ndarray) -> None:
     ours = zip(*tests(differences), strict=True)
-    theirs = [standings({0: sample}, {0: MARGIN}, alpha=ALPHA)[0] for sample in differences]
-    assert np.allclose(list(ours), [(standing.p_drop, standing.p_margin) for standing in theirs])
+    theirs = [run_tests({0: sample}, {0: MARGIN}, alpha=ALPHA)[0] for sample in differences]
+    assert np.allclose(list(ours), [(test.p_drop, test.p_margin) for test in theirs])
 
 
 def whole_run(world: World, seed: int, *, sequential_: bool) -> str:

@@ -1,10 +1,10 @@
-"""How well long lists are ordered as sub-lists and as one list, by simulated judges whose true scores are known.
+"""How well simulated judges order long lists, in sub-lists and as one list.
 
     python benchmarks/long_lists.py
 
-A simulated judge gives each response its true score (uniform over 1.5..4.5), plus noise (0.5), plus what it gives to
-the whole list (normal, with the standard deviation in the table), as whole numbers within 1..5 or as they are. Printed
-is Spearman's correlation of the verdict's ranking with the truth, the mean over 12 draws of truth.
+A simulated judge scores each response with its true score (uniform over 1.5..4.5), plus noise (deviation 0.5), plus an
+offset for the whole list (normal, with the deviation in the table), rounded to 1..5 or exact. The table shows
+Spearman's correlation of the verdict's ranking with the true scores, as the mean over 12 draws of true scores.
 """
 
 import json
@@ -24,10 +24,10 @@ DRAWS, NOISE = 12, 0.5
 
 def judge(truth, rng, bias, whole, **options):
     def reply(request):
-        given = rng.gauss(0, bias)
+        offset = rng.gauss(0, bias)
         scores = {}
         for name, text in json.loads(request.messages[1]["content"])["responses"].items():
-            score = truth[text] + given + rng.gauss(0, NOISE)
+            score = truth[text] + offset + rng.gauss(0, NOISE)
             scores[name] = min(5, max(1, round(score) if whole else score))
         return verdict_reply(scores)
 
@@ -35,7 +35,7 @@ def judge(truth, rng, bias, whole, **options):
 
 
 def correlations(count, bias, whole, **options):
-    """Of the verdict's ranking, and of plain means of the scores, with the truth."""
+    """Spearman's correlations of the verdict's ranking, and of plain means of the scores, with the true scores."""
     of_ranking, of_means = [], []
     for draw in range(DRAWS):
         rng = random.Random(draw)
@@ -44,11 +44,11 @@ def correlations(count, bias, whole, **options):
         labels, true = list(verdict.scores), list(truth.values())
         of_ranking.append(spearmanr(true, [-verdict.ranking.index(label) for label in labels])[0])
         replies = [json.loads(raw)["scores"] for raw in re.findall(r'\{"scores".*\}', verdict.raw_output)]
-        given = defaultdict(list)
+        by_label = defaultdict(list)
         for order, scores in zip(chain(*(verdict.sublists or [verdict.orders])), replies, strict=True):
             for place, label in enumerate(order, start=1):
-                given[label].append(scores[f"model-{place}"])
-        of_means.append(spearmanr(true, [fmean(given[label]) for label in labels])[0])
+                by_label[label].append(scores[f"model-{place}"])
+        of_means.append(spearmanr(true, [fmean(by_label[label]) for label in labels])[0])
     return fmean(of_ranking), fmean(of_means)
 
 

@@ -1,4 +1,4 @@
-"""Reports of checks to be written, some of them with texts that try to act."""
+"""Check reports for the tests of reports, some with hostile texts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def a_comparison(**changes: object) -> Comparison:
         "candidate": "candidate",
         "requirement": Requirement(principle=Principle("Prefer the shorter answer.", name="brief"), margin=0.3),
         "outcome": "regression",
-        "reason": "The mean score changed by -0.43 (90% interval -0.61 to -0.25): lower beyond chance.",
+        "reason": "The mean score changed by -0.43 (90% interval -0.61 to -0.25): a significant drop.",
         "n": 96,
         "cases": 99,
         "unchanged": 21,
@@ -115,8 +115,8 @@ def a_report(comparisons=None, pairs=None, **changes: object) -> CheckReport:
 
 
 def hostile(text: str) -> CheckReport:
-    """A report in which every text that others write is this one."""
-    named = Requirement(principle=Principle(_carried(text) + "x", name=_carried(text) + "p"), margin=0.3)
+    """A report in which every text from outside is this one."""
+    named = Requirement(principle=Principle(_encodable(text) + "x", name=_encodable(text) + "p"), margin=0.3)
     failure = JudgeFailure(case_id=text, error_type="BackendError", message=text, raw_output=text)
     both = {"principle": named.name, "candidate": text, "id": text, "prompt": text}
     pairs = [
@@ -131,12 +131,12 @@ def hostile(text: str) -> CheckReport:
     return a_report([comparison, other], pairs, reason=text, missing=(text,), model=text)
 
 
-def _carried(text: str) -> str:
+def _encodable(text: str) -> str:
     return text.encode("utf-8", "ignore").decode()  # a principle must be text that can be encoded
 
 
 class Page(HTMLParser):
-    """The elements, attributes and text of a page, read as a browser would."""
+    """The elements, attributes and text of a page, parsed as a browser would."""
 
     VOID = frozenset({"meta", "input", "img", "br", "link"})
 

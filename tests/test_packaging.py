@@ -20,9 +20,9 @@ DATA = {
     "rewardanything_core/prompts/judge.md",
     "rewardanything_core/prompts/principles.toml",
     "rewardanything_core/prompts/fit.toml",
-    "rewardanything_core/gate/reports/report.html",
-    "rewardanything_core/gate/reports/report.css",
-    "rewardanything_core/gate/reports/report.js",
+    "rewardanything_core/gate/reports/templates/page.html",
+    "rewardanything_core/gate/reports/templates/page.css",
+    "rewardanything_core/gate/reports/templates/filter.js",
 }
 """Some of the files that are no Python and without which something fails at run time."""
 

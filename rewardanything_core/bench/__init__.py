@@ -1,4 +1,4 @@
-"""Evaluating a judge: benchmark files in, agreement with people out."""
+"""Evaluating a judge: measures its agreement with human labels on benchmark files."""
 
 from rewardanything_core.bench.labels import Disagreement, LabelReport, compare_labels, read_labels
 from rewardanything_core.bench.reading import read_flips, read_items

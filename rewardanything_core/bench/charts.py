@@ -1,19 +1,26 @@
-"""Small drawings for the page, as SVG and HTML in strings; colours come from the page's style."""
+"""Figures of the benchmark page: numbers as text, bars with intervals, and two plots."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.agreement.intervals import Estimate
 from rewardanything_core.agreement.pair_probability import Reliability
+from rewardanything_core.gate.reports.pages import render_macro
 
-_PLOT, _EDGE = 300.0, 40.0
+_SIZE, _MARGIN, _TOP = 300.0, 40.0, 8.0  # SVG units of a square plot: side, space for labels, space above
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A figure as text: ``.812``; a dash for None."""
+    """A figure as text, such as ``.812``; a dash for None.
+
+    Args:
+        value: The figure.
+        digits: Digits after the decimal point.
+    """
     if value is None:
         return "-"
     text = f"{value:.{digits}f}"
@@ -21,97 +28,165 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """``.712 to .901``; empty where there is no value."""
+    """An interval as text, such as ``.712 to .901``; empty if there is no value."""
     return "" if estimate.value is None else f"{number(estimate.low)} to {number(estimate.high)}"
 
 
-def bars(
-    rows: Sequence[tuple[str, Estimate]], *, low: float = 0.0, high: float = 1.0, chance: float | None = None
-) -> str:
-    """A bar with its interval for each figure: name, drawing, value. ``chance`` draws a line where guessing is."""
+@dataclass(frozen=True, kw_only=True)
+class BarRow:
+    """A bar with its interval; positions are 0..100."""
 
-    def at(value: float) -> float:
+    name: str
+    """The name of the figure."""
+
+    value: str
+    interval: str
+    n: str
+    """The value, its interval and the number of observations, as text."""
+
+    label: str
+    """The row as a sentence, for screen readers."""
+
+    drawn: bool
+    """Whether there is a value to draw."""
+
+    start: float = 0.0
+    length: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    """The bar and its interval."""
+
+    secondary: bool = False
+    """Whether it is a variant of the figure above it."""
+
+    chance: float | None
+    """Position of the line that marks guessing. None: no line."""
+
+
+def bar_rows(
+    rows: Sequence[tuple[str, Estimate]], *, low: float = 0.0, high: float = 1.0, chance: float | None = None
+) -> list[BarRow]:
+    """A bar for each figure.
+
+    Args:
+        rows: Name and estimate of each figure.
+        low: Value at the left end.
+        high: Value at the right end.
+        chance: Value that guessing gives. None: there is no such value.
+    """
+
+    def position(value: float) -> float:
         return 100.0 * (min(max(value, low), high) - low) / (high - low)
 
-    parts = []
+    bars = []
     for name, estimate in rows:
-        drawn = ""
+        bar = BarRow(
+            name=name,
+            value=number(estimate.value),
+            interval=interval(estimate),
+            n=f"{estimate.n:,}",
+            label=f"{name}: {number(estimate.value)}, 95% interval {interval(estimate)}, n = {estimate.n}",
+            drawn=False,
+            chance=None if chance is None else position(chance),
+        )
         if estimate.value is not None and estimate.low is not None and estimate.high is not None:
-            zero, end = at(max(low, 0.0)), at(estimate.value)
-            drawn = (
-                f'<rect class="bar" x="{min(zero, end):.2f}" y="3" width="{abs(end - zero):.2f}" height="8"/>'
-                f'<line class="whisker" x1="{at(estimate.low):.2f}" x2="{at(estimate.high):.2f}" y1="7" y2="7"/>'
+            zero, end = position(max(low, 0.0)), position(estimate.value)
+            bar = dataclasses.replace(
+                bar,
+                drawn=True,
+                start=min(zero, end),
+                length=abs(end - zero),
+                low=position(estimate.low),
+                high=position(estimate.high),
             )
-        line = (
-            ""
-            if chance is None
-            else f'<line class="chance" x1="{at(chance):.2f}" x2="{at(chance):.2f}" y1="0" y2="14"/>'
+        bars.append(bar)
+    return bars
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotPoint:
+    """A point with its vertical interval, in SVG units."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """A tick of both axes, in SVG units."""
+
+    x: float
+    y: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A square plot whose axes have the same range, in SVG units."""
+
+    title: str
+    x_title: str
+    y_title: str
+    ticks: list[Tick]
+    points: list[PlotPoint] = field(default_factory=list)
+    curve: list[tuple[float, float]] = field(default_factory=list)
+    left: float = _MARGIN
+    right: float = _SIZE - 8
+    top: float = _TOP
+    bottom: float = _SIZE - _MARGIN
+
+
+def _axes(ticks: Sequence[float]) -> tuple[Callable[[float], float], Callable[[float], float], list[Tick]]:
+    """Maps from values to x and to y, and the ticks."""
+    low, span, side = ticks[0], ticks[-1] - ticks[0], _SIZE - _MARGIN - 8
+
+    def x(value: float) -> float:
+        return _MARGIN + side * (value - low) / span
+
+    def y(value: float) -> float:
+        return _TOP + side * (1 - (value - low) / span)
+
+    return x, y, [Tick(x=x(tick), y=y(tick), label=f"{tick:g}") for tick in ticks]
+
+
+def reliability_figure(found: Reliability) -> Plot:
+    """Predicted probability against observed share; a calibrated judge has its points on the diagonal."""
+    x, y, ticks = _axes([0, 0.25, 0.5, 0.75, 1])
+    points = [
+        PlotPoint(
+            x=x(each.predicted),
+            y=y(seen.value),
+            low=y(seen.low),
+            high=y(seen.high),
+            label=f"predicted {number(each.predicted)}, observed {number(seen.value)} of {seen.n} pairs",
         )
-        said = f"{escape(name)}: {number(estimate.value)}, 95% interval {interval(estimate)}, n = {estimate.n}"
-        parts.append(
-            f'<div class="row"><div class="name">{escape(name)}</div>'
-            f'<svg viewBox="0 0 100 14" preserveAspectRatio="none" role="img" aria-label="{said}">'
-            f'<rect class="track" x="0" y="3" width="100" height="8"/>{drawn}{line}</svg>'
-            f'<div class="value"><b>{number(estimate.value)}</b> <span>{interval(estimate)}</span> '
-            f"<small>n = {estimate.n:,}</small></div></div>"
-        )
-    return f'<div class="bars">{"".join(parts)}</div>'
+        for each in found.bins
+        if (seen := each.observed).value is not None and seen.low is not None and seen.high is not None
+    ]
+    return Plot(
+        title="Reliability plot",
+        x_title="predicted probability of being right",
+        y_title="share that was right",
+        ticks=ticks,
+        points=points,
+    )
+
+
+def calibration_figure(found: Calibration) -> Plot:
+    """The map from the judge's scores to human scores."""
+    x, y, ticks = _axes([1, 2, 3, 4, 5])
+    return Plot(
+        title="Calibration",
+        x_title="the judge's score",
+        y_title="human score",
+        ticks=ticks,
+        curve=[(x(a), y(b)) for a, b in zip(found.judge, found.human, strict=True)],
+    )
 
 
 def reliability_plot(found: Reliability) -> str:
-    """Predicted probability against observed share; dots on the diagonal mean that the judge knows how sure it is."""
-
-    def x(value: float) -> float:
-        return _EDGE + (_PLOT - _EDGE - 8) * value
-
-    def y(value: float) -> float:
-        return 8 + (_PLOT - _EDGE - 8) * (1 - value)
-
-    parts = _axes("predicted probability of being right", "share that was right", [0, 0.25, 0.5, 0.75, 1], x, y)
-    parts.append(f'<line class="chance" x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"/>')
-    for each in found.bins:
-        seen = each.observed
-        if seen.value is None or seen.low is None or seen.high is None:
-            continue
-        at, told = x(each.predicted), f"predicted {number(each.predicted)}, was {number(seen.value)} of {seen.n} pairs"
-        parts.append(
-            f'<line class="whisker" x1="{at:.1f}" x2="{at:.1f}" y1="{y(seen.low):.1f}" y2="{y(seen.high):.1f}"/>'
-        )
-        parts.append(f'<circle class="dot" cx="{at:.1f}" cy="{y(seen.value):.1f}" r="4"><title>{told}</title></circle>')
-    return _plot("Reliability plot", parts)
-
-
-def calibration_plot(found: Calibration) -> str:
-    """The map from the judge's scores to people's."""
-
-    def x(value: float) -> float:
-        return _EDGE + (_PLOT - _EDGE - 8) * (value - 1) / 4
-
-    def y(value: float) -> float:
-        return 8 + (_PLOT - _EDGE - 8) * (5 - value) / 4
-
-    parts = _axes("the judge's score", "people's score", [1, 2, 3, 4, 5], x, y)
-    parts.append(f'<line class="chance" x1="{x(1)}" y1="{y(1)}" x2="{x(5)}" y2="{y(5)}"/>')
-    points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(found.judge, found.human, strict=True))
-    parts.append(f'<polyline class="curve" points="{points}"/>')
-    return _plot("Calibration", parts)
-
-
-def _axes(below: str, beside: str, ticks: Sequence[float], x: object, y: object) -> list[str]:
-    assert callable(x)
-    assert callable(y)
-    low, high = ticks[0], ticks[-1]
-    parts = [f'<rect class="frame" x="{x(low)}" y="{y(high)}" width="{x(high) - x(low)}" height="{y(low) - y(high)}"/>']
-    for tick in ticks:
-        parts.append(f'<text x="{x(tick):.1f}" y="{y(low) + 14:.1f}" text-anchor="middle">{tick:g}</text>')
-        parts.append(f'<text x="{x(low) - 5:.1f}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    middle = (x(low) + x(high)) / 2
-    parts.append(f'<text x="{middle:.1f}" y="{_PLOT - 8}" text-anchor="middle">{escape(below)}</text>')
-    centre = f"{(y(low) + y(high)) / 2:.1f}"
-    turned = f'x="11" y="{centre}" transform="rotate(-90 11 {centre})"'
-    parts.append(f'<text {turned} text-anchor="middle">{escape(beside)}</text>')
-    return parts
-
-
-def _plot(title: str, parts: Sequence[str]) -> str:
-    return f'<svg class="plot" viewBox="0 0 {_PLOT:g} {_PLOT:g}" role="img" aria-label="{title}">{"".join(parts)}</svg>'
+    """The reliability plot as SVG."""
+    return render_macro("figures.html", "plot", reliability_figure(found)).strip()

@@ -1,4 +1,4 @@
-"""What a benchmark asks: lists of responses with what people said of them, and flip pairs between two lists."""
+"""Items of a benchmark: lists of responses with human labels, and flip pairs between two lists."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rewardanything_core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
-    """One list of responses to judge, with people's labels, which the judge never sees."""
+class BenchItem:
+    """One list of responses to judge, with human labels that the judge never sees."""
 
     id: str
     """Unique within a run."""
@@ -22,49 +22,50 @@ class Item:
     """The benchmark it comes from."""
 
     group: str
-    """What ties items of one prompt together; intervals and cross-validation go by it."""
+    """Identifies items of one prompt; intervals and cross-validation treat a group as one unit."""
 
     principle: str
-    """What to prefer."""
+    """The principle to judge by."""
 
     prompt: str | list[dict[str, Any]]
-    """A text or chat messages."""
+    """The prompt: a text or chat messages."""
 
     responses: dict[str, str]
-    """label -> text."""
+    """Label -> text."""
 
     domain: str | None = None
-    """chat, code, safety or the like. None: not said."""
+    """Such as chat, code or safety. None: unknown."""
 
     category: str | None = None
-    """The principle's family, as RABench has them: Content, Logic, Style, Tone, Structure. None: not said."""
+    """The principle's family as in RABench: Content, Logic, Style, Tone, Structure. None: unknown."""
 
     criterion: str | None = None
-    """The principle's short name, by which flip pairs refer to it within the group. None: none do."""
+    """The principle's short name, by which flip pairs refer to it within the group. None: it has none."""
 
     human: dict[str, float] | None = None
-    """label -> human score, on any scale; places count where only an order is known. None: pairs are all there is."""
+    """Label -> human score on any scale, or the place from the end if only an order is known. None: there are only
+    pairs."""
 
     rated: bool = False
-    """Whether ``human`` are scores that people gave, and not places of an order."""
+    """Whether ``human`` holds scores and not places of an order."""
 
     scale: tuple[float, float] | None = None
-    """Least and greatest score that people could give. None: not said."""
+    """Lowest and highest possible human score. None: unknown."""
 
     pairs: tuple[tuple[str, str], ...] = ()
-    """Pairs ``(better, worse)`` by people."""
+    """Pairs ``(better, worse)`` according to people."""
 
     chosen: tuple[str, ...] = ()
     """Labels of all good responses, where responses are good or bad. RM-Bench: in style order."""
 
     rejected: tuple[str, ...] = ()
-    """Labels of the bad ones."""
+    """Labels of the bad responses."""
 
     reference: str | None = None
-    """A good answer for the judge to compare with. None: none."""
+    """A good answer for the judge to compare with. None: there is none."""
 
     context: str | None = None
-    """Background for the judge. None: none."""
+    """Background for the judge. None: there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,15 +89,19 @@ class Flip:
 
 
 def pairs_of(human: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
-    """All pairs ``(better, worse)`` of responses with different scores."""
+    """All pairs ``(better, worse)`` of responses with different human scores."""
     return tuple((one, other) for one, other in product(human, repeat=2) if human[one] > human[other])
 
 
-def common_item(row: Mapping[str, Any], where: str) -> Item:
-    """An item from a row of the common layout: see ``docs/judge-the-judge.md``.
+def common_item(row: Mapping[str, Any], where: str) -> BenchItem:
+    """An item from a row of the common layout; see ``docs/judge-the-judge.md``.
+
+    Args:
+        row: The row.
+        where: Its file and number, for messages.
 
     Raises:
-        ConfigError: a field is missing or refers to a response that is not there.
+        ConfigError: a field is missing or refers to a response that does not exist.
     """
     item_id, meta = str(row.get("id") or where), row.get("meta") or {}
     responses = _texts(row.get("responses"), where)
@@ -109,12 +114,12 @@ def common_item(row: Mapping[str, Any], where: str) -> Item:
         pairs = tuple((better, worse) for better, worse in (_known(p, responses, where) for p in row["pairs"]))
     else:
         pairs = pairs_of(human) if human else tuple(product(chosen, rejected))
-    return Item(
+    return BenchItem(
         id=item_id,
         source=str(row.get("source") or "file"),
         group=str(row.get("group") or item_id),
-        principle=needed(row, "principle", where),
-        prompt=row["prompt"] if isinstance(row.get("prompt"), list) else needed(row, "prompt", where),
+        principle=required_text(row, "principle", where),
+        prompt=row["prompt"] if isinstance(row.get("prompt"), list) else required_text(row, "prompt", where),
         responses=responses,
         domain=row.get("domain"),
         category=row.get("category"),
@@ -133,17 +138,28 @@ def common_item(row: Mapping[str, Any], where: str) -> Item:
 def flip(row: Mapping[str, Any], where: str) -> Flip:
     """A flip pair from a row.
 
+    Args:
+        row: The row.
+        where: Its file and number, for messages.
+
     Raises:
         ConfigError: a field is missing.
     """
-    return Flip(**{name: needed(row, name, where) for name in ("group", "a", "b", "better_under_a", "better_under_b")})
+    return Flip(
+        **{name: required_text(row, name, where) for name in ("group", "a", "b", "better_under_a", "better_under_b")}
+    )
 
 
-def needed(row: Mapping[str, Any], name: str, where: str) -> str:
-    """A field that must be a text.
+def required_text(row: Mapping[str, Any], name: str, where: str) -> str:
+    """The value of a field that must be a text that is not empty.
+
+    Args:
+        row: The row.
+        name: The field.
+        where: The row's file and number, for messages.
 
     Raises:
-        ConfigError: it is missing or something else.
+        ConfigError: it is missing or not a text.
     """
     value = row.get(name)
     if not isinstance(value, str) or not value:
@@ -178,7 +194,7 @@ def _ends(scale: Any, where: str) -> tuple[float, float] | None:
     if scale is None:
         return None
     if not isinstance(scale, list) or len(scale) != 2 or not all(isinstance(end, int | float) for end in scale):
-        raise ConfigError(f"{where}: 'scale' must be two numbers, the least and the greatest score.")
+        raise ConfigError(f"{where}: 'scale' must be two numbers, the lowest and the highest possible score.")
     return float(scale[0]), float(scale[1])
 
 

@@ -1,4 +1,4 @@
-"""A user's own labels: how a judge's scores compare with them, where it is most off, and how to put it right."""
+"""A user's own labels: agreement with a judge's scores, the worst disagreements, and a recalibration."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from rewardanything_core.agreement import scores as agreement
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.agreement.intervals import SHARE, Estimate, mean
 from rewardanything_core.agreement.isotonic import calibrated, fit_calibration
-from rewardanything_core.bench.items import Item, common_item
-from rewardanything_core.bench.measures import Judged
+from rewardanything_core.bench.items import BenchItem, common_item
+from rewardanything_core.bench.measures import JudgedItem
 from rewardanything_core.bench.reading import read_rows
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
-Scale = tuple[float, float]
+ScoreRange = tuple[float, float]
+"""Lowest and highest possible human score."""
 
-MOST_LEVELS = 7
-"""Up to so many distinct human scores are levels of their own; with more, both sides are rounded to 1..5."""
+MAX_LEVELS = 7
+"""Up to this many distinct human scores are the levels; with more, both sides are rounded to 1..5."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """A response that the judge scores otherwise than people do."""
+    """A response whose human and judge scores differ."""
 
     id: str
-    """Of the row."""
+    """Id of the row."""
 
     label: str
-    """Of the response."""
+    """Label of the response."""
 
     prompt: str
     """The prompt as one text."""
@@ -40,47 +41,47 @@ class Disagreement:
     """The response."""
 
     human: float
-    """People's score on the scale of 1..5."""
+    """Human score on the scale of 1..5."""
 
     judged: float
-    """The judge's."""
+    """The judge's score, 1..5."""
 
     reasoning: str
-    """What the judge wrote."""
+    """The judge's reasoning."""
 
     record_id: str | None
-    """Where the store keeps it. None if it was not stored."""
+    """Id of the record in the store. None: it was not stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelReport:
-    """A judge beside a user's labels."""
+    """Agreement of a judge with a user's labels."""
 
-    scale: Scale
-    """The human scale of rows that do not give their own; every scale is stretched to 1..5."""
+    scale: ScoreRange
+    """The human scale of rows without a scale of their own; every scale is mapped linearly to 1..5."""
 
     levels: tuple[float, ...]
-    """The levels, on 1..5, to which both sides are rounded for kappa and the confusion table."""
+    """The levels, within 1..5, to which both sides are rounded for kappa and the confusion table."""
 
     figures: dict[str, Estimate]
-    """``kappa_quadratic``, ``kappa``, ``krippendorff_alpha``, ``spearman``, ``exact`` (share of same level), ``mae``
-    and ``bias`` (judge minus people), on the scale of 1..5; over responses."""
+    """``kappa_quadratic``, ``kappa``, ``krippendorff_alpha``, ``spearman``, ``exact`` (share with the same level),
+    ``mae`` and ``bias`` (judge minus human), on the scale of 1..5; over responses."""
 
     calibrated: dict[str, Estimate]
-    """``mae``, ``bias``, ``kappa_quadratic`` and ``krippendorff_alpha`` after recalibration learnt from other groups.
+    """``mae``, ``bias``, ``kappa_quadratic`` and ``krippendorff_alpha`` after recalibration fitted on other groups.
     Empty with fewer than two groups."""
 
     confusion: list[list[int]]
-    """How often people gave a level (row) and the judge another (column)."""
+    """Counts of human level (row) and judge level (column)."""
 
     calibration: Calibration | None
-    """The map learnt from all labels. None: there are no scores to learn from."""
+    """The map fitted on all labels. None: there are no scores."""
 
     worst: tuple[Disagreement, ...]
-    """Where both are furthest apart, the worst first."""
+    """The largest disagreements, largest first."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """The report as plain JSON types."""
         return {
             "scale": list(self.scale),
             "levels": list(self.levels),
@@ -92,17 +93,21 @@ class LabelReport:
         }
 
 
-def read_labels(sources: Sequence[str], *, principle: str | None = None) -> list[Item]:
-    """Items from a user's labelled rows.
+def read_labels(sources: Sequence[str], *, principle: str | None = None) -> list[BenchItem]:
+    """Read a user's labelled rows.
 
     A row has ``prompt``, and either ``response`` and ``score``, or ``responses`` and ``human_scores`` or the name of
-    the ``winner``; ``principle`` unless one is given; ``id``, ``group`` and ``scale`` (two numbers) if it likes. Rows
-    of the same prompt are one group.
+    the ``winner``. It has ``principle`` unless one is given here. ``id``, ``group`` and ``scale`` (two numbers) are
+    optional. Rows with the same prompt are one group.
+
+    Args:
+        sources: Files.
+        principle: The principle of rows that have none.
 
     Raises:
-        ConfigError: a file cannot be read, or a row lacks something.
+        ConfigError: a file cannot be read, or a row is incomplete.
     """
-    items: dict[str, Item] = {}
+    items: dict[str, BenchItem] = {}
     for source in sources:
         path = Path(source)
         if not path.is_file():
@@ -117,27 +122,31 @@ def read_labels(sources: Sequence[str], *, principle: str | None = None) -> list
     return list(items.values())
 
 
-def check_scale(items: Iterable[Item], scale: Scale | None) -> None:
-    """Find out before judging whether all scores lie within their scales.
+def check_scale(items: Iterable[BenchItem], scale: ScoreRange | None) -> None:
+    """Check before judging that all human scores lie within their scales.
+
+    Args:
+        items: The items.
+        scale: The scale of rows without one. None: it is inferred later.
 
     Raises:
-        ConfigError: one does not.
+        ConfigError: a score lies outside its scale.
     """
     for item in items:
         ends = item.scale or scale
         for human in (item.human or {}).values() if item.rated and ends else ():
             assert ends is not None
-            _stretched(human, ends, item.id)
+            _on_our_scale(human, ends, item.id)
 
 
-def compare_labels(judged: Iterable[Judged], *, scale: Scale | None = None, worst: int = 20) -> LabelReport:
-    """A judge's scores beside people's.
+def compare_labels(judged: Iterable[JudgedItem], *, scale: ScoreRange | None = None, worst: int = 20) -> LabelReport:
+    """Compare a judge's scores with human scores.
 
     Args:
-        judged: Items from `read_labels` or any others with human scores.
-        scale: Least and greatest score that people could give, where a row does not say. None: 1..5 if all scores lie
-            within it, else the least and greatest there are.
-        worst: How many disagreements are kept.
+        judged: Items from `read_labels`, or any others with human scores.
+        scale: Lowest and highest possible human score, for rows without a scale. None: 1..5 if all scores lie within
+            it, otherwise the lowest and highest score present.
+        worst: Maximum number of disagreements in the report.
 
     Raises:
         ConfigError: a score lies outside its scale.
@@ -148,16 +157,16 @@ def compare_labels(judged: Iterable[Judged], *, scale: Scale | None = None, wors
         if one.verdict is not None and one.item.rated
         for label, human in (one.item.human or {}).items()
     ]
-    found = scale or _scale([human for one, _, human, _ in rows if one.item.scale is None])
-    people = [_stretched(human, one.item.scale or found, one.item.id) for one, _, human, _ in rows]
+    default = scale or _default_scale([human for one, _, human, _ in rows if one.item.scale is None])
+    people = [_on_our_scale(human, one.item.scale or default, one.item.id) for one, _, human, _ in rows]
     scores = [score for *_, score in rows]
     groups = [one.item.group for one, *_ in rows]
-    levels = _levels(people, {one.item.scale or found for one, *_ in rows})
+    levels = _levels(people, {one.item.scale or default for one, *_ in rows})
     mapped = calibrated(scores, people, groups)
-    far = sorted(range(len(rows)), key=lambda i: -abs(scores[i] - people[i]))[:worst]
-    about = {"model": rows[0][0].outcome.model, "labels": len(rows)} if rows else {}  # type: ignore[union-attr]
+    furthest = sorted(range(len(rows)), key=lambda i: -abs(scores[i] - people[i]))[:worst]
+    about = {"model": rows[0][0].outcome.model, "labels": len(rows)} if rows else {}
     return LabelReport(
-        scale=found,
+        scale=default,
         levels=levels,
         figures=_figures(people, scores, groups, levels),
         calibrated={} if mapped is None else _figures(people, mapped, groups, levels),
@@ -165,7 +174,9 @@ def compare_labels(judged: Iterable[Judged], *, scale: Scale | None = None, wors
             agreement.nearest(people, levels), agreement.nearest(scores, levels), len(levels)
         ),
         calibration=fit_calibration(scores, people, about) if rows else None,
-        worst=tuple(_disagreement(rows[i][0], rows[i][1], people[i], scores[i]) for i in far if scores[i] != people[i]),
+        worst=tuple(
+            _disagreement(rows[i][0], rows[i][1], people[i], scores[i]) for i in furthest if scores[i] != people[i]
+        ),
     )
 
 
@@ -173,7 +184,7 @@ def _figures(
     people: Sequence[float], scores: Sequence[float], groups: Sequence[str], levels: Sequence[float]
 ) -> dict[str, Estimate]:
     human, judged = agreement.nearest(people, levels), agreement.nearest(scores, levels)
-    off = [score - person for score, person in zip(scores, people, strict=True)]
+    errors = [score - person for score, person in zip(scores, people, strict=True)]
     size = len(levels)
     return {
         "kappa_quadratic": agreement.cohen_kappa(human, judged, groups, size, weights="quadratic"),
@@ -181,12 +192,12 @@ def _figures(
         "krippendorff_alpha": agreement.alpha(people, scores, groups),
         "spearman": agreement.pooled_spearman(people, scores, groups),
         "exact": mean([float(a == b) for a, b in zip(human, judged, strict=True)], groups, bounds=SHARE),
-        "mae": mean([abs(apart) for apart in off], groups, bounds=(0.0, 4.0)),
-        "bias": mean(off, groups, bounds=(-4.0, 4.0)),
+        "mae": mean([abs(error) for error in errors], groups, bounds=(0.0, 4.0)),
+        "bias": mean(errors, groups, bounds=(-4.0, 4.0)),
     }
 
 
-def _labelled(row: Mapping[str, Any], where: str, stem: str) -> Item:
+def _labelled(row: Mapping[str, Any], where: str, stem: str) -> BenchItem:
     number = where.rpartition(" ")[2]
     about: dict[str, Any] = {"id": str(row.get("id") or f"{stem}/{number}"), "source": stem}
     prompt = row.get("prompt")
@@ -203,9 +214,9 @@ def _labelled(row: Mapping[str, Any], where: str, stem: str) -> Item:
     item = common_item({**row, **about}, where)
     if item.human is None and not item.pairs and row.get("winner") is None:
         raise ConfigError(
-            f"{where} has no label.", hint="Give 'score' beside 'response', or 'human_scores' or 'winner' beside "
-            "'responses'."
-        )  # fmt: skip
+            f"{where} has no label.",
+            hint="Give 'score' with 'response', or 'human_scores' or 'winner' with 'responses'.",
+        )
     return item
 
 
@@ -213,30 +224,30 @@ def _given(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _scale(human: Sequence[float]) -> Scale:
+def _default_scale(human: Sequence[float]) -> ScoreRange:
     if not human or (min(human) >= MIN_SCORE and max(human) <= MAX_SCORE):
         return MIN_SCORE, MAX_SCORE
     return (min(human), max(human)) if min(human) < max(human) else (min(human), min(human) + 1.0)
 
 
-def _stretched(human: float, scale: Scale, where: str) -> float:
+def _on_our_scale(human: float, scale: ScoreRange, where: str) -> float:
     if not scale[0] <= human <= scale[1] or scale[0] == scale[1]:
         raise ConfigError(
-            f"The score {human:g} of {where} does not lie within the scale {scale[0]:g} to {scale[1]:g}.",
-            hint="Give the scale's ends, such as --scale 0:10, or a 'scale' in the row.",
+            f"The score {human:g} of {where} lies outside the scale {scale[0]:g} to {scale[1]:g}.",
+            hint="Give the scale, such as --scale 0:10, or a 'scale' in the row.",
         )
     return MIN_SCORE + (human - scale[0]) / (scale[1] - scale[0]) * (MAX_SCORE - MIN_SCORE)
 
 
-def _levels(people: Sequence[float], scales: set[Scale]) -> tuple[float, ...]:
+def _levels(people: Sequence[float], scales: set[ScoreRange]) -> tuple[float, ...]:
     distinct = sorted(set(people))
-    of_our_scale = scales == {(MIN_SCORE, MAX_SCORE)} and all(score == round(score) for score in distinct)
-    if of_our_scale or not 2 <= len(distinct) <= MOST_LEVELS:
+    whole_scores = scales == {(MIN_SCORE, MAX_SCORE)} and all(score == round(score) for score in distinct)
+    if whole_scores or not 2 <= len(distinct) <= MAX_LEVELS:
         return 1.0, 2.0, 3.0, 4.0, 5.0
     return tuple(distinct)
 
 
-def _disagreement(one: Judged, label: str, human: float, score: float) -> Disagreement:
+def _disagreement(one: JudgedItem, label: str, human: float, score: float) -> Disagreement:
     verdict, prompt = one.verdict, one.item.prompt
     assert verdict is not None
     return Disagreement(

@@ -1,6 +1,6 @@
-"""Other people's layouts: each a function from a row, as published, to an `Item`.
+"""Layouts of published benchmarks: for each a function from a row, as published, to a `BenchItem`.
 
-Where a benchmark has no principle its wording here is ours, said plainly after what its labels mean.
+Benchmarks without principles get one of ours, which states what their labels mean.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from rewardanything_core.agreement.pairs import places
-from rewardanything_core.bench.items import Item, common_item, needed, pairs_of
+from rewardanything_core.bench.items import BenchItem, common_item, pairs_of, required_text
 from rewardanything_core.errors import ConfigError
 
 _CORRECT = "Prefer the response whose content is correct. A wrong statement weighs more than any fault of style."
@@ -47,16 +47,16 @@ _SECTIONS = {
 }
 _SECTION_OF = {subset: section for subsets, section in _SECTIONS.items() for subset in subsets.split()}
 
-Layout = Callable[[Mapping[str, Any], str, str], Item]
-"""From a row, where it stands (for messages) and the name of its folder, to an item."""
+Layout = Callable[[Mapping[str, Any], str, str], BenchItem]
+"""From a row, its file and number (for messages) and the name of its folder, to an item."""
 
 
-def _common(row: Mapping[str, Any], where: str, folder: str) -> Item:
+def _common(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
     del folder
     return common_item(row, where)
 
 
-def _rabench(row: Mapping[str, Any], where: str, folder: str) -> Item:
+def _rabench(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
     """A principle, a prompt, responses by model, and a consensus of scores and ranking."""
     del folder
     truth = next((row[name] for name in ("ground_truth", "gt", "label", "reference_ranking") if row.get(name)), row)
@@ -87,15 +87,15 @@ def _rabench(row: Mapping[str, Any], where: str, folder: str) -> Item:
     )
     if ranking is None:
         return item
-    # The order decides where scores tie: the consensus orders all responses of a list.
+    # Where scores tie, the ranking decides: the consensus ranks all responses of a list.
     order = places([str(name) for name in ranking if str(name) in item.responses])
     fields = {name: getattr(item, name) for name in item.__dataclass_fields__} | {"pairs": pairs_of(order)}
-    return Item(**(fields if scores is not None else fields | {"human": order, "rated": False}))
+    return BenchItem(**(fields if scores is not None else fields | {"human": order, "rated": False}))
 
 
-def _rm_bench(row: Mapping[str, Any], where: str, folder: str) -> Item:
+def _rm_bench(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
     """Three chosen and three rejected responses, each concise, plain and in markdown."""
-    domain, item_id = needed(row, "domain", where), f"rm-bench/{row.get('domain')}/{row.get('id', where)}"
+    domain, item_id = required_text(row, "domain", where), f"rm-bench/{row.get('domain')}/{row.get('id', where)}"
     family = domain.partition("-")[0]  # safety-refuse and safety-response are one domain
     if family not in _RM_BENCH:
         raise ConfigError(f"{where}: RM-Bench has no domain {domain!r}.")
@@ -103,35 +103,35 @@ def _rm_bench(row: Mapping[str, Any], where: str, folder: str) -> Item:
     return _good_and_bad(row, where, folder, "rm-bench", item_id, _RM_BENCH[family], family, category)
 
 
-def _preference(row: Mapping[str, Any], where: str, folder: str) -> Item:
-    """A prompt with a chosen and a rejected response, under a principle of the row or of the command."""
+def _preference(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
+    """A prompt with a chosen and a rejected response; the principle is the row's or the command's."""
     item_id = f"{folder or 'preference'}/{row.get('id', where)}"
-    principle = needed(row, "principle", where)
+    principle = required_text(row, "principle", where)
     return _good_and_bad(row, where, folder, folder or "preference", item_id, principle, "", "")
 
 
-def _reward_bench(row: Mapping[str, Any], where: str, folder: str) -> Item:
+def _reward_bench(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
     """RewardBench: one chosen and one rejected response."""
-    section = _SECTION_OF.get(needed(row, "subset", where), "chat")
+    section = _SECTION_OF.get(required_text(row, "subset", where), "chat")
     item_id = f"rewardbench/{row['subset']}/{row.get('id', where)}"
     category = {"reasoning": "Logic", "safety": "Tone"}.get(section, "Content")
     return _good_and_bad(row, where, folder, "rewardbench", item_id, _REWARD_BENCH[section], section, category)
 
 
-def _reward_bench_2(row: Mapping[str, Any], where: str, folder: str) -> Item:
+def _reward_bench_2(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
     """RewardBench 2: one chosen and three rejected responses; many of both in the subset Ties."""
-    subset = needed(row, "subset", where)
+    subset = required_text(row, "subset", where)
     principle = _REWARD_BENCH_2.get(subset.lower(), _CORRECT)
     item_id = f"rewardbench-2/{subset}/{row.get('id', where)}"
     category = {"math": "Logic", "precise if": "Structure"}.get(subset.lower(), "Content")
     return _good_and_bad(row, where, folder, "rewardbench-2", item_id, principle, subset.lower(), category)
 
 
-def _llmbar(row: Mapping[str, Any], where: str, folder: str) -> Item:
+def _llmbar(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
     """LLMBar: two outputs, one of which follows the instruction; ``label`` is 1 or 2."""
     if row.get("label") not in (1, 2):
         raise ConfigError(f"{where}: 'label' must be 1 or 2.")
-    outputs = [needed(row, "output_1", where), needed(row, "output_2", where)]
+    outputs = [required_text(row, "output_1", where), required_text(row, "output_2", where)]
     if row["label"] == 2:
         outputs.reverse()
     texts = {
@@ -144,11 +144,11 @@ def _llmbar(row: Mapping[str, Any], where: str, folder: str) -> Item:
     return _good_and_bad(texts, where, folder, "llmbar", item_id, _INSTRUCTION, folder or "chat", "Content")
 
 
-def _judgebench(row: Mapping[str, Any], where: str, folder: str) -> Item:
+def _judgebench(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
     """JudgeBench: a question with a verified answer; ``label`` is ``A>B`` or ``B>A``."""
     if row.get("label") not in ("A>B", "B>A"):
         raise ConfigError(f"{where}: 'label' must be 'A>B' or 'B>A'.")
-    answers = [needed(row, "response_A", where), needed(row, "response_B", where)]
+    answers = [required_text(row, "response_A", where), required_text(row, "response_B", where)]
     if row["label"] == "B>A":
         answers.reverse()
     source = str(row.get("source") or "")
@@ -173,7 +173,7 @@ def _good_and_bad(
     principle: str,
     domain: str,
     category: str,
-) -> Item:
+) -> BenchItem:
     del folder
     responses: dict[str, str] = {}
     for side in ("chosen", "rejected"):
@@ -183,12 +183,12 @@ def _good_and_bad(
         responses |= {f"{side}-{place}": text for place, text in enumerate(texts, start=1)}
     chosen = tuple(label for label in responses if label.startswith("chosen"))
     rejected = tuple(label for label in responses if label.startswith("rejected"))
-    return Item(
+    return BenchItem(
         id=item_id,
         source=source,
         group=item_id,
         principle=row.get("principle") or principle,
-        prompt=row["prompt"] if isinstance(row.get("prompt"), list) else needed(row, "prompt", where),
+        prompt=row["prompt"] if isinstance(row.get("prompt"), list) else required_text(row, "prompt", where),
         responses=responses,
         domain=domain or row.get("domain"),
         category=row.get("category") or category or None,
@@ -212,7 +212,7 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def detect(row: Mapping[str, Any]) -> str | None:
-    """The layout that a row's fields speak for; None if none."""
+    """The layout that matches a row's fields. None: none does."""
     has = row.keys().__contains__
     if has("output_1") and has("output_2") and has("input"):
         return "llmbar"

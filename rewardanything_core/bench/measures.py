@@ -1,4 +1,4 @@
-"""From verdicts and labels to figures: what a judge gets right, in all and by domain, family and source."""
+"""Figures of agreement from verdicts and labels: over all items, and by domain, family and source."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rewardanything_core.agreement.pairs import (
     rm_bench_levels,
     rm_bench_matrix,
 )
-from rewardanything_core.bench.items import Flip, Item
+from rewardanything_core.bench.items import BenchItem, Flip
 from rewardanything_core.types import JudgeFailure, Verdict
 
 HEADLINE = ("flip_accuracy", "both_right", "pairwise_accuracy", "kendall_tau_b", "ndcg")
-"""The figures by which judges are compared, the most telling first."""
+"""The figures for comparing judges, the most informative first."""
 
 TITLES = {
     "flip_accuracy": "Flip questions right",
@@ -33,10 +33,10 @@ TITLES = {
     "best_found": "Best response found",
     "agreement_between_passes": "Agreement of passes (W)",
 }
-"""What figures are called for a reader, in the order in which they are shown."""
+"""The names of figures in reports, in display order."""
 
 CHANCE = {"flip_accuracy": 0.5, "pairwise_accuracy": 0.5, "kendall_tau_b": 0.0, "spearman": 0.0}
-"""What guessing gives, where that is one number; for NDCG it is ``ndcg_chance``."""
+"""The expected value of guessing, where it is a constant; for NDCG it is ``ndcg_chance``."""
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "kendall_tau_b": CORRELATION,
@@ -61,15 +61,18 @@ FIGURES = (
     "ndcg_chance",
     "agreement_between_passes",
 )
-"""Every figure that is there for all items and for each part of them."""
+"""Every figure that is computed for all items and for each part of them."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """An item and what the judge said of it."""
+class JudgedItem:
+    """An item with the judge's outcome."""
 
-    item: Item
+    item: BenchItem
+    """The item."""
+
     outcome: Verdict | JudgeFailure
+    """The verdict, or why there is none."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -78,7 +81,7 @@ class Judged:
 
     @cached_property
     def observed(self) -> Mapping[str, Sequence[float]]:
-        """Figure -> what this item alone contributes to it."""
+        """Figure -> the values that this item contributes to it."""
         item, verdict = self.item, self.verdict
         if verdict is None:
             return {"pairwise_accuracy_failures_wrong": [0.0] * len(item.pairs)}
@@ -107,39 +110,52 @@ class JudgedFlip:
     """A flip pair with both its items."""
 
     flip: Flip
-    under_a: Judged
-    under_b: Judged
+    """The flip pair."""
+
+    under_a: JudgedItem
+    """The item judged under criterion ``a``."""
+
+    under_b: JudgedItem
+    """The item judged under criterion ``b``."""
 
     def questions(self, *, by_ranking: bool = False) -> tuple[float | None, float | None]:
-        """The credit of both questions, whether A and whether B is followed; None where the judgement failed."""
+        """The credit, 0..1, for following criterion ``a`` and criterion ``b``; None where the judgement failed.
+
+        Args:
+            by_ranking: Use the verdict's ranking, which has no ties, instead of its scores.
+        """
         a, b = self.flip.better_under_a, self.flip.better_under_b
         return _answer(self.under_a, (a, b), by_ranking), _answer(self.under_b, (b, a), by_ranking)
 
 
-def _answer(judged: Judged, pair: tuple[str, str], by_ranking: bool) -> float | None:
+def _answer(judged: JudgedItem, pair: tuple[str, str], by_ranking: bool) -> float | None:
     if (verdict := judged.verdict) is None:
         return None
     (right,) = pair_credits(places(verdict.ranking) if by_ranking else verdict.scores, [pair])
     return right
 
 
-def figures(judged: Iterable[Judged], flips: Iterable[JudgedFlip]) -> dict[str, Estimate]:
+def figures(judged: Iterable[JudgedItem], flips: Iterable[JudgedFlip]) -> dict[str, Estimate]:
     """All `FIGURES` over some items and the flip pairs between them.
 
     Every figure is a mean: accuracy over pairs, flip accuracy over questions (two for each flip pair), both-right over
-    flip pairs, the rest over lists. A judgement that failed is left out, except from the figures whose names say that
+    flip pairs, the rest over lists. A failed judgement is excluded, except from the figures whose names say that
     failures count as wrong.
+
+    Args:
+        judged: The items with their outcomes.
+        flips: The flip pairs between them.
     """
     values: dict[str, list[float]] = {name: [] for name in FIGURES}
     groups: dict[str, list[str]] = {name: [] for name in FIGURES}
 
-    def add(name: str, found: Sequence[float], group: str) -> None:
-        values[name] += found
-        groups[name] += [group] * len(found)
+    def add(name: str, observed: Sequence[float], group: str) -> None:
+        values[name] += observed
+        groups[name] += [group] * len(observed)
 
     for one in judged:
-        for name, found in one.observed.items():
-            add(name, found, one.item.group)
+        for name, observed in one.observed.items():
+            add(name, observed, one.item.group)
     for pair in flips:
         for suffix, by_ranking in (("", False), ("_by_ranking", True)):
             a, b = pair.questions(by_ranking=by_ranking)
@@ -153,11 +169,16 @@ def figures(judged: Iterable[Judged], flips: Iterable[JudgedFlip]) -> dict[str, 
 
 
 def by_part(
-    judged: Sequence[Judged], flips: Sequence[JudgedFlip], part_of: Callable[[Item], str | None]
+    judged: Sequence[JudgedItem], flips: Sequence[JudgedFlip], part_of: Callable[[BenchItem], str | None]
 ) -> dict[str, dict[str, Estimate]]:
-    """`figures` for each part of the items, in the order in which parts come up.
+    """`figures` for each part of the items, in order of first occurrence.
 
-    A flip pair belongs to the part that both its items are in; between two parts it belongs to neither.
+    A flip pair belongs to a part if both its items do.
+
+    Args:
+        judged: The items with their outcomes.
+        flips: The flip pairs between them.
+        part_of: The part of an item. None: the item belongs to no part.
     """
     parts = dict.fromkeys(part for one in judged if (part := part_of(one.item)) is not None)
     return {
@@ -170,11 +191,11 @@ def by_part(
 
 
 def by_flip(flips: Sequence[JudgedFlip]) -> dict[str, dict[str, Estimate]]:
-    """What flip pairs say, for each two criteria that they are between: ``concise / detailed``."""
+    """The flip figures for each pair of criteria, such as ``concise / detailed``."""
     kinds = dict.fromkeys(_kind(pair.flip) for pair in flips)
     of_kind = {kind: figures([], [pair for pair in flips if _kind(pair.flip) == kind]) for kind in kinds}
-    asked = [name for name in FIGURES if name.startswith(("flip_accuracy", "both_right"))]
-    return {kind: {name: found[name] for name in asked} for kind, found in of_kind.items()}
+    names = [name for name in FIGURES if name.startswith(("flip_accuracy", "both_right"))]
+    return {kind: {name: found[name] for name in names} for kind, found in of_kind.items()}
 
 
 def _kind(flip: Flip) -> str:
@@ -195,8 +216,8 @@ class RmBench:
     """``hard``, ``normal``, ``easy`` and ``average``: means over the domains, each weighing the same."""
 
 
-def rm_bench(judged: Iterable[Judged]) -> RmBench | None:
-    """RM-Bench's figures over the items of its form. None if there is none, or none was judged."""
+def rm_bench(judged: Iterable[JudgedItem]) -> RmBench | None:
+    """RM-Bench's figures over the items of its form. None: there are none, or none was judged."""
     matrices: dict[str, list[list[list[float]]]] = {}
     groups: dict[str, list[str]] = {}
     for one in judged:
@@ -225,16 +246,20 @@ def rm_bench(judged: Iterable[Judged]) -> RmBench | None:
     )
 
 
-def match_flips(items: Sequence[Item], flips: Iterable[Flip]) -> tuple[list[tuple[Flip, int, int]], int]:
-    """Flip pairs with the places of the two items each speaks of, and how many speak of what is not there.
+def match_flips(items: Sequence[BenchItem], flips: Iterable[Flip]) -> tuple[list[tuple[Flip, int, int]], int]:
+    """Flip pairs with the places of their two items, and the number of pairs whose items or responses are missing.
 
-    Pairs of groups of which there is no item at all do not count as missing: `limit_groups` leaves groups out.
+    Pairs of groups without any item do not count as missing, because ``limit_groups`` leaves whole groups out.
+
+    Args:
+        items: The items.
+        flips: Flip pairs that may refer to them.
     """
-    found = {(item.group, item.criterion): place for place, item in enumerate(items) if item.criterion is not None}
+    places_of = {(item.group, item.criterion): place for place, item in enumerate(items) if item.criterion is not None}
     groups = {item.group for item in items}
     matched, missing = [], 0
     for flip in flips:
-        a, b = found.get((flip.group, flip.a)), found.get((flip.group, flip.b))
+        a, b = places_of.get((flip.group, flip.a)), places_of.get((flip.group, flip.b))
         labels = {flip.better_under_a, flip.better_under_b}
         if a is not None and b is not None and labels <= items[a].responses.keys() & items[b].responses.keys():
             matched.append((flip, a, b))

@@ -1,4 +1,4 @@
-"""Benchmark files: read from a path or the hub, recognised by their fields, and cut down to some groups."""
+"""Reading benchmark files from a path or the hub, with detection of the layout and sampling of groups."""
 
 from __future__ import annotations
 
@@ -8,45 +8,44 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewardanything_core.bench.items import Flip, Item, flip
+from rewardanything_core.bench.items import BenchItem, Flip, flip
 from rewardanything_core.bench.layouts import LAYOUTS, detect
 from rewardanything_core.errors import ConfigError, MissingExtraError
 
 HUB = "hf:"
-"""Begins the name of a dataset on the Hugging Face hub: ``hf:owner/name`` or ``hf:owner/name:part-of-a-file-name``."""
+"""Prefix of a dataset on the Hugging Face hub: ``hf:owner/name`` or ``hf:owner/name:part-of-a-file-name``."""
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
-# Files that hold all there is, where a folder has the same rows again in parts, or beside other things.
-_WHOLE = ("total_dataset.json", "dataset.json")
+# Files with all rows, in folders that also hold the same rows in parts, or other files.
+_COMPLETE = ("total_dataset.json", "dataset.json")
 _HUB_PARTS = {"allenai/reward-bench": "filtered"}
 
 
 def read_items(
     sources: Sequence[str], *, layout: str = "auto", principle: str | None = None, limit_groups: int | None = None
-) -> list[Item]:
-    """The items of benchmark files.
+) -> list[BenchItem]:
+    """Read the items of benchmark files.
 
     Args:
-        sources: Files (JSON lines, JSON, Parquet), folders of such, or datasets on the hub (see `HUB`).
-        layout: A name from `LAYOUTS`, or ``auto``: recognised by the fields of each file's first row.
-        principle: For rows that bring none.
-        limit_groups: Most groups of each source. The groups are drawn by a hash of their names, so that a larger limit
-            keeps those of a smaller one, and verdicts already stored are used again. None: all.
+        sources: Files (JSON lines, JSON, Parquet), folders of such files, or datasets on the hub (see `HUB`).
+        layout: A name from `LAYOUTS`, or ``auto`` to detect it from the fields of each file's first row.
+        principle: The principle of rows that have none.
+        limit_groups: Maximum number of groups from each source. Groups are drawn by a hash of their names, so a larger
+            limit includes the groups of a smaller one and stored verdicts are reused. None: all.
 
     Raises:
-        ConfigError: a source cannot be read, is in no known layout, or has an id that another has too.
-        MissingExtraError: reading it needs an optional package.
+        ConfigError: a source cannot be read, has no known layout, or repeats an id.
+        MissingExtraError: reading a source needs an optional package.
     """
     if layout not in ("auto", *LAYOUTS):
-        raise ConfigError(f"There is no layout {layout!r}; there are: auto, {', '.join(LAYOUTS)}.")
-    items: dict[str, Item] = {}
+        raise ConfigError(f"There is no layout {layout!r}; choose from: auto, {', '.join(LAYOUTS)}.")
+    items: dict[str, BenchItem] = {}
     for source in sources:
-        found = _limited(list(_items(source, layout, principle)), limit_groups)
-        for item in found:
+        for item in _limited(list(_items(source, layout, principle)), limit_groups):
             if item.id in items:
                 raise ConfigError(
                     f"{source} has a second item with the id {item.id!r}.",
-                    hint="Give each file once; of a folder or dataset that holds rows twice, name one file.",
+                    hint="Give each file once. If a folder or dataset holds rows twice, name one of its files.",
                 )
             items[item.id] = item
     if not items:
@@ -55,16 +54,16 @@ def read_items(
 
 
 def read_flips(sources: Sequence[str]) -> list[Flip]:
-    """The flip pairs of files with one on each line.
+    """Read flip pairs from files with one pair on each line.
 
     Raises:
-        ConfigError: a file cannot be read or a line is no flip pair.
+        ConfigError: a file cannot be read, or a line is not a flip pair.
     """
     return [flip(row, where) for source in sources for path in _files(source) for where, row in read_rows(path)]
 
 
 def holds_flips(source: str) -> bool:
-    """Whether a file holds flip pairs and not items, by its first row."""
+    """Whether the first row of a file is a flip pair."""
     path = Path(source)
     if not path.is_file():
         return False
@@ -72,7 +71,7 @@ def holds_flips(source: str) -> bool:
     return "better_under_a" in row
 
 
-def _items(source: str, layout: str, principle: str | None) -> Iterator[Item]:
+def _items(source: str, layout: str, principle: str | None) -> Iterator[BenchItem]:
     for path in _files(source):
         kind = layout
         for where, row in read_rows(path):
@@ -81,26 +80,26 @@ def _items(source: str, layout: str, principle: str | None) -> Iterator[Item]:
                 kind = detect(row) or detect(full) or "auto"
             if kind == "auto":
                 raise ConfigError(
-                    f"{where} is in no layout that is known: it has {', '.join(sorted(row))}.",
-                    hint=f"Give --format, one of {', '.join(LAYOUTS)}, and --principle if rows have none.",
+                    f"{where} has no known layout; its fields are {', '.join(sorted(row))}.",
+                    hint=f"Give --format, one of {', '.join(LAYOUTS)}, and --principle if rows have no principle.",
                 )
             yield LAYOUTS[kind](full, where, path.parent.name)
 
 
-def _limited(items: list[Item], limit: int | None) -> list[Item]:
+def _limited(items: list[BenchItem], limit: int | None) -> list[BenchItem]:
     if limit is None:
         return items
     drawn = sorted({item.group for item in items}, key=lambda group: hashlib.sha256(group.encode()).digest())
-    kept = frozenset(drawn[:limit])
-    return [item for item in items if item.group in kept]
+    sampled = frozenset(drawn[:limit])
+    return [item for item in items if item.group in sampled]
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a file, each with where it stands.
+    """The rows of a file, each with its file name and number for messages.
 
     Raises:
-        ConfigError: it cannot be read.
-        MissingExtraError: it is Parquet and pyarrow is not installed.
+        ConfigError: the file cannot be read.
+        MissingExtraError: it is a Parquet file and pyarrow is not installed.
     """
     if path.suffix.lower() == ".parquet":
         rows = _parquet(path)
@@ -123,7 +122,7 @@ def _json(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         except ValueError as error:
             raise ConfigError(f"Cannot read {path} as JSON: {error}.") from error
         return
-    # Not splitlines(): it would also split at the odd separators that JSON texts may hold as they are.
+    # Not splitlines(), which also splits at separators that JSON strings may contain unescaped.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
@@ -152,16 +151,18 @@ def _files(source: str) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise ConfigError(f"There is no file or folder {source}.", hint=f"A dataset on the hub is {HUB}owner/name.")
+        raise ConfigError(
+            f"There is no file or folder {source}.", hint=f"Name a dataset on the hub as {HUB}owner/name."
+        )
     return _of_folder(path, source)
 
 
 def _of_folder(folder: Path, source: str, part: str = "") -> list[Path]:
-    found = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES and f.is_file() and part in f.name)
-    whole = [path for path in found if path.name in _WHOLE]
-    if not found:
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES and f.is_file() and part in f.name)
+    complete = [path for path in files if path.name in _COMPLETE]
+    if not files:
         raise ConfigError(f"There is no {', '.join(_SUFFIXES)} file{f' named *{part}*' if part else ''} in {source}.")
-    return whole or found
+    return complete or files
 
 
 def _from_hub(name: str) -> list[Path]:

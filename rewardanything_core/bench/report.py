@@ -1,4 +1,4 @@
-"""What a benchmark run finds, as plain values; the table, the JSON and the page are written from these."""
+"""The result of a benchmark run as plain values. The table, the JSON and the page are rendered from these."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import Any
 from rewardanything_core.agreement.intervals import CONFIDENCE, Estimate
 from rewardanything_core.agreement.pair_probability import Reliability
 from rewardanything_core.bench.labels import LabelReport
-from rewardanything_core.bench.measures import Judged, RmBench
+from rewardanything_core.bench.measures import JudgedItem, RmBench
 from rewardanything_core.bench.worst import wrong_pairs
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 Figures = dict[str, Estimate]
 
-MOST_FAILED = 0.1
-"""The share of judgements that may fail before a run counts as failed."""
+MAX_FAILED_SHARE = 0.1
+"""The share of judgements that may fail; with more, the exit code is 3."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """One look at a judge's habits."""
+    """Measurements of one bias of a judge."""
 
     name: str
     """``length``, ``position``, ``repeat`` or ``injection``."""
 
     figures: Figures
-    """What was measured, by name."""
+    """The measurements, by name."""
 
     judged: int = 0
-    """Judgements made for it beyond those of the benchmark, or read from the store."""
+    """Additional judgements, made or read from the store."""
 
     failed: int = 0
-    """How many of them failed."""
+    """How many of these failed."""
 
     note: str = ""
-    """What a reader should know; empty if nothing."""
+    """A remark for the reader. Empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,61 +43,61 @@ class BenchReport:
     """The result of `run_bench`."""
 
     judge: dict[str, Any]
-    """The judge's fingerprint: model, wording, readout and every other setting that can change a verdict."""
+    """The judge's fingerprint: model, prompt, readout and every other setting that can change a verdict."""
 
     model: str
     """The judge model's name."""
 
-    judged: tuple[Judged, ...]
+    judged: tuple[JudgedItem, ...]
     """Every item with its verdict or failure, in input order."""
 
     figures: Figures
     """All of `FIGURES` over all items."""
 
     by_source: dict[str, Figures]
-    """The same for each benchmark."""
+    """``figures`` for each benchmark."""
 
     by_domain: dict[str, Figures]
-    """The same for each domain."""
+    """``figures`` for each domain."""
 
     by_category: dict[str, Figures]
-    """The same for each family of principles."""
+    """``figures`` for each family of principles."""
 
     by_criterion: dict[str, Figures]
-    """The same for each criterion, where rows name theirs."""
+    """``figures`` for each criterion, of the rows that name one."""
 
     by_flip: dict[str, Figures]
-    """``flip_accuracy`` and ``both_right``, also by ranking, for each two criteria that flip pairs are between."""
+    """``flip_accuracy`` and ``both_right``, also by ranking, for each pair of criteria."""
 
     rm_bench: RmBench | None
-    """RM-Bench's own figures. None: there is no RM-Bench."""
+    """RM-Bench's own figures. None: RM-Bench is not among the items."""
 
     flips: int
-    """Flip pairs asked."""
+    """Number of flip pairs evaluated."""
 
     flips_missing: int
-    """Flip pairs that speak of an item or response that is not there, though others of their group are."""
+    """Flip pairs that refer to a missing item or response, although other items of their group exist."""
 
     reliability: Reliability | None
-    """Whether the gap between scores says how sure the judge is. None: too few groups, or all scores tie."""
+    """How well the gap between scores predicts that the judge is right. None: too few groups, or all scores tie."""
 
     audits: dict[str, Audit] = field(default_factory=dict)
-    """By name; ``length`` is always there."""
+    """The audits by name; ``length`` is always included."""
 
     labels: LabelReport | None = None
-    """The judge beside a user's own labels. None: there are none."""
+    """Agreement with the user's own labels. None: there are none."""
 
     spent: Usage = field(default_factory=Usage)
-    """What this run took; verdicts from the store cost nothing."""
+    """Usage of this run; verdicts from the store cost nothing."""
 
     made: Usage = field(default_factory=Usage)
-    """What all verdicts and failures of the benchmark took when they were made, whenever that was."""
+    """Usage of all verdicts and failures of the benchmark when they were made, in this run or before."""
 
     seconds: float = 0.0
     """Wall time of this run."""
 
     notes: tuple[str, ...] = ()
-    """What a reader should know, in sentences."""
+    """Remarks for the reader, in sentences."""
 
     @property
     def failures(self) -> tuple[JudgeFailure, ...]:
@@ -106,22 +106,22 @@ class BenchReport:
 
     @property
     def from_store(self) -> int:
-        """How many verdicts were read from the store."""
+        """How many verdicts came from the store."""
         return sum(one.outcome.cached for one in self.judged if isinstance(one.outcome, Verdict))
 
     @property
     def failed_share(self) -> float:
-        """Share of judgements that failed, 0..1, those of audits included."""
+        """Share of judgements that failed, 0..1, including those of audits."""
         failed = len(self.failures) + sum(audit.failed for audit in self.audits.values())
         return failed / max(1, len(self.judged) + sum(audit.judged for audit in self.audits.values()))
 
     @property
     def exit_code(self) -> int:
-        """0 done; 3 if more than `MOST_FAILED` of the judgements failed."""
-        return 3 if self.failed_share > MOST_FAILED else 0
+        """0, or 3 if more than `MAX_FAILED_SHARE` of the judgements failed."""
+        return 3 if self.failed_share > MAX_FAILED_SHARE else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain JSON types, without the verdicts: those are in the store."""
+        """The report as plain JSON types, without the verdicts, which are in the store."""
         return {
             **_plain(self.figures),
             "confidence": CONFIDENCE,
@@ -163,7 +163,7 @@ class BenchReport:
 
     @property
     def failures_by_type(self) -> dict[str, int]:
-        """How many judgements failed with each class of error."""
+        """Number of failed judgements by class of error."""
         counts: dict[str, int] = {}
         for failure in self.failures:
             counts[failure.error_type] = counts.get(failure.error_type, 0) + 1

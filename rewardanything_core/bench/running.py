@@ -7,48 +7,50 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rewardanything_core.agreement.pair_probability import Reliability, reliability
-from rewardanything_core.bench.items import Flip, Item
-from rewardanything_core.bench.measures import Judged, JudgedFlip, by_flip, by_part, figures, match_flips, rm_bench
+from rewardanything_core.bench.items import BenchItem, Flip
+from rewardanything_core.bench.measures import JudgedFlip, JudgedItem, by_flip, by_part, figures, match_flips, rm_bench
 from rewardanything_core.bench.report import BenchReport
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.judging.base import DEFAULT_WINDOW, BaseJudge
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 Progress = Callable[[Mapping[str, int]], None]
-"""Told after each judgement how many there were: ``rows``, ``failed``, ``from_store`` and ``done_before`` (0)."""
+"""Called after each judgement with the counts ``rows``, ``failed``, ``from_store`` and ``done_before`` (0)."""
+
+_FEW_GROUPS = 10  # with fewer the report warns
 
 
 def run_bench(
     judge: BaseJudge,
-    items: Sequence[Item],
+    items: Sequence[BenchItem],
     flips: Iterable[Flip] = (),
     *,
     progress: Progress | None = None,
     window: int = DEFAULT_WINDOW,
 ) -> BenchReport:
-    """Judge every item and measure agreement with people.
+    """Judge every item and measure the agreement with human labels.
 
-    Verdicts go through the judge's store, so a run that was stopped goes on where it stopped. A judgement that failed
-    is counted and left out of every figure, save those whose names say that failures count as wrong.
+    Verdicts go through the judge's store, so an interrupted run continues where it stopped. A failed judgement is
+    counted and excluded from every figure, except those whose names say that failures count as wrong.
 
     Args:
         judge: A judge or a jury.
-        items: From `read_items`.
-        flips: From `read_flips`, about these items.
-        progress: Told after each judgement.
-        window: Most judgements in flight.
+        items: Items from `read_items`.
+        flips: Flip pairs from `read_flips` that refer to these items.
+        progress: Called after each judgement.
+        window: Maximum number of judgements in flight.
 
     Raises:
-        ConfigError: there are flip pairs and none is about these items.
+        ConfigError: there are flip pairs and none of them refers to these items.
     """
     flips = list(flips)
     places, missing = match_flips(items, flips)
     if flips and not places:
         raise ConfigError(
-            "None of the flip pairs is about these items.",
-            hint="'group' must be that of two rows, 'a' and 'b' their meta.criterion.",
+            "None of the flip pairs refers to these items.",
+            hint="'group' must be the group of two rows, and 'a' and 'b' their meta.criterion.",
         )
-    began, before = time.perf_counter(), judge.usage
+    started, usage_before = time.perf_counter(), judge.usage
     judged = judge_items(judge, items, progress=progress, window=window)
     matched = [JudgedFlip(flip, judged[a], judged[b]) for flip, a, b in places]
     return BenchReport(
@@ -65,20 +67,27 @@ def run_bench(
         flips=len(matched),
         flips_missing=missing,
         reliability=pair_reliability(judged),
-        spent=_difference(judge.usage, before),
+        spent=_difference(judge.usage, usage_before),
         made=sum((one.outcome.usage for one in judged), Usage()),
-        seconds=time.perf_counter() - began,
+        seconds=time.perf_counter() - started,
         notes=tuple(_notes(judged, flips, missing, written=judge.fingerprint().get("readout") != "logits")),
     )
 
 
 def judge_items(
-    judge: BaseJudge, items: Sequence[Item], *, progress: Progress | None = None, window: int = DEFAULT_WINDOW
-) -> list[Judged]:
-    """Judge items, in whatever order they get done, and give them back in theirs."""
+    judge: BaseJudge, items: Sequence[BenchItem], *, progress: Progress | None = None, window: int = DEFAULT_WINDOW
+) -> list[JudgedItem]:
+    """Judge items and return them with their outcomes, in input order.
+
+    Args:
+        judge: A judge or a jury.
+        items: The items.
+        progress: Called after each judgement.
+        window: Maximum number of judgements in flight.
+    """
     counts = {"rows": 0, "failed": 0, "from_store": 0, "done_before": 0}
     outcomes: dict[int, Verdict | JudgeFailure] = {}
-    # Mappings and not cases: what is no valid case becomes a failure in its place.
+    # Mappings instead of cases: an item that is not a valid case becomes a failure instead of raising.
     for index, outcome in judge.judge_stream(map(_fields, items), window=window):
         outcomes[index] = outcome
         counts["rows"] += 1
@@ -86,11 +95,11 @@ def judge_items(
         counts["from_store"] += isinstance(outcome, Verdict) and outcome.cached
         if progress is not None:
             progress(counts)
-    return [Judged(item, outcomes[index]) for index, item in enumerate(items)]
+    return [JudgedItem(item, outcomes[index]) for index, item in enumerate(items)]
 
 
-def pair_reliability(judged: Iterable[Judged]) -> Reliability | None:
-    """How well the gap and spread of two scores predict which response people prefer; from all labelled pairs."""
+def pair_reliability(judged: Iterable[JudgedItem]) -> Reliability | None:
+    """How well the gap and the spread of two scores predict which response people prefer, over all labelled pairs."""
     gaps: list[float] = []
     spreads: list[float] = []
     groups: list[str] = []
@@ -104,7 +113,7 @@ def pair_reliability(judged: Iterable[Judged]) -> Reliability | None:
     return reliability(gaps, spreads, groups)
 
 
-def _fields(item: Item) -> dict[str, object]:
+def _fields(item: BenchItem) -> dict[str, object]:
     return {
         "principle": item.principle,
         "prompt": item.prompt,
@@ -125,18 +134,18 @@ def _difference(after: Usage, before: Usage) -> Usage:
     )
 
 
-def _notes(judged: Sequence[Judged], flips: Sequence[Flip], missing: int, *, written: bool) -> Iterable[str]:
+def _notes(judged: Sequence[JudgedItem], flips: Sequence[Flip], missing: int, *, written: bool) -> Iterable[str]:
     verdicts = [one.verdict for one in judged if one.verdict is not None]
     groups = len({one.item.group for one in judged})
     if not flips:
         yield (
-            "Without --flips nothing here shows whether the judge follows the principle: a judge that knows good "
-            "answers and never reads the principle can have high accuracy."
+            "Without --flips nothing here shows whether the judge follows the principle: a judge that recognises good "
+            "answers and ignores the principle can have a high accuracy."
         )
     if missing:
-        yield f"{missing} flip pairs were left out: no item or response of theirs is in these files."
-    if groups < 10:
+        yield f"{missing} flip pairs were left out, because these files lack an item or a response that they refer to."
+    if groups < _FEW_GROUPS:
         prompts = "is only 1 group" if groups == 1 else f"are only {groups} groups"
-        yield f"There {prompts} of prompts; the intervals say how little that shows."
+        yield f"There {prompts} of prompts, too few for a precise figure; see the intervals."
     if written and any(len(verdict.orders) == 1 for verdict in verdicts):
-        yield "Each list was judged in one order; --passes 2 judges pairs both ways round, as LLMBar and JudgeBench do."
+        yield "Each list was judged in one order; --passes 2 judges pairs in both orders, as LLMBar and JudgeBench do."

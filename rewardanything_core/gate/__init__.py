@@ -1,4 +1,4 @@
-"""The regression gate: did answers get worse under a principle, by more than a margin, and how certain is that?"""
+"""The regression gate: whether answers got worse under a principle by more than a margin, and how certain that is."""
 
 from rewardanything_core.gate.checking import check
 from rewardanything_core.gate.results import CheckReport, Comparison, Control, JudgeNoise, Pair, Requirement

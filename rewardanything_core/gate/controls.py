@@ -1,8 +1,8 @@
-"""Controls: baseline answers made worse on purpose, to see whether the judge would notice.
+"""Controls: baseline answers made worse on purpose, to test whether the judge notices.
 
-A trial that finds no difference shows something only if it could have found one; trials of medicines call this assay
-sensitivity (ICH E10, 1.5). A judge that cannot tell an answer from the same answer padded with empty sentences rules
-out any drop of a candidate that pads, so before such a candidate passes, the judge is put to the test.
+Finding no difference is informative only if a difference would have been found; in clinical trials this is called assay
+sensitivity (ICH E10, section 1.5). A judge that scores an answer and its padded version alike rules out any drop of a
+candidate that pads, so the judge is tested with padded answers before such a candidate passes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import get_args
 
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.inference import LARGEST_DIFFERENCE, typical_values
-from rewardanything_core.gate.pairing import Item
+from rewardanything_core.gate.pairing import PairedCase
 from rewardanything_core.gate.results import AUTO, BASELINE, Control, ControlKind, Pair, Requirement
 
 NONE = "none"
@@ -23,13 +23,13 @@ NONE = "none"
 
 KINDS: tuple[ControlKind, ...] = get_args(ControlKind)
 
-CASES = 12
-"""Most baseline answers that are spoiled for one control."""
+MAX_CASES = 12
+"""Maximum number of baseline answers degraded for one control."""
 
-_LONGER = 1.5  # times as many characters, or as few
-_BY_AT_LEAST = 40  # characters; "Yes." to "Yes, it is." is no padding
-_SHARE = 0.25  # of the inputs: a point lost on a quarter of them is about the usual margin
-_WORTH_CUTTING = 80  # characters; half of less is still an answer
+_LENGTH_RATIO = 1.5  # an answer is much longer than another from this ratio of their lengths on
+_MIN_LENGTH_CHANGE = 40  # characters; "Yes." to "Yes, it is." is not padding
+_CHANGED_SHARE = 0.25  # of the inputs; one point lost on a quarter of them is about the usual margin
+_MIN_LENGTH_TO_CUT = 80  # characters; half of a shorter answer may still be an answer
 
 _FILLER = (
     "This is an interesting subject, and many people have thought about it.",
@@ -44,77 +44,90 @@ _FILLER = (
 _INSULTS = "Nobody with half a brain would have to ask this.", "Now leave me alone, you fool."
 
 
-def chosen(given: str | Iterable[str]) -> tuple[ControlKind, ...] | None:
-    """The controls that a user names, one or several, or `NONE`. None: `AUTO`.
+def parse_controls(given: str | Iterable[str]) -> tuple[ControlKind, ...] | None:
+    """The controls that a user named: one or several kinds, or `NONE`. None: `AUTO`.
 
     Raises:
         ConfigError: there is no such control.
     """
-    named = [given] if isinstance(given, str) else list(given)
-    if named == [AUTO]:
+    names = [given] if isinstance(given, str) else list(given)
+    if names == [AUTO]:
         return None
-    if named == [NONE]:
+    if names == [NONE]:
         return ()
-    for name in named:
+    for name in names:
         if name not in KINDS:
             raise ConfigError(
                 f"There is no control {name!r} to choose" + (" with others." if name in (AUTO, NONE) else "."),
                 hint=f"Use {AUTO!r} or {NONE!r} alone, or some of: {', '.join(KINDS)}.",
             )
-    return tuple(kind for kind in KINDS if kind in named)
+    return tuple(kind for kind in KINDS if kind in names)
 
 
-def called_for(pairs: Sequence[Pair], items: Iterable[Item]) -> dict[ControlKind, str]:
-    """The controls that a candidate's change asks for, and why.
+def required_controls(pairs: Sequence[Pair], items: Iterable[PairedCase]) -> dict[ControlKind, str]:
+    """The controls that a candidate's changes require with `AUTO`, each with its reason.
 
-    Answers that grew or shrank by half, in a quarter of the inputs, ask whether the judge sees padding or cutting; and
-    answers of which the user says that they are worse, whether the judge agrees.
+    ``cut`` or ``padded`` if the answers to a quarter of the inputs became much shorter or much longer; ``worse`` if
+    cases come with an answer that the user knows to be worse.
+
+    Args:
+        pairs: The pairs of one comparison.
+        items: All cases.
     """
-    found: dict[ControlKind, str] = {}
+    required: dict[ControlKind, str] = {}
     inputs = {pair.group for pair in pairs}
-    shorter = {pair.group for pair in pairs if _outgrows(pair.baseline_response, pair.candidate_response)}
-    longer = {pair.group for pair in pairs if _outgrows(pair.candidate_response, pair.baseline_response)}
+    shorter = {pair.group for pair in pairs if _much_longer(pair.baseline_response, pair.candidate_response)}
+    longer = {pair.group for pair in pairs if _much_longer(pair.candidate_response, pair.baseline_response)}
     changes: tuple[tuple[ControlKind, set[str], str], ...] = (("cut", shorter, "shorter"), ("padded", longer, "longer"))
-    for kind, changed, how in changes:
-        if len(changed) >= _SHARE * len(inputs):
-            found[kind] = f"in {len(changed)} of {len(inputs)} inputs the candidate's answer is much {how}"
+    for kind, changed, comparative in changes:
+        if len(changed) >= _CHANGED_SHARE * len(inputs):
+            required[kind] = f"in {len(changed)} of {len(inputs)} inputs the candidate's answer is much {comparative}"
     if any(item.worse is not None for item in items):
-        found["worse"] = "some cases come with an answer that is worse"
-    return found
+        required["worse"] = "some cases come with an answer that is worse"
+    return required
 
 
-def spoiled(items: Sequence[Item], kind: ControlKind) -> list[Item]:
-    """The first inputs that lend themselves to a control: the baseline's answer, and beside it the spoiled one."""
-    made: dict[str, Item] = {}
+def degraded(items: Sequence[PairedCase], kind: ControlKind) -> list[PairedCase]:
+    """The first inputs whose baseline answer can be degraded, each with the original and the degraded answer.
+
+    Args:
+        items: All cases, in the order of preference.
+        kind: The control; also the label of the degraded answer.
+    """
+    made: dict[str, PairedCase] = {}
     for place, item in enumerate(items):
         if item.group in made:
             continue
-        text = _spoil(kind, item, [*items[place + 1 :], *items[:place]])
+        text = _degrade(kind, item, [*items[place + 1 :], *items[:place]])
         if text is not None and text != item.responses[BASELINE]:
             made[item.group] = dataclasses.replace(
                 item, responses={BASELINE: item.responses[BASELINE], kind: text}, min_score=None
             )
-        if len(made) == CASES:
+        if len(made) == MAX_CASES:
             break
     return list(made.values())
 
 
-def weighed(
+def evaluate_control(
     kind: ControlKind, differences: Sequence[float], requirement: Requirement, *, alpha: float, why: str
 ) -> Control:
-    """What the judge made of a control.
+    """Decide whether the judge noticed a control.
+
+    The test flips signs. That is exact here: a judge that does not notice the change scores both answers alike, so the
+    differences are symmetric about 0.
 
     Args:
-        kind: Which one.
-        differences: Spoiled answer minus the baseline's, for each input.
-        requirement: What was judged by. To be noticed, the spoiled answers must lose its margin, beyond chance.
+        kind: The control.
+        differences: Score of the degraded answer minus that of the original, -4.0..4.0, for each input.
+        requirement: The principle that was judged by. A control is noticed if the degraded answers lose at least its
+            margin, with statistical significance.
         alpha: One-sided significance level.
-        why: What asked for this control.
+        why: Why this control was required.
     """
-    found = typical_values(differences) if differences else None
+    values = typical_values(differences) if differences else None
     mean = fmean(differences) if differences else None
-    p_drop = found.p_below(0.0) if found else 1.0
-    low, high = found.interval(alpha) if found else (-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
+    p_drop = values.p_below(0.0) if values else 1.0
+    low, high = values.interval(alpha) if values else (-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
     noticed = mean is not None and p_drop <= alpha and mean <= -requirement.margin
     return Control(
         kind=kind, why=why, n=len(differences), difference=mean, low=low, high=high, p_drop=p_drop, noticed=noticed
@@ -122,16 +135,16 @@ def weighed(
 
 
 def unnoticed(controls: Collection[Control]) -> list[Control]:
-    """Those that the judge did not notice, and that therefore keep a comparison from passing."""
+    """The controls that the judge did not notice; each of them keeps a comparison from passing."""
     return [control for control in controls if not control.noticed]
 
 
-def _outgrows(text: str, other: str) -> bool:
-    return len(text) >= _LONGER * len(other) and len(text) - len(other) >= _BY_AT_LEAST
+def _much_longer(text: str, other: str) -> bool:
+    return len(text) >= _LENGTH_RATIO * len(other) and len(text) - len(other) >= _MIN_LENGTH_CHANGE
 
 
-def _spoil(kind: ControlKind, item: Item, others: Iterable[Item]) -> str | None:
-    """The item's baseline answer made worse. None: it does not lend itself to that."""
+def _degrade(kind: ControlKind, item: PairedCase, others: Iterable[PairedCase]) -> str | None:
+    """The item's baseline answer made worse. None: it cannot be degraded in this way."""
     text = item.responses[BASELINE]
     match kind:
         case "cut":
@@ -147,8 +160,8 @@ def _spoil(kind: ControlKind, item: Item, others: Iterable[Item]) -> str | None:
 
 
 def _cut(text: str) -> str | None:
-    """The first half; it breaks off within a sentence wherever there is a sentence."""
-    if len(text) < _WORTH_CUTTING:
+    """The first half, without its last word and the punctuation there, so that it breaks off within a sentence."""
+    if len(text) < _MIN_LENGTH_TO_CUT:
         return None
     half = text[: len(text) // 2]
     head, space, _ = half.rpartition(" ")
@@ -156,10 +169,10 @@ def _cut(text: str) -> str | None:
 
 
 def _padded(text: str, seed: str) -> str:
-    """The text between sentences that say nothing, which make it at least twice as long."""
+    """The text between sentences without content, which make it at least twice as long."""
     filler = random.Random(seed).sample(_FILLER, len(_FILLER))
-    wanted = max(len(text), len(" ".join(filler)))
+    target = max(len(text), len(" ".join(filler)))
     sentences: list[str] = []
-    while sum(map(len, sentences)) < wanted:
+    while sum(map(len, sentences)) < target:
         sentences.append(filler[len(sentences) % len(filler)])
     return f"{' '.join(sentences[::2])}\n\n{text}\n\n{' '.join(sentences[1::2])}"

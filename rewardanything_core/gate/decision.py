@@ -1,93 +1,161 @@
-"""The decision, on numbers alone: which comparisons are suspected of a drop, and which are shown to have none."""
+"""Decisions on comparisons: tests, confirmation of suspected regressions, and controls before a pass."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-from rewardanything_core.gate.inference import LARGEST_DIFFERENCE, typical_values
-from rewardanything_core.gate.sequential import levels
+from rewardanything_core.gate.controls import parse_controls, unnoticed
+from rewardanything_core.gate.results import CheckOutcome, Control, Pair, Requirement
+from rewardanything_core.gate.samples import by_input, fresh_passes_drop, misses_minimum
+from rewardanything_core.gate.significance import TestResult, run_tests
+from rewardanything_core.gate.trial import Trial
 
-Key = TypeVar("Key")
+Key = tuple[str, str]
+"""A comparison: the candidate's name and the requirement's."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """Where a comparison stands at a look."""
+class Decision:
+    """The decision on one comparison."""
 
-    p_drop: float
-    """One-sided p-value of "no drop"; 1.0 without any data."""
+    outcome: CheckOutcome
+    """The outcome."""
 
-    level: float
-    """What it is compared with, after Holm's correction and for this look."""
+    test: TestResult
+    """The tests over all passes."""
 
-    dropped: bool
-    """Whether there is a significant drop, of whatever size."""
+    confirmed: bool | None
+    """Whether judging again confirmed a suspicion. None: nothing was suspected, or no confirmation was made."""
 
-    p_margin: float
-    """One-sided p-value of "a drop of the margin or more"; 1.0 without any data."""
+    void: bool
+    """Whether too many judgements failed for any decision."""
 
-    within: bool
-    """Whether a drop of the margin or more is ruled out."""
+    controls: tuple[Control, ...] = ()
+    """The controls evaluated before a pass."""
 
-    low: float
-    """Lower end of the interval for the mean difference that goes with ``within``."""
-
-    high: float
-    """Upper end."""
-
-    confidence: float
-    """The interval's confidence."""
-
-    @property
-    def suspected(self) -> bool:
-        """A drop that may be as large as the margin."""
-        return self.dropped and not self.within
+    def with_controls(self, controls: Sequence[Control]) -> Decision:
+        """The decision after controls; it becomes inconclusive if the judge did not notice one of them."""
+        outcome: CheckOutcome = "inconclusive" if unnoticed(controls) else self.outcome
+        return dataclasses.replace(self, outcome=outcome, controls=tuple(controls))
 
 
-def standings(
-    samples: Mapping[Key, Sequence[float]],
-    margins: Mapping[Key, float],
-    *,
-    alpha: float,
-    looks: Sequence[float] = (1.0,),
-    look: int = 0,
-) -> dict[Key, Standing]:
-    """Test every comparison for a drop, and for the absence of one as large as its margin.
-
-    Drops are corrected for the number of comparisons (Holm, Scandinavian Journal of Statistics 6, 1979; with several
-    looks, each step at that look's level as Ye et al., Statistics in Medicine 32, 2013). That margins are ruled out is
-    not corrected: a check only passes if all are, and an error there needs only one of them (Berger 1982).
+def decide(test: TestResult, pairs: Sequence[Pair], *, regressed: bool, confirmed: bool | None, void: bool) -> Decision:
+    """The decision on a comparison before any controls.
 
     Args:
-        samples: Comparison -> differences of independent units, candidate minus baseline; may be empty.
-        margins: Comparison -> the drop to rule out, above 0.
-        alpha: One-sided error probability.
-        looks: The shares of the data at which is or was looked, the last one 1.
-        look: Index of the present look.
+        test: The tests over all passes.
+        pairs: The pairs of the comparison.
+        regressed: Whether there is a regression, after confirmation.
+        confirmed: Whether judging again confirmed it. None: nothing was suspected, or no confirmation was made.
+        void: Whether too many judgements failed for any decision.
     """
-    values = {key: typical_values(sample) if len(sample) else None for key, sample in samples.items()}
-    p_drop = {key: found.p_below(0.0) if found else 1.0 for key, found in values.items()}
-    level = levels(alpha, looks)[look]
-    corrected: dict[Key, float] = {}
-    dropped: set[Key] = set()
-    for rank, key in enumerate(sorted(p_drop, key=lambda key: p_drop[key])):
-        corrected[key] = levels(alpha / (len(p_drop) - rank), looks)[look]
-        if p_drop[key] <= corrected[key] and len(dropped) == rank:
-            dropped.add(key)
-    standing = {}
-    for key, found in values.items():
-        p_margin = found.p_above(-margins[key]) if found else 1.0
-        low, high = found.interval(level) if found else (-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
-        standing[key] = Standing(
-            p_drop=p_drop[key],
-            level=corrected[key],
-            dropped=key in dropped,
-            p_margin=p_margin,
-            within=p_margin <= level,
-            low=low,
-            high=high,
-            confidence=1 - 2 * level,
+    outcome: CheckOutcome = "inconclusive"
+    if void:
+        confirmed = None
+    elif regressed:
+        outcome = "regression"
+    elif confirmed is False:
+        pass  # passing now would be a second chance, with a larger error probability than alpha
+    elif test.within or (pairs and all(pair.unchanged and not pair.failure for pair in pairs)):
+        outcome = "passed"
+    return Decision(outcome=outcome, test=test, confirmed=confirmed, void=void)
+
+
+class DecisionMaker:
+    """Decides on every comparison of a trial, and has suspected regressions judged again.
+
+    Args:
+        trial: The trial.
+        candidates: Names of the candidates.
+        requirements: The principles.
+        alpha: One-sided error probability.
+        looks: Shares of the cases at which results are tested, the last one 1.
+        confirm: Whether suspected regressions are judged again before they count.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        candidates: Sequence[str],
+        requirements: Sequence[Requirement],
+        *,
+        alpha: float,
+        looks: Sequence[float],
+        confirm: bool,
+    ) -> None:
+        self.requirements = {requirement.name: requirement for requirement in requirements}
+        self._trial = trial
+        self._keys: list[Key] = [(candidate, name) for name in self.requirements for candidate in candidates]
+        self._alpha, self._looks, self._confirm = alpha, looks, confirm
+
+    def decide(self, look: int, *, last: bool) -> dict[Key, Decision]:
+        """Decide on every comparison at a look.
+
+        Args:
+            look: Index of the look.
+            last: Whether all cases are judged; minimum scores count only then.
+        """
+        pairs = self._trial.pairs()
+        tests = self._tests(pairs, look)
+        missed = {key for key in self._keys if last and self._misses_minimum(pairs, key)}
+        regressed = suspects = {key for key in self._keys if tests[key].suspected} | missed
+        if suspects and self._confirm and not self._trial.exhausted:
+            self._trial.confirm(name for _, name in suspects)
+            dropped = {key for key in suspects if tests[key].suspected}
+            pairs = self._trial.pairs()
+            tests = self._tests(pairs, look)
+            regressed = {
+                key
+                for key in suspects
+                if (key in dropped and tests[key].suspected and fresh_passes_drop(pairs_of(pairs, key)))
+                or (key in missed and self._misses_minimum(pairs, key))
+            }
+        confirmed = {key: key in regressed for key in suspects} if self._confirm else {}
+        decisions = {
+            key: decide(
+                tests[key],
+                pairs_of(pairs, key),
+                regressed=key in regressed,
+                confirmed=confirmed.get(key),
+                void=self._trial.exhausted,
+            )
+            for key in self._keys
+        }
+        return {
+            key: self._with_controls(key, decision, pairs_of(pairs, key)) if decision.outcome == "passed" else decision
+            for key, decision in decisions.items()
+        }
+
+    def _with_controls(self, key: Key, decision: Decision, pairs: Sequence[Pair]) -> Decision:
+        if all(pair.unchanged for pair in pairs):
+            return decision
+        requirement = self.requirements[key[1]]
+        kinds = parse_controls(requirement.controls)
+        required = self._trial.required_controls(pairs) if kinds is None else dict.fromkeys(kinds, "")
+        return decision.with_controls(
+            [self._trial.control(requirement, kind, alpha=self._alpha, why=why) for kind, why in required.items()]
         )
-    return standing
+
+    def _tests(self, pairs: Sequence[Pair], look: int) -> dict[Key, TestResult]:
+        return run_tests(
+            {key: by_input(pairs_of(pairs, key)) for key in self._keys},
+            {key: self.requirements[key[1]].margin for key in self._keys},
+            alpha=self._alpha,
+            looks=self._looks,
+            look=look,
+        )
+
+    def _misses_minimum(self, pairs: Sequence[Pair], key: Key) -> bool:
+        return misses_minimum(pairs_of(pairs, key), self.requirements[key[1]])
+
+
+def pairs_of(pairs: Sequence[Pair], key: Key) -> list[Pair]:
+    """The pairs of one comparison.
+
+    Args:
+        pairs: Pairs of any comparisons.
+        key: The comparison.
+    """
+    return [pair for pair in pairs if (pair.candidate, pair.principle) == key]

@@ -1,4 +1,4 @@
-"""Pairing: rows of outputs, checked and brought together by id, so that every side answers the same prompt."""
+"""Pairing: validates the rows of every side and joins them by id."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Message
 
 Row = Mapping[str, Any]
 
-_SHOWN = 5  # ids in a message
+_MAX_IDS_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class PairedCase:
     """One input with every side's answer to it."""
 
     id: str
-    """The case's id; where rows have none, its number among the rows, from 1."""
+    """The case's id; its row number, from 1, if rows have no ids."""
 
     prompt: str | tuple[Message, ...]
-    """What was asked."""
+    """The prompt: a text or chat messages."""
 
     responses: dict[str, str]
-    """Side -> its answer; the baseline first."""
+    """Side -> answer; the baseline comes first."""
 
     context: str | None
     """Background for the judge. None: there is none."""
@@ -37,13 +37,13 @@ class Item:
     """A good answer. None: there is none."""
 
     group: str
-    """What ties it to items with the same input: the row's ``group``, else the prompt itself."""
+    """Identifies cases with the same input: the row's ``group``, else the prompt itself."""
 
     min_score: float | None
-    """The score that candidates must reach in this case. None: any."""
+    """The score that candidates must reach in this case. None: no minimum."""
 
     worse: str | None = None
-    """An answer that is known to be worse than the baseline's. None: there is none."""
+    """An answer known to be worse than the baseline's. None: there is none."""
 
     @property
     def prompt_text(self) -> str:
@@ -53,83 +53,87 @@ class Item:
         return "\n\n".join(f"{message['role']}: {message['content']}" for message in self.prompt)
 
 
-def pair(baseline: Iterable[Row], candidates: Mapping[str, Iterable[Row]], *, common_only: bool) -> Paired:
-    """Bring the baseline's rows and the candidates' together.
+@dataclass(frozen=True, kw_only=True)
+class PairedCases:
+    """The result of `pair`."""
+
+    items: list[PairedCase]
+    """The cases that every side has, in the baseline's order."""
+
+    missing: tuple[str, ...]
+    """Ids left out because some side lacks them."""
+
+
+def pair(baseline: Iterable[Row], candidates: Mapping[str, Iterable[Row]], *, common_only: bool) -> PairedCases:
+    """Join the rows of the baseline and of the candidates by id.
 
     Args:
-        baseline: Rows with ``prompt`` and ``response``; where rows have an ``id``, all must, each its own. ``context``,
-            ``reference``, ``group``, ``min_score`` and ``worse`` may be given on any side.
-        candidates: Name -> its rows.
-        common_only: Leave out ids that not every side has, instead of refusing.
+        baseline: Rows with ``prompt`` and ``response``. Either every row has a unique ``id`` or none has one.
+            ``context``, ``reference``, ``group``, ``min_score`` and ``worse`` may be given on any side.
+        candidates: Name -> rows.
+        common_only: Leave out ids that some side lacks, instead of raising.
 
     Raises:
-        ConfigError: a row is invalid, an id stands twice, sides differ in a case's prompt, or in their ids.
+        ConfigError: a row is invalid, an id occurs twice, or the sides differ in their ids or in a case's prompt.
     """
     if not candidates or BASELINE in candidates:
-        raise ConfigError(f"Give one candidate or more, none of them named {BASELINE!r}.")
+        raise ConfigError(f"Give at least one candidate, and name none of them {BASELINE!r}.")
     sides = {BASELINE: _indexed(baseline, "the baseline")}
     for name, rows in candidates.items():
         sides[name] = _indexed(rows, "the candidate" if len(candidates) == 1 else f"candidate {name!r}")
     missing = _missing(sides)
     if missing and not common_only:
-        told = "; ".join(f"{_some(ids)} not in {side}" for side, ids in missing.items())
+        problems = "; ".join(f"{_id_list(ids)} not in {side}" for side, ids in missing.items())
         raise ConfigError(
-            f"The sides do not have the same cases: {told}.",
-            hint="Record the missing outputs, or leave such cases out with common_only (--common-only).",
+            f"The sides do not have the same cases: {problems}.",
+            hint="Record the missing outputs, or leave these cases out with common_only (--common-only).",
         )
     left_out = {key for ids in missing.values() for key in ids}
     items = [
-        _item(key, {side: rows[key] for side, rows in sides.items()}) for key in sides[BASELINE] if key not in left_out
+        _paired_case(key, {side: rows[key] for side, rows in sides.items()})
+        for key in sides[BASELINE]
+        if key not in left_out
     ]
     if not items:
         raise ConfigError("There are no cases to compare.", hint="Check that both sides use the same ids.")
-    return Paired(items=items, missing=tuple(sorted(left_out)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paired:
-    """What `pair` gives."""
-
-    items: list[Item]
-    """The cases that every side has, in the baseline's order."""
-
-    missing: tuple[str, ...]
-    """Ids left out."""
+    return PairedCases(items=items, missing=tuple(sorted(left_out)))
 
 
 def _indexed(rows: Iterable[Row], side: str) -> dict[str, Row]:
     indexed: dict[str, Row] = {}
-    named: bool | None = None
+    rows_have_ids: bool | None = None
     for number, row in enumerate(rows, start=1):
         where = f"Row {number} of {side}"
         if not isinstance(row, Mapping):
             raise ConfigError(f"{where} must be a mapping, not {type(row).__name__}.")
-        if (row.get("id") is not None) != (number == 1 if named is None else named) and named is not None:
-            raise ConfigError(f"{where} has {'no' if named else 'an'} id, unlike those before it; give all or none.")
-        named = row.get("id") is not None
-        key = str(row["id"]) if named else str(number)
+        has_id = row.get("id") is not None
+        if rows_have_ids is not None and has_id != rows_have_ids:
+            article = "no" if rows_have_ids else "an"
+            raise ConfigError(f"{where} has {article} id, unlike the rows before it; give all rows an id or none.")
+        rows_have_ids = has_id
+        key = str(row["id"]) if has_id else str(number)
         if key in indexed:
             raise ConfigError(f"{where} has the id {key!r}, which another row has too; ids must be unique.")
-        _check(row, f"{where} (id {key!r})" if named else where)
+        _validate(row, f"{where} (id {key!r})" if has_id else where)
         indexed[key] = row
     if not indexed:
         raise ConfigError(f"There are no rows in {side}.")
     return indexed
 
 
-def _check(row: Row, where: str) -> None:
+def _validate(row: Row, where: str) -> None:
     for field in ("prompt", "response"):
         if row.get(field) is None:
-            raise ConfigError(f"{where} has no {field!r}; there are: {', '.join(map(str, row)) or 'no fields'}.")
+            raise ConfigError(f"{where} has no {field!r}; it has: {', '.join(map(str, row)) or 'no fields'}.")
     if not isinstance(row["response"], str):
         raise ConfigError(f"{where}: the response must be text, not {type(row['response']).__name__}.")
     if row.get("worse") is not None and not isinstance(row["worse"], str):
         raise ConfigError(f"{where}: 'worse' must be the text of an answer, not {type(row['worse']).__name__}.")
-    floor = row.get("min_score")
-    if floor is not None and (isinstance(floor, bool) or not isinstance(floor, int | float)):
-        raise ConfigError(f"{where}: min_score must be a number, not {floor!r}.")
-    if floor is not None and not MIN_SCORE <= floor <= MAX_SCORE:
-        raise ConfigError(f"{where}: min_score must be within 1..5, not {floor!r}.")
+    minimum = row.get("min_score")
+    if minimum is not None and (isinstance(minimum, bool) or not isinstance(minimum, int | float)):
+        raise ConfigError(f"{where}: min_score must be a number, not {minimum!r}.")
+    if minimum is not None and not MIN_SCORE <= minimum <= MAX_SCORE:
+        raise ConfigError(f"{where}: min_score must be within 1..5, not {minimum!r}.")
     try:
         _case_of(row)
     except InvalidCaseError as error:
@@ -141,43 +145,45 @@ def _case_of(row: Row) -> Case:
 
 
 def _missing(sides: Mapping[str, Mapping[str, Row]]) -> dict[str, list[str]]:
-    """Side -> ids that it lacks and another has."""
-    everything = dict.fromkeys(key for rows in sides.values() for key in rows)
-    lacking = {side: [key for key in everything if key not in rows] for side, rows in sides.items()}
+    """Side -> the ids that it lacks and another side has."""
+    all_ids = dict.fromkeys(key for rows in sides.values() for key in rows)
+    lacking = {side: [key for key in all_ids if key not in rows] for side, rows in sides.items()}
     return {side: ids for side, ids in lacking.items() if ids}
 
 
-def _some(ids: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, ids[:_SHOWN]))
-    return shown if len(ids) <= _SHOWN else f"{shown} and {len(ids) - _SHOWN} more are"
+def _id_list(ids: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, ids[:_MAX_IDS_SHOWN]))
+    return shown if len(ids) <= _MAX_IDS_SHOWN else f"{shown} and {len(ids) - _MAX_IDS_SHOWN} more are"
 
 
-def _item(key: str, rows: Mapping[str, Row]) -> Item:
+def _paired_case(key: str, rows: Mapping[str, Row]) -> PairedCase:
     cases = {side: _case_of(row) for side, row in rows.items()}
     prompt = cases[BASELINE].prompt
     for side, case in cases.items():
         if case.prompt != prompt:
             raise ConfigError(
-                f"Case {key!r} has another prompt in {side!r} than in the baseline; answers to different questions "
-                f"cannot be compared.",
+                f"Case {key!r} has a different prompt in {side!r} than in the baseline; answers to different "
+                f"questions cannot be compared.",
                 hint="Give every row an id if rows were paired by their number." if "id" not in rows[side] else "",
             )
-    common = {field: _agreed(key, field, rows) for field in ("context", "reference", "group", "min_score", "worse")}
-    return Item(
+    shared = {
+        field: _shared_value(key, field, rows) for field in ("context", "reference", "group", "min_score", "worse")
+    }
+    return PairedCase(
         id=key,
         prompt=prompt,
         responses={side: row["response"] for side, row in rows.items()},
-        context=common["context"],
-        reference=common["reference"],
-        group=str(common["group"]) if common["group"] is not None else json.dumps(prompt, ensure_ascii=False),
-        min_score=common["min_score"],
-        worse=common["worse"],
+        context=shared["context"],
+        reference=shared["reference"],
+        group=str(shared["group"]) if shared["group"] is not None else json.dumps(prompt, ensure_ascii=False),
+        min_score=shared["min_score"],
+        worse=shared["worse"],
     )
 
 
-def _agreed(key: str, field: str, rows: Mapping[str, Row]) -> Any:
+def _shared_value(key: str, field: str, rows: Mapping[str, Row]) -> Any:
     given = {side: row[field] for side, row in rows.items() if row.get(field) is not None}
     values = list(given.values())
     if any(value != values[0] for value in values):
-        raise ConfigError(f"Case {key!r} has another {field} in {' than in '.join(map(repr, given))}.")
+        raise ConfigError(f"Case {key!r} has different values of {field} in {' and '.join(map(repr, given))}.")
     return values[0] if values else None

@@ -1,4 +1,4 @@
-"""What a check finds, as plain values; every report is written from these."""
+"""The result of a check as plain values. Every report is rendered from these."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import Any, Literal
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import JudgeFailure, Usage
 
-Outcome = Literal["passed", "regression", "inconclusive"]
+CheckOutcome = Literal["passed", "regression", "inconclusive"]
 
 ControlKind = Literal["cut", "padded", "rude", "swapped", "worse"]
 
 AUTO = "auto"
-"""Controls chosen by what the candidate changed."""
+"""Controls are chosen by how the candidate's answers changed."""
 
-EXIT_CODES: dict[Outcome, int] = {"passed": 0, "regression": 1, "inconclusive": 3}
+EXIT_CODES: dict[CheckOutcome, int] = {"passed": 0, "regression": 1, "inconclusive": 3}
 
 BASELINE = "baseline"
-"""The label of what is compared with."""
+"""The label of the side that candidates are compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """A principle, and what is asked of candidates under it."""
+    """A principle and what candidates must satisfy under it."""
 
     principle: Principle
-    """What the answers are judged by."""
+    """The principle that answers are judged by."""
 
     margin: float
     """The drop in mean score (points of the 1..5 scale, above 0) that must be ruled out for a pass."""
 
     min_score: float | None = None
-    """The least mean score, 1..5, that a candidate must have. None: any."""
+    """The lowest acceptable mean score of a candidate, 1..5. None: no minimum."""
 
     controls: str | Sequence[str] = AUTO
     """How the judge is tested before a candidate passes: kinds of `Control`, ``"none"``, or ``"auto"``."""
@@ -48,13 +48,13 @@ class Requirement:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A candidate's answer beside the baseline's, under one principle."""
+    """A candidate's answer and the baseline's answer to the same case, under one principle."""
 
     id: str
     """The case's id."""
 
     group: str
-    """What ties cases with the same input together; they count once."""
+    """The group of cases that share an input; a group counts as one observation."""
 
     principle: str
     """Name of the requirement's principle."""
@@ -72,31 +72,31 @@ class Pair:
     """The candidate's answer."""
 
     baseline_score: float | None = None
-    """Mean score over all passes, 1.0..5.0. None: not judged, or failed."""
+    """Mean score over all passes, 1.0..5.0. None: not judged, or the judgement failed."""
 
     candidate_score: float | None = None
-    """The same of the candidate."""
+    """The candidate's mean score over all passes, 1.0..5.0. None: not judged, or the judgement failed."""
 
     difference: float | None = None
-    """Candidate minus baseline, -4.0..4.0; 0.0 without judging where the answers are the same. None: failed."""
+    """Candidate minus baseline, -4.0..4.0; 0.0 without judging if both answers are identical. None: failed."""
 
     pass_differences: tuple[float, ...] = ()
-    """The difference in each pass."""
+    """The difference in each pass of the first judgement."""
 
     fresh_differences: tuple[float, ...] = ()
-    """The difference in each pass of the confirmation; empty if there was none."""
+    """The difference in each pass of the confirmation. Empty: there was no confirmation."""
 
     candidate_first: tuple[bool, ...] = ()
-    """For each of these passes, the confirmation's last, whether the candidate's answer stood before the other one."""
+    """For each pass, confirmation last, whether the candidate's answer came before the baseline's."""
 
     reasoning: str = ""
-    """What the judge wrote, with the names "baseline" and the candidate's in place of model-n."""
+    """The judge's reasoning, with "baseline" and the candidate's name in place of model-n."""
 
     record_ids: tuple[str, ...] = ()
-    """Where the verdict store keeps it: ``ra-judge log --show ID``."""
+    """Ids of the records in the verdict store: ``ra-judge log --show ID``."""
 
     min_score: float | None = None
-    """The score this very case must reach. None: no such rule."""
+    """The score that this case must reach. None: no minimum."""
 
     failure: JudgeFailure | None = None
     """Why there is no difference. None: there is one."""
@@ -108,102 +108,103 @@ class Pair:
 
     @property
     def breaks_rule(self) -> bool:
-        """Whether the candidate's answer misses the score that this case must reach."""
+        """Whether the candidate's answer scores less than this case's ``min_score``."""
         return self.min_score is not None and self.candidate_score is not None and self.candidate_score < self.min_score
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeNoise:
-    """How far the judge disagrees with itself on the same answers, from its passes."""
+    """How much the judge's scores of the same answers vary from pass to pass."""
 
     deviation: float
-    """Standard deviation of a case's difference from pass to pass, in points of the scale, position bias taken out."""
+    """Standard deviation of a case's difference between passes, in points, with position bias removed."""
 
     flips: float
-    """Share of cases, 0..1, in which one pass preferred the candidate and another the baseline, for whatever reason."""
+    """Share of cases, 0..1, in which one pass preferred the candidate and another the baseline, for any reason."""
 
     share: float
-    """Share of the variance between cases, 0..1, that the judge's noise explains; more passes would lessen it."""
+    """Share of the variance between cases, 0..1, that judge noise explains; more passes reduce it."""
 
     position_bias: float
-    """How much higher an answer scores for standing before the other, in points; the orders cancel it."""
+    """How many points higher an answer scores when it comes first; averaging over both orders cancels this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """Whether the judge notices when the baseline's answers are made worse in a known way."""
+    """Whether the judge notices that the baseline's answers were made worse in a known way."""
 
     kind: ControlKind
-    """``cut`` in half; ``padded`` with empty sentences; ``rude``; ``swapped`` for the answer to another input;
-    ``worse``: the answer that the case itself says is worse."""
+    """``cut`` in half; ``padded`` with empty sentences; ``rude``; ``swapped`` with the answer to another input;
+    ``worse``: the answer that the case itself provides as a worse one."""
 
     why: str
-    """What asked for it."""
+    """Why this control was required."""
 
     n: int
-    """Inputs judged."""
+    """Number of inputs judged."""
 
     difference: float | None
-    """Mean score of the spoiled answers minus that of the baseline's. None: nothing was judged."""
+    """Mean score of the degraded answers minus that of the baseline's. None: nothing was judged."""
 
     low: float
-    """Lower end of the interval for it, at the check's alpha."""
+    """Lower end of the interval for ``difference``, at the check's alpha."""
 
     high: float
-    """Upper end."""
+    """Upper end of that interval."""
 
     p_drop: float
-    """One-sided p-value of "no drop"."""
+    """One-sided p-value of "the judge scores both alike"."""
 
     noticed: bool
-    """Whether they lost the margin at least, beyond chance."""
+    """Whether the degraded answers lost at least the margin, with statistical significance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One candidate against the baseline under one principle."""
+    """One candidate compared with the baseline under one principle."""
 
     candidate: str
     """Name of the candidate."""
 
     requirement: Requirement
-    """The principle and what is asked under it."""
+    """The principle and what candidates must satisfy under it."""
 
-    outcome: Outcome
-    """``passed``: a drop of the margin is ruled out and no rule is broken; ``regression``; ``inconclusive``."""
+    outcome: CheckOutcome
+    """``passed``: a drop of the margin is ruled out and no minimum is missed; ``regression``; ``inconclusive``."""
 
     reason: str
-    """Why, in a sentence or two for a person."""
+    """Why, in one or two sentences."""
 
     n: int
-    """Inputs that count: cases with the same input count once."""
+    """Independent inputs: cases with the same input count once."""
 
     cases: int
-    """Cases judged or known to be unchanged."""
+    """Cases that were judged or are known to be unchanged."""
 
     unchanged: int
-    """Of these, how many have the same answer as the baseline."""
+    """How many of these have the same answer as the baseline."""
 
     failures: int
-    """Cases without a judgement; they count for neither side."""
+    """Cases without a judgement; they are excluded from every figure."""
 
     baseline_score: float | None
     """Mean score of the baseline over judged cases. None: nothing was judged."""
 
     candidate_score: float | None
-    """The same of the candidate."""
+    """Mean score of the candidate over judged cases. None: nothing was judged."""
 
     difference: float | None
     """Mean of candidate minus baseline over inputs. None: nothing was compared."""
 
     low: float
-    """Lower end of the interval for it."""
+    """Lower end of the interval for ``difference``."""
 
     high: float
-    """Upper end."""
+    """Upper end of that interval."""
 
     confidence: float
-    """The confidence of the interval, such as 0.9; its lower end is above ``-margin`` just when that is ruled out."""
+    """Confidence level of the interval, such as 0.9. Its lower end is above ``-margin`` exactly when a drop of the
+    margin is ruled out."""
 
     p_drop: float
     """One-sided p-value of "no drop"."""
@@ -212,7 +213,7 @@ class Comparison:
     """One-sided p-value of "a drop of the margin or more"."""
 
     level: float
-    """What ``p_drop`` had to be at most: the significance level after Holm's correction and for this look."""
+    """The threshold for ``p_drop``: the significance level after Holm's correction."""
 
     wins: int
     """Inputs on which the candidate scores higher."""
@@ -224,57 +225,59 @@ class Comparison:
     """Inputs on which the candidate scores lower."""
 
     p_sign: float
-    """Two-sided p-value of an exact sign test on wins and losses: another view, not what decides."""
+    """Two-sided p-value of an exact sign test on wins and losses. For information; it decides nothing."""
 
     noise: JudgeNoise | None
-    """The judge's own noise. None with a single pass, or where nothing was judged."""
+    """The judge's noise. None: there was a single pass, or nothing was judged."""
 
     confirmed: bool | None
-    """Whether a suspected regression showed again in fresh orders. None: nothing was suspected, or not confirmed."""
+    """Whether a suspected regression was confirmed in fresh orders. None: nothing was suspected, or no confirmation
+    was made."""
 
     cases_needed: int | None
-    """How many cases would settle it if things stay as they are. None: it is settled, or none would."""
+    """How many inputs would give a result if the differences stay as they are. None: there is a result, or no number
+    would be enough."""
 
     controls: tuple[Control, ...] = ()
-    """What the judge was tested with before this could pass; it does not pass unless all are noticed."""
+    """How the judge was tested before this comparison could pass; it passes only if all were noticed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
     """The result of `check`."""
 
-    outcome: Outcome
+    outcome: CheckOutcome
     """``regression`` if any comparison is one, ``passed`` if all passed, else ``inconclusive``."""
 
     reason: str
-    """Why, in a sentence for a person."""
+    """Why, in a sentence."""
 
     comparisons: tuple[Comparison, ...]
     """One for each candidate and principle."""
 
     pairs: tuple[Pair, ...]
-    """Every answer beside the baseline's under each principle, failures included."""
+    """Every candidate's answer with the baseline's under each principle, failures included."""
 
     alpha: float
     """One-sided error probability of the whole check."""
 
     planned: int
-    """Cases given."""
+    """Number of cases given."""
 
     looked: int
-    """Cases looked at: fewer than ``planned`` if a sequential check could stop, or a judge kept failing."""
+    """Number of cases judged: fewer than ``planned`` if a sequential check stopped early or the judge kept failing."""
 
     missing: tuple[str, ...]
-    """Ids left out because not every side has them; only if that was allowed."""
+    """Ids left out because not every side has them; only with ``common_only``."""
 
     model: str
     """The judge model's name."""
 
     usage: Usage
-    """What judging took this time; stored verdicts cost nothing."""
+    """Usage of this run; verdicts from the store cost nothing."""
 
     exhausted: bool = False
-    """Whether more judgements failed than may; then the check stopped, and nothing can be said."""
+    """Whether more judgements failed than ``max_failures`` allows. The check then stopped without a result."""
 
     @property
     def exit_code(self) -> int:
@@ -287,7 +290,12 @@ class CheckReport:
         return tuple(pair for pair in self.pairs if pair.failure is not None)
 
     def worst(self, comparison: Comparison, limit: int = 10) -> list[Pair]:
-        """The pairs of a comparison in which the candidate lost most, worst first."""
+        """The pairs in which the candidate lost most, worst first.
+
+        Args:
+            comparison: One of ``comparisons``.
+            limit: Maximum number of pairs.
+        """
         lost = [pair for pair in self.of(comparison) if pair.difference is not None and pair.difference < 0]
         return sorted(lost, key=lambda pair: (pair.difference, pair.id))[:limit]
 
@@ -299,6 +307,6 @@ class CheckReport:
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON types, with ``exit_code``, and each requirement with its ``name``."""
         plain = {**dataclasses.asdict(self), "exit_code": self.exit_code}
-        for written, comparison in zip(plain["comparisons"], self.comparisons, strict=True):
-            written["requirement"]["name"] = comparison.requirement.name
+        for fields, comparison in zip(plain["comparisons"], self.comparisons, strict=True):
+            fields["requirement"]["name"] = comparison.requirement.name
         return plain

@@ -1,4 +1,4 @@
-"""A trial: the cases of a check, judged as far as was asked for."""
+"""A trial: the cases of a check, judged step by step."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-from rewardanything_core.gate.controls import called_for, spoiled, weighed
-from rewardanything_core.gate.judging import Cell, Judged, Panel
-from rewardanything_core.gate.pairing import Item
+from rewardanything_core.gate.controls import degraded, evaluate_control, required_controls
+from rewardanything_core.gate.judging import CaseJudge, JudgingUnit, UnitResult, UnitScores
+from rewardanything_core.gate.pairing import PairedCase
 from rewardanything_core.gate.results import BASELINE, Control, ControlKind, Pair, Requirement
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.types import JudgeFailure, Usage
 
 
 class Trial:
-    """Every side's answers under every requirement, in a random order, and what the judge has said about them so far.
+    """All cases under all requirements, in a random order, with the results so far.
 
     Args:
-        items: The inputs with all sides' answers.
+        items: The cases with every side's answers.
         candidates: Names of the sides that are compared with the baseline.
         requirements: The principles.
         judge: The judge.
-        max_failures: Share of judgements that may fail.
-        keep_scores: Whether scores are needed where all answers are the same; otherwise these are not judged.
+        max_failures: Share of judgements, 0..1, that may fail.
+        keep_scores: Whether scores are needed where all answers are the same; otherwise these cases are not judged.
         progress: Called with ``(judgements done, judgements planned)``.
     """
 
     def __init__(
         self,
-        items: Sequence[Item],
+        items: Sequence[PairedCase],
         candidates: Sequence[str],
         requirements: Sequence[Requirement],
         *,
@@ -41,126 +41,132 @@ class Trial:
         self._candidates = candidates
         self._places = {item.id: place for place, item in enumerate(items)}
         self._order = sorted(items, key=lambda item: random.Random(item.id).random())
-        self._cells = {item.id: [Cell(item, requirement) for requirement in requirements] for item in items}
+        self._units = {item.id: [JudgingUnit(item, requirement) for requirement in requirements] for item in items}
         self._keep_scores = keep_scores
-        self._first: dict[Cell, Judged | JudgeFailure] = {}
-        self._fresh: dict[Cell, Judged | JudgeFailure] = {}
-        self._spoiled: dict[tuple[str, ControlKind], dict[Cell, Judged | JudgeFailure]] = {}
-        self._reached: list[Item] = []
-        self._done, self._planned = 0, len(self._worth_judging(items))
+        self._first: dict[JudgingUnit, UnitResult] = {}
+        self._confirmation: dict[JudgingUnit, UnitResult] = {}
+        self._controls: dict[tuple[str, ControlKind], dict[JudgingUnit, UnitResult]] = {}
+        self._reached: list[PairedCase] = []
+        self._done, self._planned = 0, len(self._to_judge(items))
         self._progress = progress
-        self._panel = Panel(judge, allowed=max_failures * self._planned, told=self._tell)
+        self._judge = CaseJudge(judge, max_failed=max_failures * self._planned, on_judged=self._count)
 
     @property
     def reached(self) -> int:
-        """How many items were looked at."""
+        """How many cases were judged so far."""
         return len(self._reached)
 
     @property
     def tried(self) -> int:
-        """Judgements tried, confirmations and controls included."""
-        return len(self._first) + len(self._fresh) + sum(map(len, self._spoiled.values()))
+        """Number of judgements tried, confirmations and controls included."""
+        return len(self._first) + len(self._confirmation) + sum(map(len, self._controls.values()))
 
     @property
     def failures(self) -> int:
-        """How many of them failed."""
-        return self._panel.failures
+        """How many judgements failed."""
+        return self._judge.failures
 
     @property
     def exhausted(self) -> bool:
-        """Whether so many failed that nothing more is judged."""
-        return self._panel.exhausted
+        """Whether so many judgements failed that no more are made."""
+        return self._judge.exhausted
 
     @property
     def usage(self) -> Usage:
-        """What was asked of the model."""
-        return self._panel.usage
+        """What this run took."""
+        return self._judge.usage
 
-    def go_on(self, number: int) -> None:
-        """Judge the first ``number`` items of the random order, as far as that is not done."""
+    def judge_up_to(self, number: int) -> None:
+        """Judge the first ``number`` cases of the random order that are not judged yet."""
         self._reached = self._order[:number]
-        self._first |= self._panel.judge([c for c in self._worth_judging(self._reached) if c not in self._first])
+        self._first |= self._judge.judge([unit for unit in self._to_judge(self._reached) if unit not in self._first])
 
-    def look_again(self, names: Iterable[str]) -> None:
-        """Judge all that was reached once more under the requirements of these names, in fresh orders."""
+    def confirm(self, names: Iterable[str]) -> None:
+        """Judge all cases reached once more under the requirements of these names, in fresh orders."""
         wanted = set(names)
-        again = [
-            cell
-            for cell in self._worth_judging(self._reached)
-            if cell.requirement.name in wanted and cell not in self._fresh
+        units = [
+            unit
+            for unit in self._to_judge(self._reached)
+            if unit.requirement.name in wanted and unit not in self._confirmation
         ]
-        self._planned += len(again)
-        self._fresh |= self._panel.judge(again, fresh=True)
+        self._planned += len(units)
+        self._confirmation |= self._judge.judge(units, resample=True)
 
-    def called_for(self, pairs: Sequence[Pair]) -> dict[ControlKind, str]:
-        """The controls that pairs of a comparison ask for, and why."""
-        return called_for(pairs, self._order)
+    def required_controls(self, pairs: Sequence[Pair]) -> dict[ControlKind, str]:
+        """The controls that the pairs of a comparison require, each with its reason."""
+        return required_controls(pairs, self._order)
 
     def control(self, requirement: Requirement, kind: ControlKind, *, alpha: float, why: str) -> Control:
-        """Judge spoiled answers beside the baseline's, once, and weigh what the judge made of them."""
+        """Judge degraded answers with the baseline's, once for each requirement, and evaluate the result.
+
+        Args:
+            requirement: The principle to judge by.
+            kind: How answers are degraded.
+            alpha: One-sided significance level.
+            why: Why this control is required.
+        """
         key = requirement.name, kind
-        if key not in self._spoiled:
-            cells = [Cell(item, requirement) for item in spoiled(self._order, kind)]
-            self._planned += len(cells)
-            self._spoiled[key] = self._panel.judge(cells)
-        judged = [outcome for outcome in self._spoiled[key].values() if isinstance(outcome, Judged)]
-        differences = [outcome.score(kind) - outcome.score(BASELINE) for outcome in judged]
-        return weighed(kind, differences, requirement, alpha=alpha, why=why)
+        if key not in self._controls:
+            units = [JudgingUnit(item, requirement) for item in degraded(self._order, kind)]
+            self._planned += len(units)
+            self._controls[key] = self._judge.judge(units)
+        scored = [result for result in self._controls[key].values() if isinstance(result, UnitScores)]
+        differences = [scores.score(kind) - scores.score(BASELINE) for scores in scored]
+        return evaluate_control(kind, differences, requirement, alpha=alpha, why=why)
 
     def pairs(self) -> tuple[Pair, ...]:
-        """Every candidate's answers beside the baseline's, as far as reached, in the order given."""
+        """Every candidate's answers with the baseline's for all cases reached, in input order."""
         ordered = sorted(self._reached, key=lambda item: self._places[item.id])
         return tuple(
             pair
             for item in ordered
-            for cell in self._cells[item.id]
+            for unit in self._units[item.id]
             for candidate in self._candidates
-            if (pair := self._pair(cell, candidate)) is not None
+            if (pair := self._pair(unit, candidate)) is not None
         )
 
-    def _worth_judging(self, items: Iterable[Item]) -> list[Cell]:
-        cells = [cell for item in items for cell in self._cells[item.id]]
-        return cells if self._keep_scores else [cell for cell in cells if len(cell.texts) > 1]
+    def _to_judge(self, items: Iterable[PairedCase]) -> list[JudgingUnit]:
+        units = [unit for item in items for unit in self._units[item.id]]
+        return units if self._keep_scores else [unit for unit in units if len(unit.texts) > 1]
 
-    def _pair(self, cell: Cell, candidate: str) -> Pair | None:
-        """The pair as far as is known; None if it was planned and not reached."""
-        first, fresh = self._first.get(cell), self._fresh.get(cell)
+    def _pair(self, unit: JudgingUnit, candidate: str) -> Pair | None:
+        """The pair with the results so far. None: it was planned and not judged."""
+        first = self._first.get(unit)
         failure = first if isinstance(first, JudgeFailure) else None
-        judged = [outcome for outcome in (first, fresh) if isinstance(outcome, Judged)] if failure is None else []
-        responses = cell.item.responses
+        results = (first, self._confirmation.get(unit)) if failure is None else ()
+        scored = [result for result in results if isinstance(result, UnitScores)]
+        responses = unit.item.responses
         unchanged = responses[candidate] == responses[BASELINE]
-        if not judged and not failure and (self._keep_scores or not unchanged):
+        if not scored and not failure and (self._keep_scores or not unchanged):
             return None
-        by_look = [tuple(scores[candidate] - scores[BASELINE] for scores in outcome.passes) for outcome in judged]
-        differences = [difference for look in by_look for difference in look]
+        by_judgement = [tuple(scores[candidate] - scores[BASELINE] for scores in each.passes) for each in scored]
+        differences = [difference for passes in by_judgement for difference in passes]
         return Pair(
-            id=cell.item.id,
-            group=cell.item.group,
-            principle=cell.requirement.name,
+            id=unit.item.id,
+            group=unit.item.group,
+            principle=unit.requirement.name,
             candidate=candidate,
-            prompt=cell.item.prompt_text,
+            prompt=unit.item.prompt_text,
             baseline_response=responses[BASELINE],
             candidate_response=responses[candidate],
-            baseline_score=_mean_score(judged, BASELINE),
-            candidate_score=_mean_score(judged, candidate),
+            baseline_score=_mean_score(scored, BASELINE),
+            candidate_score=_mean_score(scored, candidate),
             difference=0.0 if unchanged else fmean(differences) if differences else None,
-            pass_differences=by_look[0] if by_look else (),
-            fresh_differences=by_look[1] if len(by_look) > 1 else (),
-            candidate_first=tuple(
-                places[candidate] < places[BASELINE] for outcome in judged for places in outcome.orders
-            ),
-            reasoning="\n\n".join(outcome.reasoning for outcome in judged if outcome.reasoning),
-            record_ids=tuple(record_id for outcome in judged for record_id in outcome.record_ids),
-            min_score=cell.item.min_score,
+            pass_differences=by_judgement[0] if by_judgement else (),
+            fresh_differences=by_judgement[1] if len(by_judgement) > 1 else (),
+            candidate_first=tuple(places[candidate] < places[BASELINE] for each in scored for places in each.orders),
+            reasoning="\n\n".join(each.reasoning for each in scored if each.reasoning),
+            record_ids=tuple(record_id for each in scored for record_id in each.record_ids),
+            min_score=unit.item.min_score,
             failure=None if unchanged and not self._keep_scores else failure,
         )
 
-    def _tell(self) -> None:
+    def _count(self) -> None:
         self._done += 1
         if self._progress:
             self._progress(self._done, self._planned)
 
 
-def _mean_score(judged: Sequence[Judged], side: str) -> float | None:
-    scores = [scores[side] for outcome in judged for scores in outcome.passes]
+def _mean_score(scored: Sequence[UnitScores], side: str) -> float | None:
+    scores = [scores[side] for each in scored for scores in each.passes]
     return fmean(scores) if scores else None

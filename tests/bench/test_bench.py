@@ -38,7 +38,7 @@ def row(group: str, criterion: str, responses: dict[str, str], better: str, wors
 
 
 def toy(groups: int = 6):
-    """Lists of a short and a long response under two principles that order them oppositely, and their flips."""
+    """Lists of a short and a long response under two principles that order them oppositely, with flip pairs."""
     rows, flips = [], []
     for number in range(groups):
         responses = {"r1": "Yes." + "!" * number, "r2": "Yes, because " + "of this and that and " * (9 + number)}
@@ -58,13 +58,13 @@ def judge(score=None, **options) -> Judge:
 
 
 class TestFlips:
-    def test_a_judge_that_reads_the_principle(self, files):
+    def test_a_judge_that_follows_the_principle_gets_every_flip(self, files):
         report = run_bench(judge(), read_items([files[0]]), read_flips([files[1]]))
         for name in ("flip_accuracy", "both_right", "pairwise_accuracy"):
             assert report.figures[name].value == 1.0
         assert (report.figures["flip_accuracy"].n, report.figures["both_right"].n, report.flips) == (12, 6, 6)
 
-    def test_a_judge_that_does_not_gets_half_of_the_questions_and_no_flip(self, files):
+    def test_a_judge_that_ignores_the_principle_gets_half_of_the_questions_and_no_flip(self, files):
         report = run_bench(
             judge(lambda text: min(5, 1 + len(text) / 100)), read_items([files[0]]), read_flips([files[1]])
         )
@@ -72,7 +72,7 @@ class TestFlips:
         assert report.figures["both_right"].value == 0.0
         assert report.figures["both_right"].high < 0.5
 
-    def test_scores_that_tie_are_half_right_while_a_ranking_decides(self, files):
+    def test_tied_scores_are_half_right_and_the_ranking_breaks_ties(self, files):
         report = run_bench(judge(lambda text: 3), read_items([files[0]]), read_flips([files[1]]))
         assert report.figures["flip_accuracy"].value == 0.5
         assert report.figures["both_right"].value == 0.0
@@ -80,7 +80,7 @@ class TestFlips:
         assert report.figures["pairwise_accuracy_ties_wrong"].value == 0.0
         assert report.figures["pairwise_accuracy_by_ranking"].value in [k / 12 for k in range(13)]
 
-    def test_flips_that_speak_of_nothing(self, files, tmp_path):
+    def test_flips_that_refer_to_nothing_are_left_out(self, files, tmp_path):
         items = read_items([files[0]])
         other = Flip(group="g0", a="long", b="witty", better_under_a="r1", better_under_b="r2")
         wrong = dataclasses.replace(other, b="short", better_under_b="r9")
@@ -93,7 +93,7 @@ class TestFlips:
             run_bench(Judge(backend), items, [far])
         assert backend.calls == 0
 
-    def test_a_part_has_the_flips_that_lie_in_it(self, files):
+    def test_a_part_has_the_flips_between_its_own_items(self, files):
         report = run_bench(judge(), read_items([files[0]]), read_flips([files[1]]))
         assert report.by_domain["chat"]["both_right"].n == 6
         assert report.by_category["Style"]["both_right"].n == 0  # each of these flips is between two families
@@ -101,7 +101,7 @@ class TestFlips:
         assert set(report.by_criterion) == {"long", "short"}
         assert report.by_flip["long / short"]["both_right"].n == 6
 
-    def test_without_flips_the_report_says_what_is_missing(self, files):
+    def test_a_report_without_flips_states_what_it_cannot_show(self, files):
         report = run_bench(judge(), read_items([files[0]]))
         assert report.figures["flip_accuracy"].value is None
         assert any("Without --flips" in note for note in report.notes)
@@ -113,7 +113,7 @@ class TestFailures:
             raise VerdictParseError("no verdict", raw="hm")
         return by_principle(request)
 
-    def test_they_are_counted_and_never_scored(self, files):
+    def test_failures_are_counted_and_never_scored(self, files):
         with Judge(ScriptedBackend(self.failing), retries=0) as failing:
             report = run_bench(failing, read_items([files[0]]), read_flips([files[1]]))
         assert len(report.failures) == 2
@@ -136,7 +136,7 @@ class TestFailures:
         assert (report.figures["flip_accuracy"].n, report.figures["both_right"].n) == (11, 5)
         assert report.exit_code == 0  # 1 of 12 is not
 
-    def test_an_item_that_cannot_be_judged_is_a_failure_too(self, files):
+    def test_an_invalid_item_is_a_failure(self, files):
         items = read_items([files[0]])
         items[0] = dataclasses.replace(items[0], prompt=" ")
         report = run_bench(judge(), items)
@@ -144,7 +144,7 @@ class TestFailures:
 
 
 class TestRunning:
-    def test_a_second_run_reads_the_store_and_says_what_it_took_to_make(self, files, own_store):
+    def test_a_second_run_uses_the_store_and_reports_the_original_cost(self, files, own_store):
         items = read_items([files[0]])
         first = run_bench(judge(), items)
         again = run_bench(judge(), items)
@@ -224,7 +224,7 @@ PUBLISHED = {
 
 class TestLayouts:
     @pytest.mark.parametrize("name", PUBLISHED)
-    def test_each_is_recognised_and_can_be_judged(self, name, tmp_path):
+    def test_each_layout_is_detected_and_can_be_judged(self, name, tmp_path):
         assert detect(PUBLISHED[name]) == name
         path = tmp_path / "Natural"
         path.mkdir()
@@ -237,7 +237,7 @@ class TestLayouts:
         assert not report.failures
         assert report.figures["pairwise_accuracy"].value == 0.5
 
-    def test_rabench_takes_scores_and_order(self):
+    def test_rabench_has_scores_and_an_order(self):
         item = LAYOUTS["rabench"](PUBLISHED["rabench"], "row 1", "")
         assert item.human == {"gpt": 2.0, "qwen": 5.0, "phi": 5.0}
         assert set(item.pairs) == {("qwen", "phi"), ("qwen", "gpt"), ("phi", "gpt")}
@@ -245,7 +245,7 @@ class TestLayouts:
         item = LAYOUTS["rabench"](only_order, "row 1", "")
         assert (item.human, item.rated) == ({"qwen": 3.0, "phi": 2.0, "gpt": 1.0}, False)
 
-    def test_rm_bench_goes_by_its_own_rule(self, tmp_path):
+    def test_rm_bench_is_scored_by_its_own_rule(self, tmp_path):
         # Chosen 3, 5, 2 and rejected 1, 3, 4, as by hand in test_agreement.
         texts = {"chosen": ["c3", "c5", "c2"], "rejected": ["r1", "r3", "r4"]}
         rows = [
@@ -266,13 +266,13 @@ class TestLayouts:
             ((better, worse),) = item.pairs
             assert (item.responses[better], item.responses[worse]) == ("good", "bad")
 
-    def test_a_principle_given_is_used_where_rows_have_none(self, tmp_path):
+    def test_a_given_principle_is_used_for_rows_without_one(self, tmp_path):
         path = write(tmp_path / "p.jsonl", [{"prompt": "P", "chosen": "a", "rejected": "b"}, PUBLISHED["preference"]])
         with pytest.raises(ConfigError, match="principle"):
             read_items([path])
         assert [item.principle for item in read_items([path], principle="Be odd.")] == ["Be odd.", "Be kind."]
 
-    def test_a_principle_given_replaces_ours_and_leaves_the_layout(self, tmp_path):
+    def test_a_given_principle_replaces_ours_and_keeps_the_layout(self, tmp_path):
         (item,) = read_items([write(tmp_path / "rm.jsonl", [PUBLISHED["rm-bench"]])], principle="Be odd.")
         assert (item.source, item.principle) == ("rm-bench", "Be odd.")
         bare = {"prompt": "P", "responses": {"a": "x", "b": "y"}, "human_scores": {"a": 1, "b": 2}}
@@ -289,31 +289,31 @@ class TestLayouts:
             ({"principle": None}, "principle"),
         ],
     )
-    def test_a_wrong_row_is_named(self, change, message):
+    def test_an_invalid_row_is_named(self, change, message):
         with pytest.raises(ConfigError, match=message) as caught:
             common_item(row("g", "long", {"r1": "a", "r2": "b"}, "r1", "r2") | change, "toy.jsonl, row 3")
         assert "row 3" in str(caught.value)
 
 
 class TestReading:
-    def test_groups_are_drawn_whole_and_a_larger_limit_keeps_the_smaller(self, files):
+    def test_groups_are_sampled_whole_and_a_larger_limit_includes_the_smaller(self, files):
         drawn = [{item.group for item in read_items([files[0]], limit_groups=k)} for k in (2, 4, 99)]
         assert [len(groups) for groups in drawn] == [2, 4, 6]
         assert drawn[0] < drawn[1] < drawn[2]
         assert len(read_items([files[0]], limit_groups=2)) == 4
 
-    def test_the_same_file_twice(self, files):
+    def test_the_same_file_twice_is_an_error(self, files):
         with pytest.raises(ConfigError, match="second item with the id 'g0/long'"):
             read_items([files[0], files[0]])
 
-    def test_what_cannot_be_read(self, files, tmp_path):
+    def test_unreadable_sources_are_reported(self, files, tmp_path):
         with pytest.raises(ConfigError, match="no file or folder"):
             read_items(["nowhere"])
         for content, message in (
             ("{", "line 1"),
             ("[1]", "not a JSON object"),
             ("[", "as JSON"),
-            ('{"x": 1}', "no layout"),
+            ('{"x": 1}', "no known layout"),
         ):
             (tmp_path / "bad.jsonl").write_text(content)
             with pytest.raises(ConfigError, match=message):
@@ -338,16 +338,16 @@ class TestReading:
         assert len(read_items([str(tmp_path)])) == 4
         assert read_items([str(tmp_path / "toy.parquet")])[0].pairs == (("r2", "r1"),)
 
-    def test_a_folder_that_has_all_rows_twice(self, tmp_path):
+    def test_a_folder_that_holds_all_rows_twice_is_read_once(self, tmp_path):
         one = PUBLISHED["rm-bench"]
         write(tmp_path / "safety-refuse_filtered.json", [one])
         write(tmp_path / "total_dataset.json", [one, {**one, "id": "8"}])
         assert len(read_items([str(tmp_path)])) == 2
 
-    def test_flips_are_told_from_items(self, files):
+    def test_flips_are_distinguished_from_items(self, files):
         assert (holds_flips(files[0]), holds_flips(files[1]), holds_flips("hf:x/y")) == (False, True, False)
 
-    def test_the_hub_is_not_asked_where_it_cannot_be(self, monkeypatch):
+    def test_the_hub_cannot_be_read_offline_or_without_its_package(self, monkeypatch):
         with pytest.raises(ConfigError, match="Cannot get the dataset"):  # HF_HUB_OFFLINE is set for all tests
             read_items(["hf:nobody/nothing-of-the-kind"])
         monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)

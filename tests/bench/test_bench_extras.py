@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -11,7 +14,7 @@ from test_bench import row, toy, write
 
 from rewardanything_core import ConfigError, Judge, Jury, ScriptedBackend, VerdictParseError
 from rewardanything_core.bench import compare_labels, read_labels
-from rewardanything_core.bench.audits import ATTACKS, COSTLY, chosen_audits, run_audits
+from rewardanything_core.bench.audits import ATTACKS, COSTLY, parse_audits, run_audits
 from rewardanything_core.bench.page import html_page
 from rewardanything_core.bench.reading import read_flips, read_items
 from rewardanything_core.bench.running import judge_items, run_bench
@@ -28,7 +31,7 @@ def audits(judge, items, *names, groups=20):
 
 
 class TestAudits:
-    def test_length_costs_nothing_and_is_always_there(self, items):
+    def test_length_is_always_audited_without_extra_judgements(self, items):
         backend = ScriptedBackend.scoring(lambda text: min(5, 1 + len(text) / 100))
         found = audits(Judge(backend), items)
         assert backend.calls == len(items)
@@ -38,27 +41,27 @@ class TestAudits:
         assert figures["longer_wins"].value == 1.0
         assert figures["longer_wins_human"].value == figures["longer_wins_excess"].value == 0.5
 
-    def test_a_judge_that_likes_the_first_place(self, items):
+    def test_a_judge_with_position_bias(self, items):
         found = audits(Judge(ScriptedBackend(gullible)), items, "position")["position"]
         assert found.judged == len(items)
         assert found.figures["preference_changes"].value == 1.0
         assert found.figures["first_place_gain"].value == 1.0
         assert found.figures["last_place_gain"].value == -1.0
 
-    def test_passes_that_were_judged_anyway_are_not_judged_again(self, items):
+    def test_existing_passes_are_not_judged_again(self, items):
         backend = ScriptedBackend(gullible)
         found = audits(Judge(backend, passes=2), items, "position")["position"]
         assert (found.judged, backend.calls) == (0, 2 * len(items))
         assert list(audits(Judge(backend, passes=2), items)) == ["length", "position"]  # it costs nothing
         assert found.figures["first_place_gain"].value == 1.0
 
-    def test_each_juror_of_a_jury_is_looked_at(self, items):
+    def test_each_juror_of_a_jury_is_audited(self, items):
         jury = Jury([Judge(ScriptedBackend(gullible)), Judge(ScriptedBackend(by_principle, name="other"))])
         figures = audits(jury, items, "position", "repeat", "injection")["position"].figures
         assert figures["preference_changes"].value == 0.5
         assert figures["first_place_gain"].value == 0.5
 
-    def test_repeating(self, items):
+    def test_a_judge_that_does_not_repeat_its_scores(self, items):
         calls = []
 
         def fickle(request):
@@ -66,13 +69,13 @@ class TestAudits:
             return by_principle(request) if len(calls) <= len(items) else gullible(request)
 
         found = audits(Judge(ScriptedBackend(fickle)), items, "repeat")["repeat"]
-        assert len(calls) == 2 * len(items)  # nothing came from the store
+        assert len(calls) == 2 * len(items)  # the store was not used
         assert found.figures["same_score"].value < 1.0
         assert found.figures["score_change"].value > 0.0
         steady = audits(Judge(ScriptedBackend(by_principle, name="steady")), items, "repeat")["repeat"]
         assert steady.figures["same_score"].value == 1.0
 
-    def test_a_response_that_talks_to_the_judge(self, items):
+    def test_a_response_that_addresses_the_judge(self, items):
         found = audits(Judge(ScriptedBackend(gullible)), items, "injection")["injection"]
         assert found.judged == len(ATTACKS) * len(items)
         assert found.figures["gain_plea"].value > 1.0
@@ -93,16 +96,16 @@ class TestAudits:
         assert "gain_plea" not in found.figures
         assert found.figures["gain_control"].n == len(items)
 
-    def test_only_some_groups_are_asked_about(self, items):
+    def test_costly_audits_use_some_groups_only(self, items):
         assert audits(Judge(ScriptedBackend(gullible)), items, "repeat", groups=2)["repeat"].judged == 4
 
-    def test_which(self):
-        assert chosen_audits("") == ()
-        assert chosen_audits("all") == COSTLY
-        assert chosen_audits("repeat, position") == ("position", "repeat")
-        assert chosen_audits("length") == ()
+    def test_audits_are_chosen_by_name(self):
+        assert parse_audits("") == ()
+        assert parse_audits("all") == COSTLY
+        assert parse_audits("repeat, position") == ("position", "repeat")
+        assert parse_audits("length") == ()
         with pytest.raises(ConfigError, match="no audit 'odd'"):
-            chosen_audits("odd")
+            parse_audits("odd")
 
 
 def labelled(number: int, score: float, text: str, **more):
@@ -126,7 +129,7 @@ class TestLabels:
         assert found.levels == (1, 2, 3, 4, 5)
         assert [found.confusion[i][i] for i in range(5)] == [4] * 5
 
-    def test_a_judge_that_is_too_strict_is_put_right(self, tmp_path):
+    def test_a_judge_that_is_too_strict_is_recalibrated(self, tmp_path):
         found = compare_labels(self.judged(write(tmp_path / "l.jsonl", self.rows()), lambda text: 1 + len(text) / 4))
         assert found.figures["bias"].value < -1.0
         assert found.figures["spearman"].value == pytest.approx(1.0)
@@ -135,13 +138,13 @@ class TestLabels:
         assert (found.worst[0].human, found.worst[0].judged) == (5.0, 2.25)
         assert found.calibration.about == {"model": "scripted", "labels": 20}
 
-    def test_scales(self, tmp_path):
+    def test_scales_of_the_labels(self, tmp_path):
         rows = [labelled(n, n % 2, "x" * (1 + 4 * (n % 2))) for n in range(10)]
         found = compare_labels(self.judged(write(tmp_path / "l.jsonl", rows), len))
         assert (found.scale, found.levels) == ((0.0, 1.0), (1.0, 5.0))
         assert found.figures["kappa"].value == 1.0
-        told = compare_labels(self.judged(write(tmp_path / "l.jsonl", rows), len), scale=(0, 4))
-        assert told.figures["mae"].value == pytest.approx(1.5)  # people's 1 of 0..4 is 2 of 1..5
+        given = compare_labels(self.judged(write(tmp_path / "l.jsonl", rows), len), scale=(0, 4))
+        assert given.figures["mae"].value == pytest.approx(1.5)  # a human 1 of 0..4 is 2 of 1..5
         own = [row_ | {"scale": [0, 1]} for row_ in rows] + [
             labelled(n, 1 + n % 5, "x" * (1 + n % 5)) for n in range(10, 20)
         ]
@@ -162,7 +165,7 @@ class TestLabels:
         assert report.figures["pairwise_accuracy"].value == 1.0
         assert compare_labels(report.judged).figures["mae"].n == 2
 
-    def test_winners_alone_have_nothing_to_calibrate(self, tmp_path):
+    def test_winners_alone_cannot_be_calibrated(self, tmp_path):
         rows = [{"prompt": "Q", "responses": ["x", "xxx"], "winner": 1}]
         found = compare_labels(self.judged(write(tmp_path / "l.jsonl", rows), len))
         assert found.calibration is None
@@ -177,13 +180,13 @@ class TestLabels:
             ({"scale": [1]}, "two numbers"),
         ],
     )
-    def test_a_wrong_row_is_named(self, change, message, tmp_path):
+    def test_an_invalid_row_is_named(self, change, message, tmp_path):
         path = write(tmp_path / "l.jsonl", [labelled(0, 3, "x", principle="P") | change])
         with pytest.raises(ConfigError, match=message) as caught:
             read_labels([path])
         assert "row 1" in str(caught.value)
 
-    def test_the_same_id_twice(self, tmp_path):
+    def test_a_repeated_id_is_an_error(self, tmp_path):
         path = write(tmp_path / "l.jsonl", [labelled(0, 3, "x", principle="P", id="same")] * 2)
         with pytest.raises(ConfigError, match="another row has too"):
             read_labels([path])
@@ -211,7 +214,7 @@ class Reader(HTMLParser):
 
 
 class TestPage:
-    def test_it_is_whole_and_fetches_nothing(self, tmp_path):
+    def test_the_page_is_self_contained(self, tmp_path):
         rows, flips = toy()
         rows += [row(f"h{n}", "odd", {"a": "x" * n, "b": "y" * (2 * n)}, "a", "b") for n in range(1, 6)]
         items = read_items([write(tmp_path / "toy.jsonl", rows)])
@@ -224,10 +227,26 @@ class TestPage:
         assert "script" not in read.tags
         assert read.tags.count("svg") > 6
         assert "Flips with both right" in page
-        assert "Most sure and wrong" in page
+        assert "Confident mistakes" in page
         assert "prefers-color-scheme: dark" in page
 
-    def test_what_models_and_files_write_is_escaped(self, tmp_path):
+    def test_a_policy_admits_nothing_but_the_pages_own_style(self, items):
+        page = html_page(run_bench(Judge(ScriptedBackend(by_principle)), items))
+        policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
+        style = re.search(r"<style>(.*)</style>", page, re.DOTALL)[1]
+        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        assert " style=" not in page.replace(style, "")
+
+    def test_hidden_characters_are_shown_as_escapes(self, tmp_path):
+        texts = {"a": "x\u202ey", "b": "z\x1b[31m"}
+        items = read_items([write(tmp_path / "c.jsonl", [row("g", "odd", texts, "a", "b")])])
+        page = html_page(run_bench(Judge(ScriptedBackend.scoring(lambda text: 5 if "z" in text else 1)), items))
+        assert '<span class="escape">\\u202e</span>' in page
+        assert '<span class="escape">\\x1b</span>' in page
+        assert not {"\u202e", "\x1b"} & set(page)
+
+    def test_texts_from_models_and_files_are_escaped(self, tmp_path):
         evil = "<script>alert('x')</script>\"&"
         texts = {"a": evil, "b": evil + "longer than the other"}
         rows = [
@@ -245,10 +264,10 @@ class TestPage:
         assert len(wrong_pairs(report.judged)) == 3
         page = html_page(report)
         assert "<script>" not in page
-        assert "alert(&#x27;x&#x27;)" in page
+        assert "alert(&#39;x&#39;)" in page
         Reader(page)
 
-    def test_of_nothing(self, tmp_path):
+    def test_a_page_without_verdicts(self, tmp_path):
         def refusing(request):
             raise VerdictParseError("<b>no</b>", raw="no")
 
@@ -257,12 +276,12 @@ class TestPage:
         assert "&lt;b&gt;no&lt;/b&gt;" in page
         assert Reader(page).open == []
 
-    def test_with_labels(self, tmp_path):
+    def test_a_page_with_labels(self, tmp_path):
         import dataclasses
 
         path = write(tmp_path / "l.jsonl", TestLabels().rows())
         report = run_bench(Judge(ScriptedBackend.scoring(lambda t: 3)), read_labels([path], principle="P"))
         page = html_page(dataclasses.replace(report, labels=compare_labels(report.judged)))
-        assert "Beside your labels" in page
+        assert "Agreement with your labels" in page
         assert "Worst disagreements" in page
         assert json.dumps(dataclasses.replace(report, labels=compare_labels(report.judged)).to_dict())

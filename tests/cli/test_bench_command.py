@@ -174,7 +174,7 @@ def test_own_labels_and_the_calibration_learnt_from_them(bench, tmp_path):
         (("toy.jsonl", "--audit", "odd"), "no audit 'odd'"),
         (("toy.jsonl", "--save-calibration", "c.json"), "needs --labels"),
         (("toy.jsonl", "--scale", "5"), "two numbers"),
-        (("--labels", "scored.jsonl", "--scale", "5:10"), "does not lie within the scale 5 to 10"),
+        (("--labels", "scored.jsonl", "--scale", "5:10"), "lies outside the scale 5 to 10"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_judged(bench, arguments, message):

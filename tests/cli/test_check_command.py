@@ -145,7 +145,7 @@ def test_messages_in_csv_are_messages_and_standard_input_is_read(files):
         (["--baseline", "a.jsonl", "--candidate", "empty.jsonl"], "empty.jsonl has no rows"),
         ([*FILES, "--response-column", "text"], "has no column 'text'; it has 'id', 'prompt'"),
         (["--baseline", "a.jsonl", "--candidate", "holes.jsonl"], "holes.jsonl, line 3 has no 'response'"),
-        (["--baseline", "a.jsonl", "--candidate", "other.jsonl"], "Case 'q-b' has another prompt in 'candidate'"),
+        (["--baseline", "a.jsonl", "--candidate", "other.jsonl"], "Case 'q-b' has a different prompt in 'candidate'"),
         (["--baseline", "a.jsonl"], "There is no candidate. Give --candidate FILE, --app"),
         (["--candidate", "b.jsonl"], "nothing to compare with. Give --baseline FILE"),
         ([*FILES, "--candidate", "b.jsonl"], "Two candidates go by the name 'b'"),

@@ -1,4 +1,4 @@
-"""The gate: its arithmetic against other people's, and its decisions through real judges over scripted models."""
+"""The gate: its statistics against other implementations, and its decisions with judges over scripted models."""
 
 import hashlib
 import itertools
@@ -18,19 +18,19 @@ from rewardanything_core.backends import Request, verdict_reply
 from rewardanything_core.backends.base import ChoiceRequest
 from rewardanything_core.errors import BackendConnectionError
 from rewardanything_core.gate import CheckReport, Comparison, Requirement, check
-from rewardanything_core.gate.decision import standings
 from rewardanything_core.gate.inference import cases_needed, typical_values
 from rewardanything_core.gate.sequential import LOOKS, levels
+from rewardanything_core.gate.significance import run_tests
 from rewardanything_core.principles import Principle
 
-# --- arithmetic
+# --- statistics
 
 differences = st.lists(st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.25, 1.0]), min_size=1, max_size=9)
 
 
 @given(differences)
-def test_a_p_value_is_that_of_the_exact_sign_flipping_test(sample: list[float]) -> None:
-    # Subsets with the null's own mean are counted on the careful side, as scipy counts the ties of its test.
+def test_p_values_equal_those_of_the_exact_sign_flipping_test(sample: list[float]) -> None:
+    # Subsets whose mean equals the null count against significance, as ties do in scipy.
     if len(sample) < 2:
         return
     theirs = permutation_test((sample,), np.mean, permutation_type="samples", alternative="less", n_resamples=np.inf)
@@ -38,7 +38,7 @@ def test_a_p_value_is_that_of_the_exact_sign_flipping_test(sample: list[float]) 
 
 
 @given(differences, st.sampled_from([0.01, 0.05, 0.2]))
-def test_the_interval_and_the_p_value_never_disagree(sample: list[float], level: float) -> None:
+def test_the_interval_and_the_p_value_agree(sample: list[float], level: float) -> None:
     values = typical_values(sample)
     low, high = values.interval(level)
     for null in (low - 1e-6, low + 1e-6):
@@ -47,7 +47,7 @@ def test_the_interval_and_the_p_value_never_disagree(sample: list[float], level:
         assert (values.p_below(null) <= level) == (null > high and high < 4)
 
 
-def test_the_interval_is_close_to_a_paired_bootstrap_s() -> None:
+def test_the_interval_is_close_to_a_paired_bootstrap_interval() -> None:
     rng = np.random.default_rng(3)
     before, after = rng.normal(3, 1, 80), rng.normal(2.8, 1, 80)
     theirs = paired_bootstrap(before, after, alpha=0.1)
@@ -57,17 +57,17 @@ def test_the_interval_is_close_to_a_paired_bootstrap_s() -> None:
     assert high == pytest.approx(theirs.ci_high, abs=0.08 * width)
 
 
-def test_drops_are_corrected_as_holm_does() -> None:
+def test_drops_are_corrected_by_holms_method() -> None:
     rng = np.random.default_rng(5)
     for _ in range(40):
         samples = {key: rng.normal(-shift, 1, 12) for key, shift in enumerate(rng.uniform(0, 0.9, 4))}
-        found = standings(samples, dict.fromkeys(samples, 0.3), alpha=0.05)
+        found = run_tests(samples, dict.fromkeys(samples, 0.3), alpha=0.05)
         theirs, *_ = multipletests([found[key].p_drop for key in samples], alpha=0.05, method="holm")
         assert [found[key].dropped for key in samples] == list(theirs)
 
 
 @pytest.mark.parametrize("shape", [-4.0, -2.0, 1.0])
-def test_looking_early_spends_alpha_and_no_more(shape: float) -> None:
+def test_repeated_looks_spend_no_more_than_alpha(shape: float) -> None:
     steps = np.random.default_rng(0).normal(size=(200_000, len(LOOKS)))
     z = steps.cumsum(axis=1) / np.sqrt(np.arange(1, len(LOOKS) + 1))
     crossed = (norm.sf(z) <= levels(0.05, LOOKS, shape)).any(axis=1).mean()
@@ -75,13 +75,13 @@ def test_looking_early_spends_alpha_and_no_more(shape: float) -> None:
     assert levels(0.05, (1.0,), shape) == (0.05,)
 
 
-def test_levels_are_those_of_the_published_table() -> None:
+def test_levels_match_the_published_table() -> None:
     """Two-sided .05 with five looks and Pocock's spending (shape 1 is close to it): Hwang, Shih & DeCani 1990."""
     found = [norm.isf(level) for level in levels(0.025, (0.2, 0.4, 0.6, 0.8, 1.0), 1.0)]
     assert found == pytest.approx([2.44, 2.43, 2.41, 2.40, 2.39], abs=0.05)
 
 
-def test_so_many_cases_do_settle_it() -> None:
+def test_the_suggested_number_of_cases_has_the_promised_power() -> None:
     rng = np.random.default_rng(1)
     pilot = rng.normal(0, 1.0, 30)
     pilot -= pilot.mean()
@@ -92,7 +92,7 @@ def test_so_many_cases_do_settle_it() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [float("nan")]])
-def test_no_inference_from_nothing(values: list[float]) -> None:
+def test_inference_needs_finite_differences(values: list[float]) -> None:
     with pytest.raises(ValueError, match="one or more finite"):
         typical_values(values)
 
@@ -101,7 +101,7 @@ def test_no_inference_from_nothing(values: list[float]) -> None:
 
 
 def rows(scores: list[float], **more: object) -> list[dict[str, object]]:
-    """Answers that carry the score a judge should give them."""
+    """Rows whose answers state the score that a judge should give them."""
     return [
         {"id": f"case-{i:03}", "prompt": f"Question {i}", "response": f"worth {score:g}", **more}
         for i, score in enumerate(scores)
@@ -118,7 +118,7 @@ def by_worth(request: Request) -> str:
 
 
 def noisily(deviation: float, first: float = 0.0):
-    """A judge that errs by so much, and gives the answer in the first place so much more."""
+    """A judge with noise of this deviation that adds ``first`` points to the answer in the first position."""
 
     def reply(request: Request) -> str:
         responses = json.loads(request.messages[1]["content"])["responses"]
@@ -157,7 +157,7 @@ def test_better_answers_pass() -> None:
     assert only(report).difference == pytest.approx(1.0)
 
 
-def test_worse_answers_are_a_regression_confirmed_with_the_worst_first() -> None:
+def test_worse_answers_are_a_confirmed_regression_with_the_worst_case_first() -> None:
     worse = [max(1, s - (3 if i == 7 else 1)) for i, s in enumerate(BASE)]
     report = check(rows(BASE), rows(worse), "Be right.", judge=judge_with())
     comparison = only(report)
@@ -170,39 +170,39 @@ def test_worse_answers_are_a_regression_confirmed_with_the_worst_first() -> None
     json.dumps(report.to_dict())
 
 
-def test_few_cases_are_inconclusive_and_told_how_many_would_do() -> None:
+def test_few_cases_are_inconclusive_and_the_report_suggests_a_number() -> None:
     report = check(rows([4, 4, 4]), rows([3, 3, 4]), "Be right.", judge=judge_with())
     assert (report.outcome, report.exit_code) == ("inconclusive", 3)
     assert only(report).cases_needed is not None
     assert f"About {only(report).cases_needed} cases" in report.reason
 
 
-def test_a_margin_is_ruled_out_not_a_difference_missed() -> None:
-    """Ten cases that vary do not show a drop, which many a gate would pass; here nothing is shown."""
+def test_a_pass_needs_evidence_and_not_just_a_missing_difference() -> None:
+    """Ten varying cases show no drop, which is not yet evidence of no drop."""
     baseline, candidate = [3.0] * 10, [2, 4, 5, 1, 3, 2, 4, 2, 3, 3]
     report = check(rows(baseline), rows([float(c) for c in candidate]), "Be right.", judge=judge_with())
     assert only(report).p_drop > 0.3
     assert report.outcome == "inconclusive"
 
 
-def test_a_small_certain_drop_within_the_margin_passes_and_is_told() -> None:
+def test_a_significant_drop_within_the_margin_passes_and_is_reported() -> None:
     worse = [s - (i % 8 == 0) for i, s in enumerate(BASE * 3)]
     report = check(rows(BASE * 3), rows(worse), "Be right.", judge=judge_with(), margin=0.3)
     assert report.outcome == "passed"
-    assert "lower beyond chance" in report.reason
+    assert "The drop is significant, but smaller" in report.reason
 
 
-def test_a_judge_that_loves_the_first_place_raises_no_alarm() -> None:
+def test_position_bias_of_the_judge_causes_no_false_alarm() -> None:
     candidate = [s + random.Random(i).choice([-1, 0, 1]) for i, s in enumerate(BASE * 3)]
     report = check(rows(BASE * 3), rows(candidate), "Be right.", judge=judge_with(noisily(0.3, first=1.0)))
     assert report.outcome != "regression"
     noise = only(report).noise
     assert noise is not None
-    assert noise.position_bias == pytest.approx(0.85, abs=0.35)  # cut at 5 where answers are good
+    assert noise.position_bias == pytest.approx(0.85, abs=0.35)  # clipped at 5 for good answers
     assert noise.deviation < 0.8  # the bias is not counted as noise
 
 
-def test_answers_read_one_by_one_have_no_places() -> None:
+def test_answers_scored_one_at_a_time_have_no_position_bias() -> None:
     def odds(question: ChoiceRequest) -> dict[str, float]:
         bad = "Response: worth 1" in question.messages[-1]["content"]
         return {question.options[0]: 0.2 if bad else 0.8, question.options[1]: 0.8 if bad else 0.2}
@@ -214,7 +214,7 @@ def test_answers_read_one_by_one_have_no_places() -> None:
     assert (comparison.noise.position_bias, comparison.noise.deviation) == (0.0, pytest.approx(0.0, abs=1e-9))
 
 
-def test_noise_is_shown_beside_the_effect() -> None:
+def test_the_judges_noise_is_reported() -> None:
     quiet = only(check(rows(BASE), rows([s - 1 for s in BASE]), "Be right.", judge=judge_with())).noise
     loud = only(check(rows(BASE), rows([s - 1 for s in BASE]), "Be right.", judge=judge_with(noisily(1.0)))).noise
     assert quiet is not None
@@ -224,8 +224,8 @@ def test_noise_is_shown_beside_the_effect() -> None:
     assert 0 < loud.share <= 1
 
 
-def test_what_only_noise_suspected_is_not_a_regression() -> None:
-    """The judge is against the candidate at first and for it when asked afresh."""
+def test_a_suspicion_from_noise_is_not_a_regression() -> None:
+    """The judge prefers the baseline at first and the candidate in fresh orders."""
 
     def fickle(request: Request) -> str:
         responses = json.loads(request.messages[1]["content"])["responses"]
@@ -241,7 +241,7 @@ def test_what_only_noise_suspected_is_not_a_regression() -> None:
     assert (unchecked.outcome, only(unchecked).confirmed) == ("regression", None)
 
 
-def test_one_wild_look_is_not_confirmed_by_an_even_one() -> None:
+def test_an_extreme_first_judgement_is_not_confirmed_by_a_neutral_one() -> None:
     def wild(request: Request) -> str:
         responses = json.loads(request.messages[1]["content"])["responses"]
         at_first = request.sampling.temperature == 0
@@ -254,7 +254,7 @@ def test_one_wild_look_is_not_confirmed_by_an_even_one() -> None:
     assert (report.outcome, only(report).confirmed, only(report).difference) == ("inconclusive", False, -2.0)
 
 
-def test_a_judge_that_dies_while_looking_again_leaves_nothing_concluded() -> None:
+def test_a_judge_that_fails_during_confirmation_makes_the_check_inconclusive() -> None:
     def dying(request: Request) -> str:
         return by_worth(request) if request.sampling.temperature == 0 else "no verdict"
 
@@ -273,7 +273,7 @@ def test_cases_with_the_same_input_count_once() -> None:
     assert (only(named).n, named.outcome) == (30, "regression")
 
 
-def test_several_candidates_share_a_list_and_stand_in_every_place() -> None:
+def test_several_candidates_share_a_list_and_take_every_position() -> None:
     orders: list[list[str]] = []
 
     def noted(request: Request) -> str:
@@ -292,10 +292,10 @@ def test_several_candidates_share_a_list_and_stand_in_every_place() -> None:
     assert {order.index("worth 3.001") for order in of_one} == {0, 1, 2}
 
 
-def test_a_least_score_for_all_and_for_one_case() -> None:
+def test_minimum_scores_for_the_mean_and_for_one_case() -> None:
     floor = Requirement(principle=Principle("Be right.", name="right"), margin=0.3, min_score=4.5)
     report = check(rows(BASE), rows(BASE), floor, judge=judge_with())
-    assert (report.outcome, report.reason) == ("regression", "The mean score is 4.00, below the 4.5 required. The mean "
+    assert (report.outcome, report.reason) == ("regression", "The mean score is 4.00, below the required 4.5. The mean "
             "score changed by +0.00 (90% interval +0.00 to +0.00).")  # fmt: skip
     must = rows(BASE)
     must[4]["min_score"] = 4
@@ -307,7 +307,7 @@ def test_a_least_score_for_all_and_for_one_case() -> None:
     assert check(rows(BASE), must, "Be right.", judge=judge_with()).outcome == "passed"
 
 
-def test_failures_count_for_neither_side() -> None:
+def test_failed_judgements_are_excluded() -> None:
     def failing(request: Request) -> str:
         if 'Question 3"' in request.messages[1]["content"]:
             return "no verdict"
@@ -337,7 +337,7 @@ def test_a_dead_judge_is_given_up_early() -> None:
     assert next(calls) < len(many)
 
 
-def test_looking_early_saves_calls_when_things_are_clear() -> None:
+def test_a_sequential_check_stops_early_on_a_clear_result() -> None:
     many = BASE * 4
     clear = check(rows(many), rows([s - 2 for s in many]), "Be right.", judge=judge_with(), sequential=True)
     assert (clear.outcome, clear.looked, clear.planned) == ("regression", 30, 120)
@@ -346,7 +346,7 @@ def test_looking_early_saves_calls_when_things_are_clear() -> None:
     floor = check(
         rows(many), rows([s + 0.001 for s in many]), "Be right.", judge=judge_with(), sequential=True, min_score=2
     )
-    assert (floor.outcome, floor.looked) == ("passed", 120)  # a rule is about all cases
+    assert (floor.outcome, floor.looked) == ("passed", 120)  # minimum scores apply to all cases
 
 
 def test_a_second_check_costs_nothing(tmp_path) -> None:
@@ -361,7 +361,7 @@ def test_a_second_check_costs_nothing(tmp_path) -> None:
     assert isinstance(stored.verdict, Verdict)
 
 
-def test_hostile_or_empty_answers_are_only_answers() -> None:
+def test_an_empty_answer_is_judged_like_any_other() -> None:
     strange = rows(BASE)
     strange[0]["response"] = ""
     seen: list[str] = []
@@ -377,29 +377,29 @@ def test_hostile_or_empty_answers_are_only_answers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("baseline", "candidate", "told"),
+    ("baseline", "candidate", "problem"),
     [
         ([], rows([1]), "no rows in the baseline"),
-        (rows([1]), [{"id": "x", "prompt": "p"}], "Row 1 of the candidate (id 'x') has no 'response'; there are: id"),
+        (rows([1]), [{"id": "x", "prompt": "p"}], "Row 1 of the candidate (id 'x') has no 'response'; it has: id"),
         (rows([1, 2]), rows([1]), "'case-001' not in candidate"),
-        (rows([1]), [{**rows([1])[0], "prompt": "another"}], "Case 'case-000' has another prompt in 'candidate'"),
+        (rows([1]), [{**rows([1])[0], "prompt": "another"}], "Case 'case-000' has a different prompt in 'candidate'"),
         (rows([1]) * 2, rows([1]), "has the id 'case-000', which another row has too"),
         (rows([1]), [{"id": "case-000", "prompt": "Question 0", "response": 3}], "must be text, not int"),
         (rows([1]), rows([1], min_score=7), "min_score must be within 1..5, not 7"),
         (rows([1]), rows([1], prompt=[{"role": "robot", "content": "x"}]), "cannot be judged"),
-        (rows([1]), [{"prompt": "Question 0", "response": "x"}, *rows([1])], "give all or none"),
+        (rows([1]), [{"prompt": "Question 0", "response": "x"}, *rows([1])], "give all rows an id or none"),
     ],
 )  # fmt: skip
-def test_wrong_rows_are_named_before_anything_is_paid_for(baseline, candidate, told) -> None:
+def test_invalid_rows_are_reported_before_anything_is_judged(baseline, candidate, problem) -> None:
     judge = judge_with()
     with pytest.raises(ConfigError) as error:
         check(baseline, candidate, "Be right.", judge=judge)
-    assert told in str(error.value)
+    assert problem in str(error.value)
     assert judge.usage.calls == 0
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "problem"),
     [
         ({"margin": 0}, "margin of 'Be right.' must be above 0"),
         ({"alpha": 0.7}, "alpha"),
@@ -407,13 +407,13 @@ def test_wrong_rows_are_named_before_anything_is_paid_for(baseline, candidate, t
         ({"max_failures": 5}, "share of the judgements"),
         ({"min_score": 0}, "min_score"),
         ({"principles": []}, "at least one principle"),
-        ({"principles": ["a", "a"]}, "Two principles go by the name 'a'"),
-        ({"candidate": {}}, "one candidate or more"),
+        ({"principles": ["a", "a"]}, "Two principles have the name 'a'"),
+        ({"candidate": {}}, "at least one candidate"),
     ],
 )
-def test_wrong_arguments(options: dict, told: str) -> None:
+def test_invalid_arguments_are_reported(options: dict, problem: str) -> None:
     given = {"candidate": rows([1]), "principles": "Be right.", "judge": judge_with(), **options}
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=problem):
         check(rows([1]), **given)
 
 
@@ -422,17 +422,17 @@ def test_cases_that_one_side_lacks_can_be_left_out() -> None:
     assert (report.planned, len(report.missing), report.outcome) == (20, 10, "passed")
 
 
-def test_progress_is_told_with_the_confirmation_in_it() -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_includes_the_confirmation() -> None:
+    calls: list[tuple[int, int]] = []
     check(
         rows(BASE),
         rows([s - 1 for s in BASE]),
         "Be right.",
         judge=judge_with(),
-        progress=lambda d, n: told.append((d, n)),
+        progress=lambda done, planned: calls.append((done, planned)),
     )
-    assert told[29] == (30, 30)
-    assert told[-1] == (60, 60)
+    assert calls[29] == (30, 30)
+    assert calls[-1] == (60, 60)
 
 
 def test_a_jury_can_check_too() -> None:

@@ -1,4 +1,4 @@
-"""Controls: what the gate does before it believes that nothing got worse."""
+"""Controls: the gate tests the judge before it lets anything pass."""
 
 import json
 from pathlib import Path
@@ -20,14 +20,14 @@ ANSWER = "You can send shoes back within 30 days if nobody has worn them outside
 LONGER = " Our shop has been in the same street since 1923, and many of our customers came here with their parents."
 
 
-def reading(*unlike: str):
-    """A judge that gives 5, or 2 to a text that holds one of ``unlike``; what it was asked goes into its list."""
+def judge_disliking(*disliked: str):
+    """A judge that scores 5, or 2 for a text that contains one of ``disliked``; and the sets of texts it judged."""
     asked = []
 
     def reply(request: Request) -> str:
         texts = json.loads(request.messages[1]["content"])["responses"]
         asked.append(set(texts.values()))
-        return verdict_reply({name: 2 if any(word in text for word in unlike) else 5 for name, text in texts.items()})
+        return verdict_reply({name: 2 if any(word in text for word in disliked) else 5 for name, text in texts.items()})
 
     return Judge(ScriptedBackend(reply), cache="off"), asked
 
@@ -40,21 +40,21 @@ def compare(judge: Judge, *sides: list[dict[str, object]], **settings: object) -
     return check(*sides, "Short and to the point.", judge=judge, margin=0.3, **settings)
 
 
-def test_a_judge_that_does_not_see_padding_lets_nothing_longer_pass() -> None:
-    blind, asked = reading()
+def test_longer_answers_do_not_pass_with_a_judge_that_overlooks_padding() -> None:
+    blind, asked = judge_disliking()
     report = compare(blind, rows(), rows(LONGER))
     (found,) = report.comparisons
     assert (report.outcome, found.outcome, report.exit_code) == ("inconclusive", "inconclusive", 3)
     (control,) = found.controls
     assert (control.kind, control.noticed, control.n, control.difference) == ("padded", False, 12, 0.0)
     assert "in 20 of 20 inputs the candidate's answer is much longer" in report.reason
-    assert "does not notice when the baseline's answers are padded with sentences that say nothing" in report.reason
+    assert "does not notice when the baseline's answers are padded with empty sentences" in report.reason
     assert found.cases_needed is None  # more of the same would not help
     assert len(asked) == 2 * (20 + 12) and report.usage.calls == 64
 
 
-def test_a_judge_that_sees_padding_lets_what_is_longer_and_no_padding_pass() -> None:
-    keen, _ = reading("open mind", "several sides", "depends on", "went before")
+def test_longer_answers_pass_with_a_judge_that_notices_padding() -> None:
+    keen, _ = judge_disliking("open mind", "several sides", "depends on", "went before")
     report = compare(keen, rows(), rows(LONGER))
     (control,) = report.comparisons[0].controls
     assert report.outcome == "passed"
@@ -62,8 +62,8 @@ def test_a_judge_that_sees_padding_lets_what_is_longer_and_no_padding_pass() -> 
     assert control.p_drop == pytest.approx(2**-12)
 
 
-def test_answers_that_became_short_ask_whether_the_judge_sees_that_answers_break_off() -> None:
-    blind, asked = reading()
+def test_shorter_answers_require_the_cut_control() -> None:
+    blind, asked = judge_disliking()
     report = compare(blind, rows(LONGER), rows())
     assert [(control.kind, control.noticed) for control in report.comparisons[0].controls] == [("cut", False)]
     assert "is much shorter" in report.reason and "cut in half" in report.reason
@@ -72,8 +72,8 @@ def test_answers_that_became_short_ask_whether_the_judge_sees_that_answers_break
     assert not any(half.endswith((".", " ")) for half in halves)
 
 
-def test_answers_of_like_length_and_trifles_ask_for_nothing() -> None:
-    judge, asked = reading()
+def test_answers_of_similar_length_require_no_control() -> None:
+    judge, asked = judge_disliking()
     assert compare(judge, rows(), rows(" Yes.")).outcome == "passed"
     short = [row | {"response": "Yes."} for row in rows()]
     assert compare(judge, short, [row | {"response": "Yes, you can."} for row in rows()]).outcome == "passed"
@@ -84,25 +84,25 @@ def test_answers_of_like_length_and_trifles_ask_for_nothing() -> None:
     assert "much longer" in compare(judge, rows(), few[:16], common_only=True).reason
 
 
-def test_controls_that_are_named_hold_whatever_changed() -> None:
-    judge, _ = reading("fool")
+def test_named_controls_apply_to_every_change() -> None:
+    judge, _ = judge_disliking("fool")
     report = compare(judge, rows(), rows(" Yes."), controls=["swapped", "rude"])
     assert [(control.kind, control.noticed) for control in report.comparisons[0].controls] == [
         ("rude", True),
         ("swapped", False),
     ]
-    assert report.outcome == "inconclusive" and "swapped for answers to other questions" in report.reason
+    assert report.outcome == "inconclusive" and "swapped with answers to other questions" in report.reason
     assert compare(judge, rows(), rows(" Yes."), controls="rude").outcome == "passed"
     assert compare(judge, rows(), rows(LONGER), controls="none").outcome == "passed"
     assert compare(judge, rows(), rows(LONGER), controls=()).outcome == "passed"
 
 
-def test_answers_that_the_user_knows_to_be_worse_are_a_control() -> None:
+def test_worse_answers_from_the_user_are_a_control() -> None:
     worse = rows(worse="You can always send shoes back.")
-    judge, _ = reading()
+    judge, _ = judge_disliking()
     report = compare(judge, worse, rows(" Yes."))
-    assert report.outcome == "inconclusive" and "that the cases call worse" in report.reason
-    judge, _ = reading("always")
+    assert report.outcome == "inconclusive" and "the worse answers that the cases provide" in report.reason
+    judge, _ = judge_disliking("always")
     report = compare(judge, worse, rows(" Yes."))
     assert report.outcome == "passed"
     assert report.comparisons[0].controls[0].kind == "worse"
@@ -110,8 +110,8 @@ def test_answers_that_the_user_knows_to_be_worse_are_a_control() -> None:
         compare(judge, rows(worse=3), rows())
 
 
-def test_each_principle_has_controls_of_its_own() -> None:
-    judge, _ = reading()
+def test_each_principle_has_its_own_controls() -> None:
+    judge, _ = judge_disliking()
     asked = [
         Requirement(principle=Principle("Polite.", name="polite"), margin=0.3, controls="none"),
         Requirement(principle=Principle("Short.", name="short"), margin=0.3),
@@ -120,35 +120,35 @@ def test_each_principle_has_controls_of_its_own() -> None:
     assert [found.outcome for found in report.comparisons] == ["passed", "inconclusive"]
 
 
-def test_answers_that_cannot_be_spoiled_prove_nothing() -> None:
-    judge, _ = reading()
+def test_a_control_without_degradable_answers_is_inconclusive() -> None:
+    judge, _ = judge_disliking()
     same = [{"prompt": f"Question {i}?", "response": "Yes."} for i in range(20)]
     report = compare(judge, same, [row | {"response": "Yes, sure."} for row in same], controls="cut")
     (control,) = report.comparisons[0].controls
     assert report.outcome == "inconclusive"
     assert (control.n, control.difference, control.noticed) == (0, None, False)
-    assert "no answer of the baseline could be cut in half" in report.reason
+    assert "none of the baseline's answers could be cut in half" in report.reason
 
 
 def test_several_candidates_and_looks_share_the_judgements_of_a_control() -> None:
-    judge, asked = reading()
+    judge, asked = judge_disliking()
     sides = {"one": rows(LONGER), "two": rows(LONGER + " ")}
     report = check(rows(), sides, "Short.", judge=judge, sequential=True)
     assert [found.controls[0].n for found in report.comparisons] == [12, 12]
     assert sum(len(texts) == 2 for texts in asked) == 24
 
 
-def test_a_regression_and_what_proves_nothing_cost_no_controls() -> None:
-    judge, asked = reading("1923")
+def test_only_a_pass_costs_controls() -> None:
+    judge, asked = judge_disliking("1923")
     report = compare(judge, rows(), rows(LONGER))
     assert report.outcome == "regression" and report.comparisons[0].controls == ()
     assert len(asked) == 80  # twice in both orders
-    judge, asked = reading()
+    judge, asked = judge_disliking()
     report = compare(judge, rows(number=3), rows(LONGER, number=3))
     assert report.outcome == "inconclusive" and report.comparisons[0].controls == () and len(asked) == 6
 
 
-def test_a_judge_that_fails_on_controls_is_no_judge_that_noticed() -> None:
+def test_a_judge_that_fails_on_controls_makes_the_check_inconclusive() -> None:
     def reply(request: Request) -> str:
         texts = json.loads(request.messages[1]["content"])["responses"]
         return "No." if any("open mind" in text for text in texts.values()) else verdict_reply(dict.fromkeys(texts, 4))
@@ -158,19 +158,19 @@ def test_a_judge_that_fails_on_controls_is_no_judge_that_noticed() -> None:
 
 
 @pytest.mark.parametrize("given", ["louder", ["cut", "auto"], ["none", "rude"], [""]])
-def test_controls_that_there_are_not_are_refused_before_anything_is_judged(given: object) -> None:
-    judge, asked = reading()
+def test_unknown_controls_are_reported_before_anything_is_judged(given: object) -> None:
+    judge, asked = judge_disliking()
     with pytest.raises(ConfigError, match="There is no control") as raised:
         compare(judge, rows(), rows(LONGER), controls=given)
     assert "cut, padded, rude, swapped, worse" in raised.value.hint and asked == []
 
 
-def test_every_report_tells_of_controls() -> None:
+def test_every_report_shows_controls() -> None:
     control = Control(kind="padded", why="x", n=12, difference=-0.02, low=-0.1, high=0.1, p_drop=0.4, noticed=False)
     report = a_report([a_comparison(outcome="inconclusive", controls=(control,))], outcome="inconclusive")
-    told = "padded -0.02 (12 inputs), not noticed"
+    expected = "padded -0.02 (12 inputs), not noticed"
     for written in (terminal_report(report, width=200), junit_report(report), html_report(report)):
-        assert told in written.replace("−", "-").replace("<b>", "").replace("</b>", "")
+        assert expected in written.replace("−", "-").replace("<b>", "").replace("</b>", "")
     assert "not noticed" in markdown_report(report)
     (plain,) = report.to_dict()["comparisons"]
     assert plain["controls"][0]["noticed"] is False and plain["requirement"]["name"] == "brief"

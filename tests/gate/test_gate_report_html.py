@@ -1,17 +1,17 @@
-"""The HTML report: nothing acts in it, nothing is lost, and it marks what changed between two answers."""
+"""The HTML report: texts are inert and complete, and changes between two answers are marked."""
 
 from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 
 import pytest
 from check_reports import Page, a_comparison, a_failure, a_pair, a_report, anything, hostile, patient
 from hypothesis import given
 
-from rewardanything_core.gate.reports import diff, html, wording
+from rewardanything_core.gate.reports import diff, wording
 from rewardanything_core.gate.reports.html import html_report
+from rewardanything_core.gate.reports.pages import TEMPLATES
 
 KNOWN_TAGS = set(
     "html head meta title style body main script h1 h2 h3 h4 p div strong section table thead tbody tr th td a span "
@@ -22,11 +22,11 @@ KNOWN_TAGS = set(
 
 @patient
 @given(anything)
-def test_nothing_in_answers_acts_in_html(text):
+def test_answers_are_inert_in_html(text):
     page = Page(html_report(hostile(text)))
     assert page.open == []
     assert set(page.tags) <= KNOWN_TAGS
-    assert page.scripts == (Path(html.__file__).parent / "report.js").read_text()
+    assert page.scripts == (TEMPLATES / "filter.js").read_text()
     assert not any(name.startswith("on") or name in ("src", "style", "srcdoc") for name in page.attributes)
     assert wording.visible(text) in page.text
 
@@ -39,17 +39,17 @@ def test_a_page_loads_nothing_and_runs_only_its_own_script():
     assert not re.search(r"(https?:)?//(?!\s)[a-z]", page.split("<script>")[0].split("</style>")[1])
 
 
-def test_long_answers_fold_and_are_whole():
+def test_long_answers_fold_and_are_complete():
     long = " ".join(f"word{number}" for number in range(15_000))
     page = html_report(a_report(pairs=[a_pair(1, baseline_response=long, candidate_response=long[:-40])]))
     read = Page(page)
     assert "word14999" in read.text
     assert all(f"word{number}" in read.text for number in range(0, 15_000, 999))
     assert f"Show all ({len(long):,} and {len(long) - 40:,} characters)" in read.text
-    assert "characters that are alike" in read.text
+    assert "characters that both answers share" in read.text
 
 
-def test_a_big_run_stays_usable():
+def test_a_report_of_many_cases_stays_small_and_fast():
     pairs = [
         a_pair(n, difference=(n % 17 - 8) / 2, baseline_response="b" * 2_000, candidate_response="c" * 2_000)
         for n in range(5_000)
@@ -65,7 +65,7 @@ def test_a_big_run_stays_usable():
     assert read.tags.count("tr") == 5_001
 
 
-def test_a_list_that_is_cut_says_so():
+def test_a_shortened_list_states_what_it_leaves_out():
     many = [a_comparison(candidate=f"c{number}") for number in range(120)]
     pairs = [a_pair(n, candidate="c0", difference=(n - 150) / 100) for n in range(300)]
     read = Page(html_report(a_report(many, pairs)))
@@ -73,7 +73,7 @@ def test_a_list_that_is_cut_says_so():
     assert "q0" in read.text
 
 
-def test_wins_failures_and_rules_are_shown():
+def test_wins_failures_and_missed_minimums_are_shown():
     pairs = [
         a_pair(1, min_score=4.0),
         a_pair(2, difference=2.0, baseline_score=2.0, candidate_score=4.0),
@@ -92,7 +92,7 @@ def test_wins_failures_and_rules_are_shown():
 
 
 @given(anything, anything)
-def test_pieces_add_up_to_the_texts(old, new):
+def test_pieces_concatenate_to_the_texts(old, new):
     found = diff.compare(old, new)
     assert "".join(piece.text for piece in found.old) == old
     assert "".join(piece.text for piece in found.new) == new
@@ -100,7 +100,7 @@ def test_pieces_add_up_to_the_texts(old, new):
         assert not any(piece.changed for piece in found.old + found.new)
 
 
-def test_the_words_that_changed_are_marked():
+def test_changed_words_are_marked():
     found = diff.compare("Open the console and press Restart.", "Open the console and click on Restart.")
     assert [piece.text for piece in found.old if piece.changed] == ["press"]
     assert [piece.text for piece in found.new if piece.changed] == ["click on"]
@@ -122,7 +122,7 @@ def test_texts_with_little_in_common_are_not_marked():
         (" ".join(str(n * n % 977) for n in range(20_000)), " ".join(str(n * n % 991) for n in range(20_000))),
     ],
 )
-def test_long_texts_are_compared_in_time(old, new):
+def test_long_texts_are_compared_quickly(old, new):
     started = time.monotonic()
     diff.compare(old, new)
     assert time.monotonic() - started < 10

@@ -1,4 +1,4 @@
-"""Reports say the facts, in whatever form, and nothing that stands in answers acts in them."""
+"""Reports state the facts in every format, and texts from outside are inert in them."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from rewardanything_core.types import Usage
 
 
 @pytest.mark.parametrize("written", [terminal_report, markdown_report, junit_report, html_report])
-def test_every_report_says_the_numbers_and_the_reasons(written):
+def test_every_report_states_the_numbers_and_the_reasons(written):
     text = written(a_report()).replace("−", "-")
     text = re.sub(r"&#(\d+);", lambda match: chr(int(match[1])), text)
-    for fact in ("brief", "-0.43", "-0.61 to -0.25", "0.30", "12 / 41 / 43", "lower beyond chance", "q1", "q7"):
+    for fact in ("brief", "-0.43", "-0.61 to -0.25", "0.30", "12 / 41 / 43", "a significant drop", "q1", "q7"):
         assert fact in text, fact
     for fact in ("4.31", "3.88", "0.37", "4%", "VerdictParseError", "5.00", "3.50", "-1.50"):
         assert fact in text, fact
     if written is not junit_report:
-        for fact in ("480 calls", "120,333 tokens read", "$1.23", "George Eliot, I believe."):
+        for fact in ("480 calls", "120,333 prompt tokens", "$1.23", "George Eliot, I believe."):
             assert fact in Page(text).text if written is html_report else fact in text, fact
 
 
-def test_cases_left_out_are_mentioned():
+def test_cases_left_out_are_reported():
     report = a_report(planned=200, looked=50, missing=("x1", "x2", "x3", "x4", "x5", "x6", "x7"))
     for written in (terminal_report, markdown_report, html_report):
         text = " ".join(written(report).split())
-        assert "50 of 200 cases were looked at." in text
+        assert "50 of 200 cases were judged." in text
         assert "7 ids were left out" in text
         assert "x5 and 2 more" in text
 
 
-def test_several_candidates_are_told_apart():
+def test_several_candidates_are_distinguished():
     report = a_report([a_comparison(candidate="v2"), a_comparison(candidate="v3", outcome="passed")], [])
     for written in (terminal_report, junit_report, html_report):
         assert "v2: brief" in written(report)
@@ -54,13 +54,13 @@ def test_several_candidates_are_told_apart():
     assert "v2: brief" in markdown_report(report)
 
 
-def test_an_interval_that_nearly_touches_the_margin_is_shown_on_its_side_of_it():
+def test_rounding_does_not_move_an_interval_onto_the_margin():
     assert wording.interval(a_comparison(low=-0.2996, high=0.1)) == "-0.300 to +0.10"
     assert wording.interval(a_comparison(low=-0.2951, high=0.1)) == "-0.295 to +0.10"
     assert wording.interval(a_comparison(low=-0.25, high=-0.0001)) == "-0.25 to 0.00"
 
 
-def test_nothing_compared_and_no_noise_known():
+def test_a_report_without_results_can_be_rendered():
     empty = a_comparison(
         outcome="inconclusive", difference=None, baseline_score=None, candidate_score=None, noise=None, n=0, cases=0
     )
@@ -71,7 +71,7 @@ def test_nothing_compared_and_no_noise_known():
     assert "svg" not in Page(html_report(report)).tags
 
 
-def test_a_judge_that_failed_too_often_is_no_question_of_more_cases():
+def test_too_many_failures_are_stated_in_every_report():
     empty = a_comparison(outcome="inconclusive", difference=None, cases=0, n=0)
     report = a_report([empty], [a_failure(7)], outcome="inconclusive", exhausted=True)
     assert "too many judgements failed" in markdown_report(report)
@@ -107,7 +107,7 @@ def test_colours_change_nothing_else():
 
 @patient
 @given(anything)
-def test_nothing_in_answers_steers_the_terminal(text):
+def test_answers_are_inert_on_a_terminal(text):
     printed = terminal_report(hostile(text))
     assert all(wording.visible(line) == line for line in printed.splitlines())
     printed.encode()
@@ -123,7 +123,7 @@ def tokens(text: str) -> list:
 
 @patient
 @given(anything)
-def test_nothing_in_answers_acts_in_markdown(text):
+def test_answers_are_inert_in_markdown(text):
     written = markdown_report(hostile(text))
     written.encode()
     assert len(written) < COMMENT_LIMIT
@@ -148,7 +148,7 @@ def _within_code(found, token) -> bool:
 
 
 @given(anything)
-def test_answers_stand_in_their_blocks_as_they_are(text):
+def test_code_blocks_hold_texts_verbatim(text):
     report = a_report(pairs=[a_pair(1, prompt="p", reasoning=text, baseline_response="a", candidate_response="b")])
     blocks = [token.content for token in tokens(markdown_report(report)) if token.type == "fence"]
     wanted = "".join(wording.visible(text).split())
@@ -156,7 +156,7 @@ def test_answers_stand_in_their_blocks_as_they_are(text):
 
 
 @pytest.mark.parametrize("limit", [4_000, 20_000, 60_000])
-def test_markdown_keeps_its_limit_and_says_what_it_leaves_out(limit):
+def test_markdown_keeps_its_limit_and_states_what_it_leaves_out(limit):
     many = [a_comparison(candidate=f"c{number}") for number in range(12)]
     pairs = [
         a_pair(n, candidate=f"c{number}", candidate_response="@x `" * 3_000, reasoning="because\n" * 2_000)
@@ -215,7 +215,7 @@ def test_junit_agrees_with_the_outcomes():
 
 @patient
 @given(anything)
-def test_junit_is_xml_whatever_answers_hold(text):
+def test_junit_is_valid_xml_for_any_answers(text):
     root = ET.fromstring(junit_report(hostile(text)).encode())
     broken = root.find(".//failure[@type='min_score']")
     assert broken is not None

@@ -1,1 +1,1 @@
-"""A check's result as text: for a terminal, a pull request, a CI's test list and a browser."""
+"""Reports of a check: for a terminal, a pull request, a CI's list of tests, and a browser."""

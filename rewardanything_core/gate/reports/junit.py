@@ -8,15 +8,15 @@ from collections import defaultdict
 from rewardanything_core.gate.reports import wording
 from rewardanything_core.gate.results import CheckReport, Comparison, Pair
 
-_LONGEST = 20_000
+_MAX_TEXT = 20_000  # characters of a prompt, an answer or a reply
 
 
 def junit_report(report: CheckReport) -> str:
-    """One suite for each candidate and principle, in agreement with the exit code.
+    """One suite for each candidate and principle, consistent with the exit code.
 
-    A suite holds one test for the comparison, one for each case that misses the score it must reach, and one for each
+    A suite holds one test for the comparison, one for each case that misses its minimum score, and one for each case
     that could not be judged. A regression is a failure and an inconclusive comparison an error. A case that could not
-    be judged is an error too, unless the comparison passed all the same: then it is skipped.
+    be judged is an error, or skipped if the comparison passed all the same.
     """
     root = ET.Element("testsuites", name="ra-judge check")
     totals: dict[str, int] = defaultdict(int)
@@ -35,10 +35,10 @@ def _suite(report: CheckReport, comparison: Comparison) -> ET.Element:
     principle = wording.one_line(comparison.requirement.name, 200)
     suite = ET.Element("testsuite", name=f"{wording.one_line(comparison.candidate, 100)}: {principle}")
     properties = ET.SubElement(suite, "properties")
-    for name, value in _facts(report, comparison).items():
+    for name, value in _properties(report, comparison).items():
         ET.SubElement(properties, "property", name=name, value=wording.one_line(str(value), 500))
     tests = [_comparison_test(report, comparison)]
-    tests += [_rule_test(pair) for pair in wording.broken_rules(report, comparison)]
+    tests += [_minimum_test(pair) for pair in wording.broken_rules(report, comparison)]
     tests += [_failed_test(pair, comparison) for pair in report.of(comparison) if pair.failure is not None]
     for test in tests:
         test.set("classname", f"ra-judge.{principle.replace('.', ' ').strip()}")
@@ -49,7 +49,7 @@ def _suite(report: CheckReport, comparison: Comparison) -> ET.Element:
     return suite
 
 
-def _facts(report: CheckReport, comparison: Comparison) -> dict[str, object]:
+def _properties(report: CheckReport, comparison: Comparison) -> dict[str, object]:
     return {
         "outcome": comparison.outcome,
         "difference": wording.difference(comparison),
@@ -69,14 +69,14 @@ def _facts(report: CheckReport, comparison: Comparison) -> dict[str, object]:
 
 def _comparison_test(report: CheckReport, comparison: Comparison) -> ET.Element:
     test = ET.Element("testcase", name="no worse than the baseline")
-    said = wording.one_line(comparison.reason, 1_000)
+    reason = wording.one_line(comparison.reason, 1_000)
     if comparison.outcome != "passed":
         tag = "failure" if comparison.outcome == "regression" else "error"
-        element = ET.SubElement(test, tag, message=said, type=comparison.outcome)
-        element.text = "\n".join([said, "", *(_line(pair) for pair in report.worst(comparison))])
+        element = ET.SubElement(test, tag, message=reason, type=comparison.outcome)
+        element.text = "\n".join([reason, "", *(_line(pair) for pair in report.worst(comparison))])
     ET.SubElement(test, "system-out").text = "\n".join(
         [
-            said,
+            reason,
             f"Difference {wording.difference(comparison)}, {wording.confidence([comparison])} "
             f"{wording.interval(comparison)}, margin {comparison.requirement.margin:.2f}.",
             wording.cases_sentence(comparison),
@@ -87,24 +87,25 @@ def _comparison_test(report: CheckReport, comparison: Comparison) -> ET.Element:
     return test
 
 
-def _rule_test(pair: Pair) -> ET.Element:
+def _minimum_test(pair: Pair) -> ET.Element:
     assert pair.min_score is not None
     assert pair.candidate_score is not None
-    test = ET.Element("testcase", name=f"{wording.one_line(pair.id, 200)} scores at least {pair.min_score:.2f}")
-    said = f"Case {wording.one_line(pair.id, 200)} scored {pair.candidate_score:.2f}, not {pair.min_score:.2f} or more."
-    ET.SubElement(test, "failure", message=said, type="min_score").text = _story(pair)
+    case = wording.one_line(pair.id, 200)
+    test = ET.Element("testcase", name=f"{case} scores at least {pair.min_score:.2f}")
+    message = f"Case {case} scored {pair.candidate_score:.2f}; it must score at least {pair.min_score:.2f}."
+    ET.SubElement(test, "failure", message=message, type="min_score").text = _full_case(pair)
     return test
 
 
 def _failed_test(pair: Pair, comparison: Comparison) -> ET.Element:
     assert pair.failure is not None
     test = ET.Element("testcase", name=f"{wording.one_line(pair.id, 200)} was judged")
-    said = wording.one_line(f"{pair.failure.error_type}: {pair.failure.message}", 1_000)
+    message = wording.one_line(f"{pair.failure.error_type}: {pair.failure.message}", 1_000)
     if comparison.outcome == "passed":
-        ET.SubElement(test, "skipped", message=said)
+        ET.SubElement(test, "skipped", message=message)
     else:
-        element = ET.SubElement(test, "error", message=said, type=wording.one_line(pair.failure.error_type, 100))
-        element.text = wording.excerpt(pair.failure.raw_output or "", _LONGEST)
+        element = ET.SubElement(test, "error", message=message, type=wording.one_line(pair.failure.error_type, 100))
+        element.text = wording.excerpt(pair.failure.raw_output or "", _MAX_TEXT)
     return test
 
 
@@ -113,11 +114,11 @@ def _line(pair: Pair) -> str:
     return f"{wording.one_line(pair.id, 100)}: {wording.scores(pair)}{change}  {wording.one_line(pair.prompt, 100)}"
 
 
-def _story(pair: Pair) -> str:
-    parts = [
+def _full_case(pair: Pair) -> str:
+    sections = [
         ("Prompt", pair.prompt),
         ("Before", pair.baseline_response),
         ("After", pair.candidate_response),
         ("The judge", pair.reasoning),
     ]
-    return "\n\n".join(f"{title}:\n{wording.excerpt(text, _LONGEST)}" for title, text in parts)
+    return "\n\n".join(f"{title}:\n{wording.excerpt(text, _MAX_TEXT)}" for title, text in sections)

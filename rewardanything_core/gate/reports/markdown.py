@@ -1,4 +1,4 @@
-"""A check's result for a pull request's comment or a CI's summary page, in GitHub's Markdown."""
+"""A check's result for a pull request comment or a CI summary page, in GitHub's Markdown."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from rewardanything_core.gate.reports import wording
 from rewardanything_core.gate.results import CheckReport, Comparison, Pair
 
 COMMENT_LIMIT = 65_536
-"""Characters that GitHub takes in one comment."""
+"""Maximum number of characters in a GitHub comment."""
 
-# Marks that mean something in Markdown or HTML wherever they stand, or where they begin a line, a host or an emoji.
+# Characters that have a meaning in Markdown or HTML anywhere, or at the start of a line, a host name or an emoji.
 _ACTIVE = re.compile(r"[^\w\s,;()%+/'\"\-?=.:\x80-\U0010ffff]|_|^[-+=]|(?<=\d)[.)](?=\s)|\.(?=[^\W\d])|:(?=\S)")
-_ROWS = 50
-_LEAST_ROOM = 400  # characters; no case takes less
-_PROMPT, _ANSWER, _REASONING = 600, 1_500, 3_000
+_MAX_ROWS = 50
+_MIN_CASE_SIZE = 400  # characters; no case takes less
+_SECTION_SIZE = 900  # characters reserved for a section's heading and noise
+_PROMPT, _ANSWER, _REASONING = 600, 1_500, 3_000  # characters shown of each
 _HEADLINES = {
     "passed": "Prompt check passed",
     "regression": "Prompt check: the answers got worse",
@@ -25,40 +26,44 @@ _HEADLINES = {
 
 
 def markdown_report(report: CheckReport, *, limit: int = 60_000, cases: int = 5, title: str = "") -> str:
-    """The result as Markdown in which nothing from prompts, answers or reasoning acts.
+    """The result as Markdown in which prompts, answers and reasoning are inert text.
 
     Args:
-        report: What the check found.
-        limit: Most characters, 4,000 or more. Whole cases are left out beyond it, and the text says how many.
-        cases: How many of the worst cases to show of each comparison.
-        title: What was checked, for the headline. Empty: nothing more than the outcome.
+        report: The report.
+        limit: Maximum number of characters, at least 4,000. Cases beyond it are left out, and the text states how many.
+        cases: Number of worst cases shown for each comparison.
+        title: What was checked, for the headline. Empty: the headline is the outcome alone.
     """
     head = "\n".join(_head(report, title))
     foot = "\n".join(_foot(report))
     room = max(limit, 4_000) - len(head) - len(foot) - 400
-    # The first case of every comparison comes before the second of any.
-    found = [_Cases(report, comparison, cases) for comparison in _first(report)]
+    # The first case of every comparison comes before the second case of any.
+    sections = [CaseSection(report, comparison, cases) for comparison in _worst_comparisons(report)]
     for place in range(cases):
-        for section in found:
-            if room > _LEAST_ROOM and place < len(section.pairs):
+        for section in sections:
+            if room > _MIN_CASE_SIZE and place < len(section.pairs):
                 room -= section.add(place, room)
-    sections = [section.text() for section in found]
-    wanted = sum(len(section.pairs) for section in found)
-    shown = sum(len(section.shown) for section in found)
-    note = f"\n{wording.counted(wanted - shown, 'case is', 'cases are')} not shown here for length.\n"
-    return head + "".join(sections) + (note if shown < wanted else "") + foot + "\n"
+    total = sum(len(section.pairs) for section in sections)
+    shown = sum(len(section.shown) for section in sections)
+    note = f"\n{wording.counted(total - shown, 'case is', 'cases are')} not shown here for length.\n"
+    return head + "".join(section.text() for section in sections) + (note if shown < total else "") + foot + "\n"
 
 
 def escaped(text: str) -> str:
-    """Text that stands for itself in a paragraph or a table's cell: no markup, HTML, mention or link."""
+    """Text for a paragraph or a table cell, without active markup, HTML, mentions or links."""
     text = " ".join(wording.visible(text).split())
     text = _ACTIVE.sub(lambda mark: f"&#{ord(mark[0])};", text)
-    # Mentions and links to issues are looked for after entities are resolved; a space of no width keeps them apart.
+    # GitHub looks for mentions and issue links after it resolves entities; a zero-width space breaks them up.
     return re.sub(r"&#64;|&#35;|(?<=\bGH)-", lambda mark: mark[0] + "&#8203;", text)
 
 
 def fenced(text: str, language: str = "text") -> str:
-    """Text as a block of code, wrapped, whose fence is longer than any run of backticks in it."""
+    """Text as a wrapped code block, with a fence longer than any run of backticks in it.
+
+    Args:
+        text: Any text.
+        language: The info string of the fence.
+    """
     lines = [part for line in wording.visible(text).split("\n") for part in _wrapped(line, 110)]
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return "\n".join([fence + language, *lines, fence])
@@ -69,15 +74,15 @@ def _wrapped(line: str, width: int) -> list[str]:
 
 
 def _code(text: str, limit: int) -> str:
-    """A name as code, where GitHub looks for neither mentions nor links; entities keep the rest from acting."""
+    """A name as code, where GitHub looks for neither mentions nor links; entities keep the rest inert."""
     text = wording.one_line(text, limit)
     return "<code>" + re.sub(r"[^\w\s-]|_", lambda m: f"&#{ord(m[0])};" if m[0].isascii() else m[0], text) + "</code>"
 
 
 def _head(report: CheckReport, title: str) -> Iterator[str]:
-    of = f" ({escaped(wording.one_line(title, 100))})" if title else ""
+    subject = f" ({escaped(wording.one_line(title, 100))})" if title else ""
     headline = "Prompt check: too many judgements failed" if report.exhausted else _HEADLINES[report.outcome]
-    yield f"### {wording.MARKS[report.outcome]} {headline}{of}"
+    yield f"### {wording.MARKS[report.outcome]} {headline}{subject}"
     yield ""
     yield escaped(wording.one_line(report.reason, 1_000))
     yield ""
@@ -87,7 +92,7 @@ def _head(report: CheckReport, title: str) -> Iterator[str]:
             "| Better / same / worse | Score before → after |"
         )
         yield "|---|---|--:|---|--:|---|---|"
-    for comparison in _first(report):
+    for comparison in _worst_comparisons(report):
         cells = [
             escaped(wording.name(report, comparison)),
             f"{wording.MARKS[comparison.outcome]} {comparison.outcome}",
@@ -98,55 +103,69 @@ def _head(report: CheckReport, title: str) -> Iterator[str]:
             f"{wording.score(comparison.baseline_score)} → {wording.score(comparison.candidate_score)}",
         ]
         yield "| " + " | ".join(cells) + " |"
-    if len(report.comparisons) > _ROWS:
+    if len(report.comparisons) > _MAX_ROWS:
         yield ""
-        yield f"{len(report.comparisons) - _ROWS:,} more comparisons are not shown here for length."
+        yield f"{len(report.comparisons) - _MAX_ROWS:,} more comparisons are not shown here for length."
     yield ""
-    for comparison in _first(report):
+    for comparison in _worst_comparisons(report):
         if comparison.reason == report.reason:
             continue
-        said = escaped(wording.one_line(comparison.reason, 600))
-        yield f"- **{escaped(wording.name(report, comparison))}**: {said}"
+        reason = escaped(wording.one_line(comparison.reason, 600))
+        yield f"- **{escaped(wording.name(report, comparison))}**: {reason}"
     yield ""
 
 
-def _first(report: CheckReport) -> list[Comparison]:
-    """The comparisons to show: all, or the gravest if they are too many."""
-    if len(report.comparisons) <= _ROWS:
+def _worst_comparisons(report: CheckReport) -> list[Comparison]:
+    """The comparisons to show: all, or those with the worst outcomes if there are too many."""
+    if len(report.comparisons) <= _MAX_ROWS:
         return list(report.comparisons)
-    gravity = ("regression", "inconclusive", "passed")
-    return sorted(report.comparisons, key=lambda comparison: gravity.index(comparison.outcome))[:_ROWS]
+    worst_first = ("regression", "inconclusive", "passed")
+    return sorted(report.comparisons, key=lambda comparison: worst_first.index(comparison.outcome))[:_MAX_ROWS]
 
 
-class _Cases:
-    """What is shown of one comparison below the table."""
+class CaseSection:
+    """The cases of one comparison, shown below the table.
+
+    Args:
+        report: The report.
+        comparison: The comparison.
+        limit: Maximum number of cases.
+    """
 
     def __init__(self, report: CheckReport, comparison: Comparison, limit: int) -> None:
         self.report, self.comparison = report, comparison
-        rules = wording.broken_rules(report, comparison)
-        known = set(map(id, rules))
-        worst = [pair for pair in report.worst(comparison, len(report.pairs)) if id(pair) not in known]
-        self.of = len(rules) + len(worst)
-        self.pairs = [*rules, *worst][:limit]
+        broken = wording.broken_rules(report, comparison)
+        listed = set(map(id, broken))
+        worst = [pair for pair in report.worst(comparison, len(report.pairs)) if id(pair) not in listed]
+        self.total = len(broken) + len(worst)
+        self.pairs = [*broken, *worst][:limit]
         self.shown: list[str] = []
 
     def add(self, place: int, room: int) -> int:
-        """Show a case if there is room; how many characters that takes, the section's own with its first case."""
+        """Show a case if there is room for it.
+
+        Args:
+            place: Index of the case.
+            room: Characters left.
+
+        Returns:
+            The characters used; the first case includes those of the section's heading.
+        """
         text = _case(self.pairs[place])
-        size = len(text) + 2 + (0 if self.shown else 900)
+        size = len(text) + 2 + (0 if self.shown else _SECTION_SIZE)
         if size > room:
             return 0
         self.shown.append(text)
         return size
 
     def text(self) -> str:
-        """The section, folded; empty if no case is shown."""
+        """The folded section; empty if it shows no case."""
         if not self.shown:
             return ""
         name = escaped(wording.name(self.report, self.comparison))
-        count = "" if len(self.shown) == self.of else f", {len(self.shown)} of {self.of:,}"
-        known = wording.noise_in_short(self.comparison.noise), wording.controls_sentence(self.comparison)
-        noise = escaped(" ".join(filter(None, known)))
+        count = "" if len(self.shown) == self.total else f", {len(self.shown)} of {self.total:,}"
+        judge = wording.noise_in_short(self.comparison.noise), wording.controls_sentence(self.comparison)
+        noise = escaped(" ".join(filter(None, judge)))
         body = "\n\n".join(self.shown)
         summary = f"<details><summary>Worst cases under <b>{name}</b>{count}</summary>"
         return f"\n{summary}\n\n{noise}\n\n{body}\n\n</details>\n"
@@ -154,7 +173,7 @@ class _Cases:
 
 def _case(pair: Pair) -> str:
     change = "" if pair.difference is None else f" (**{wording.signed(pair.difference)}**)"
-    rule = f", must be at least {pair.min_score:.2f}" if pair.breaks_rule else ""
+    minimum = f", must be at least {pair.min_score:.2f}" if pair.breaks_rule else ""
     scores = f"{wording.score(pair.baseline_score)} → {wording.score(pair.candidate_score)}"
     before, after = wording.excerpts(pair, _ANSWER)
     lines = [
@@ -163,16 +182,16 @@ def _case(pair: Pair) -> str:
         for line in text.split("\n")
         for part in _wrapped(line, 108)
     ]
-    gaps = " `[…]` stands for text that both answers share." if "[…]" in before + after else ""
+    legend = " `[…]` marks text that both answers share." if "[…]" in before + after else ""
     parts = [
-        f"#### {_code(pair.id, 100)} {scores}{change}{rule}",
+        f"#### {_code(pair.id, 100)} {scores}{change}{minimum}",
         fenced(wording.excerpt(pair.prompt, _PROMPT)),
-        f"Before (−) and after (+):{gaps}",
+        f"Before (−) and after (+):{legend}",
         fenced("\n".join(lines), "diff"),
     ]
     if pair.reasoning:
-        why = fenced(wording.excerpt(pair.reasoning, _REASONING))
-        parts.append(f"<details><summary>Why, in the judge's words</summary>\n\n{why}\n\n</details>")
+        reasoning = fenced(wording.excerpt(pair.reasoning, _REASONING))
+        parts.append(f"<details><summary>The judge's reasoning</summary>\n\n{reasoning}\n\n</details>")
     return "\n\n".join(parts)
 
 
@@ -180,11 +199,11 @@ def _foot(report: CheckReport) -> Iterator[str]:
     failed = report.failures
     if failed:
         pairs = wording.counted(len(failed), "pair of answers", "pairs of answers")
-        yield f"\n<details><summary>{pairs} could not be judged, which counts for neither side</summary>\n"
+        yield f"\n<details><summary>{pairs} could not be judged and are excluded</summary>\n"
         for pair in failed[:10]:
             assert pair.failure is not None
-            said = escaped(wording.one_line(f"{pair.failure.error_type}: {pair.failure.message}", 300))
-            yield f"- {_code(pair.id, 100)} {said}"
+            message = escaped(wording.one_line(f"{pair.failure.error_type}: {pair.failure.message}", 300))
+            yield f"- {_code(pair.id, 100)} {message}"
         if len(failed) > 10:
             yield f"- and {len(failed) - 10:,} more"
         yield "\n</details>"

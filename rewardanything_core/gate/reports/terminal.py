@@ -6,25 +6,25 @@ import io
 from typing import TYPE_CHECKING
 
 from rewardanything_core.gate.reports import wording
-from rewardanything_core.gate.results import CheckReport, Comparison, Outcome, Pair
+from rewardanything_core.gate.results import CheckOutcome, CheckReport, Comparison, Pair
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_STYLES: dict[Outcome, str] = {"passed": "bold green", "regression": "bold red", "inconclusive": "bold yellow"}
-_EXCERPT = 200
-_AXIS = 46
+_STYLES: dict[CheckOutcome, str] = {"passed": "bold green", "regression": "bold red", "inconclusive": "bold yellow"}
+_EXCERPT = 200  # characters of an answer
+_AXIS = 46  # columns of the drawing
 
 
 def terminal_report(report: CheckReport, *, width: int = 100, color: bool = False, cases: int = 3) -> str:
     """The result as lines of at most ``width`` columns.
 
     Args:
-        report: What the check found.
-        width: Columns, 60 or more.
-        color: Whether to use ANSI colours; without them it is plain aligned text.
-        cases: How many of the worst cases to show of each comparison that did not pass.
+        report: The report.
+        width: Number of columns, at least 60.
+        color: Whether to use ANSI colours; otherwise the result is plain aligned text.
+        cases: Number of worst cases shown for each comparison that did not pass.
     """
     from rich.console import Console
 
@@ -32,7 +32,7 @@ def terminal_report(report: CheckReport, *, width: int = 100, color: bool = Fals
         file=io.StringIO(),
         width=max(60, width),
         force_terminal=color,
-        force_jupyter=False,  # there Rich would display the text beside writing it
+        force_jupyter=False,  # in a notebook Rich would also display the text
         color_system="standard" if color else None,
         highlight=False,
         emoji=False,
@@ -93,26 +93,26 @@ def _comparison(console: Console, report: CheckReport, comparison: Comparison, c
         _axis(console, comparison)
         console.print()
         requirement = comparison.requirement
-        asked = "" if requirement.min_score is None else f"; at least {requirement.min_score:.2f} is asked for"
+        minimum = "" if requirement.min_score is None else f" (minimum {requirement.min_score:.2f})"
         facts = [
             f"Mean score {wording.score(comparison.baseline_score)} before and "
-            f"{wording.score(comparison.candidate_score)} after{asked}. {wording.cases_sentence(comparison)}",
+            f"{wording.score(comparison.candidate_score)} after{minimum}. {wording.cases_sentence(comparison)}",
             wording.noise_in_short(comparison.noise),
             wording.controls_sentence(comparison),
         ]
         for fact in filter(None, facts):
             _paragraph(console, fact, 2)
-    rules = wording.broken_rules(report, comparison)
-    if rules:
-        _cases(console, "Below the score that these cases must reach", rules, cases)
-    shown = set(map(id, rules[:cases]))
+    broken = wording.broken_rules(report, comparison)
+    if broken:
+        _cases(console, "Below the minimum score of the case", broken, cases)
+    shown = set(map(id, broken[:cases]))
     worst = [pair for pair in report.worst(comparison, len(report.pairs)) if id(pair) not in shown]
     if comparison.outcome != "passed" and worst:
         _cases(console, "Worst cases", worst, cases)
 
 
 def _axis(console: Console, comparison: Comparison) -> None:
-    """The interval against no difference and the margin, drawn in characters."""
+    """Draw the interval with the margin and the line of no change."""
     from rich.text import Text
 
     assert comparison.difference is not None
@@ -153,17 +153,15 @@ def _cases(console: Console, title: str, pairs: list[Pair], limit: int) -> None:
 
     console.print()
     shown = pairs[:limit]
-    of = f" ({len(shown)} of {len(pairs):,})" if len(pairs) > len(shown) else ""
+    count = f" ({len(shown)} of {len(pairs):,})" if len(pairs) > len(shown) else ""
     answers = [wording.excerpts(pair, _EXCERPT) for pair in shown]
-    gaps = (
-        "   […] both answers share what stood here" if any("[…]" in text for both in answers for text in both) else ""
-    )
-    console.print(Text.assemble((f"  {title}{of}", "bold"), (gaps, "dim")))
+    legend = "   […] text that both answers share" if any("[…]" in text for both in answers for text in both) else ""
+    console.print(Text.assemble((f"  {title}{count}", "bold"), (legend, "dim")))
     for pair, (before, after) in zip(shown, answers, strict=True):
         change = "" if pair.difference is None else f" ({wording.signed(pair.difference)})"
-        rule = f", must be at least {pair.min_score:.2f}" if pair.breaks_rule else ""
+        minimum = f", must be at least {pair.min_score:.2f}" if pair.breaks_rule else ""
         _paragraph(console, wording.one_line(pair.prompt, 100), 4, (wording.one_line(pair.id, 60), "bold cyan"))
-        _paragraph(console, f"{wording.scores(pair)}{change}{rule}", 6)
+        _paragraph(console, f"{wording.scores(pair)}{change}{minimum}", 6)
         _paragraph(console, " ".join(before.split()), 6, ("before ", "dim"))
         _paragraph(console, " ".join(after.split()), 6, ("after  ", "dim"))
 
@@ -174,7 +172,7 @@ def _failures(console: Console, report: CheckReport) -> None:
     failed = report.failures
     console.print()
     pairs = wording.counted(len(failed), "pair of answers", "pairs of answers")
-    console.print(Text(f"Not judged, which counts for neither side: {pairs}", "bold"))
+    console.print(Text(f"Not judged and excluded: {pairs}", "bold"))
     for pair in failed[:5]:
         assert pair.failure is not None
         text = f"{pair.failure.error_type}: {wording.one_line(pair.failure.message, 200)}"

@@ -1,5 +1,5 @@
 
-// Without this the report lacks only the boxes that narrow its lists down.
+// Without this script the report lacks only the boxes that filter its lists.
 for (const box of document.querySelectorAll("input.filter")) {
   const rows = [...document.getElementById(box.dataset.rows).tBodies[0].rows];
   box.hidden = false;
