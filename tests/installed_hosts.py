@@ -38,7 +38,7 @@ class Host:
 
 
 HOSTS = {
-    "mlflow": Host("mlflow", "mlflow check_registry", "endpoint local +gepa", torch=True),
+    "mlflow": Host("mlflow", "mlflow mlflow_fields check_registry", "endpoint local +gepa +langchain-core", torch=True),
     "dspy": Host("dspy", "dspy"),
     "langchain-core": Host("langchain", "langchain", "endpoint +langchain-classic +langsmith +openevals +pandas"),
     "litellm": Host("endpoint", "endpoint faults concurrency"),

@@ -12,18 +12,18 @@ try:
 except ImportError as error:
     raise MissingExtraError("rewardanything_mlflow", extra="mlflow") from error
 
-from rewardanything_mlflow.compare import Comparison, Estimate, compare_runs
+from rewardanything_mlflow.compare import MeanEstimate, RunComparison, compare_runs
 from rewardanything_mlflow.feedback import log_verdict
 from rewardanything_mlflow.metric import principle_metric, principle_metrics
+from rewardanything_mlflow.pool_check import StoreWarning, check_store
 from rewardanything_mlflow.scorer import PrincipleScorer, principle_scorers
 from rewardanything_mlflow.spans import autolog
-from rewardanything_mlflow.workers import StoreWarning, check_store
 
 __all__ = [
-    "Comparison",
-    "Estimate",
     "JudgeUnavailableError",
+    "MeanEstimate",
     "PrincipleScorer",
+    "RunComparison",
     "StoreWarning",
     "autolog",
     "check_store",

@@ -1,148 +1,227 @@
-"""What MLflow calls inputs, outputs and expectations, as a prompt, responses and a reference."""
+"""From MLflow's inputs, outputs and expectations to a case's prompt, responses and reference."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewardanything_core import InvalidCaseError, Message
+from rewardanything_mlflow.messages import NotTextError, is_chat, message_text, reply_text, role_of
 
 Selector = str | Callable[[Any], Any]
 """A key, a dotted path (``choices.0.message.content``), or a function of the value."""
 
-RESPONSE_KEYS = ("response", "answer", "output", "content", "text", "completion", "generated_text", "result")
-"""Keys that say that a dict describes one response, and is not several by label."""
+REPLIES = (
+    "a text, a dict with a single entry, a chat message, a list of messages, and the reply of OpenAI's chat or "
+    "Responses API, of Anthropic or of Bedrock Converse"
+)
+"""The shapes that are one response without a selector."""
+
+_REQUEST_SETTINGS = {
+    "model", "user", "stream", "tools", "tool_choice", "response_format", "temperature", "max_tokens", "stop",
+    "metadata", "custom_inputs", "id", "user_id", "session_id", "thread_id", "conversation_id",
+}  # fmt: skip
+"""Fields of inputs that identify or configure a request. They are not part of the prompt."""
+
+_LABELS_OF_A_REPLY = {"role", "type", "object", "id", "model", "finish_reason", "stop_reason", "stopReason"}
+"""Keys whose value is never a response, even where it is the only entry."""
+
+
+class SelectorError(InvalidCaseError):
+    """A selector that the user gave does not fit the value."""
 
 
 def prompt_from(inputs: Any, selector: Selector | None = None) -> str | list[Message]:
-    """The prompt in ``inputs``: a text, chat messages, a dict with ``messages``, or a dict with a single text.
+    """The prompt in ``inputs``: a text, chat messages, or a dict with a single field that is either.
+
+    Numbers, empty fields and request settings such as ``model`` or ``user_id`` in a dict are ignored.
+
+    Args:
+        inputs: The row's inputs.
+        selector: Where the prompt is in them. None: as above.
 
     Raises:
-        InvalidCaseError: there is none, or several texts to choose from.
+        InvalidCaseError: there is no prompt, or several fields could be it.
     """
-    value = _plain(_select(inputs, selector, "inputs", "prompt"))
-    if isinstance(value, str):
-        return value
-    if _is_chat(value):
-        return list(value)
-    if isinstance(value, Mapping):
-        if _is_chat(value.get("messages")):
-            return list(value["messages"])
-        found = [item for item in map(_plain, value.values()) if isinstance(item, str) or _is_chat(item)]
-        if len(found) == 1:
-            return prompt_from(found[0])
-    raise _unclear(value, "inputs", "prompt")
+    value = plain(_select(inputs, selector, "inputs", "prompt"))
+    try:
+        prompt = _prompt(value)
+    except NotTextError as error:
+        raise InvalidCaseError(f"The prompt in inputs cannot be judged: {error}.", field="prompt") from None
+    if prompt is None:
+        raise _unclear(
+            value, "inputs", "prompt", "a text, chat messages, and a dict with a single field that is either"
+        )
+    return prompt
 
 
-def responses_from(outputs: Any, selector: Selector | None = None) -> str | dict[str, str]:
-    """The response in ``outputs``, or several by label.
+def response_from(outputs: Any, selector: Selector | None = None) -> str:
+    """The response in ``outputs``, in full.
 
-    One response is a text, a dict with a single text, a chat completion, or the last assistant turn of messages.
-    Several are a list of those (labelled "0", "1", ...), a dict of those by label, or a completion with ``n > 1``.
+    Args:
+        outputs: The row's outputs, in one of the shapes that `REPLIES` lists.
+        selector: Where the response is in them. None: they are the response.
 
     Raises:
-        InvalidCaseError: there is none, or it is not clear which.
+        InvalidCaseError: there is no response, it cannot be judged as text, or the shape is another one.
     """
-    value = _plain(_select(outputs, selector, "outputs", "response"))
-    if (text := _text(value)) is not None:
-        return text
-    if isinstance(value, Mapping):
-        candidates = dict(enumerate(value["choices"])) if "choices" in value else dict(value)
-    elif isinstance(value, list | tuple) and not _is_chat(value):
-        candidates = dict(enumerate(value))
-    else:
-        candidates = {}
-    texts = {str(label): _text(_plain(item)) for label, item in candidates.items()}
-    if texts and None not in texts.values():
-        return {label: text for label, text in texts.items() if text is not None}
-    raise _unclear(value, "outputs", "response")
+    value = plain(_select(outputs, selector, "outputs", "response"))
+    text = _response(value)
+    if text is None:
+        raise _unclear(value, "outputs", "response", REPLIES)
+    return text
+
+
+def candidates_from(outputs: Any, selector: Selector | None = None) -> dict[str, str]:
+    """Several responses in ``outputs`` by label.
+
+    Args:
+        outputs: A list of responses (labelled "0", "1", ...), a dict of them by label, or a chat completion with
+            several choices. Each is in one of the shapes that `REPLIES` lists.
+        selector: Where the candidates are in the outputs. None: the outputs are the candidates.
+
+    Raises:
+        InvalidCaseError: there are no candidates, or one of them is not a response.
+    """
+    value = plain(_select(outputs, selector, "outputs", "response"))
+    if isinstance(value, Mapping) and isinstance(value.get("choices"), list):
+        value = [{"choices": [choice]} for choice in value["choices"]]
+    elif isinstance(value, Mapping) and _is_one_reply(value):
+        raise InvalidCaseError("With candidates=True, outputs must hold several responses, not one.", field="response")
+    if not isinstance(value, Mapping | list) or not value:
+        raise _unclear(value, "outputs", "response", "a list of responses, and a dict of responses by label")
+    candidates = value.items() if isinstance(value, Mapping) else enumerate(value)
+    texts = {str(label): _response(candidate) for label, candidate in candidates}
+    for label, text in texts.items():
+        if text is None:
+            raise InvalidCaseError(
+                f"The candidate {label!r} in outputs is not a response; accepted are {REPLIES}.", field="response"
+            )
+    return {label: text for label, text in texts.items() if text is not None}
 
 
 def reference_from(expectations: Any, key: str | None) -> str | None:
-    """The expected response, where there is one and it is a text."""
-    if key is None or not isinstance(expectations, Mapping):
+    """The reference answer under a key of ``expectations``; None if there is none.
+
+    Args:
+        expectations: The row's expectations.
+        key: The expectation's name. None: no reference.
+
+    Raises:
+        InvalidCaseError: there is one, but it is not a text or a reply in a known shape.
+    """
+    value = plain(expectations.get(key)) if key is not None and isinstance(expectations, Mapping) else None
+    if value is None:
         return None
-    return _text(_plain(expectations.get(key)))
+    text = _response(value, where=f"the expectation {key!r}")
+    if text is None:
+        raise InvalidCaseError(
+            f"The expectation {key!r}, which {_shape(value)}, is not a reference answer; accepted are {REPLIES}. Set "
+            "reference= to the name of another expectation, or to None to judge without.",
+            field="reference",
+        )
+    return text
 
 
-def _text(value: Any) -> str | None:
-    """The text of one response; None if the value is not one."""
+def plain(value: Any) -> Any:
+    """SDK objects as plain JSON types, at any depth; what pandas puts for a missing value as None."""
+    if (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if callable(getattr(value, "model_dump", None)) and not isinstance(value, type):
+        return plain(value.model_dump())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    return plain(value.tolist()) if callable(getattr(value, "tolist", None)) else value  # NumPy
+
+
+def _prompt(value: Any) -> str | list[Message] | None:
     if isinstance(value, str):
         return value
-    if _is_chat(value):
-        replies = [_content(turn["content"]) for turn in value if turn["role"] == "assistant"]
-        return replies[-1] if replies else None
+    if is_chat(value):
+        return [{"role": str(role_of(turn)), "content": message_text(turn, separator="\n")} for turn in value]
+    if role_of(value) is not None:
+        return _prompt([value])
     if not isinstance(value, Mapping):
         return None
-    choices = value.get("choices")
-    if isinstance(choices, Sequence) and not isinstance(choices, str):
-        return _text(_plain(choices[0])) if len(choices) == 1 else None
-    if isinstance(value.get("message"), Mapping):  # a choice of a chat completion
-        return _content(value["message"].get("content"))
-    if _is_chat(value.get("messages")):
-        return _text(value["messages"])
-    texts = [item for item in map(_content, value.values()) if item is not None]
-    if len(value) == 1 or len(texts) == 1:
-        return texts[0] if texts else None
-    named = [key for key in RESPONSE_KEYS if key in value]
-    return _content(value[named[0]]) if len(named) == 1 or "role" in value else None
+    fields = [item for name, item in value.items() if not _is_setting(name, item)]
+    return _prompt(fields[0]) if len(fields) == 1 else None
 
 
-def _content(content: Any) -> str | None:
-    """A message's content: a text, or parts that are all texts."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list) or not all(isinstance(part, Mapping) for part in content):
-        return None
-    texts = [part["text"] for part in content if isinstance(part.get("text"), str)]
-    return "\n".join(texts) if texts and len(texts) == len(content) else None
+def _is_setting(name: Any, value: Any) -> bool:
+    if name == "context" and isinstance(value, Mapping):  # of MLflow's agent requests
+        return set(value) <= _REQUEST_SETTINGS
+    return name in _REQUEST_SETTINGS or isinstance(value, bool | int | float) or not value
 
 
-def _is_chat(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and bool(value)
-        and all(isinstance(turn, Mapping) and {"role", "content"} <= set(turn) for turn in value)
-    )
+def _response(value: Any, *, where: str = "outputs") -> str | None:
+    try:
+        return _response_or_none(value)
+    except NotTextError as error:
+        field = "response" if where == "outputs" else "reference"
+        raise InvalidCaseError(
+            f"The response in {where} cannot be judged: {error}. Only text and tool calls can be.", field=field
+        ) from None
 
 
-def _plain(value: Any) -> Any:
-    """The object of an SDK as the dict it stands for, and what pandas puts for nothing as None."""
-    if isinstance(value, float) and value != value:
-        return None
-    return value.model_dump() if callable(getattr(value, "model_dump", None)) else value
+def _is_one_reply(value: Mapping[str, Any]) -> bool:
+    try:
+        return reply_text(value) is not None
+    except NotTextError:
+        return True
+
+
+def _response_or_none(value: Any) -> str | None:
+    if (text := reply_text(value)) is not None:
+        return text
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((key, item),) = value.items()
+        return None if key in _LABELS_OF_A_REPLY else _response_or_none(item)
+    return None
 
 
 def _select(value: Any, selector: Selector | None, where: str, option: str) -> Any:
     if selector is None:
         return value
     if callable(selector):
-        return selector(value)
-    found = _plain(value)
-    if isinstance(found, Mapping) and selector in found:
-        return found[selector]
+        try:
+            return selector(value)
+        except Exception as error:
+            raise SelectorError(
+                f"{option}= raised {type(error).__name__}: {error}, for {where}, which {_shape(value)}.", field=option
+            ) from error
+    part = plain(value)
+    if part is None:
+        return None
+    if isinstance(part, Mapping) and selector in part:
+        return part[selector]
     for step in selector.split("."):
         try:
-            found = _plain(found)
-            found = found[int(step)] if isinstance(found, list | tuple) else found[step]
+            part = part[int(step)] if isinstance(part, list) else part[step]
         except (KeyError, IndexError, TypeError, ValueError):
-            raise InvalidCaseError(
-                f"There is no {selector!r} in {where}, which {_shape(value)}.", field=option
+            raise SelectorError(
+                f"There is no {selector!r} in {where}, which {_shape(value)}; correct {option}=.", field=option
             ) from None
-    return found
+    return part
 
 
-def _unclear(value: Any, where: str, option: str) -> InvalidCaseError:
+def _unclear(value: Any, where: str, option: str, accepted: str) -> InvalidCaseError:
     if value is None:
         return InvalidCaseError(f"There is no {option}: {where} is empty.", field=option)
+    several = " (candidates=True judges several responses)" if option == "response" else ""
     return InvalidCaseError(
-        f"It is not clear what the {option} is: {where} {_shape(value)}. Say which with {option}=, a key, a dotted "
-        "path or a function.",
+        f"It is not clear what the {option} is: {where} {_shape(value)}. Accepted are {accepted}. Otherwise set "
+        f"{option}= to a key, a dotted path or a function{several}; {option}=json.dumps judges all of it as JSON text.",
         field=option,
     )
 
 
 def _shape(value: Any) -> str:
+    value = plain(value)
     if isinstance(value, Mapping):
         return f"has the keys {', '.join(map(repr, value)) or '(none)'}"
     return f"is of type {type(value).__name__}"

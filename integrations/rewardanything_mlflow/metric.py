@@ -11,10 +11,10 @@ import mlflow.metrics
 from mlflow.metrics import MetricValue
 from mlflow.models import EvaluationMetric
 
-from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, default_judge
-from rewardanything_mlflow.feedback import Scale, name_of, names_of, scores_of
-from rewardanything_mlflow.fields import prompt_from, reference_from, responses_from
-from rewardanything_mlflow.judges import Outcome, judge_all
+from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_mlflow.feedback import ScoreScale, metric_name, metric_names, scores_of
+from rewardanything_mlflow.fields import prompt_from, reference_from, response_from
+from rewardanything_mlflow.judging import Outcome, checked_judge, failure_of, judge_all, judge_or_default
 
 
 def principle_metric(
@@ -22,58 +22,67 @@ def principle_metric(
     *,
     judge: BaseJudge | None = None,
     name: str | None = None,
-    scale: Scale = "raw",
+    scale: ScoreScale = "raw",
     prompt: str = "inputs",
     reference: str | None = "targets",
     version: str | None = None,
 ) -> EvaluationMetric:
-    """A metric for ``extra_metrics=[...]`` that judges all rows of the table together.
+    """A metric for ``extra_metrics=[...]`` that judges all rows of the table in one batch.
 
-    The table gets a score and the judge's reasoning for each row; a row that could not be judged has no score and the
-    error as its justification. The aggregates are ``mean``, ``variance`` and ``p90`` over the judged rows, and
-    ``judged`` and ``failures``, how many rows there are of each.
+    The table gets a score and the judge's reasoning for each row. A row that could not be judged has no score, and the
+    error as its justification. The aggregates are ``mean``, ``variance`` and ``p90`` over the judged rows, and the
+    numbers of rows that were ``judged`` and of ``failures``. A judge that cannot be used stops the evaluation with a
+    `JudgeUnavailableError`.
 
     Args:
-        principle: What to prefer.
-        judge: The judge. None: one `load_judge()` for the process, made when first needed.
+        principle: What to judge by.
+        judge: The judge. None: the process's default judge, loaded when first needed.
         name: The metric's name. None: the principle's.
         scale: ``raw`` for 1..5, ``normalized`` for 0..1.
         prompt: The column with the prompts: texts, chat messages, or dicts with either.
-        reference: The column with good answers, ignored if there is none. None: judge without.
-        version: A version for the columns' names (``name/version/score``). None: no such part.
+        reference: The column with reference answers, ignored if the table has none. None: judge without.
+        version: A version for the columns' names (``name/version/score``). None: none.
 
     Raises:
         InvalidCaseError: the principle is empty or not text.
+        ConfigError: the judge is not a judge.
     """
+    principle = Principle.of(principle)
     metric: EvaluationMetric = mlflow.metrics.make_metric(
-        eval_fn=_eval_fn(Principle.of(principle), judge, scale, prompt, reference),
+        eval_fn=_eval_fn(principle, checked_judge(judge), scale, prompt, reference),
         greater_is_better=True,
-        name=name_of(Principle.of(principle), name),
+        name=metric_name(principle, name),
         version=version,
     )
     return metric
 
 
 def principle_metrics(principles: Iterable[Principle | str], **options: Any) -> list[EvaluationMetric]:
-    """A `principle_metric` for each principle, with names of their own. The options are those of `principle_metric`."""
-    known = [Principle.of(principle) for principle in principles]
-    return [principle_metric(p, name=name, **options) for p, name in zip(known, names_of(known), strict=True)]
+    """A `principle_metric` for each principle, with distinct names.
+
+    Args:
+        principles: What to judge by.
+        **options: The options of `principle_metric`, for all of them.
+    """
+    checked = [Principle.of(principle) for principle in principles]
+    return [
+        principle_metric(one, name=name, **options) for one, name in zip(checked, metric_names(checked), strict=True)
+    ]
 
 
 def _eval_fn(
-    principle: Principle, judge: BaseJudge | None, scale: Scale, prompt: str, reference: str | None
+    principle: Principle, judge: BaseJudge | None, scale: ScoreScale, prompt: str, reference: str | None
 ) -> Callable[..., MetricValue]:
-    probed: list[tuple[str, Outcome]] = []  # MLflow first calls with row 0 alone, then with the whole table
+    trials: list[tuple[str, Outcome]] = []  # MLflow first calls with row 0 alone, then with the whole table
 
     def eval_fn(predictions: Any, prompts: Any, references: Any = None) -> MetricValue:
         rows = len(predictions)
-        # In the probing call MLflow cuts some columns to one row and leaves others whole.
+        # In the first call MLflow cuts some columns to one row and leaves others whole.
         columns = [list(column)[:rows] if column is not None else [None] * rows for column in (prompts, references)]
         cases = [
             _case(principle, index, *row) for index, row in enumerate(zip(list(predictions), *columns, strict=True))
         ]
-        outcomes = _judged(judge or default_judge(), cases, probed)
-        return _metric_value(outcomes, scale)
+        return _metric_value(_outcomes(judge_or_default(judge), cases, trials), scale)
 
     # MLflow looks up each parameter by its name in the table.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -85,31 +94,34 @@ def _eval_fn(
 
 
 def _case(principle: Principle, index: int, prediction: Any, inputs: Any, reference: Any) -> Case | JudgeFailure:
-    case_id = f"row {index}"
     try:
-        response = responses_from(prediction)
-        if not isinstance(response, str):
-            raise InvalidCaseError(
-                "A table's metric has one score a row; judge several responses with PrincipleScorer.", field="responses"
-            )
-        expected = reference_from({"reference": reference}, "reference")
-        return Case(principle, prompt_from(inputs), [response], expected, id=case_id)
+        return Case(
+            principle,
+            prompt_from(inputs),
+            [response_from(prediction)],
+            reference_from({"reference": reference}, "reference"),
+            id=f"row {index}",
+        )
     except InvalidCaseError as error:
-        return JudgeFailure(case_id=case_id, error_type=type(error).__name__, message=str(error))
+        error.case_id = f"row {index}"
+        return failure_of(error)
 
 
-def _judged(judge: BaseJudge, cases: Sequence[Case | JudgeFailure], probed: list[tuple[str, Outcome]]) -> list[Outcome]:
-    remembered = probed.pop() if probed else None
+def _outcomes(
+    judge: BaseJudge, cases: Sequence[Case | JudgeFailure], trials: list[tuple[str, Outcome]]
+) -> list[Outcome]:
+    """An outcome for each case; row 0 is not judged again after MLflow's first call with it alone."""
+    digest, outcome = trials.pop() if trials else (None, None)
     first = cases[0] if cases and isinstance(cases[0], Case) else None
-    if remembered and first and first.digest == remembered[0]:
-        return [remembered[1], *judge_all(judge, cases[1:])]
+    if outcome is not None and first and first.digest == digest:
+        return [outcome, *judge_all(judge, cases[1:])]
     outcomes = judge_all(judge, cases)
     if first and len(cases) == 1:
-        probed.append((first.digest, outcomes[0]))
+        trials.append((first.digest, outcomes[0]))
     return outcomes
 
 
-def _metric_value(outcomes: Sequence[Outcome], scale: Scale) -> MetricValue:
+def _metric_value(outcomes: Sequence[Outcome], scale: ScoreScale) -> MetricValue:
     scores: list[Any] = [_score(outcome, scale) for outcome in outcomes]
     judged = [score for score in scores if score is not None]
     aggregates: dict[str, float] = {"judged": len(judged), "failures": len(scores) - len(judged)}
@@ -122,7 +134,7 @@ def _metric_value(outcomes: Sequence[Outcome], scale: Scale) -> MetricValue:
     return MetricValue(scores=scores, justifications=list(map(_justification, outcomes)), aggregate_results=aggregates)
 
 
-def _score(outcome: Outcome, scale: Scale) -> float | None:
+def _score(outcome: Outcome, scale: ScoreScale) -> float | None:
     return next(iter(scores_of(outcome, scale).values())) if isinstance(outcome, Verdict) else None
 
 

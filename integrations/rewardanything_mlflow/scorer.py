@@ -7,35 +7,35 @@ from typing import Any
 
 from mlflow.entities import Feedback, Trace
 from mlflow.genai.scorers import Scorer
-from pydantic import ConfigDict, Field, field_serializer, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, model_validator
 
-from rewardanything_core import BaseJudge, Case, Principle, RewardAnythingError, default_judge
+from rewardanything_core import BaseJudge, Case, Principle, RewardAnythingError
 from rewardanything_core.errors import JudgeUnavailableError
-from rewardanything_mlflow.feedback import (
-    Scale,
-    failure_feedback,
-    failure_of,
-    name_of,
-    names_of,
-    verdict_feedback,
+from rewardanything_mlflow.feedback import ScoreScale, failure_feedback, metric_name, metric_names, verdict_feedback
+from rewardanything_mlflow.fields import (
+    Selector,
+    SelectorError,
+    candidates_from,
+    prompt_from,
+    reference_from,
+    response_from,
 )
-from rewardanything_mlflow.fields import Selector, prompt_from, reference_from, responses_from
-from rewardanything_mlflow.judges import is_of_the_judge
-from rewardanything_mlflow.spans import within_scorer
-from rewardanything_mlflow.workers import check_store
+from rewardanything_mlflow.judging import failure_of, judge_or_default, stop_if_unusable
+from rewardanything_mlflow.pool_check import check_store
+from rewardanything_mlflow.spans import without_own_traces
 
 
 def judged(values: list[float]) -> float:
-    """How many rows have a score; an aggregation, so that a run shows when some have none."""
+    """The number of rows with a score; an aggregation that shows in a run whether some have none."""
     return len(values)
 
 
 class PrincipleScorer(Scorer):
     """A scorer for ``mlflow.genai.evaluate(scorers=[...])`` and ``mlflow.genai.optimize_prompts``.
 
-    A row gets a `Feedback` with the score and the judge's reasoning; where the outputs are several candidates (a list,
-    or a dict by label) they are judged together and each gets one, named ``name/label``. A row that could not be
-    judged gets a feedback with the error and no value, which MLflow leaves out of the aggregates.
+    A row gets a `Feedback` with the score and the judge's reasoning. With ``candidates=True`` the outputs hold several
+    responses, which are judged together; each gets a feedback named ``name/label``. A row that could not be judged
+    gets a feedback with the error and no value, which MLflow leaves out of the aggregates.
 
     >>> scorer = PrincipleScorer(principle="Concise before complete.", name="concise", threshold=4)
     >>> mlflow.genai.evaluate(data=data, scorers=[scorer]).passed
@@ -44,43 +44,52 @@ class PrincipleScorer(Scorer):
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     principle: Principle
-    """What to prefer; a string becomes a `Principle`."""
+    """What to judge by; a string becomes a `Principle`."""
 
     judge: BaseJudge | None = Field(default=None, exclude=True, repr=False)
-    """The judge. None: one `load_judge()` for the process, made when first needed."""
+    """The judge. None: the process's default judge, loaded when first needed."""
 
     name: str = ""
     """The feedback's name. Empty: the principle's."""
 
     threshold: float | None = None
-    """A row passes (``EvaluationResult.passed``) from this score on, on ``scale``. None: no opinion, which MLflow
-    counts as not passed."""
+    """The lowest score, on ``scale``, with which a row passes (``EvaluationResult.passed``). None: no threshold, which
+    MLflow counts as not passed."""
 
-    scale: Scale = "raw"
+    scale: ScoreScale = "raw"
     """``raw`` for 1..5, ``normalized`` for 0..1."""
 
     prompt: Selector | None = Field(default=None, exclude=True)
-    """Where the prompt is in ``inputs``: a key, a dotted path or a function. None: where it is obvious."""
+    """Where the prompt is in ``inputs``: a key, a dotted path or a function. None: the inputs are the prompt, or a dict
+    with it as the only field."""
 
     response: Selector | None = Field(default=None, exclude=True)
-    """Where the response is in ``outputs``, likewise."""
+    """Where the response is in ``outputs``, likewise; a function returns None for a row without a response. None: the
+    outputs are the response, or a dict with it as the only entry."""
+
+    candidates: bool = False
+    """Whether the outputs, or the part that ``response`` selects, are several responses: a list of them, a dict of them
+    by label, or a chat completion with several choices."""
 
     reference: str | None = "expected_response"
-    """The expectation that is a good answer to compare with. None: judge without."""
+    """The expectation to use as a reference answer. None: judge without."""
 
     aggregations: list[Any] | None = Field(default_factory=lambda: ["mean", judged])
     """What MLflow computes over the judged rows."""
 
     timeout: float | None = 0
-    """Seconds for a row, waiting included, as MLflow counts them. 0: no limit beside those of the judge itself."""
+    """Seconds for a row, including the time it waits, as MLflow counts them. 0: only the judge's own limits apply."""
+
+    _selected: set[str] = PrivateAttr(default_factory=set)
+    """The selectors that have fitted a row so far."""
 
     @model_validator(mode="before")
     @classmethod
-    def _named(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "principle" in given:
-            given = {**given, "principle": Principle.of(given["principle"])}
-            given["name"] = name_of(given["principle"], given.get("name"))
-        return given
+    def _named(cls, options: Any) -> Any:
+        if isinstance(options, dict) and "principle" in options:
+            options = {**options, "principle": Principle.of(options["principle"])}
+            options["name"] = metric_name(options["principle"], options.get("name"))
+        return options
 
     @field_serializer("aggregations")
     def _aggregation_names(self, aggregations: list[Any] | None) -> list[str] | None:
@@ -104,38 +113,68 @@ class PrincipleScorer(Scorer):
         threshold = self.threshold
         return None if threshold is None else lambda value: value is not None and value >= threshold
 
-    def __call__(  # type: ignore[override]  # MLflow passes what the signature asks for
+    def __call__(  # type: ignore[override]  # MLflow passes the arguments that the signature names
         self, *, inputs: Any = None, outputs: Any = None, expectations: Any = None, trace: Trace | None = None
     ) -> Feedback | list[Feedback]:
-        """Judge one row; MLflow calls this from many threads, and the judge gathers their requests.
+        """Judge one row. MLflow calls this from many threads; the judge batches their requests.
+
+        Args:
+            inputs: The row's inputs, which hold the prompt.
+            outputs: The row's outputs, which hold the response or the candidates.
+            expectations: The row's expectations, which may hold a reference answer.
+            trace: The row's trace, whose id becomes the case's.
 
         Raises:
-            JudgeUnavailableError: no row could be judged: there is no judge, or it cannot be asked as it is set up.
+            JudgeUnavailableError: no row can be judged: there is no judge, it cannot be used with its settings, or a
+                selector has not fitted any row so far.
         """
+        judge = judge_or_default(self.judge)
         try:
-            judge = self.judge or default_judge()
-        except RewardAnythingError as error:
-            raise JudgeUnavailableError(f"There is no judge, so nothing was scored. {error}") from error
-        try:
-            responses = responses_from(outputs, self.response)
-            case = Case(
-                self.principle,
-                prompt_from(inputs, self.prompt),  # Case checks
-                [responses] if isinstance(responses, str) else responses,
-                reference_from(expectations, self.reference),
-                id=trace.info.trace_id if trace else None,
-            )
-            with within_scorer():
+            case = self._case(inputs, outputs, expectations, trace)
+            with without_own_traces():
                 verdict = judge.judge(case)
         except RewardAnythingError as error:
-            if is_of_the_judge(error):
-                raise JudgeUnavailableError(f"The judge cannot be asked. {error}") from error
+            stop_if_unusable(error)
             return failure_feedback(failure_of(error), self.name, model=judge.model)
         feedback = verdict_feedback(verdict, self.name, scale=self.scale)
-        return feedback[0] if isinstance(responses, str) else feedback
+        return feedback if self.candidates else feedback[0]
+
+    def _case(self, inputs: Any, outputs: Any, expectations: Any, trace: Trace | None) -> Case:
+        try:
+            responses: Any
+            if self.candidates:
+                responses = candidates_from(outputs, self.response)
+            else:
+                responses = [response_from(outputs, self.response)]
+            self._selected.add("response")
+            prompt = prompt_from(inputs, self.prompt)
+            self._selected.add("prompt")
+        except SelectorError as error:
+            if error.field in self._selected:
+                raise
+            raise JudgeUnavailableError(
+                error.message,
+                hint="No row has fitted it so far, so nothing was scored. If rows may lack it, set a function that "
+                "returns None for them.",
+            ) from error
+        return Case(
+            self.principle,
+            prompt,
+            responses,
+            reference_from(expectations, self.reference),
+            id=trace.info.trace_id if trace else None,
+        )
 
 
 def principle_scorers(principles: Iterable[Principle | str], **options: Any) -> list[PrincipleScorer]:
-    """A `PrincipleScorer` for each principle, with names of their own. The options are those of `PrincipleScorer`."""
-    known = [Principle.of(principle) for principle in principles]
-    return [PrincipleScorer(principle=p, name=name, **options) for p, name in zip(known, names_of(known), strict=True)]
+    """A `PrincipleScorer` for each principle, with distinct names.
+
+    Args:
+        principles: What to judge by.
+        **options: The options of `PrincipleScorer`, for all of them.
+    """
+    checked = [Principle.of(principle) for principle in principles]
+    return [
+        PrincipleScorer(principle=one, name=name, **options)
+        for one, name in zip(checked, metric_names(checked), strict=True)
+    ]

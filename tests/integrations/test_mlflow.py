@@ -1,4 +1,4 @@
-"""rewardanything_mlflow, through MLflow's own entry points on its own SQLite store."""
+"""rewardanything_mlflow through MLflow's own entry points, on an SQLite store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from servers import Fault, score_text
 import rewardanything_mlflow as ra
 from rewardanything_core import (
     ConfigError,
-    InvalidCaseError,
     Judge,
     JudgeFailure,
     Principle,
@@ -32,9 +31,8 @@ from rewardanything_core import (
     loading,
 )
 from rewardanything_core.backends import verdict_reply
-from rewardanything_mlflow import workers
-from rewardanything_mlflow.feedback import names_of
-from rewardanything_mlflow.fields import prompt_from, reference_from, responses_from
+from rewardanything_mlflow import pool_check
+from rewardanything_mlflow.feedback import metric_names
 
 INTEGRATIONS = ROOT / "integrations"
 BRIEF = Principle("Prefer the shorter answer.", name="brief")
@@ -42,10 +40,10 @@ BRIEF = Principle("Prefer the shorter answer.", name="brief")
 
 @pytest.fixture(scope="module")
 def tracking(tmp_path_factory):
-    """One store for all tests here: making its tables takes seconds."""
+    """One store for all tests of this module, since creating its tables takes seconds."""
     folder = tmp_path_factory.mktemp("mlflow")
     before = Path.cwd()
-    os.chdir(folder)  # MLflow writes artifacts beside its database
+    os.chdir(folder)  # MLflow writes artifacts next to its database
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     yield folder
     os.chdir(before)
@@ -55,14 +53,13 @@ def tracking(tmp_path_factory):
 def experiment(tracking, request, monkeypatch):
     monkeypatch.setenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", "10")
     monkeypatch.setenv("MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT", "0")
-    found = mlflow.set_experiment(request.node.name[:200])
-    yield found
+    yield mlflow.set_experiment(request.node.name[:200])
     while mlflow.active_run():
         mlflow.end_run()
 
 
 def reply(request):
-    """Each response scores by the number in it, and "BAD" anywhere gets no verdict at all."""
+    """Each response scores by the number in it; a case with "BAD" in a response gets no verdict."""
     responses = json.loads(request.messages[1]["content"])["responses"]
     if any("BAD" in text for text in responses.values()):
         return "I would rather not say."
@@ -91,7 +88,7 @@ def cell(frame, column, i=0):
 
 
 @pytest.mark.parametrize("entry", ["mlflow.evaluate", "mlflow.models.evaluate"])
-def test_metric_in_the_hosts_table(judge, entry):
+def test_the_table_has_scores_justifications_and_aggregates(judge, entry):
     evaluate = mlflow.evaluate if entry == "mlflow.evaluate" else mlflow.models.evaluate
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -124,7 +121,7 @@ def test_all_rows_fail_and_no_number_appears(judge):
 
 
 @pytest.mark.parametrize("outputs", [["say 2", "say 5"], ["BAD", "say 5"], ["say 1"]])
-def test_the_probe_of_row_0_costs_nothing_even_without_a_cache(outputs):
+def test_the_trial_call_with_row_0_is_not_paid_for_twice(outputs):
     backend = ScriptedBackend(reply)
     with Judge(backend, cache="off", retries=0) as judge:
         metric = ra.principle_metric(BRIEF, judge=judge)
@@ -157,7 +154,7 @@ def test_columns_scale_targets_and_several_principles(judge):
     assert sum("say 4" in json.dumps(case) for case in seen) == 3
 
 
-def test_a_column_that_is_not_there_is_named_by_the_host(judge):
+def test_mlflow_names_a_missing_column(judge):
     metric = ra.principle_metric(BRIEF, judge=judge, prompt="question")
     with pytest.raises(mlflow.MlflowException, match="question"):
         mlflow.models.evaluate(
@@ -168,7 +165,7 @@ def test_a_column_that_is_not_there_is_named_by_the_host(judge):
 # --- the scorer
 
 
-def test_scorer_feedback_says_who_judged_what_and_why(judge):
+def test_feedback_has_source_rationale_and_provenance(judge):
     scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge, threshold=3)
     result = mlflow.genai.evaluate(data=rows(["say 4", "say 5"]), scorers=[scorer])
     assert result.passed, result.reason
@@ -178,14 +175,14 @@ def test_scorer_feedback_says_who_judged_what_and_why(judge):
     assert assessment.rationale == "By the number."
     assert assessment.source.source_type == AssessmentSourceType.LLM_JUDGE
     assert assessment.source.source_id == judge.model
-    about = assessment.metadata
-    assert about["template_hash"] == judge.template.hash
-    assert about["mlflow.scorer.framework"] == "rewardanything"
-    assert about["seed"] == "0"
-    assert judge.store.get_record(about["record_id"]) if hasattr(judge.store, "get_record") else about["record_id"]
-    assert all(isinstance(value, str) for value in about.values())
+    metadata = assessment.metadata
+    assert metadata["template_hash"] == judge.template.hash
+    assert metadata["mlflow.scorer.framework"] == "rewardanything"
+    assert metadata["seed"] == "0"
+    assert metadata["record_id"]
+    assert all(isinstance(value, str) for value in metadata.values())
     digest = getattr(constant.AssessmentMetadataKey, "SCORER_DIGEST", None)  # from MLflow 3.17 on
-    assert digest is None or about[digest].startswith("sha256:")
+    assert digest is None or metadata[digest].startswith("sha256:")
 
 
 def test_a_failure_is_an_error_and_never_a_number(judge):
@@ -216,16 +213,16 @@ def test_below_the_threshold_does_not_pass(judge):
 
 @pytest.mark.parametrize("outputs", [["say 2", "say 5"], {"0": {"content": "say 2"}, "1": {"content": "say 5"}}])
 def test_candidates_are_judged_together(judge, outputs):
-    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge)
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge, candidates=True)
     result = mlflow.genai.evaluate(data=[{"inputs": {"q": "x"}, "outputs": outputs}], scorers=[scorer])
     assert judge.backend.calls == 1
     assert result.metrics == {"brief/0/mean": 2, "brief/1/mean": 5}
-    found = {a.name: a for a in mlflow.get_trace(cell(result.result_df, "trace_id")).info.assessments}
-    assert found["brief/1"].metadata["rank"] == "1"
-    assert "model-" not in found["brief/1"].rationale
+    assessments = {a.name: a for a in mlflow.get_trace(cell(result.result_df, "trace_id")).info.assessments}
+    assert assessments["brief/1"].metadata["rank"] == "1"
+    assert "model-" not in assessments["brief/1"].rationale
 
 
-def test_scorer_on_predictions_and_on_traces(judge):
+def test_predictions_and_traces_of_an_earlier_run_are_scored(judge):
     @mlflow.trace
     def app(messages):
         return {"choices": [{"message": {"role": "assistant", "content": "say 3"}}]}
@@ -239,7 +236,7 @@ def test_scorer_on_predictions_and_on_traces(judge):
     assert judge.backend.calls == 1
 
 
-def test_one_judge_for_all_that_name_none(monkeypatch, own_store):
+def test_scorers_without_a_judge_share_one(monkeypatch, own_store):
     made = []
 
     def load():
@@ -260,24 +257,24 @@ def test_one_judge_for_all_that_name_none(monkeypatch, own_store):
 def test_without_a_judge_the_evaluation_stops_at_once(outputs, monkeypatch):
     """MLflow would write a missing extra or a wrong setting to every row, and go on to the end."""
     monkeypatch.setenv("RA_JUDGE_MODEL", "scripted:no_such_module:reply")
-    asked = []
+    calls = []
 
     def app(q):
-        asked.append(q)
+        calls.append(q)
         return "say 3"
 
     data = [{"inputs": {"q": f"q{i}"}, **({"outputs": outputs} if outputs else {})} for i in range(50)]
     scorer = ra.PrincipleScorer(principle=BRIEF)
-    for _ in range(2):  # whoever mends the settings can go on with the same scorer
-        with pytest.raises(ra.JudgeUnavailableError, match=r"There is no judge, .*no_such_module") as told:
+    for _ in range(2):  # the same scorer works once the settings are corrected
+        with pytest.raises(ra.JudgeUnavailableError, match=r"There is no judge, .*no_such_module") as error:
             mlflow.genai.evaluate(data=data, scorers=[scorer], predict_fn=None if outputs else app)
-        assert isinstance(told.value.__cause__, ConfigError)
+        assert isinstance(error.value.__cause__, ConfigError)
     assert mlflow.last_active_run().info.status == "FAILED"
-    assert len(asked) < 2 * len(data)
+    assert len(calls) < 2 * len(data)
 
 
-@pytest.mark.parametrize(("code", "part"), [(401, "refused the key"), (404, "was not found")])
-def test_a_judge_that_cannot_be_asked_stops_the_evaluation(code, part, server, own_store):
+@pytest.mark.parametrize(("code", "part"), [(401, "the key"), (404, "was not found")])
+def test_a_judge_that_cannot_be_used_stops_the_evaluation(code, part, server, own_store):
     server.reply = Fault.status(code)
     with (
         from_endpoint("hosted_vllm/misspelt", api_base=server.url, api_key="x", store=own_store, attempts=1) as judge,
@@ -287,6 +284,64 @@ def test_a_judge_that_cannot_be_asked_stops_the_evaluation(code, part, server, o
             data=rows([f"say {i}" for i in range(1, 6)]),
             scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge)],
         )
+
+
+@pytest.mark.parametrize("code", [401, 404])
+def test_a_judge_that_cannot_be_used_stops_the_table_and_the_comparison(code, server, own_store, judge):
+    runs = [evaluated("a", ["say 2"], judge), evaluated("b", ["say 3"], judge)]
+    server.reply = Fault.status(code)
+    with from_endpoint(
+        "hosted_vllm/misspelt", api_base=server.url, api_key="x", store=own_store, attempts=1
+    ) as unusable:
+        with pytest.raises(ra.JudgeUnavailableError, match="cannot be used"):
+            mlflow.models.evaluate(
+                data=table(["say 2", "say 3"]),
+                predictions="outputs",
+                extra_metrics=[ra.principle_metric(BRIEF, judge=unusable)],
+                evaluators="default",
+            )
+        with pytest.raises(ra.JudgeUnavailableError, match="cannot be used"):
+            ra.compare_runs(runs, principle=BRIEF, judge=unusable)
+
+
+def test_one_refused_row_does_not_stop_the_table(server, own_store):
+    server.reply = lambda body: Fault.status(400, "refused") if "BAD" in str(body) else None
+    with from_endpoint("hosted_vllm/fake", api_base=server.url, api_key="x", store=own_store, attempts=1) as judge:
+        result = mlflow.models.evaluate(
+            data=table(["BAD", "say 3"]),
+            predictions="outputs",
+            extra_metrics=[ra.principle_metric(BRIEF, judge=judge)],
+            evaluators="default",
+        )
+    assert (result.metrics["brief/judged"], result.metrics["brief/failures"]) == (1, 1)
+
+
+@pytest.mark.parametrize("option", ["prompt", "response"])
+@pytest.mark.parametrize("selector", ["misspelt", lambda fields: fields["misspelt"]])
+def test_a_selector_that_has_fitted_no_row_stops_the_evaluation(judge, option, selector):
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge, **{option: selector})
+    data = [{"inputs": {"q": str(i)}, "outputs": {"answer": "say 3"}} for i in range(5)]
+    with pytest.raises(ra.JudgeUnavailableError, match=rf"{option}=.*'(q|answer)'|'(q|answer)'.*{option}="):
+        mlflow.genai.evaluate(data=data, scorers=[scorer])
+    assert judge.backend.calls == 0
+
+
+def test_a_selector_that_does_not_fit_one_row_costs_that_row(judge, monkeypatch):
+    monkeypatch.setenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", "1")
+    outputs = [{"answer": "say 3"}, {"error": "timeout"}, None, {"answer": "say 5"}]
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge, response="answer")
+    scorer(inputs="q", outputs=outputs[0])
+    result = mlflow.genai.evaluate(data=rows(outputs), scorers=[scorer])
+    assert result.metrics == {"brief/mean": 4, "brief/judged": 2}
+    errors = result.result_df["brief/error_message"].dropna().tolist()
+    assert len(errors) == 2
+    assert any("There is no 'answer' in outputs, which has the keys 'error'" in error for error in errors)
+
+
+@pytest.mark.parametrize("make", [ra.PrincipleScorer, ra.principle_metric])
+def test_a_judge_of_the_wrong_type_is_refused_at_once(make):
+    with pytest.raises(ValueError, match="judge"):
+        make(principle=BRIEF, judge="openai/gpt-4o-mini")
 
 
 @pytest.mark.parametrize(
@@ -303,88 +358,120 @@ def test_scorer_options_are_checked(wrong, message):
         ra.PrincipleScorer(principle=BRIEF, **wrong)
 
 
-# --- fields
+# --- what the judge reads
+
+CALL = {"name": "get_weather", "arguments": '{"city": "Ulm"}'}
+CALL_LINE = f"calls {json.dumps(CALL)}"
+
+REPLIES = [
+    # OpenAI chat
+    (
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": CALL}]},
+        CALL_LINE,
+    ),
+    (
+        {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "say 2"}}]},
+        "say 2",
+    ),
+    # OpenAI Responses
+    (
+        {
+            "id": "resp_1",
+            "object": "response",
+            "status": "completed",
+            "output": [
+                {"id": "rs_1", "type": "reasoning", "summary": []},
+                {"id": "fc_1", "type": "function_call", "call_id": "c1", **CALL},
+                {
+                    "id": "msg_1",
+                    "type": "message",
+                    "role": "assistant",
+                    "content": [{"type": "output_text", "text": "say 3", "annotations": []}],
+                },
+            ],
+        },
+        f"{CALL_LINE}\nsay 3",
+    ),
+    # Bedrock Converse
+    (
+        {
+            "output": {
+                "message": {
+                    "role": "assistant",
+                    "content": [
+                        {"text": "say 4"},
+                        {"toolUse": {"toolUseId": "1", "name": "get_weather", "input": {"city": "Ulm"}}},
+                    ],
+                }
+            },
+            "stopReason": "end_turn",
+            "usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2},
+            "metrics": {"latencyMs": 1},
+        },
+        f"say 4\n{CALL_LINE}",
+    ),
+    # Anthropic
+    (
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "claude",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "x"},
+                {"type": "text", "text": "say "},
+                {"type": "text", "text": "5"},
+            ],
+            "stop_reason": "end_turn",
+        },
+        "say 5",
+    ),
+]
+
+NOT_REPLIES = [
+    ({"category": "say 2", "summary": "say 3"}, "'category', 'summary'"),
+    ({"answer": "say 2", "sources": ["say 3"]}, "'answer', 'sources'"),
+    (["say 2", "say 3"], "candidates=True"),
+    ({"role": "assistant", "content": None}, "neither text nor tool calls"),
+    ({"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "'image_url'"),
+    ({"role": "assistant"}, "'role'"),
+    ({"stopReason": "end_turn"}, "'stopReason'"),
+    ({"choices": [{"message": {"content": "say 2"}}, {"message": {"content": "say 3"}}]}, "candidates=True"),
+]
 
 
-class Sdk:
-    def model_dump(self):
-        return {"choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}], "model": "m"}
+def test_the_judge_reads_the_whole_reply_of_each_api(judge):
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge)
+    result = mlflow.genai.evaluate(data=rows([reply for reply, _ in REPLIES]), scorers=[scorer])
+    assert result.metrics["brief/judged"] == len(REPLIES)
+    cases = [json.loads(request.messages[1]["content"]) for request in judge.backend.requests]
+    assert {case["prompt"]: list(case["responses"].values()) for case in cases} == {
+        f"q{i}": [text] for i, (_, text) in enumerate(REPLIES)
+    }
 
 
-@pytest.mark.parametrize(
-    ("outputs", "selector", "expected"),
-    [
-        ("hi", None, "hi"),
-        ("", None, ""),
-        ({"answer": "hi"}, None, "hi"),
-        ({"answer": "hi", "tokens": 3}, None, "hi"),
-        ({"answer": "hi", "sources": "a.pdf"}, None, "hi"),
-        ({"role": "assistant", "content": "hi"}, None, "hi"),
-        ({"role": "assistant", "content": [{"type": "text", "text": "hi"}]}, None, "hi"),
-        ([{"role": "user", "content": "yo"}, {"role": "assistant", "content": "hi"}], None, "hi"),
-        ({"messages": [{"role": "user", "content": "yo"}, {"role": "assistant", "content": "hi"}]}, None, "hi"),
-        (Sdk(), None, "hi"),
-        (Sdk(), "choices.0.message.content", "hi"),
-        ({"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}, None, {"0": "a", "1": "b"}),
-        (["a", "b"], None, {"0": "a", "1": "b"}),
-        (["a"], None, {"0": "a"}),
-        ({"gpt": {"answer": "a"}, "ours": {"answer": "b"}}, None, {"gpt": "a", "ours": "b"}),
-        ({"gpt": "a", "ours": "b"}, None, {"gpt": "a", "ours": "b"}),
-        ({"a.b": "hi", "c": "d"}, "a.b", "hi"),
-        ({"x": {"y": ["no", "hi"]}}, "x.y.1", "hi"),
-        ({"x": 1, "y": "hi"}, lambda outputs: outputs["y"], "hi"),
-    ],
-)
-def test_responses(outputs, selector, expected):
-    assert responses_from(outputs, selector) == expected
+def test_outputs_of_another_shape_are_errors_that_name_the_fields_and_the_way_out(judge):
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge)
+    result = mlflow.genai.evaluate(data=rows([reply for reply, _ in NOT_REPLIES]), scorers=[scorer])
+    assert "brief/mean" not in result.metrics
+    assert judge.backend.calls == 0
+    errors = {
+        request["q"]: message
+        for request, message in zip(result.result_df["request"], result.result_df["brief/error_message"], strict=True)
+    }
+    for i, (_, part) in enumerate(NOT_REPLIES):
+        assert part in errors[f"q{i}"]
 
 
-@pytest.mark.parametrize(
-    "outputs",
-    [None, 3, {}, [], {"a": 1}, float("nan"), {"a": {"b": 1}, "c": "x", "d": "y"}, [{"role": "user", "content": ""}]],
-)
-def test_unclear_responses_are_refused(outputs):
-    with pytest.raises(InvalidCaseError, match="response"):
-        responses_from(outputs)
+def test_the_whole_of_other_outputs_is_judged_as_json_on_request(judge):
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge, response=json.dumps)
+    mlflow.genai.evaluate(data=rows([{"category": "say 2", "summary": "x"}]), scorers=[scorer])
+    (request,) = judge.backend.requests
+    assert '{"category": "say 2", "summary": "x"}' in json.loads(request.messages[1]["content"])["responses"].values()
 
 
-CHAT = [{"role": "system", "content": "Be."}, {"role": "user", "content": "Hi"}]
-
-
-@pytest.mark.parametrize(
-    ("inputs", "selector", "expected"),
-    [
-        ("hi", None, "hi"),
-        ({"question": "hi"}, None, "hi"),
-        ({"question": "hi", "k": 3}, None, "hi"),
-        (CHAT, None, CHAT),
-        ({"messages": CHAT, "model": "gpt"}, None, CHAT),
-        ({"request": {"messages": CHAT}}, "request", CHAT),
-        ({"question": "hi", "context": "there"}, "question", "hi"),
-        ({"question": "hi", "context": "there"}, lambda i: f"{i['context']} {i['question']}", "there hi"),
-    ],
-)
-def test_prompts(inputs, selector, expected):
-    assert prompt_from(inputs, selector) == expected
-
-
-def test_unclear_prompts_say_what_to_do():
-    with pytest.raises(InvalidCaseError, match=r"'question', 'context'.*prompt="):
-        prompt_from({"question": "a", "context": "b"})
-    with pytest.raises(InvalidCaseError, match="no 'query' in inputs"):
-        prompt_from({"question": "a"}, "query")
-
-
-def test_references():
-    assert reference_from({"expected_response": "x"}, "expected_response") == "x"
-    assert reference_from({"expected_response": {"content": "x"}}, "expected_response") == "x"
-    assert reference_from({"expected_facts": ["x"]}, "expected_response") is None
-    assert reference_from({"expected_response": "x"}, None) is None
-    assert reference_from(None, "expected_response") is None
-
-
-def test_names_are_fit_for_metrics():
-    assert names_of([Principle("a", name="no/thing: $1!"), Principle("b"), Principle("c")]) == [
+def test_names_are_valid_for_metrics():
+    assert metric_names([Principle("a", name="no/thing: $1!"), Principle("b"), Principle("c")]) == [
         "no_thing_ _1",
         "principle",
         "principle_2",
@@ -403,9 +490,9 @@ def test_log_verdict_on_a_trace(judge):
     ra.log_verdict(verdict, trace_id=span.trace_id, name="one", label="b", scale="normalized")
     failure = JudgeFailure(case_id=None, error_type="RateLimitError", message="slow down")
     ra.log_verdict(failure, trace_id=span.trace_id, name="none")
-    found = {a.name: a.feedback for a in mlflow.get_trace(span.trace_id).info.assessments}
-    assert {name: f.value for name, f in found.items()} == {"both/a": 3, "both/b": 1, "one": 0, "none": None}
-    assert found["none"].error.error_code == "RateLimitError"
+    feedback = {a.name: a.feedback for a in mlflow.get_trace(span.trace_id).info.assessments}
+    assert {name: f.value for name, f in feedback.items()} == {"both/a": 3, "both/b": 1, "one": 0, "none": None}
+    assert feedback["none"].error.error_code == "RateLimitError"
     with pytest.raises(KeyError, match="no response labelled 'c'"):
         ra.log_verdict(verdict, trace_id=span.trace_id, label="c")
 
@@ -458,7 +545,7 @@ def test_compare_runs_of_tables(judge):
     assert list(result.scores) == [f"same {run_id[:8]}" for run_id in ids]
 
 
-def test_compare_runs_says_what_is_wrong(judge):
+def test_compare_runs_refuses_runs_that_cannot_be_compared(judge):
     a = evaluated("a", ["say 2"], judge)
     with mlflow.start_run(run_name="b"):
         other = mlflow.genai.evaluate(
@@ -470,6 +557,11 @@ def test_compare_runs_says_what_is_wrong(judge):
     for runs, message in (([a, a], "two or more"), ([a, other], "in common"), ([a, empty], "neither traces")):
         with pytest.raises(ValueError, match=message):
             ra.compare_runs(runs, principle=BRIEF, judge=judge)
+    b = evaluated("c", ["say 3"], judge)
+    with pytest.raises(ConfigError, match=r"'misspelt'.*No row fits it"):
+        ra.compare_runs([a, b], principle=BRIEF, judge=judge, prompt="misspelt")
+    with pytest.raises(ConfigError, match="judge must be"):
+        ra.compare_runs([a, b], principle=BRIEF, judge="openai/gpt-4o-mini")
 
 
 def test_autolog_logs_each_verdict_once(judge, own_store):
@@ -484,14 +576,14 @@ def test_autolog_logs_each_verdict_once(judge, own_store):
             judge.judge_batch([case, {**case, "responses": ["BAD"]}])
             asyncio.run(judge.ajudge_batch([case]))
             asyncio.run(judge.ajudge(BRIEF, "q", ["say 4"]))
+            assert len(list(judge.judge_stream([{**case, "prompt": "another"}]))) == 1
             other.judge(BRIEF, "q", ["say 5"])
         mlflow.genai.evaluate(data=rows(["say 1"]), scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge)])
     finally:
         ra.autolog(disable=True)
     judge.judge(BRIEF, "q", ["say 5 5"])
-    assert "wrapper" not in repr(Judge.judge)
-    _, *spans = mlflow.get_trace(span.trace_id, flush=True).data.spans
-    assert [s.name for s in spans] == ["judge"] * 6
+    root, *spans = mlflow.get_trace(span.trace_id, flush=True).data.spans
+    assert [(s.name, s.parent_id) for s in spans] == [("judge", root.span_id)] * 7
     assert spans[0].inputs["principle"] == BRIEF.text
     assert spans[0].outputs["reasoning"] == "By the number."
     assert spans[0].outputs["scores"] == {"0": 1, "1": 2}
@@ -500,19 +592,33 @@ def test_autolog_logs_each_verdict_once(judge, own_store):
     assert len(mlflow.search_traces(return_type="list")) == 2
 
 
+def test_a_stream_belongs_to_the_span_in_which_it_was_started(judge):
+    case = {"principle": BRIEF, "prompt": "q", "responses": ["say 2"]}
+    ra.autolog()
+    try:
+        with mlflow.start_span("mine") as span:
+            stream = judge.judge_stream([case, {**case, "prompt": "later"}])
+            next(stream)
+        assert len(list(stream)) == 1
+    finally:
+        ra.autolog(disable=True)
+    assert [s.name for s in mlflow.get_trace(span.trace_id, flush=True).data.spans] == ["mine", "judge", "judge"]
+    assert len(mlflow.search_traces(return_type="list")) == 1
+
+
 # --- optimize_prompts
 
 
 class PickBetter(BasePromptOptimizer):
-    """Tries one other prompt, and notes what it was told."""
+    """Tries one other prompt and records the rationales that it receives."""
 
     def __init__(self):
-        self.told = []
+        self.rationales = []
 
     def optimize(self, eval_fn, train_data, target_prompts, enable_tracking=True):
         tried = [target_prompts, dict.fromkeys(target_prompts, "Answer 5: {{q}}")]
         results = [eval_fn(prompts, train_data) for prompts in tried]
-        self.told = [record.rationales for record in results[0]]
+        self.rationales = [record.rationales for record in results[0]]
         scores = [sum(r.score for r in records) / len(records) for records in results]
         return PromptOptimizerOutput(
             optimized_prompts=tried[scores.index(max(scores))],
@@ -521,7 +627,7 @@ class PickBetter(BasePromptOptimizer):
         )
 
 
-def test_optimize_prompts_hears_the_reasoning(judge):
+def test_the_optimizer_of_prompts_receives_the_reasoning(judge):
     prompt = mlflow.genai.register_prompt(name="ask", template="Answer 2: {{q}}")
 
     def predict(q):
@@ -535,7 +641,7 @@ def test_optimize_prompts_hears_the_reasoning(judge):
         optimizer=optimizer,
         scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge, scale="normalized")],
     )
-    assert optimizer.told == [{"brief": "By the number."}] * 2
+    assert optimizer.rationales == [{"brief": "By the number."}] * 2
     assert (result.initial_eval_score, result.final_eval_score) == (0.25, 1.0)
     assert result.optimized_prompts[0].template == "Answer 5: {{q}}"
 
@@ -560,7 +666,7 @@ def test_gepa_reflects_on_the_reasoning(judge, server, monkeypatch):
 # --- all of it, over HTTP with faults
 
 
-def test_200_rows_with_faults_cost_200_verdicts_in_two_hosts(server, own_store):
+def test_two_hundred_rows_with_faults_are_judged_once_in_two_entry_points(server, own_store):
     lost = {f"answer {i} BAD" for i in range(0, 200, 40)}
     outputs = [f"answer {i} BAD" if i % 40 == 0 else f"answer {i}" for i in range(200)]
 
@@ -579,9 +685,9 @@ def test_200_rows_with_faults_cost_200_verdicts_in_two_hosts(server, own_store):
         )
         judged = {json.loads(b["messages"][1]["content"])["prompt"] for b in server.bodies if "BAD" not in str(b)}
         assert len(judged) == 195
-        asked = server.count
+        before = server.count
         result = mlflow.genai.evaluate(data=data, scorers=[ra.PrincipleScorer(principle=BRIEF, judge=judge)])
-    again = [json.loads(b["messages"][1]["content"]) for b in server.bodies[asked:]]
+    again = [json.loads(b["messages"][1]["content"]) for b in server.bodies[before:]]
     assert {next(iter(case["responses"].values())) for case in again} <= lost
     expected = [score_text(text) for text in outputs if text not in lost]
     mean = sum(expected) / len(expected)
@@ -622,7 +728,7 @@ def python(code, *arguments, cwd, **variables):
     )
 
 
-def test_the_hang_is_announced_with_what_avoids_it_and_that_avoids_it(tmp_path):
+def test_a_possible_deadlock_is_announced_and_the_advice_avoids_it(tmp_path):
     done = python(EVALUATE, cwd=tmp_path)
     assert "warned" in done.stdout, done.stderr
     assert done.stderr.count("StoreWarning") == 1
@@ -651,7 +757,7 @@ def test_check_store(monkeypatch, uri, variables, fine):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(workers, "_warned", set())
+    monkeypatch.setattr(pool_check, "_warned", set())
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:
@@ -664,13 +770,13 @@ def test_check_store(monkeypatch, uri, variables, fine):
     assert len(caught) == (0 if fine else 1)
 
 
-def test_without_mlflow_the_message_says_what_to_install(tmp_path):
+def test_a_missing_mlflow_is_an_error_that_names_the_extra(tmp_path):
     code = "import sys; sys.modules['mlflow'] = None; import rewardanything_mlflow"
     done = python(code, cwd=tmp_path)
     assert "pip install 'rewardanything-core[mlflow]'" in done.stderr
     assert done.returncode == 1
 
 
-def test_all_is_what_can_be_imported():
+def test_every_name_in_all_can_be_imported():
     assert sorted(ra.__all__) == ra.__all__
     assert all(hasattr(ra, name) for name in ra.__all__)
