@@ -13,8 +13,8 @@ from rewardanything_core.cli import _options as options
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rewardanything_core.bench.items import Flip, Item
-    from rewardanything_core.bench.labels import Scale
+    from rewardanything_core.bench.items import BenchItem, Flip
+    from rewardanything_core.bench.labels import ScoreRange
     from rewardanything_core.bench.report import Audit, BenchReport
     from rewardanything_core.judging.base import BaseJudge
 
@@ -73,7 +73,7 @@ def bench(
     Exit code: 0 done, 3 if more than a tenth of the judgements failed, 2 if the command cannot work, 130 if
     interrupted.
     """
-    from rewardanything_core.bench.audits import chosen_audits
+    from rewardanything_core.bench.audits import parse_audits
     from rewardanything_core.bench.labels import check_scale, read_labels
     from rewardanything_core.bench.page import html_page
     from rewardanything_core.bench.reading import holds_flips, read_flips, read_items
@@ -90,7 +90,7 @@ def bench(
         raise ConfigError("There is nothing to judge.", hint="Give a benchmark file, or your own with --labels.")
     items = read_items(sources, layout=told_format, principle=principle, limit_groups=limit_groups) if sources else own
     flip_pairs = read_flips([*(flips or []), *also_flips])
-    audits = chosen_audits(audit or "")
+    audits = parse_audits(audit or "")
     if save_calibration is not None and not any(item.rated for item in own):
         raise ConfigError("--save-calibration needs --labels with scores to learn from.")
     for path in (html, save_calibration):
@@ -132,12 +132,12 @@ def bench(
 
 def _run(
     judge: BaseJudge,
-    items: Sequence[Item],
+    items: Sequence[BenchItem],
     flips: Sequence[Flip],
-    own: Sequence[Item],
+    own: Sequence[BenchItem],
     audits: Sequence[str],
     audit_groups: int,
-    scale: Scale | None,
+    scale: ScoreRange | None,
 ) -> BenchReport:
     from rewardanything_core.bench.audits import run_audits
     from rewardanything_core.bench.labels import compare_labels
@@ -156,7 +156,7 @@ def _run(
     return dataclasses.replace(report, audits=found)
 
 
-def _scale(text: str | None) -> Scale | None:
+def _scale(text: str | None) -> ScoreRange | None:
     if text is None:
         return None
     try:
