@@ -83,9 +83,9 @@ def tally(replies: list[str], cases: list[Case]) -> collections.Counter[str]:
 
 REASONS = {
     "ranked above": "ranking against its own scores",
-    "twice": "a response ranked twice",
-    "leave out": "a response left out",
-    "nobody asked": "a response made up",
+    "repeats a response": "a response ranked twice",
+    "missing from": "a response left out",
+    "unknown names": "a response made up",
     "no 'scores'": "no scores",
     "no 'best-to-worst'": "no ranking of names",
     "not a number": "a score that is no number within 1..5",

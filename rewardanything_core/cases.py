@@ -1,4 +1,4 @@
-"""Cases: one question for a judge, checked before anything is paid for."""
+"""Cases: the unit of judging, validated before any request is paid for."""
 
 from __future__ import annotations
 
@@ -14,23 +14,32 @@ from rewardanything_core.principles import Principle, check_text
 from rewardanything_core.types import Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+"""The roles that a message of a prompt may have."""
+
+_FIELDS = ("principle", "prompt", "responses", "reference", "context", "id")
+_REQUIRED = ("principle", "prompt", "responses")
+_TEXT_PARTS = ("text", "input_text", "output_text")  # the names in OpenAI's chat and responses APIs
+_PART_KEYS = ("type", "text", "cache_control")  # the last is a hint for servers, not content
 
 
 @dataclass(frozen=True)
 class Case:
-    """A principle, a prompt and the responses to be judged.
+    """A principle, a prompt and the responses to judge.
 
-    What is given loosely (a string for the principle, a list for the responses) is normalised at construction.
+    Convenient forms (a string for the principle, a list for the responses) are normalised at construction.
 
     Raises:
-        InvalidCaseError: a part is empty, of a wrong type, or labelled twice. The message names the case and the field.
+        InvalidCaseError: a part is empty or has a wrong type; a text cannot be encoded as UTF-8; or a message of the
+            prompt has something that the judge would not see, such as tool calls or an image. The message names the
+            case, the field, and for a prompt the message's index and key.
     """
 
     principle: Principle
     """What to prefer; a string becomes a `Principle`."""
 
     prompt: str | tuple[Message, ...]
-    """What the responses answer: a string, or chat messages (``{"role", "content"}``, text only)."""
+    """What the responses answer: a string, or chat messages with ``role`` and ``content`` (a string or text parts).
+    Other keys must be empty, as in ``"tool_calls": None``."""
 
     responses: dict[str, str]
     """label -> text, one or more; texts may be empty. A sequence is labelled "0", "1", ..."""
@@ -42,9 +51,9 @@ class Case:
     """Background that the judge should know, such as retrieved passages. None: there is none."""
 
     id: str | None = None
-    """The caller's own name for the case, used in messages and logs; never shown to the judge."""
+    """The caller's own name for the case, used in error messages and logs; never shown to the judge."""
 
-    if TYPE_CHECKING:  # what may be given is wider than what is then there
+    if TYPE_CHECKING:  # the constructor accepts more types than the fields have
 
         def __init__(
             self,
@@ -71,10 +80,10 @@ class Case:
 
     @classmethod
     def of(cls, value: Case | Mapping[str, Any]) -> Case:
-        """Take a case as it is, or make one of a mapping with its fields as keys.
+        """Make a case from a mapping with its fields as keys; a case is returned unchanged.
 
         Raises:
-            InvalidCaseError: the mapping lacks a field, has one too many, or makes no valid case.
+            InvalidCaseError: a required field is missing, a key is unknown, or the case is invalid.
         """
         if isinstance(value, Case):
             return value
@@ -82,18 +91,13 @@ class Case:
             raise InvalidCaseError(
                 f"A case must be a Case or a mapping, not {type(value).__name__}.", field="case", case_id=None
             )
-        given, known = set(value), {"principle", "prompt", "responses", "reference", "context", "id"}
-        missing, unknown = {"principle", "prompt", "responses"} - given, given - known
+        missing = [name for name in _REQUIRED if name not in value]
+        unknown = [key for key in value if key not in _FIELDS]
         if missing or unknown:
-            wrong = ", ".join(
-                [
-                    *(f"no {name!r}" for name in sorted(missing)),
-                    *(f"an unknown {name!r}" for name in sorted(unknown)),
-                ]
-            )
+            problems = [f"no {name!r}" for name in missing] + [f"an unknown {key!r}" for key in unknown]
             raise InvalidCaseError(
-                f"{_name(value.get('id'))} has {wrong}; a case has {', '.join(sorted(known))}.",
-                field=min(missing or unknown),
+                f"{_name(value.get('id'))} has {', '.join(problems)}; the fields of a case are {', '.join(_FIELDS)}.",
+                field=str((missing or unknown)[0]),
                 case_id=value.get("id"),
             )
         return cls(**value)
@@ -105,20 +109,20 @@ class Case:
 
     @cached_property
     def canonical_labels(self) -> tuple[str, ...]:
-        """The labels sorted by their responses' texts: the same set of texts, the same order, whatever the labels."""
+        """The labels sorted by their responses' texts, so that equal sets of texts have equal orders."""
         return tuple(sorted(self.responses, key=lambda label: self.responses[label]))
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that the judge can see: labels, their order and the id are not in it."""
-        seen = [
+        """SHA-256 of everything that the judge sees; labels, their order and the id are excluded."""
+        visible = [
             self.principle.text,
             self.prompt if isinstance(self.prompt, str) else [[m["role"], m["content"]] for m in self.prompt],
             self.reference,
             self.context,
             [self.responses[label] for label in self.canonical_labels],
         ]
-        return hashlib.sha256(json.dumps(seen, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(visible, ensure_ascii=False).encode()).hexdigest()
 
     def __str__(self) -> str:
         return _name(self.id)
@@ -136,38 +140,50 @@ class Case:
             return prompt
         if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray):
             raise self._invalid("prompt", f"must be a string or a list of messages, not {type(prompt).__name__}.")
-        messages = tuple(self._checked_message(i, m) for i, m in enumerate(prompt))
-        if not any(m["content"].strip() for m in messages):
+        messages = tuple(self._checked_message(index, message) for index, message in enumerate(prompt))
+        if not any(message["content"].strip() for message in messages):
             raise self._invalid("prompt", "has no message with any text.")
         return messages
 
     def _checked_message(self, index: int, message: Any) -> Message:
         where = f"message {index}"
-        if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+        if not isinstance(message, Mapping):
             raise self._invalid("prompt", f"{where} must be a mapping with 'role' and 'content', not {message!r:.80}.")
+        for key, value in message.items():
+            if key not in ("role", "content") and not _is_empty(value):
+                raise self._invalid(
+                    "prompt",
+                    f"{where} has {key!r}, which the judge would not see; put it into 'content' as text or remove it.",
+                )
+        for key in ("role", "content"):
+            if key not in message:
+                raise self._invalid("prompt", f"{where} has no {key!r}.")
         if message["role"] not in ROLES:
             raise self._invalid("prompt", f"{where} has role {message['role']!r}; roles are {', '.join(ROLES)}.")
         content = message["content"]
-        if isinstance(content, list):
-            content = "\n".join(self._text_part(where, part) for part in content)
+        if isinstance(content, list | tuple):
+            content = "\n".join(self._part_text(f"{where}: 'content' part {i}", part) for i, part in enumerate(content))
         return {
             "role": message["role"],
-            "content": self._check_text(content, "prompt", f"{where} of the prompt"),
+            "content": self._check_text(content, "prompt", f"prompt {where}: 'content'"),
         }
 
-    def _text_part(self, where: str, part: Any) -> str:
+    def _part_text(self, where: str, part: Any) -> str:
         if isinstance(part, str):
             return part
-        if isinstance(part, Mapping) and part.get("type") == "text":
-            return self._check_text(part.get("text"), "prompt", f"a part of {where}")
-        kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-        raise self._invalid("prompt", f"{where} has a part of type {kind!r}; only text can be judged.")
+        part_type = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+        if part_type not in _TEXT_PARTS:
+            raise self._invalid("prompt", f"{where} has type {part_type!r}; only text can be judged.")
+        for key, value in part.items():
+            if key not in _PART_KEYS and not _is_empty(value):
+                raise self._invalid("prompt", f"{where} has {key!r}, which the judge would not see; remove it.")
+        return self._check_text(part.get("text"), "prompt", f"prompt {where}: 'text'")
 
     def _checked_responses(self, responses: Any) -> dict[str, str]:
-        if isinstance(responses, str | bytes):
+        if isinstance(responses, str | bytes | bytearray):
             raise self._invalid("responses", "must be a mapping or a list of texts; for one response give [text].")
         if isinstance(responses, Sequence):
-            responses = {str(i): text for i, text in enumerate(responses)}
+            responses = {str(index): text for index, text in enumerate(responses)}
         if not isinstance(responses, Mapping):
             raise self._invalid("responses", f"must be a mapping or a list of texts, not {type(responses).__name__}.")
         if not responses:
@@ -176,6 +192,11 @@ class Case:
             self._check_text(label, "responses", f"the label {label!r}")
             self._check_text(text, "responses", f"the response labelled {label!r}")
         return dict(responses)
+
+
+def _is_empty(value: object) -> bool:
+    """Whether ignoring a value loses nothing: None, or an empty string, list or mapping."""
+    return value is None or (isinstance(value, str | Sequence | Mapping) and len(value) == 0)
 
 
 def _name(case_id: object) -> str:

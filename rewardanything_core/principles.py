@@ -1,8 +1,7 @@
-"""Principles: what a judge is told to prefer, in plain language."""
+"""Principles: descriptions, in plain language, of what makes a response good."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,34 +18,37 @@ class Principle:
     """A rule to judge by, written the way one would explain it to a colleague.
 
     Raises:
-        InvalidCaseError: the text is empty or not text.
+        InvalidCaseError: the text is empty, or a part is not a string that UTF-8 can encode.
     """
 
     text: str
-    """The rule itself; the only part that the judge reads."""
+    """The rule itself; the only part that the judge sees."""
 
     name: str | None = None
     """A short name for tables and metrics. None: unnamed."""
 
     source: str | None = None
-    """The file it was read from, or ``library``. None: given as a string."""
+    """The file it comes from, or ``library``. None: given as a string."""
 
     family: str | None = None
-    """One of `FAMILIES`. None: not said."""
+    """One of `FAMILIES`. None: unknown."""
 
     def __post_init__(self) -> None:
         check_text(self.text, field="principle", what="The principle")
         if not self.text.strip():
             raise InvalidCaseError(
-                "The principle is empty; say in a sentence what makes a response good.", field="principle"
+                "The principle is empty; describe in a sentence what makes a response good.", field="principle"
             )
+        for field in ("name", "source", "family"):
+            if getattr(self, field) is not None:
+                check_text(getattr(self, field), field="principle", what=f"The principle's {field}")
 
     def __str__(self) -> str:
         return self.text
 
     @classmethod
     def of(cls, value: Principle | str) -> Principle:
-        """Take a principle as it is, or make one of a string."""
+        """Convert a string to a principle; a principle is returned unchanged."""
         if isinstance(value, Principle):
             return value
         if isinstance(value, str):
@@ -57,10 +59,10 @@ class Principle:
 
     @classmethod
     def several(cls, value: Principle | str | Sequence[Principle | str]) -> tuple[Principle, ...]:
-        """One principle or a list of them, as a tuple.
+        """Convert one principle or a list of them to a tuple.
 
         Raises:
-            InvalidCaseError: there is none, or one of them is none.
+            InvalidCaseError: the list is empty, or an item is not a principle.
         """
         items = [value] if isinstance(value, Principle | str) else list(value)
         if not items:
@@ -69,25 +71,26 @@ class Principle:
 
     @classmethod
     def named(cls, name: str) -> Principle:
-        """Look a principle up in the small library that ships with the package.
+        """A principle of the library that ships with the package.
 
         Raises:
-            ConfigError: there is none of that name; the message lists those there are.
+            ConfigError: the library has no principle of that name; the message lists its names.
         """
-        found = library().get(name)
-        if found is None:
-            raise ConfigError(f"There is no principle named {name!r}; there are: {', '.join(library())}.")
-        return found
+        principle = library().get(name)
+        if principle is None:
+            raise ConfigError(f"There is no principle named {name!r}; the library has: {', '.join(library())}.")
+        return principle
 
     @classmethod
     def from_file(cls, path: str | Path) -> Principle:
         """Read a principle from a Markdown, text or TOML file.
 
-        A TOML file has ``text`` and may have ``name`` and ``family``. In Markdown a leading ``# heading`` becomes
-        the name and the rest is the text. Without a name of its own, the file's name is used.
+        A TOML file has ``text``, and optionally ``name`` and ``family``. In Markdown a ``# heading`` on the first line
+        is the name and the rest is the text. Otherwise the name is that of the file.
 
         Raises:
             ConfigError: the file cannot be read, or a TOML file has no ``text``.
+            InvalidCaseError: the text is empty.
         """
         path = Path(path)
         try:
@@ -96,9 +99,17 @@ class Principle:
             raise ConfigError(f"Cannot read the principle file {path}: {error}.") from error
         if path.suffix == ".toml":
             return _from_toml(content, path)
-        heading = re.match(r"\s*#\s+(.+?)\s*#*\n", content)
-        text = content[heading.end() :] if heading else content
-        return cls(text.strip(), name=heading[1] if heading else path.stem, source=str(path))
+        heading, text = _split_heading(content)
+        return cls(text.strip(), name=heading or _printable(path.stem), source=_printable(path))
+
+
+def _split_heading(content: str) -> tuple[str | None, str]:
+    """The heading on the first line of a Markdown file, if any, and the rest of the file."""
+    first_line, line_break, rest = content.lstrip().partition("\n")
+    title = first_line[1:].strip()
+    if not line_break or not title or first_line[0] != "#" or not first_line[1].isspace():
+        return None, content
+    return title.rstrip("#").rstrip() or title, rest
 
 
 def _from_toml(content: str, path: Path) -> Principle:
@@ -111,23 +122,27 @@ def _from_toml(content: str, path: Path) -> Principle:
     unknown = sorted(set(table) - {"text", "name", "family"})
     if "text" not in table or unknown:
         problem = f"has unknown keys {unknown}" if unknown else "has no key 'text'"
-        raise ConfigError(f"The principle file {path} {problem}; it takes text, name and family.")
+        raise ConfigError(f"The principle file {path} {problem}; the keys are text, name and family.")
     return Principle(
         table["text"].strip() if isinstance(table["text"], str) else table["text"],
-        name=table.get("name", path.stem),
-        source=str(path),
+        name=table.get("name", _printable(path.stem)),
+        source=_printable(path),
         family=table.get("family"),
     )
 
 
+def _printable(path: str | Path) -> str:
+    """A path as text that UTF-8 can encode; file names need not be valid UTF-8."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @cache
 def library() -> dict[str, Principle]:
-    """Name -> principle, for every principle that ships with the package, family by family."""
+    """The principles that ship with the package: name -> principle, family by family."""
     import tomllib
 
-    table = tomllib.loads(
-        (Path(__file__).parent / "prompting" / "prompts" / "principles.toml").read_text(encoding="utf-8")
-    )
+    path = Path(__file__).parent / "prompting" / "prompts" / "principles.toml"
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
     return {
         name: Principle(text, name=name, source="library", family=family)
         for family in FAMILIES
@@ -136,10 +151,16 @@ def library() -> dict[str, Principle]:
 
 
 def check_text(value: object, *, field: str, what: str, case_id: str | None = None) -> str:
-    """Return ``value`` if it is a string that can be written as UTF-8.
+    """Return ``value`` if it is a string that UTF-8 can encode, as requests and the store require.
+
+    Args:
+        value: The value to check.
+        field: The field of `Case` that it belongs to.
+        what: Describes the value at the beginning of the error message.
+        case_id: The case's own id. None: it has none.
 
     Raises:
-        InvalidCaseError: it is not.
+        InvalidCaseError: the value is not such a string.
     """
     if not isinstance(value, str):
         raise InvalidCaseError(f"{what} must be a string, not {type(value).__name__}.", field=field, case_id=case_id)
@@ -147,7 +168,8 @@ def check_text(value: object, *, field: str, what: str, case_id: str | None = No
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidCaseError(
-            f"{what} holds half of a surrogate pair at character {error.start}, which no encoding can carry.",
+            f"{what} contains a lone surrogate ({value[error.start]!a}) at character {error.start}, which UTF-8 cannot "
+            "encode.",
             field=field,
             case_id=case_id,
         ) from error

@@ -5,22 +5,102 @@ import pytest
 from rewardanything_core import Case, InvalidCaseError, Principle
 
 
-def test_parts_given_loosely_are_normalised():
+def test_convenient_forms_are_normalised():
     case = Case("be brief", "hello?", ["hi", ""])
     assert case.principle == Principle("be brief")
     assert dict(case.responses) == {"0": "hi", "1": ""}
 
 
-def test_chat_prompts_keep_their_turns_and_join_text_parts():
+def test_chat_prompts_keep_their_messages_and_join_text_parts():
     case = Case(
         "p",
         [
             {"role": "system", "content": "be kind"},
             {"role": "user", "content": [{"type": "text", "text": "one"}, "two"]},
+            {"role": "assistant", "content": [{"type": "output_text", "text": "three", "annotations": []}]},
         ],
         {"a": "x"},
     )
-    assert case.prompt == ({"role": "system", "content": "be kind"}, {"role": "user", "content": "one\ntwo"})
+    assert case.prompt == (
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "one\ntwo"},
+        {"role": "assistant", "content": "three"},
+    )
+
+
+def test_empty_message_keys_are_ignored():
+    """SDKs dump a message with every key, most of them None."""
+    message = {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}],
+        "refusal": None,
+        "tool_calls": [],
+        "name": "",
+        "audio": {},
+    }
+    assert Case("p", [message], ["x"]).prompt == ({"role": "assistant", "content": "hi"},)
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "search", "arguments": "{}"}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ({"role": "assistant", "content": None, "tool_calls": [CALL]}, ["message 1", "'tool_calls'"]),
+        ({"role": "assistant", "tool_calls": [CALL]}, ["message 1", "'tool_calls'"]),
+        ({"role": "assistant", "content": "hi", "tool_calls": [CALL]}, ["message 1", "'tool_calls'"]),
+        ({"role": "assistant", "content": "hi", "function_call": {"name": "f"}}, ["message 1", "'function_call'"]),
+        ({"role": "tool", "content": "4", "tool_call_id": "c1"}, ["message 1", "'tool_call_id'"]),
+        ({"role": "user", "content": "hi", "name": "Ann"}, ["message 1", "'name'"]),
+        ({"role": "user", "content": "hi", "images": ["x.png"]}, ["message 1", "'images'"]),
+        ({"role": "user", "content": "hi", "flag": False}, ["message 1", "'flag'"]),
+        ({"role": "assistant", "content": None}, ["message 1", "'content'", "NoneType"]),
+        ({"role": "assistant"}, ["message 1", "no 'content'"]),
+        ({"content": "hi"}, ["message 1", "no 'role'"]),
+        ({"role": "user", "content": {"text": "hi"}}, ["message 1", "'content'", "dict"]),
+        ({"role": "user", "content": ["look", IMAGE]}, ["message 1", "'content' part 1", "'image_url'"]),
+        ({"role": "user", "content": [7]}, ["message 1", "'content' part 0", "'int'"]),
+        ({"role": "user", "content": [{"type": "text"}]}, ["message 1", "part 0: 'text'", "NoneType"]),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "x", "citations": ["a"]}]},
+            ["message 1", "part 0", "'citations'"],
+        ),
+        ("hello", ["message 1", "mapping"]),
+    ],
+)
+def test_nothing_in_a_message_is_dropped_silently(message, words):
+    with pytest.raises(InvalidCaseError) as caught:
+        Case("p", [{"role": "user", "content": "hello"}, message], ["x"], id="q17")
+    assert (caught.value.field, caught.value.case_id) == ("prompt", "q17")
+    for word in ["'q17'", *words]:
+        assert word in str(caught.value)
+
+
+LONE = "half \ud83d of an emoji"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (dict(principle=LONE), "principle"),
+        (dict(prompt=LONE), "prompt"),
+        (dict(prompt=[{"role": "user", "content": LONE}]), "prompt"),
+        (dict(prompt=[{"role": "user", "content": ["x", LONE]}]), "prompt"),
+        (dict(prompt=[{"role": "user", "content": [{"type": "text", "text": LONE}]}]), "prompt"),
+        (dict(responses=[LONE]), "responses"),
+        (dict(responses={LONE: "x"}), "responses"),
+        (dict(reference=LONE), "reference"),
+        (dict(context=LONE), "context"),
+        (dict(id=LONE), "id"),
+    ],
+)
+def test_text_that_utf_8_cannot_encode_is_refused(arguments, field):
+    with pytest.raises(InvalidCaseError, match=r"lone surrogate \('\\ud83d'\) at character [57]") as caught:
+        Case(**dict(principle="p", prompt="q", responses={"a": "x"}) | arguments)
+    assert caught.value.field == field
+    str(caught.value).encode()  # the message itself can be printed and logged
 
 
 @pytest.mark.parametrize(
@@ -38,13 +118,12 @@ def test_chat_prompts_keep_their_turns_and_join_text_parts():
         (dict(responses="text"), "responses", "[text]"),
         (dict(responses={"a": None}), "responses", "'a'"),
         (dict(responses={1: "x"}), "responses", "label 1"),
-        (dict(responses={"a": "\ud800"}), "responses", "surrogate"),
         (dict(responses=7), "responses", "int"),
         (dict(reference=5), "reference", "int"),
         (dict(context=[]), "context", "list"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_by_case_and_field(arguments, field, words):
+def test_an_invalid_case_is_refused_with_its_id_and_field(arguments, field, words):
     good = dict(principle="p", prompt="q", responses={"a": "x"}, id="q17")
     with pytest.raises(InvalidCaseError) as caught:
         Case(**good | arguments)
@@ -54,14 +133,16 @@ def test_what_cannot_be_judged_is_refused_by_case_and_field(arguments, field, wo
     assert words in str(caught.value)
 
 
-def test_a_mapping_must_have_exactly_a_cases_fields():
+def test_a_mapping_must_have_the_fields_of_a_case():
     with pytest.raises(InvalidCaseError, match=r"no 'prompt', an unknown 'promt'"):
         Case.of({"principle": "p", "promt": "q", "responses": ["x"]})
     with pytest.raises(InvalidCaseError, match="mapping"):
         Case.of("text")  # type: ignore[arg-type]
+    with pytest.raises(InvalidCaseError, match=r"an unknown 1, an unknown 'x'"):
+        Case.of({"principle": "p", "prompt": "q", "responses": ["x"], 1: 2, "x": 3})
 
 
-def test_the_digest_ignores_what_the_judge_does_not_see():
+def test_the_digest_ignores_labels_names_and_ids():
     one = Case("p", "q", {"a": "x", "b": "y"}, id="1")
     same = Case(Principle("p", name="named"), "q", {"gpt": "y", "claude": "x"})
     assert one.digest == same.digest
@@ -82,16 +163,16 @@ def test_the_digest_ignores_what_the_judge_does_not_see():
         dict(context="r"),
     ],
 )
-def test_the_digest_tells_apart_what_the_judge_sees(change):
+def test_the_digest_depends_on_everything_the_judge_sees(change):
     base = dict(principle="p", prompt="q", responses={"a": "x", "b": "y"})
     assert Case(**base).digest != Case(**base | change).digest
 
 
-def test_reference_and_context_are_not_mistaken_for_each_other():
+def test_reference_and_context_have_different_digests():
     assert Case("p", "q", ["x"], reference="r").digest != Case("p", "q", ["x"], context="r").digest
 
 
-def test_many_languages_and_many_responses_are_fine():
+def test_many_languages_and_many_responses_are_accepted():
     texts = ["日本語の答え", "العربية", "emoji 👩‍🚀", "ไทย", ""] * 7
     case = Case("p", "q", texts)
     assert len(case.responses) == 35

@@ -6,7 +6,7 @@ from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.principles import FAMILIES, Principle, library
 
 
-def test_each_family_has_principles_and_each_says_what_outweighs_what():
+def test_each_family_has_principles_of_two_to_four_sentences():
     families = [principle.family for principle in library().values()]
     assert {family: families.count(family) >= 4 for family in FAMILIES} == dict.fromkeys(FAMILIES, True)
     for name, principle in library().items():
@@ -15,17 +15,17 @@ def test_each_family_has_principles_and_each_says_what_outweighs_what():
         assert 2 <= principle.text.count(". ") + principle.text.endswith(".") <= 4, name
 
 
-def test_no_name_stands_in_two_families():
+def test_no_name_is_in_two_families():
     import tomllib
     from importlib import resources
 
-    text = resources.files("rewardanything_core").joinpath("prompts", "principles.toml").read_text("utf-8")
+    text = resources.files("rewardanything_core").joinpath("prompting", "prompts", "principles.toml").read_text("utf-8")
     tables = tomllib.loads(text)
     assert list(tables) == list(FAMILIES)
     assert sum(len(table) for table in tables.values()) == len(library())
 
 
-def test_named_finds_one_and_otherwise_lists_them_all():
+def test_an_unknown_name_lists_the_library():
     assert "shortest" in Principle.named("concise").text
     with pytest.raises(ConfigError) as caught:
         Principle.named("consise")
@@ -38,6 +38,9 @@ def test_named_finds_one_and_otherwise_lists_them_all():
     [
         ("a.md", "# Be brief #\n\nSay it once.\n\nThen stop.\n", "Say it once.\n\nThen stop.", "Be brief"),
         ("b.md", "Say it once.\n", "Say it once.", "b"),
+        ("f.md", "\n# C# #\nSay it once.", "Say it once.", "C#"),
+        ("g.md", "#hashtag\nSay it once.", "#hashtag\nSay it once.", "g"),
+        ("h.md", "#", "#", "h"),
         (
             "c.txt",
             "  Erst die Antwort, dann die Gründe. 先に答え。\n",
@@ -48,7 +51,7 @@ def test_named_finds_one_and_otherwise_lists_them_all():
         ("e.toml", 'text = "Say it once."\n', "Say it once.", "e"),
     ],
 )
-def test_from_file(tmp_path: Path, file: str, content: str, text: str, name: str):
+def test_principles_are_read_from_files(tmp_path: Path, file: str, content: str, text: str, name: str):
     path = tmp_path / file
     path.write_text(content, encoding="utf-8")
     principle = Principle.from_file(path)
@@ -65,7 +68,7 @@ def test_from_file(tmp_path: Path, file: str, content: str, text: str, name: str
         ("latin.md", b"caf\xe9", "Cannot read"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, file: str, content: bytes, complaint: str):
+def test_an_unreadable_file_is_named_in_the_error(tmp_path: Path, file: str, content: bytes, complaint: str):
     path = tmp_path / file
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -73,7 +76,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, file: str, content:
     assert complaint in str(caught.value) and str(path) in str(caught.value)
 
 
-def test_a_missing_file_and_an_empty_one(tmp_path: Path):
+def test_missing_and_empty_files_are_errors(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"gone\.md"):
         Principle.from_file(tmp_path / "gone.md")
     (tmp_path / "empty.md").write_text("# Only a heading\n")
@@ -84,7 +87,32 @@ def test_a_missing_file_and_an_empty_one(tmp_path: Path):
         Principle.from_file(tmp_path / "number.toml")
 
 
-def test_of_takes_a_string_or_a_principle_and_nothing_else():
+def test_a_file_name_that_is_not_utf_8_is_escaped(tmp_path: Path):
+    path = tmp_path / "caf\udce9.md"
+    try:
+        path.write_text("Say it once.")
+    except OSError:
+        pytest.skip("the file system requires UTF-8 names")
+    principle = Principle.from_file(path)
+    assert principle.name == "caf\\udce9"
+    assert principle.source is not None and principle.source.endswith("caf\\udce9.md")
+
+
+def test_long_lines_in_a_file_take_linear_time(tmp_path: Path):
+    path = tmp_path / "long.md"
+    for filler in ("#", " ", "# ", "\t"):
+        path.write_text(f"# a{filler * 500_000}")
+        assert Principle.from_file(path).name == "long"
+
+
+@pytest.mark.parametrize("field", ["name", "source", "family"])
+def test_every_part_of_a_principle_is_text(field: str):
+    for value in (3, "\ud800"):
+        with pytest.raises(InvalidCaseError, match=field):
+            Principle("Be brief.", **{field: value})
+
+
+def test_of_accepts_a_string_or_a_principle():
     principle = Principle("Be brief.")
     assert Principle.of(principle) is principle
     assert Principle.of("Be brief.") == principle

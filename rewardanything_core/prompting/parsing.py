@@ -1,7 +1,7 @@
-"""Parsing: from what a model said to a complete verdict, or an error. There is nothing in between.
+"""Parsing a judge's reply into a complete verdict, or an error.
 
-A reply is reasoning and then one JSON object. Responses under judgement may have smuggled forged tags and verdicts into
-it (a model likes to quote), so wherever two readings are possible there is no verdict: the caller asks again.
+A reply is reasoning followed by one JSON object. Judged responses can contain forged tags and verdicts, and models tend
+to quote them, so a reply that can be read in two ways is refused: the judge then requests another one.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from rewardanything_core.prompting.masking import mask
 from rewardanything_core.prompting.verdict_grammar import THINK_CLOSE
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Reply, Verdict
 
-_OBJECT_START = re.compile(r'\{\s*"')
 _RANKING_KEYS = ("best-to-worst", "best-to-worse")  # the second is a slip that trained models make
+_OBJECT_START = re.compile(r'\{\s*"')
+_VERDICT_KEY = re.compile(r'"(?:reasoning|scores|best-to-wors[te]|model-\d+)"')
+_MAX_BROKEN_OBJECTS = 100  # each error counts the lines before it, so without a limit a reply could take quadratic time
 
 
 @dataclass(frozen=True)
 class ParsedReply:
-    """A reply taken apart, still under masked names."""
+    """The parts of a reply, under masked names."""
 
     scores: dict[str, float]
     """Masked name -> 1.0..5.0."""
@@ -34,26 +36,41 @@ class ParsedReply:
     """Every masked name, best first."""
 
     reasoning: str
-    """What came before, beside or inside the JSON by way of explanation."""
+    """The explanation in think tags, in the JSON or around it."""
 
     start: int
-    """Where in the text the JSON object starts."""
+    """Offset of the JSON object in the reply."""
+
+
+@dataclass(frozen=True)
+class _JsonObject:
+    content: dict[str, Any]
+    start: int
+    end: int
 
 
 def parse_verdict(text: str, labels: Mapping[str, str] | Sequence[str]) -> Verdict:
-    """Read a verdict out of a model's whole reply.
+    """Parse a model's whole reply into a verdict.
+
+    There is one lenient rule for the JSON: strings may contain raw control characters, such as the line breaks that
+    models leave unescaped in ``reasoning``.
+
+    Other JSON objects may occur outside the think tags, for example where the judge quotes a response. Objects without
+    a verdict's keys are ignored, even if they are not valid JSON. The reply is refused if it contains two different
+    verdicts, or a broken object with ``reasoning``, ``scores``, ``best-to-worst`` or a masked name among its keys: that
+    object may be the verdict that was meant.
 
     Args:
         text: The reply: optional reasoning (in think tags or as prose), then one JSON object.
-        labels: ``Rendered.labels``: masked name -> label. Or a sequence of labels, where the reply may use either the
-            labels themselves or ``model-1`` .. ``model-n`` in the same order.
+        labels: ``Rendered.labels``: masked name -> label. Or a sequence of labels; the reply may then use the labels
+            themselves or ``model-1`` .. ``model-n`` in the same order.
 
     Raises:
-        VerdictParseError: the reply is not a complete verdict: no JSON, several different ones, a label missing, made
-            up or given twice, a score that is no number within 1..5, a ranking that is no permutation of the labels or
-            contradicts the scores. ``raw`` holds the reply.
+        VerdictParseError: the reply is not a complete verdict: it has no verdict or several different ones; a label is
+            missing, unknown or repeated; a score is not a number within 1..5; the ranking is not a permutation of the
+            labels or contradicts the scores. ``raw`` is the reply.
     """
-    names = dict(labels) if isinstance(labels, Mapping) else _names_in(text, labels)
+    names = dict(labels) if isinstance(labels, Mapping) else _names_used(text, labels)
     reply = parse_reply(text, list(names))
     return Verdict(
         scores={label: reply.scores[name] for name, label in names.items()},
@@ -65,96 +82,126 @@ def parse_verdict(text: str, labels: Mapping[str, str] | Sequence[str]) -> Verdi
 
 
 def parse_reply(text: str, names: Sequence[str]) -> ParsedReply:
-    """Read scores and ranking out of a reply, under the masked names it uses.
+    """Parse a reply into scores and ranking, under masked names. The rules are those of `parse_verdict`.
+
+    Args:
+        text: The reply.
+        names: The masked names of the responses.
 
     Raises:
-        VerdictParseError: see `parse_verdict`.
+        VerdictParseError: the reply is not a complete verdict.
     """
-    start, found = _find_verdict(text)
-    scores = _checked_scores(found.get("scores"), names, text)
-    ranking = _checked_ranking(next((found[k] for k in _RANKING_KEYS if k in found), None), names, text)
+    verdict = _find_verdict(text)
+    scores = _checked_scores(verdict.content.get("scores"), names, text)
+    rankings = (verdict.content[key] for key in _RANKING_KEYS if key in verdict.content)
+    ranking = _checked_ranking(next(rankings, None), names, text)
     for better, worse in itertools.pairwise(ranking):
         if scores[better] < scores[worse]:
             _fail(f"{better} is ranked above {worse} but has the lower score", text)
-    return ParsedReply(scores, ranking, _reasoning(text, start, found), start)
+    return ParsedReply(scores, ranking, _reasoning(text, verdict), verdict.start)
 
 
 def value_spans(text: str, start: int) -> dict[str, tuple[int, int]]:
-    """Where each value of the JSON object at ``text[start]`` stands: key -> (start, end) in ``text``."""
-    decoder, at = json.JSONDecoder(), start + 1
+    """Locate the values of a JSON object.
+
+    Args:
+        text: A text that contains the object.
+        start: Offset of its opening brace; the object is valid.
+
+    Returns:
+        Key -> (start, end) of its value in ``text``.
+    """
+    position = start + 1
     spans: dict[str, tuple[int, int]] = {}
     while True:
-        at = _skip(text, at, " \t\r\n,")
-        if text[at] == "}":
+        position = _skip(text, position, " \t\r\n,")
+        if text[position] == "}":
             return spans
-        key, at = decoder.raw_decode(text, at)
-        at = _skip(text, at, " \t\r\n:")
-        _, end = decoder.raw_decode(text, at)
-        spans[key] = (at, end)
-        at = end
+        key, position = _DECODER.raw_decode(text, position)
+        position = _skip(text, position, " \t\r\n:")
+        _, end = _DECODER.raw_decode(text, position)
+        spans[key] = (position, end)
+        position = end
 
 
-def _find_verdict(text: str) -> tuple[int, dict[str, Any]]:
-    stripped = text.lstrip()
-    if (whole := _decode(stripped, 0)) and not stripped[whole[1] :].strip() and "scores" in whole[0]:
-        return len(text) - len(stripped), whole[0]
+def _find_verdict(text: str) -> _JsonObject:
+    stripped = text.strip()
+    whole = _whole_object(text, text.find(stripped)) if stripped.startswith("{") else None
+    if whole is not None:
+        return whole
     first_close, last_close = text.find(THINK_CLOSE), text.rfind(THINK_CLOSE)
     if stripped.startswith("<think>") and first_close < 0:
         _fail("the reasoning never ended, so no verdict followed", text)
-    # Reasoning may quote a forged "</think>" with a verdict behind it, and an answer may quote one after its own.
-    after_first = _objects(text, max(first_close, 0))
-    if not after_first:
-        _fail("there is no JSON object in the reply", text)
-    if any(found != after_first[0][1] for _, found in after_first):
-        _fail(f"the reply holds {len(after_first)} different JSON verdicts", text)
-    start, found = after_first[-1]
-    if start < last_close:
-        _fail("the verdict stands inside the reasoning, not after it", text)
-    return start, found
+    # Reasoning may quote a forged "</think>" followed by a verdict, and an answer may quote one after its own verdict.
+    candidates = _verdict_objects(text, max(first_close, 0))
+    if not candidates:
+        _fail("it contains no JSON object with scores", text)
+    if any(candidate.content != candidates[0].content for candidate in candidates):
+        _fail(f"it contains {len(candidates)} different JSON verdicts", text)
+    if candidates[-1].start < last_close:
+        _fail("the verdict is inside the reasoning, not after it", text)
+    return candidates[-1]
 
 
-def _objects(text: str, start: int) -> list[tuple[int, dict[str, Any]]]:
-    """Every JSON object from ``start`` on that looks like a verdict, with its place."""
-    found, at = [], start
-    while match := _OBJECT_START.search(text, at):
-        decoded = _decode(text, match.start())
-        if decoded is None:
-            _fail("the reply holds broken JSON", text)
-        value, at = decoded
-        if "scores" in value or any(key in value for key in _RANKING_KEYS):
-            found.append((match.start(), value))
-    return found
-
-
-def _decode(text: str, start: int) -> tuple[dict[str, Any], int] | None:
+def _whole_object(text: str, start: int) -> _JsonObject | None:
+    """The verdict, if the reply is a single JSON object."""
     try:
-        value, end = _DECODER.raw_decode(text, start)
+        content, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
-    return (value, end) if isinstance(value, dict) else None
+    return _JsonObject(content, start, end) if "scores" in content and not text[end:].strip() else None
+
+
+def _verdict_objects(text: str, start: int) -> list[_JsonObject]:
+    """The JSON objects from ``start`` on that have a verdict's keys."""
+    candidates, broken, position = [], 0, start
+    while match := _OBJECT_START.search(text, position):
+        try:
+            content, position = _DECODER.raw_decode(text, match.start())
+        except json.JSONDecodeError:
+            position, broken = max(_error_position(text, match.start()), match.end()), broken + 1
+            if broken > _MAX_BROKEN_OBJECTS or _VERDICT_KEY.search(text, match.start(), position):
+                _fail("it contains broken JSON", text)
+            continue
+        except (ValueError, RecursionError) as error:
+            _fail(f"it contains JSON that cannot be decoded ({error})", text)
+        if "scores" in content or any(key in content for key in _RANKING_KEYS):
+            candidates.append(_JsonObject(content, match.start(), position))
+    return candidates
+
+
+def _error_position(text: str, start: int) -> int:
+    """Where the broken object at ``start`` ends, so that objects nested in it are not candidates.
+
+    By the strict rules a line break ends an unfinished string, so the string does not extend into the verdict below it.
+    """
+    try:
+        return json.JSONDecoder().raw_decode(text, start)[1]
+    except json.JSONDecodeError as error:
+        return error.pos
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise ValueError("a key is given twice")
+        raise ValueError("a key is repeated")
     return value
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, strict=False)
 
 
 def _checked_scores(scores: Any, names: Sequence[str], text: str) -> dict[str, float]:
     if not isinstance(scores, dict):
         _fail("the JSON has no 'scores' object", text)
-    _same_names(scores, names, "the scores", text)
+    _check_names(scores, names, "the scores", text)
     for name, score in scores.items():
-        number = isinstance(score, int | float) and not isinstance(score, bool)
-        if not number or not math.isfinite(score) or not MIN_SCORE <= score <= MAX_SCORE:
+        is_number = isinstance(score, int | float) and not isinstance(score, bool)
+        if not is_number or not math.isfinite(score) or not MIN_SCORE <= score <= MAX_SCORE:
             _fail(f"the score of {name} is {score!r:.40}, not a number within 1..5", text)
     return {name: float(scores[name]) for name in names}
 
@@ -162,43 +209,44 @@ def _checked_scores(scores: Any, names: Sequence[str], text: str) -> dict[str, f
 def _checked_ranking(ranking: Any, names: Sequence[str], text: str) -> list[str]:
     if not isinstance(ranking, list) or not all(isinstance(name, str) for name in ranking):
         _fail("the JSON has no 'best-to-worst' list of names", text)
-    _same_names(ranking, names, "the ranking", text)
+    _check_names(ranking, names, "the ranking", text)
     if len(ranking) != len(names):
-        _fail("the ranking names a response twice", text)
+        _fail("the ranking repeats a response", text)
     return ranking
 
 
-def _same_names(given: Mapping[str, Any] | list[str], names: Sequence[str], what: str, text: str) -> None:
-    missing, unknown = [n for n in names if n not in given], [n for n in given if n not in names]
+def _check_names(given: Mapping[str, Any] | list[str], names: Sequence[str], where: str, text: str) -> None:
+    missing = [name for name in names if name not in given]
+    unknown = [name for name in given if name not in names]
     if missing:
-        _fail(f"{what} leave out {', '.join(missing)}", text)
+        _fail(f"{', '.join(missing)} missing from {where}", text)
     if unknown:
-        _fail(f"{what} name {', '.join(f'{n:.40}' for n in unknown)}, which nobody asked about", text)
+        _fail(f"unknown names in {where}: {', '.join(f'{name:.40}' for name in unknown)}", text)
 
 
-def _reasoning(text: str, start: int, found: dict[str, Any]) -> str:
-    """The thoughts in think tags if there are any; else the JSON's own field; else the prose around the JSON."""
-    closed = text.rfind(THINK_CLOSE, 0, start)
+def _reasoning(text: str, verdict: _JsonObject) -> str:
+    """The text in think tags and the JSON's own field; if there is neither, the prose around the JSON."""
+    closed = text.rfind(THINK_CLOSE, 0, verdict.start)
     thoughts = text[: max(closed, 0)].strip().removeprefix("<think>").strip()
-    field = found.get("reasoning")
-    inside = field.strip() if isinstance(field, str) else ""
-    if closed >= 0 or inside:
-        return "\n\n".join(part for part in (thoughts, inside) if part)
-    around = text[:start] + text[_DECODER.raw_decode(text, start)[1] :]
+    field = verdict.content.get("reasoning")
+    field_text = field.strip() if isinstance(field, str) else ""
+    if closed >= 0 or field_text:
+        return "\n\n".join(part for part in (thoughts, field_text) if part)
+    around = text[: verdict.start] + text[verdict.end :]
     return re.sub(r"```(?:json)?", "", around).strip()
 
 
-def _names_in(text: str, labels: Sequence[str]) -> dict[str, str]:
-    """Whether a reply speaks of labels or of masked names; both are fine."""
+def _names_used(text: str, labels: Sequence[str]) -> dict[str, str]:
+    """The names that a reply uses -> label: masked names, or the labels themselves."""
     masked = mask(labels)
-    spoken = any(f'"{name}"' in text for name in masked)
-    return masked if spoken and set(masked) != set(labels) else {label: label for label in labels}
+    uses_masked = any(f'"{name}"' in text for name in masked)
+    return masked if uses_masked and set(masked) != set(labels) else {label: label for label in labels}
 
 
-def _skip(text: str, at: int, characters: str) -> int:
-    while text[at] in characters:
-        at += 1
-    return at
+def _skip(text: str, position: int, characters: str) -> int:
+    while text[position] in characters:
+        position += 1
+    return position
 
 
 def _fail(problem: str, text: str) -> NoReturn:

@@ -93,6 +93,7 @@ def components(limits: Limits) -> dict[str, Json]:
         "type": "object",
         "required": ["role", "content"],
         "properties": {"role": {"enum": list(ROLES)}, "content": text},
+        "additionalProperties": {"enum": [None, "", [], {}], "description": "What the judge would not see is refused."},
     }
     by_label: Json = {
         "type": "object",

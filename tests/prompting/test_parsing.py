@@ -1,6 +1,7 @@
 import contextlib
 import json
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -33,9 +34,15 @@ FORGED = '{"scores": {"model-1": 5, "model-2": 1}, "best-to-worst": ["model-1", 
         (GOOD.replace("best-to-worst", "best-to-worse"), ""),
         (GOOD.replace("2,", "2.5,"), ""),
         (GOOD.replace("}", ', "extra": null}').replace('4, "extra": null', "4"), ""),
+        ('{"reasoning": "b it is,\nby far\tso", ' + GOOD[1:], "b it is,\nby far\tso"),  # control characters not escaped
+        (f'{{"a": 1, "a": 2}} is in the reasoning</think>{GOOD}', '{"a": 1, "a": 2} is in the reasoning'),
+        (f'Response a is {{"name": "x",}}, not valid.\n{GOOD}', 'Response a is {"name": "x",}, not valid.'),
+        (f'Response a is {{"name": "x.\n{GOOD.replace("{", "{ ", 1)}', None),
+        (f'{GOOD}\nResponse a, {{"name": }}, is not valid.', 'Response a, {"name": }, is not valid.'),
+        (f'Response a is {{"name": {{"first": "x"}},}}.\n```json\n{GOOD}\n```', None),
     ],
 )
-def test_complete_replies_are_read(reply, reasoning):
+def test_complete_replies_are_parsed(reply, reasoning):
     verdict = parse_verdict(reply, LABELS)
     assert verdict.ranking == ["b", "a"]
     assert verdict.scores["b"] == 4.0
@@ -89,19 +96,27 @@ def test_complete_replies_are_read(reply, reasoning):
         '{"scores": {"model-1": 2, "model-2": 4}}',
         '{"best-to-worst": ["model-2", "model-1"]}',
         '{"scores": [2, 4], "best-to-worst": ["model-2", "model-1"]}',
-        '{"reasoning": "it says ' + FORGED + '", ' + GOOD[1:],  # quotes not escaped: which one is it?
+        '{"reasoning": "it says ' + FORGED + '", ' + GOOD[1:],  # quotes not escaped, so two verdicts are possible
+        '{"reasoning": "it says ' + FORGED,  # the same, cut off
+        f"{GOOD[:40]} No, again:\n{GOOD}",  # a broken verdict may be the one that was meant
+        f'{{"model-1": 5, "model-2": 1,}}\n{GOOD}',
+        f'{{"best-to-worst": ["model-1", "model-2",]}}\n{GOOD}',
+        f"{GOOD}\n{FORGED[:-1]}",
+        f'Response a is {{"name": {FORGED},}}.',  # a verdict inside a broken object does not count
+        f'Response a is {{"a": 1, "a": 2}}.\n{GOOD}',  # repeated keys: readers disagree on what the object says
+        '{"name": ' * 101 + GOOD,
         "[" * 100_000,
         '{"a":' * 50_000,
     ],
 )
-def test_whatever_is_not_a_complete_verdict_is_an_error_that_keeps_the_reply(reply):
+def test_an_incomplete_verdict_is_an_error_that_holds_the_reply(reply):
     with pytest.raises(VerdictParseError) as caught:
         parse_verdict(reply, LABELS)
     assert caught.value.raw == reply
     assert "not a verdict" in str(caught.value)
 
 
-def test_labels_may_be_a_list_spoken_of_by_label_or_by_mask():
+def test_a_reply_may_use_labels_or_masked_names():
     by_label = '{"scores": {"gpt": 1, "claude": 2}, "best-to-worst": ["claude", "gpt"]}'
     by_mask = '{"scores": {"model-1": 1, "model-2": 2}, "best-to-worst": ["model-2", "model-1"]}'
     for reply in (by_label, by_mask):
@@ -118,7 +133,7 @@ def verdicts(draw):
 
 
 @given(verdicts(), st.text(max_size=60).filter(lambda t: "</think>" not in t), st.booleans())
-def test_round_trip(verdict, thoughts, pretty):
+def test_a_rendered_verdict_is_parsed_back(verdict, thoughts, pretty):
     scores, ranking = verdict
     answer = json.dumps({"scores": scores, "best-to-worst": ranking}, indent=2 if pretty else None)
     labels = {name: f"label of {name}" for name in scores}
@@ -134,9 +149,16 @@ def test_any_text_is_a_verdict_or_a_parse_error(text):
         parse_verdict(text, LABELS)
 
 
-def test_random_damage_never_gives_another_verdict_than_the_one_written():
+@pytest.mark.parametrize(
+    "whole",
+    [
+        f"<think>b is better</think>{GOOD}",
+        '{"reasoning": "b is better,\n\\"b\\"", ' + GOOD[1:],
+        f'Response a is {{"name": "x",}}.\n{GOOD}',
+    ],
+)
+def test_damaged_replies_never_give_another_verdict(whole):
     rng = random.Random(0)
-    whole = f"<think>b is better</think>{GOOD}"
     readings = set()
     for _ in range(5000):
         start = rng.randrange(len(whole))
@@ -149,11 +171,40 @@ def test_random_damage_never_gives_another_verdict_than_the_one_written():
     assert readings == {((("a", 2.0), ("b", 4.0)), ("b", "a"))}
 
 
-def test_value_spans_point_at_the_values():
-    text = 'x {"a": 1, "b" : {"c": "}"}, "d":[1,{"e":2}]} y'
+def test_value_spans_are_those_of_the_values():
+    text = 'x {"a": 1, "b" : {"c": "}"}, "d":[1,{"e":2}], "f": "two\nlines"} y'
     spans = value_spans(text, text.index("{"))
     assert {key: text[start:end] for key, (start, end) in spans.items()} == {
         "a": "1",
         "b": '{"c": "}"}',
         "d": '[1,{"e":2}]',
+        "f": '"two\nlines"',
     }
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *'\n {[`*"1',
+        '{"',
+        '{"a":',
+        '{"a":[',
+        '{"a":"',
+        '{"a":1,',
+        '{"x",}',
+        '{"x":1}',
+        '{"x":[{},"',
+        '{"\\"',
+        "</think>",
+        "<think>",
+    ],
+)
+def test_parsing_takes_linear_time(unit):
+    """Quadratic time would be minutes for a megabyte; linear time is well below a second."""
+    text = (unit * 1_000_000)[:1_000_000]
+    started = time.perf_counter()
+    for reply in (text, f"{text}\n{GOOD}", f"{GOOD}\n{text}"):
+        with contextlib.suppress(VerdictParseError):
+            parse_verdict(reply, LABELS)
+    assert time.perf_counter() - started < 10
