@@ -69,7 +69,10 @@ def check(
         progress: Called with ``(judgements done, judgements planned)``.
 
     Raises:
-        ConfigError: rows or arguments are invalid; nothing was judged.
+        ConfigError: rows or arguments are invalid; nothing was judged. Also if the judge's configuration makes every
+            judgement fail.
+        AuthenticationError, MissingExtraError, ModelFetchError: the same error made every judgement fail. The check
+            stops after the first few.
     """
     _check_arguments(alpha=alpha, power=power, max_failures=max_failures)
     requirements = _requirements(principles, margin, min_score, controls)

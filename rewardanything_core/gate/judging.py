@@ -8,6 +8,14 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from rewardanything_core.cases import Case
+from rewardanything_core.errors import (
+    AuthenticationError,
+    ConfigError,
+    MissingExtraError,
+    ModelFetchError,
+    RewardAnythingError,
+    error_from_failure,
+)
 from rewardanything_core.gate.pairing import PairedCase
 from rewardanything_core.gate.results import Requirement
 from rewardanything_core.judging.base import BaseJudge
@@ -53,9 +61,17 @@ class UnitScores:
 
 UnitResult = UnitScores | JudgeFailure
 
+_SETUP_ERRORS = (AuthenticationError, ConfigError, MissingExtraError, ModelFetchError)
+"""Errors of the judge's setup: they are not the case's fault, and every further judgement would fail too."""
+
+_MAX_SETUP_FAILURES = 3  # judgements that may fail in this way before the first verdict
+
 
 class CaseJudge:
     """Judges units, counts failures, and stops once more have failed than may.
+
+    If there is no verdict yet and nothing but errors of the judge's setup, such as a wrong key, that error is raised:
+    such a judge gives no result, not even an inconclusive one.
 
     Args:
         judge: The judge; its ``passes`` are raised until every answer is in every position equally often.
@@ -69,6 +85,8 @@ class CaseJudge:
         self._on_judged = on_judged
         self.usage = Usage()  # of this run; stored verdicts cost nothing
         self.failures = 0
+        self._verdicts = 0
+        self._setup_errors: list[RewardAnythingError] = []
 
     @property
     def exhausted(self) -> bool:
@@ -81,6 +99,10 @@ class CaseJudge:
         Args:
             units: The units to judge.
             resample: Judge in other orders, and sample the reply instead of decoding greedily.
+
+        Raises:
+            AuthenticationError, ConfigError, MissingExtraError, ModelFetchError: there is no verdict yet and all
+                judgements, or the first few, failed with such an error.
         """
         by_size: dict[int, list[JudgingUnit]] = defaultdict(list)
         for unit in units:
@@ -91,14 +113,30 @@ class CaseJudge:
             for index, outcome in judge.judge_stream([_case(unit) for unit in same_size]):
                 unit = same_size[index]
                 results[unit] = outcome if isinstance(outcome, JudgeFailure) else _scores(unit, outcome)
-                self.failures += isinstance(outcome, JudgeFailure)
+                self._count(outcome)
                 self._on_judged()
-                if self.exhausted:
+                if self.exhausted or self._setup_is_broken(_MAX_SETUP_FAILURES):
                     break
             self.usage += judge.usage
-            if self.exhausted:
+            if self.exhausted or self._setup_is_broken(_MAX_SETUP_FAILURES):
                 break
+        if self._setup_is_broken(1):
+            raise self._setup_errors[0]
         return results
+
+    def _count(self, outcome: Verdict | JudgeFailure) -> None:
+        if isinstance(outcome, Verdict):
+            self._verdicts += 1
+            return
+        self.failures += 1
+        error = error_from_failure(outcome)
+        if isinstance(error, _SETUP_ERRORS):
+            self._setup_errors.append(error)
+
+    def _setup_is_broken(self, number: int) -> bool:
+        """Whether ``number`` judgements or more failed because of the setup, and no judgement had another outcome."""
+        errors = len(self._setup_errors)
+        return errors >= number and not self._verdicts and errors == self.failures
 
 
 def _case(unit: JudgingUnit) -> Case:

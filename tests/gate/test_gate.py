@@ -16,7 +16,7 @@ from statsmodels.stats.multitest import multipletests
 from rewardanything_core import ConfigError, Judge, Jury, ScriptedBackend, Verdict
 from rewardanything_core.backends import Request, verdict_reply
 from rewardanything_core.backends.base import ChoiceRequest
-from rewardanything_core.errors import BackendConnectionError
+from rewardanything_core.errors import AuthenticationError, BackendConnectionError, MissingExtraError, ModelFetchError
 from rewardanything_core.gate import CheckReport, Comparison, Requirement, check
 from rewardanything_core.gate.inference import cases_needed, typical_values
 from rewardanything_core.gate.sequential import LOOKS, levels
@@ -335,6 +335,52 @@ def test_a_dead_judge_is_given_up_early() -> None:
     assert report.outcome == "inconclusive"
     assert "judgements failed" in report.reason
     assert next(calls) < len(many)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationError("The server refused the key."),
+        ConfigError("There is no such model."),
+        MissingExtraError("LiteLLM", extra="endpoint"),
+        ModelFetchError("The weights cannot be fetched."),
+    ],
+)
+def test_a_judge_that_cannot_work_at_all_raises_its_error_after_a_few_calls(error: Exception) -> None:
+    calls = []
+
+    def broken(request: Request) -> str:
+        calls.append(request)
+        raise error
+
+    many = BASE * 20
+    with pytest.raises(type(error)) as raised:
+        check(rows(many), rows([s - 1 for s in many]), "Be right.", judge=judge_with(broken))
+    assert str(error).split(".")[0] in str(raised.value)
+    assert len(calls) < len(many) / 2
+    with pytest.raises(type(error)):
+        check(rows([4, 4]), rows([3, 3]), "Be right.", judge=judge_with(broken), max_failures=1)
+
+
+def test_a_key_that_expires_during_the_check_makes_it_inconclusive() -> None:
+    calls = itertools.count()
+
+    def expiring(request: Request) -> str:
+        if next(calls) >= 20:
+            raise AuthenticationError("The key has expired.")
+        return by_worth(request)
+
+    judge = judge_with(expiring)
+    report = check(rows(BASE), rows([s - 1 for s in BASE]), "Be right.", judge=judge)
+    assert (report.outcome, report.exhausted) == ("inconclusive", True)
+
+
+def test_other_errors_of_every_judgement_make_the_check_inconclusive() -> None:
+    def down(request: Request) -> str:
+        raise BackendConnectionError("The server does not answer.")
+
+    report = check(rows(BASE), rows([s - 1 for s in BASE]), "Be right.", judge=judge_with(down, retries=0))
+    assert (report.outcome, report.exhausted) == ("inconclusive", True)
 
 
 def test_a_sequential_check_stops_early_on_a_clear_result() -> None:
