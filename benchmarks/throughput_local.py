@@ -1,17 +1,18 @@
-"""How many judgements the local engine makes, beside the paper's package and beside itself used otherwise.
+"""Throughput of the local engine, compared with the paper's package and with other ways to call the engine.
 
     python benchmarks/throughput_local.py [--arms generate,logits,threads] [--cases 64] [--peer-cases 4] [--repeats 3]
     python benchmarks/throughput_local.py --device cuda --config qwen3_8b.json     a model of random weights, that shape
 
 Arms:
-    generate   replies of equal length, ours against `judge_batch` of `rewardanything` 1.0.1, which judges one case
-               after another: a few cases of it stand for all, by the judgement
-    logits     scores of 4 responses read off, against the same with replies of 256 tokens
-    threads    32 threads that call `judge()` one case at a time, against one `judge_batch` of the same cases
+    generate   replies of equal length, ours against `judge_batch` of `rewardanything` 1.0.1. That package judges one
+               case after another, so it runs a few cases only, and the ratio is per judgement
+    logits     scores of 4 responses from token probabilities, against that package with replies of 256 tokens
+    threads    32 threads that call `judge()` with one case at a time, against one `judge_batch` of as many cases
 
-Prints ratios and, last, all figures as JSON. A ratio is the median over repeats, each of which runs both sides one
-after the other; of the clock, and of the processor's time, which says more on a busy machine. Needs the package that is
-compared, and what it loads models with: pip install accelerate; pip install --no-deps rewardanything==1.0.1
+Prints ratios and finally all figures as JSON. A ratio is the median over repeats; each repeat runs both sides one after
+the other. There is one ratio of wall-clock time and one of processor time, which is more reliable on a busy machine.
+Needs the other package and what it loads models with:
+pip install accelerate; pip install --no-deps rewardanything==1.0.1
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ Measured = tuple[float, float]
 
 
 def cases_of(count: int, responses: int, draw: int) -> list[Case]:
-    """Cases of many lengths under a few principles. No two draws share one: what an earlier run left would help it."""
+    """Cases of many lengths under a few principles.
+
+    Draws have no case in common, since a run would otherwise reuse the KV cache that an earlier one left.
+    """
     rng = random.Random(draw)
 
-    def text(least: int, most: int) -> str:
-        return " ".join(rng.choices(WORDS, k=rng.randint(least, most)))
+    def text(min_words: int, max_words: int) -> str:
+        return " ".join(rng.choices(WORDS, k=rng.randint(min_words, max_words)))
 
     return [
         Case(
@@ -60,17 +64,17 @@ def cases_of(count: int, responses: int, draw: int) -> list[Case]:
     ]
 
 
-def measured(act: Callable[[], object]) -> Measured:
-    """Seconds by the clock and of the processor."""
+def measured(run: Callable[[], object]) -> Measured:
+    """Seconds of wall-clock time and of processor time."""
     wall, cpu = time.perf_counter(), time.process_time()
-    act()
+    run()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def ratio(ones: list[Measured], others: list[Measured], scale: float = 1.0) -> dict[str, float]:
-    """How many times as long the others took, each pair by itself, then the median."""
+def ratio(ours: list[Measured], theirs: list[Measured], scale: float = 1.0) -> dict[str, float]:
+    """The median over pairs of runs of their time divided by ours, times ``scale``."""
     return {
-        name: round(statistics.median(b[k] * scale / a[k] for a, b in zip(ones, others, strict=True)), 2)
+        name: round(statistics.median(b[k] * scale / a[k] for a, b in zip(ours, theirs, strict=True)), 2)
         for k, name in enumerate(("clock", "processor"))
     }
 
@@ -91,7 +95,7 @@ class Peer:
         self._model = rewardanything.from_pretrained(str(folder), device=device, torch_dtype=dtype)
 
     def judge(self, cases: list[Case], tokens: int) -> None:
-        """Replies of exactly this many tokens."""
+        """Generate replies of exactly this many tokens."""
         requests = [
             {"principle": str(case.principle), "prompt": case.prompt, "responses": dict(case.responses)}
             for case in cases
@@ -100,44 +104,47 @@ class Peer:
             try:
                 self._model.judge_batch([request], max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
             except (ValueError, KeyError):
-                continue  # a reply that it cannot read was written all the same
+                continue  # a reply that it cannot parse took its time all the same
 
 
 def against_peer(
-    judge: Judge, peer: Peer, count: int, responses: int, few: int, tokens: int | None, repeats: int
+    judge: Judge, peer: Peer, count: int, responses: int, peer_count: int, tokens: int | None, repeats: int
 ) -> dict[str, Any]:
-    """Ours on all cases, the peer's on a few of them, by the judgement. ``tokens`` None: as long as ours."""
+    """Our engine on ``count`` cases and the peer on ``peer_count`` of them, per judgement.
+
+    ``tokens`` is the length of the peer's replies; None: the mean of ours.
+    """
     ours: list[Measured] = []
     theirs: list[Measured] = []
-    written = 0
+    mean_tokens = 0
     for draw in range(repeats):
         cases = cases_of(count, responses, draw)
         outcomes: list[Any] = []
         ours.append(measured(lambda cases=cases, into=outcomes: into.extend(judged(judge, cases))))
-        written = round(statistics.mean(outcome.usage.completion_tokens for outcome in outcomes))
-        theirs.append(measured(lambda cases=cases, n=tokens or written: peer.judge(cases[:few], n)))
+        mean_tokens = round(statistics.mean(outcome.usage.completion_tokens for outcome in outcomes))
+        theirs.append(measured(lambda cases=cases, n=tokens or mean_tokens: peer.judge(cases[:peer_count], n)))
     return {
         "cases": count,
-        "peer_cases": few,
-        "tokens_ours": written,
-        "tokens_peer": tokens or written,
+        "peer_cases": peer_count,
+        "tokens_ours": mean_tokens,
+        "tokens_peer": tokens or mean_tokens,
         "ours": ours,
         "peer": theirs,
-        "times_as_many_judgements": ratio(ours, theirs, count / few),
+        "times_as_many_judgements": ratio(ours, theirs, count / peer_count),
     }
 
 
 def from_threads(judge: Judge, count: int, threads: int, repeats: int) -> dict[str, Any]:
-    """Cases one at a time from many threads, against as many others at once; by turns, one or the other goes first."""
+    """Single cases from many threads against a batch of as many other cases; the two take turns in going first."""
 
     def one_by_one(cases: list[Case]) -> None:
-        left = iter(cases)
+        remaining = iter(cases)
         lock = threading.Lock()
 
         def work() -> None:
             while True:
                 with lock:
-                    case = next(left, None)
+                    case = next(remaining, None)
                 if case is None:
                     return
                 judge.judge(case)
@@ -167,7 +174,7 @@ def from_threads(judge: Judge, count: int, threads: int, repeats: int) -> dict[s
 
 @contextmanager
 def model_folder(name: str, config: str | None) -> Iterator[Path]:
-    """The small model, or one of random weights with a given configuration and the small one's tokenizer."""
+    """The small model, or a model of random weights with a given configuration and the small model's tokenizer."""
     if config is None:
         yield fetch(name)
         return
@@ -194,12 +201,12 @@ def main() -> None:
     parser.add_argument("--peer-cases", type=int, default=4)
     parser.add_argument("--thinking", type=int, default=64, help="tokens of reasoning in a reply of ours")
     parser.add_argument("--threads", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=16, help="replies written at once")
+    parser.add_argument("--batch", type=int, default=16, help="replies generated at once")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     arms = arguments.arms.split(",")
-    count, few = arguments.cases, arguments.peer_cases
-    found: dict[str, Any] = {"arguments": vars(arguments)}
+    count, peer_count = arguments.cases, arguments.peer_cases
+    results: dict[str, Any] = {"arguments": vars(arguments)}
     with model_folder(arguments.model, arguments.config) as folder:
         dtype = "bfloat16" if arguments.config else "float32"
         backend = LocalBackend(folder, device=arguments.device, dtype=dtype, max_batch_size=arguments.batch)
@@ -208,17 +215,17 @@ def main() -> None:
         judged(writer, cases_of(2, 3, 999))
         peer = Peer(folder, arguments.device, dtype) if {"generate", "logits"} & set(arms) else None
         if "generate" in arms and peer:
-            found["generate"] = against_peer(writer, peer, count, 3, few, None, arguments.repeats)
-            print("generate: times as many judgements", found["generate"]["times_as_many_judgements"], flush=True)
+            results["generate"] = against_peer(writer, peer, count, 3, peer_count, None, arguments.repeats)
+            print("generate: times as many judgements", results["generate"]["times_as_many_judgements"], flush=True)
         if "logits" in arms and peer:
-            reader = Judge(backend, cache="off", readout="logits")
-            found["logits"] = against_peer(reader, peer, count, 4, few, 256, arguments.repeats)
-            print("logits: times as many judgements", found["logits"]["times_as_many_judgements"], flush=True)
+            scorer = Judge(backend, cache="off", readout="logits")
+            results["logits"] = against_peer(scorer, peer, count, 4, peer_count, 256, arguments.repeats)
+            print("logits: times as many judgements", results["logits"]["times_as_many_judgements"], flush=True)
         if "threads" in arms:
-            found["threads"] = from_threads(writer, count, arguments.threads, arguments.repeats)
-            print("threads: of the batch's rate", found["threads"]["of_the_batch_rate"], flush=True)
+            results["threads"] = from_threads(writer, count, arguments.threads, arguments.repeats)
+            print("threads: of the batch's rate", results["threads"]["of_the_batch_rate"], flush=True)
         backend.close()
-    print(json.dumps(found))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

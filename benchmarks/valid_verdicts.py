@@ -1,10 +1,11 @@
-"""How often a small model's reply is a valid verdict: written freely, under a JSON schema, and under our form.
+"""How often a small model's reply is a valid verdict: as free text, under a JSON schema, and under our grammar.
 
     python benchmarks/valid_verdicts.py DATA_FOLDER [--model qwen2.5-coder-1.5b] [--cases 100] [--json OUT]
 
 DATA_FOLDER holds JSONL files of public judge benchmarks (llmbar, hhh, topicalchat), one case a line with "principle",
-"prompt" and "responses". The same cases, orders of responses and greedy decoding in all arms; no retries. The two
-arms that are not ours run `transformers.generate`, eight cases at a time, up to 256 new tokens.
+"prompt" and "responses". All arms have the same cases, the same orders of responses and greedy decoding, and no
+retries. ``form`` is our grammar. ``schema`` and ``free`` run `transformers.generate`, eight cases at a time, with up to
+256 new tokens, with and without an xgrammar logits processor.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ def sample(folder: Path, count: int) -> list[Case]:
         rows = [json.loads(line) for line in (folder / f"{source}.jsonl").open()]
         drawn = rng.sample(rows, -(-count // len(SOURCES)))
         cases += [Case(row["principle"], row["prompt"], row["responses"], id=row["id"]) for row in drawn]
-    rng.shuffle(cases)  # so that the first ones are like all of them
+    rng.shuffle(cases)  # the first ones are a sample of all sources
     return cases[:count]
 
 
 def generated(backend: LocalBackend, cases: list[Case], *, grammar: bool) -> list[str]:
-    """Bare ``transformers.generate``, with or without an xgrammar logits processor; replies as text."""
+    """Replies of ``transformers.generate``, with or without an xgrammar logits processor."""
     import torch
     import xgrammar
 
@@ -88,16 +89,16 @@ REASONS = {
     "unknown names": "a response made up",
     "no 'scores'": "no scores",
     "no 'best-to-worst'": "no ranking of names",
-    "not a number": "a score that is no number within 1..5",
+    "not a number": "a score that is not a number within 1..5",
     "no JSON": "no JSON",
     "broken JSON": "broken JSON",
-    "never ended": "reasoning without end",
+    "never ended": "reasoning that never ends",
     "different JSON": "several verdicts",
 }
 
 
 def reason(message: str) -> str:
-    return next((said for words, said in REASONS.items() if words in message), message[:80])
+    return next((name for words, name in REASONS.items() if words in message), message[:80])
 
 
 def main() -> None:
