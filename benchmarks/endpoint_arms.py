@@ -1,9 +1,9 @@
-"""What `throughput_endpoint.py` compares: each arm judges the same cases over HTTP, in a process of its own.
+"""The arms of `throughput_endpoint.py`: each judges the same cases over HTTP, in a separate process.
 
     python endpoint_arms.py ARM URL CONCURRENCY
 
-waits for a line ``COUNT TAG`` on standard input, judges that many new cases, and prints what it took as JSON. Only what
-an arm needs is imported, so that it can run in an environment where only that library is installed.
+waits for lines ``COUNT TAG`` on standard input, judges that many new cases for each, and prints the time as JSON. Only
+an arm's own library is imported, so that it runs in an environment with that library alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 for name, value in {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # or it asks the network for prices
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise it fetches prices from the network
     "DEEPEVAL_TELEMETRY_OPT_OUT": "YES",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "LANGSMITH_TRACING": "false",
@@ -31,7 +31,7 @@ for name, value in {
 
 Pair = tuple[str, str]
 Run = Callable[[list[Pair]], int]
-"""Judges pairs of a question and an answer, and returns how many scores came of it."""
+"""Judges pairs of a question and an answer, and returns the number of scores."""
 
 PRINCIPLE = "Concise before complete; never invent facts."
 
@@ -41,16 +41,26 @@ REPLIES = {
     "deepeval": '{"reason": "Short and true.", "score": 8}',
     "mlflow": '{"result": 4, "rationale": "Short and true."}',
 }
-"""What the stub replies, by the name in its address: to each library what it asks for."""
+"""Name in the stub's URL -> its reply, in the form that the library expects."""
 
 
 def pairs(count: int, tag: str) -> list[Pair]:
-    """Questions and answers that no earlier round has seen."""
+    """Questions and answers that did not occur in an earlier round.
+
+    Args:
+        count: How many.
+        tag: Part of each question.
+    """
     return [(f"Question {tag}-{i}: who wrote Middlemarch?", f"George Eliot ({i}). " * 8) for i in range(count)]
 
 
-def gathered(one: Callable[[Pair], Coroutine[Any, Any, object]], concurrency: int) -> Run:
-    """So many at a time, all on one event loop that stays."""
+def concurrently(one: Callable[[Pair], Coroutine[Any, Any, object]], concurrency: int) -> Run:
+    """Run a coroutine for each pair, on one event loop that stays open.
+
+    Args:
+        one: Judges one pair.
+        concurrency: Maximum number of pairs at a time.
+    """
     loop = asyncio.new_event_loop()
 
     async def everything(cases: list[Pair]) -> int:
@@ -86,7 +96,7 @@ def batch(judge: Any) -> Run:
 
 
 def ours(url: str, concurrency: int) -> Run:
-    """`judge_batch` as it comes, every verdict stored."""
+    """`judge_batch` with its defaults: every verdict is stored."""
     return batch(judge_at(url, concurrency))
 
 
@@ -96,12 +106,12 @@ def ours_unstored(url: str, concurrency: int) -> Run:
 
 
 def ours_through_litellm(url: str, concurrency: int) -> Run:
-    """`judge_batch` of an ``openai/`` model, which LiteLLM speaks to."""
+    """`judge_batch` with an ``openai/`` model, which is called through LiteLLM."""
     return batch(judge_at(url, concurrency, model="openai/judge"))
 
 
 def ours_threads(url: str, concurrency: int) -> Run:
-    """As many threads as may be in flight, each calling `judge` for one case at a time."""
+    """As many threads as requests in flight, each calling `judge` for one case at a time."""
     judge = judge_at(url, concurrency)
 
     def run(cases: list[Pair]) -> int:
@@ -111,7 +121,7 @@ def ours_threads(url: str, concurrency: int) -> Run:
     return run
 
 
-# --- nothing but the request
+# --- only the request
 
 
 def bare(url: str, concurrency: int, model: str) -> Run:
@@ -138,11 +148,11 @@ def bare(url: str, concurrency: int, model: str) -> Run:
         )
         return reply.choices[0].message.content
 
-    return gathered(one, concurrency)
+    return concurrently(one, concurrency)
 
 
 def litellm_bare(url: str, concurrency: int) -> Run:
-    """`litellm.acompletion` under `asyncio.gather`, with our messages; the replies are not read."""
+    """`litellm.acompletion` under `asyncio.gather`, with our messages; the replies are not parsed."""
     return bare(url, concurrency, "hosted_vllm/judge")
 
 
@@ -167,7 +177,7 @@ def openevals(url: str, concurrency: int) -> Run:
     async def one(pair: Pair) -> object:
         return (await evaluate(inputs=pair[0], outputs=pair[1]))["score"]
 
-    return gathered(one, concurrency)
+    return concurrently(one, concurrency)
 
 
 def openevals_client(url: str, concurrency: int) -> Run:
@@ -184,11 +194,11 @@ def openevals_client(url: str, concurrency: int) -> Run:
     async def one(pair: Pair) -> object:
         return (await evaluate(inputs=pair[0], outputs=pair[1]))["score"]
 
-    return gathered(one, concurrency)
+    return concurrently(one, concurrency)
 
 
 def deepeval(url: str, concurrency: int) -> Run:
-    """`GEval.a_measure`, its steps given, so that it asks once for each case."""
+    """`GEval.a_measure` with given steps, so that it sends one request for each case."""
     from deepeval.metrics import GEval
     from deepeval.models import OpenAIModel
     from deepeval.test_case import LLMTestCase, SingleTurnParams
@@ -205,11 +215,11 @@ def deepeval(url: str, concurrency: int) -> Run:
         await metric.a_measure(LLMTestCase(input=pair[0], actual_output=pair[1]), _show_indicator=False)
         return metric.score
 
-    return gathered(one, concurrency)
+    return concurrently(one, concurrency)
 
 
 def mlflow(url: str, concurrency: int) -> Run:
-    """`make_judge`, called from threads, as there is no asynchronous way."""
+    """`make_judge`, called from threads, since it has no asynchronous form."""
     from mlflow.genai.judges import make_judge
 
     judge = make_judge(
@@ -242,21 +252,21 @@ ARMS: dict[str, tuple[Callable[[str, int], Run], str]] = {
     "deepeval": (deepeval, "deepeval"),
     "mlflow": (mlflow, "mlflow"),
 }
-"""Name -> how it is made, and which reply it wants."""
+"""Name -> its function, and the stub's reply that it expects."""
 
 
 def main() -> None:
-    """Measure as often as asked to on standard input."""
+    """Measure once for each line of standard input."""
     arm, url, concurrency = sys.argv[1:]
-    said, sys.stdout = sys.stdout, sys.stderr  # for whatever the libraries have to say
+    results, sys.stdout = sys.stdout, sys.stderr  # so that output of the libraries does not mix with ours
     run = ARMS[arm][0](url, int(concurrency))
     for line in sys.stdin:
         count, tag = line.split()
         cases = pairs(int(count), tag)
         wall, cpu = time.perf_counter(), time.process_time()
-        right = run(cases)
-        took = {"seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "judged": right}
-        print(json.dumps(took), file=said, flush=True)
+        judged = run(cases)
+        took = {"seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "judged": judged}
+        print(json.dumps(took), file=results, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What does it bring to ask less of a server that says it has too much to do?
+"""What is the benefit of sending fewer requests to an overloaded server?
 
-A local chat server takes so many requests at a time and refuses all others with 429. `judge_batch` may have 64 in
-flight, and asks it once with a limit that stays, once as it does by itself.
+A local chat server accepts a limited number of requests at a time and rejects all others with 429. `judge_batch`, which
+may have 64 requests in flight, judges once with a constant limit and once with the adaptive one.
 
     python benchmarks/endpoint_overload.py
 """
@@ -18,24 +18,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from servers import FakeOpenAI, Fault
 
 from rewardanything_core import Case, Verdict, from_endpoint
-from rewardanything_core.backends.endpoint.concurrency import Pace
+from rewardanything_core.backends.endpoint.concurrency import AIMDLimit
 
-adapts = Pace.note
+adaptive = AIMDLimit.record
 
 
-def stays(_: Pace, *, refused: bool) -> None:
-    """Leave the limit as it is."""
+def constant(_: AIMDLimit, *, overloaded: bool) -> None:
+    """Leave the limit unchanged."""
 
 
 def main() -> None:
-    """Judge with each, print what came of it."""
+    """Judge with each limit and print the results."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--judgements", type=int, default=1000)
-    options.add_argument("--room", type=int, default=16, help="requests that the server takes at a time")
+    options.add_argument("--room", type=int, default=16, help="requests that the server accepts at a time")
     given = options.parse_args()
     cases = [Case("p", f"question {i}", ["says 3"]) for i in range(given.judgements)]
-    for name, note in (("a limit that stays", stays), ("ours", adapts)):
-        Pace.note = note  # type: ignore[method-assign]
+    for name, record in (("constant limit", constant), ("adaptive limit", adaptive)):
+        AIMDLimit.record = record  # type: ignore[method-assign]
         with FakeOpenAI(latency=0.05) as server:
 
             def reply(_: dict[str, Any], server: FakeOpenAI = server) -> Fault | None:
@@ -47,10 +47,10 @@ def main() -> None:
             outcomes = judge.judge_batch(cases)
             seconds = time.perf_counter() - began
             judged = sum(isinstance(outcome, Verdict) for outcome in outcomes)
-            refused = server.count - judged
+            rejected = server.count - judged
         print(
-            f"{name:20} {judged} of {given.judgements} judged, {refused / server.count:.0%} of {server.count} requests"
-            f" refused, {seconds:.1f} s"
+            f"{name:20} {judged} of {given.judgements} judged, {rejected / server.count:.0%} of {server.count} requests"
+            f" rejected, {seconds:.1f} s"
         )
 
 

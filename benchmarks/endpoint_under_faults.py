@@ -1,8 +1,8 @@
-"""Is anything lost, doubled or given to the wrong case while the server misbehaves, and how soon is it fast again?
+"""Is a verdict lost, duplicated or given to the wrong case while the server fails, and how soon does it recover?
 
-A local chat server fails a fifth of all requests (429, 500, connection reset, no answer at all) and is shut down for
-some seconds in the middle. Each response says which score it wants, so every verdict can be checked; the store is read
-to see that each case was judged once. The server is that of the tests, in a process of its own.
+A local chat server fails a fifth of all requests (429, 500, connection reset, no reply) and is stopped for some seconds
+in the middle. Each response contains its score, so that every verdict can be checked; the store is read to check that
+each case was judged once. The server is that of the tests, in a separate process.
 
     python benchmarks/endpoint_under_faults.py --judgements 10000 --json faults.json
 """
@@ -31,15 +31,21 @@ from rewardanything_core.backends import verdict_reply
 FAULTS = (Fault.status(429), Fault.status(500), RESET, HANG)
 
 
-def score_said(body: Mapping[str, Any]) -> str:
-    """Gives each response the score that it ends with."""
+def final_score(body: Mapping[str, Any]) -> str:
+    """A verdict in which each response has the score that it ends with."""
     responses = json.loads(body["messages"][-1]["content"])["responses"]
     return verdict_reply({name: int(text.split()[-1]) for name, text in responses.items()})
 
 
 def serve(commands: Connection, rate: float, latency: float) -> None:
-    """Start and stop the server as told; what it is told last is None."""
-    server = FakeOpenAI(score_said, fault_rate=rate, fault_kinds=FAULTS, latency=latency).start()
+    """Start and stop the server on command, until the command None.
+
+    Args:
+        commands: Connection to the benchmark's process; each command is answered with the number of requests.
+        rate: Share of requests that fail.
+        latency: Seconds before each reply.
+    """
+    server = FakeOpenAI(final_score, fault_rate=rate, fault_kinds=FAULTS, latency=latency).start()
     commands.send(server.url)
     while (command := commands.recv()) is not None:
         if command == "stop":
@@ -51,24 +57,29 @@ def serve(commands: Connection, rate: float, latency: float) -> None:
 
 
 def case(i: int) -> Case:
-    """A case whose right scores follow from its number."""
+    """A case whose correct scores follow from its number."""
     return Case("p", f"question {i}", {f"a{i}": f"says {i % 5 + 1}", f"b{i}": f"{i} says {(i + 2) % 5 + 1}"}, id=str(i))
 
 
-def right(i: int, outcome: object) -> bool:
-    """Whether a case was given its own scores under its own labels."""
-    wanted = {f"a{i}": i % 5 + 1, f"b{i}": (i + 2) % 5 + 1}
-    return isinstance(outcome, Verdict) and outcome.scores == wanted and outcome.case_id == str(i)
+def is_correct(i: int, outcome: object) -> bool:
+    """Whether a case has its own scores under its own labels.
+
+    Args:
+        i: The case's number.
+        outcome: Its verdict or failure.
+    """
+    expected = {f"a{i}": i % 5 + 1, f"b{i}": (i + 2) % 5 + 1}
+    return isinstance(outcome, Verdict) and outcome.scores == expected and outcome.case_id == str(i)
 
 
 def main() -> None:
-    """Judge, check, print."""
+    """Judge, check the verdicts, print the results."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--judgements", type=int, default=10_000)
     options.add_argument("--fault-rate", type=float, default=0.2)
     options.add_argument("--latency", type=float, default=0.05)
-    options.add_argument("--timeout", type=float, default=2.0, help="seconds after which a hanging attempt is given up")
-    options.add_argument("--down", type=float, default=3.0, help="seconds for which the server is gone")
+    options.add_argument("--timeout", type=float, default=2.0, help="seconds after which an attempt times out")
+    options.add_argument("--down", type=float, default=3.0, help="seconds for which the server is stopped")
     options.add_argument("--model", default="hosted_vllm/fake", help="openai/fake goes through LiteLLM")
     options.add_argument("--json", type=Path)
     given = options.parse_args()
@@ -102,27 +113,27 @@ def main() -> None:
         outage.join()
         seconds = time.perf_counter() - began
         ours.send("count")
-        asked = ours.recv()
+        requests = ours.recv()
         ours.send(None)
         process.join(10)
         stored = VerdictStore(store).count()
-    wrong = sum(not right(i, outcome) for i, outcome in outcomes.items())
-    found = {
+    wrong = sum(not is_correct(i, outcome) for i, outcome in outcomes.items())
+    results = {
         "judgements": given.judgements,
         "lost": given.judgements - len(outcomes),
         "wrong": wrong,
         "stored": stored,
-        "requests": asked,
+        "requests": requests,
         "calls": judge.usage.calls,
         "seconds": round(seconds, 1),
         "gone_from_to": [round(moment, 1) for moment in gone],
         "first_verdict_after_return": round(min((t for t in when if t > gone[1]), default=gone[1]) - gone[1], 2),
         "verdicts_in_each_second": [Counter(int(t) for t in when)[second] for second in range(int(seconds) + 1)],
     }
-    for name, value in found.items():
+    for name, value in results.items():
         print(f"{name}: {value}")
     if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n")
+        given.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Do requests that begin alike reach the server close enough together for its prefix cache?
+"""Do requests with a common prefix arrive close enough together for the server's prefix cache?
 
-A server keeps what prompts begin with for as long as there is room. Cases of a file that is ordered by system under
-test (all prompts of the first, then all of the second, ...) repeat each prompt far apart. Here they go through
-`judge_batch` to a local server, whose order of arrival is read; what a cache with room for so many prompts would have
-held, the oldest thrown out first, is then worked out on paper. Once with our order, once with the groups taken away.
+A server caches the prefixes of prompts as long as there is room. In a file that is ordered by system under test (all
+prompts of the first, then all of the second, ...) each prompt recurs far apart. The cases of such a file go through
+`judge_batch` to a local server; from the order of arrival follows how many prompts a least-recently-used cache of some
+size would have had. Once with prefix groups, once without.
 
     python benchmarks/prefix_order.py
 """
@@ -27,38 +27,45 @@ PROMPTS, SYSTEMS = 400, 5
 
 
 def hits(prompts: list[str], room: int) -> float:
-    """The share of requests whose prompt is still in a cache with room for so many."""
+    """The share of requests whose prompt is still in the cache.
+
+    Args:
+        prompts: The prompts in order of arrival.
+        room: How many prompts the cache has room for.
+    """
     cache: OrderedDict[str, None] = OrderedDict()
-    found = 0
+    hit = 0
     for prompt in prompts:
-        found += prompt in cache
+        hit += prompt in cache
         cache[prompt] = None
         cache.move_to_end(prompt)
         if len(cache) > room:
             cache.popitem(last=False)
-    return found / len(prompts)
+    return hit / len(prompts)
 
 
 class Ungrouped(EndpointBackend):
-    """The backend without its groups."""
+    """The backend without prefix groups."""
 
     async def complete(self, request: Request) -> Completion:
-        """Ask for one reply."""
-        return await super().complete(dataclasses.replace(request, group=None))
+        """Request one reply."""
+        return await super().complete(dataclasses.replace(request, prefix_group=None))
 
 
 def main() -> None:
-    """Judge twice, print the shares."""
+    """Judge twice and print the shares."""
     cases = [
         Case("p", f"question {prompt}", [f"system {system} on {prompt} says 3"])
         for system in range(SYSTEMS)
         for prompt in range(PROMPTS)
     ]
-    print(f"{PROMPTS} prompts answered by {SYSTEMS} systems, in the order of the systems; at best .80 can hit")
-    for name in ("as they came", "grouped"):
+    print(
+        f"{PROMPTS} prompts answered by {SYSTEMS} systems, in the order of the systems; the best possible share is .80"
+    )
+    for name in ("ungrouped", "grouped"):
         with FakeOpenAI(latency=0.01) as server:
             judge = from_endpoint("hosted_vllm/fake", server.url, api_key="none", cache="off")
-            if name == "as they came":
+            if name == "ungrouped":
                 judge.backend.__class__ = Ungrouped
             judge.judge_batch(cases)
             order = [json.loads(body["messages"][-1]["content"])["prompt"] for body in server.bodies]

@@ -1,7 +1,7 @@
-"""A chat server that waits and gives a canned reply: so little work that a client's own overhead shows.
+"""A chat server that waits and sends a fixed reply, with so little work that a client's own overhead can be measured.
 
-It runs in a process of its own and parses just enough HTTP. The path says whose form the reply has: ``/NAME/v1`` is
-the api_base for what wants the reply ``NAME``.
+It runs in a separate process and parses as little HTTP as possible. The path selects the reply: ``/NAME/v1`` is the
+api_base of the reply ``NAME``.
 
 >>> with Stub({"plain": "the reply"}, latency=0.05) as stub:
 ...     stub.url("plain")
@@ -44,7 +44,7 @@ class Stub:
         self._process.join()
 
     def url(self, name: str) -> str:
-        """The api_base that gives the reply of that name."""
+        """The api_base of the reply of that name."""
         return f"http://127.0.0.1:{self._port}/{name}/v1"
 
 
@@ -61,7 +61,7 @@ async def _serve(parent: Connection, replies: dict[str, str], latency: float) ->
 
 
 class _Client(asyncio.Protocol):
-    """One connection, which may send one request after another."""
+    """One connection, with any number of sequential requests."""
 
     def __init__(self, responses: Mapping[str, bytes], latency: float) -> None:
         self._responses = responses

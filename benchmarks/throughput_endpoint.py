@@ -1,13 +1,13 @@
-"""How fast are judgements over HTTP, and what do they cost the machine that asks? Ours, bare LiteLLM, and the peers.
+"""How fast are judgements over HTTP, and how much client CPU time do they take? Ours, plain LiteLLM, and the peers.
 
-A stub in a process of its own answers each request after 50 ms. Each arm (`endpoint_arms.py`) is a process too; all are
-warmed up and then take turns, one round after another, so that whatever else the machine does hits them alike. Medians
-over the rounds are compared.
+A stub in a separate process replies to each request after 50 ms. Each arm (`endpoint_arms.py`) is a process too; all
+are warmed up and then alternate, round by round, so that other load on the machine affects all of them. Medians over
+the rounds are compared.
 
     python benchmarks/throughput_endpoint.py --json endpoint.json --plot endpoint.png
     python benchmarks/throughput_endpoint.py --arms ours litellm --rounds 9
 
-openevals and MLflow are there after ``make test``. DeepEval goes into an environment of its own:
+``make test`` installs openevals and MLflow. DeepEval needs a separate environment:
 ``python -m venv peers && peers/bin/pip install deepeval``, then ``--deepeval-python peers/bin/python``.
 """
 
@@ -38,7 +38,14 @@ BARS = [
 
 
 class Arm:
-    """One process that judges when told to."""
+    """One process that judges on command.
+
+    Args:
+        name: Its name in `ARMS`.
+        python: The interpreter.
+        url: The stub's api_base.
+        concurrency: Maximum number of requests in flight.
+    """
 
     def __init__(self, name: str, python: str, url: str, concurrency: int) -> None:
         self.name = name
@@ -50,7 +57,15 @@ class Arm:
         )
 
     def judge(self, count: int, tag: str) -> dict[str, float]:
-        """Judge new cases and say what it took."""
+        """Judge new cases.
+
+        Args:
+            count: How many.
+            tag: Part of their texts, so that they are new.
+
+        Returns:
+            ``seconds``, ``cpu`` (seconds) and ``judged``.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{count} {tag}\n")
@@ -64,7 +79,7 @@ class Arm:
         return took
 
     def measure(self, count: int, tag: str) -> None:
-        """Judge, and keep what it took for each case."""
+        """Judge new cases and record the time per case; arguments as for `judge`."""
         took = self.judge(count, tag)
         self.seconds.append(took["seconds"] / count)
         self.cpu.append(took["cpu"] / count)
@@ -79,7 +94,7 @@ class Arm:
             self._process.kill()
 
     def figures(self) -> dict[str, Any]:
-        """Medians, and the range of the rounds."""
+        """Medians over the rounds, and the range of the rates."""
         rates = sorted(1 / seconds for seconds in self.seconds)
         return {
             "rate": 1 / statistics.median(self.seconds),
@@ -88,46 +103,57 @@ class Arm:
         }
 
 
-def compared(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """What of the bars can be said."""
+def compare(results: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The ratios of the bars whose two arms ran.
+
+    Args:
+        results: Arm -> its figures.
+    """
     lines = []
     for ours, theirs, what, bar, way in BARS:
-        if ours in found and theirs in found:
-            ratio = found[ours][what] / found[theirs][what]
+        if ours in results and theirs in results:
+            ratio = results[ours][what] / results[theirs][what]
             held = ratio >= bar if way == "at least" else ratio <= bar
             line = {"of": ours, "to": theirs, "what": what, "ratio": ratio, "bar": bar, "way": way, "held": held}
             lines.append(line)
     return lines
 
 
-def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
-    """Draw the judgements a second of each arm."""
+def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """Plot rate and CPU time of each arm.
+
+    Args:
+        results: Arm -> its figures.
+        path: The image file.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 0.5 * len(found) + 1), sharey=True)
-    names = list(reversed(found))
-    left.barh(names, [found[name]["rate"] for name in names])
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 0.5 * len(results) + 1), sharey=True)
+    names = list(reversed(results))
+    left.barh(names, [results[name]["rate"] for name in names])
     left.set_xlabel("judgements a second")
-    right.barh(names, [found[name]["cpu"] for name in names])
+    right.barh(names, [results[name]["cpu"] for name in names])
     right.set_xlabel("CPU ms a judgement")
     figure.tight_layout()
     figure.savefig(path)
 
 
 def main() -> None:
-    """Measure, print, and write what was asked for."""
+    """Measure, print the results, and write the files that were requested."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     options.add_argument("--judgements", type=int, default=500)
     options.add_argument("--concurrency", type=int, default=64)
     options.add_argument("--latency", type=float, default=0.05, help="seconds before each reply")
     options.add_argument("--rounds", type=int, default=7)
-    options.add_argument("--deepeval-python", help="interpreter of an environment with DeepEval; left out without it")
+    options.add_argument(
+        "--deepeval-python", help="interpreter of an environment with DeepEval; without it the arm is skipped"
+    )
     options.add_argument("--json", type=Path)
-    options.add_argument("--plot", type=Path, help="wants matplotlib")
+    options.add_argument("--plot", type=Path, help="needs matplotlib")
     given = options.parse_args()
     names = [name for name in given.arms if name != "deepeval" or given.deepeval_python]
     arms: list[Arm] = []
@@ -144,20 +170,20 @@ def main() -> None:
         finally:
             for arm in arms:
                 arm.close()
-    found = {arm.name: arm.figures() for arm in arms}
+    results = {arm.name: arm.figures() for arm in arms}
     print(f"{'':22}{'judgements/s':>14}{'range':>14}{'CPU ms each':>13}")
-    for name, figures in found.items():
+    for name, figures in results.items():
         low, high = figures["rate_range"]
         print(f"{name:22}{figures['rate']:14.0f}{f'{low:.0f}-{high:.0f}':>14}{figures['cpu']:13.2f}")
-    comparisons = compared(found)
+    comparisons = compare(results)
     for line in comparisons:
         sign = "held" if line["held"] else "MISSED"
         print(f"{line['what']:5}{line['of']} / {line['to']}: {line['ratio']:.2f}, {line['way']} {line['bar']}: {sign}")
     if given.json:
         settings = {name: getattr(given, name) for name in ("judgements", "concurrency", "latency", "rounds")}
-        given.json.write_text(json.dumps({**settings, "arms": found, "bars": comparisons}, indent=2) + "\n")
+        given.json.write_text(json.dumps({**settings, "arms": results, "bars": comparisons}, indent=2) + "\n")
     if given.plot:
-        plot(found, given.plot)
+        plot(results, given.plot)
 
 
 if __name__ == "__main__":

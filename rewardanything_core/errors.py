@@ -11,6 +11,7 @@ RewardAnythingError
 └── BackendError          the model could not be asked
     ├── AuthenticationError
     ├── RateLimitError
+    ├── RefusalError
     ├── BackendTimeoutError
     └── BackendConnectionError
 
@@ -41,6 +42,9 @@ class RewardAnythingError(Exception):
     usage: Usage | None = None
     """What was spent on the call that failed, where the backend could tell."""
 
+    raw: str | None = None
+    """What the model wrote, where the error is about it."""
+
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
@@ -65,8 +69,7 @@ def error_from_failure(failure: JudgeFailure) -> RewardAnythingError:
         kind = found
     error = kind.__new__(kind)
     RewardAnythingError.__init__(error, failure.message)
-    if isinstance(error, VerdictParseError):
-        error.raw = failure.raw_output or ""
+    error.raw = failure.raw_output or "" if isinstance(error, VerdictParseError) else failure.raw_output
     error.failure = failure
     return error
 
@@ -116,6 +119,9 @@ class ContextLengthError(RewardAnythingError):
 class VerdictParseError(RewardAnythingError):
     """The model's reply is not a complete, in-range verdict."""
 
+    raw: str
+    """The whole reply."""
+
     retryable = True
 
     def __init__(self, message: str, *, raw: str) -> None:
@@ -151,6 +157,10 @@ class RateLimitError(BackendError):
     """The endpoint asked us to slow down and kept doing so for every attempt."""
 
     retryable = True
+
+
+class RefusalError(BackendError):
+    """The model refused to answer, or a content filter stopped it. ``raw`` is the text that came with it."""
 
 
 class BackendTimeoutError(BackendError):

@@ -1,4 +1,4 @@
-"""A real model server: llama.cpp's, out of a wheel, in a process of its own.
+"""llama.cpp's server from the xllamacpp wheel, in a separate process.
 
 python model_server.py GGUF PORT
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class LlamaServer:
-    """Serves a GGUF file under OpenAI's routes on this machine while it is entered."""
+    """A context manager that serves a GGUF file with OpenAI's protocol on this machine."""
 
     def __init__(self, gguf: Path) -> None:
         with socket.socket() as free:
@@ -39,7 +39,7 @@ class LlamaServer:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
         self.__exit__()
-        raise RuntimeError("The model server did not come up.")
+        raise RuntimeError("The model server did not start.")
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()

@@ -1,21 +1,18 @@
-"""A real local server that speaks the OpenAI chat protocol and fails on demand.
+"""A local HTTP server with OpenAI's chat protocol that fails on demand.
 
 >>> with FakeOpenAI() as server:                        # a valid verdict for every request
 ...     judge = from_endpoint("hosted_vllm/fake", api_base=server.url)
 
-By default the reply is a verdict derived from the request (`verdict_for`): each response scores
-`score_text(text)`, so a test can tell whether any score ended up with the wrong response. What is answered
-instead:
+The default reply is a verdict derived from the request (`verdict_for`): each response scores `score_text(text)`, so
+that a test notices a score that belongs to another response. Other replies:
 
-- ``reply="prose"``, ``reply={"content": ..., "reasoning_content": ..., "finish_reason": "length"}``: the same
-  each time;
-- ``reply=lambda body: ...``: a function of the request's JSON body; returning None means the default verdict;
-- ``plan=[Fault.status(500), None, "prose"]``: by order of arrival, before ``reply``; None means no special
-  treatment;
-- ``fault_rate=0.2``: that share of requests draws a fault from ``fault_kinds``, by a private seeded
-  generator.
+- ``reply="prose"``, ``reply={"content": ..., "reasoning_content": ..., "finish_reason": "length"}`` or
+  ``reply=RawReply(...)``: the same each time;
+- ``reply=lambda body: ...``: a function of the request's JSON body; None means the default verdict;
+- ``plan=[Fault.status(500), None, "prose"]``: in order of arrival, before ``reply``; None means the usual reply;
+- ``fault_rate=0.2``: that share of requests gets a fault from ``fault_kinds``, drawn by a private seeded generator.
 
-The server runs on an event loop in its own thread, so it serves synchronous and asynchronous tests alike.
+The server runs on an event loop in its own thread, so that synchronous and asynchronous tests can use it.
 """
 
 from __future__ import annotations
@@ -33,12 +30,24 @@ from typing import Any
 
 from aiohttp import web
 
-Reply = str | Mapping[str, Any]
+
+@dataclass(frozen=True)
+class RawReply:
+    """A response body that is sent as it is."""
+
+    body: Any
+    """Bytes, or a JSON value of any shape."""
+
+    code: int = 200
+    """HTTP status."""
+
+
+Reply = str | Mapping[str, Any] | RawReply
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something that goes wrong instead of a reply. Use the constants and `Fault.status`."""
+    """A failure in place of a reply. Use the constants, `Fault.status` and `Fault.redirect`."""
 
     kind: str
     """``status``, ``hang``, ``hang_mid_body``, ``garbage``, ``half_json`` or ``reset``."""
@@ -55,22 +64,42 @@ class Fault:
     retry_after: str | None = None
     """The ``Retry-After`` header, verbatim. None: not sent."""
 
+    location: str | None = None
+    """The ``Location`` header. None: not sent."""
+
     @staticmethod
     def status(code: int, message: str = "injected fault", /, *, retry_after: str | None = None, **error: Any) -> Fault:
-        """An HTTP error with a JSON body such as servers send."""
+        """An HTTP error with a JSON body in OpenAI's form.
+
+        Args:
+            code: The status.
+            message: The message.
+            retry_after: The ``Retry-After`` header. None: not sent.
+            **error: Further fields of the error object.
+        """
         return Fault(kind="status", code=code, message=message, retry_after=retry_after, error=error)
+
+    @staticmethod
+    def redirect(location: str, code: int = 307) -> Fault:
+        """A redirect.
+
+        Args:
+            location: The URL it points to.
+            code: The status.
+        """
+        return Fault(kind="status", code=code, message="moved", location=location)
 
 
 HANG = Fault(kind="hang")
-"""Accepts the request and never answers."""
+"""Accepts the request and never replies."""
 HANG_MID_BODY = Fault(kind="hang_mid_body")
-"""Sends status 200 and half a body, then nothing more."""
+"""Sends status 200 and half a body, and keeps the connection open."""
 GARBAGE = Fault(kind="garbage")
 """Status 200 and a body that is not JSON."""
 HALF_JSON = Fault(kind="half_json")
 """Status 200 and half a JSON body, then the connection is closed."""
 RESET = Fault(kind="reset")
-"""The connection is reset before any answer."""
+"""Resets the connection without a reply."""
 
 QUICK_FAULTS = (
     Fault.status(429, retry_after="0"),
@@ -80,12 +109,12 @@ QUICK_FAULTS = (
     HALF_JSON,
     RESET,
 )
-"""Every fault that shows at once; a hang costs a timeout."""
+"""The faults that take no time; a hang takes a timeout."""
 
 
 @dataclass(kw_only=True)
 class Received:
-    """One request as the server saw it."""
+    """One request as the server received it."""
 
     body: dict[str, Any]
     """The JSON body."""
@@ -100,26 +129,26 @@ class Received:
     """The client's end of the connection."""
 
     dropped: bool = False
-    """Whether the client hung up before it was answered."""
+    """Whether the client closed the connection before the reply."""
 
 
 def score_text(text: str) -> int:
-    """The fake judge's score: the first number 1..5 in the text, or else one that follows from its length."""
+    """The fake judge's score: the first number 1..5 in the text, otherwise a number derived from its length."""
     number = re.search(r"(?<!\d)[1-5](?!\d)", text)
     return int(number[0]) if number else 1 + len(text) % 5
 
 
 def verdict_for(body: Mapping[str, Any]) -> str:
-    """The verdict on the case in the last user message that holds one, in the form the schema asks for.
+    """The verdict on the case in the last user message with one, in the form that the schema requires.
 
     Raises:
-        ValueError: no user message is a JSON object with ``responses``.
+        ValueError: no user message ends with a JSON object with ``responses``.
     """
     for message in reversed(body["messages"]):
         try:
-            case = json.loads(message["content"])
+            case = json.loads(message["content"].rpartition("\n\n")[2])  # after the system message, if it was merged
             responses = case["responses"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue
         scores = {name: score_text(text) for name, text in responses.items()}
         verdict: dict[str, Any] = {
@@ -130,28 +159,27 @@ def verdict_for(body: Mapping[str, Any]) -> str:
         if "reasoning" in schema.get("properties", {}):
             verdict = {"reasoning": "By the number in the text.", **verdict}
         return json.dumps(verdict)
-    raise ValueError("no user message holds a case")
+    raise ValueError("no user message contains a case")
 
 
 class FakeOpenAI:
-    """The server. Starts on ``with`` or `start`; every attribute may be changed while it runs.
+    """The server. ``with`` or `start` starts it; every attribute can be changed while it runs.
 
     Args:
-        reply: What to answer instead of the default verdict; see the module's docstring.
+        reply: What to reply instead of the default verdict; see the module's docstring.
         plan: What to do with the first requests, in order of arrival.
         fault_rate: Share of the other requests that fail, 0..1.
-        fault_kinds: What they fail with.
+        fault_kinds: The faults that they fail with.
         seed: Seed of the draws.
-        latency: Seconds before each answer, or a function of the body.
-        rejects: Parameter name -> status with which a request that carries it is refused, as strict servers
-            do.
-        require_key: The bearer token to insist on; a refusal repeats the key that came, as careless servers
-            do.
-        reasoning: Reasoning that comes with the default verdict. None: none.
-        reasoning_inline: Whether it comes in think tags inside the content (no reasoning parser) or in its
-            own field.
-        logprobs: Whether token log-probabilities are given when asked for.
-        max_top_logprobs: The most alternatives a token may have; more are refused with 400.
+        latency: Seconds before each reply, or a function from the request's body to seconds.
+        rejects: Parameter name -> status with which a request that has the parameter is rejected, as strict servers do.
+        require_key: The only bearer token that is accepted; a rejection repeats the token, as some servers do. None: no
+            token is needed.
+        reasoning: Reasoning sent with the default verdict. None: none.
+        reasoning_inline: Whether the reasoning is in think tags inside the content (no reasoning parser) instead of a
+            field of its own.
+        logprobs: Whether token log-probabilities are returned on request.
+        max_top_logprobs: Maximum number of alternatives for a token; more are rejected with 400.
     """
 
     def __init__(
@@ -192,12 +220,12 @@ class FakeOpenAI:
 
     @property
     def url(self) -> str:
-        """The api_base, once started; it stays the same after `stop`, when nothing answers there any more."""
+        """The api_base, once started; it stays the same after `stop`, when connections are refused."""
         return f"http://127.0.0.1:{self._port}/v1"
 
     @property
     def count(self) -> int:
-        """How many completions were asked for."""
+        """Number of completions requested."""
         return len(self.requests)
 
     @property
@@ -207,11 +235,11 @@ class FakeOpenAI:
 
     @property
     def dropped(self) -> int:
-        """How many requests the client gave up on."""
+        """Number of requests whose connection the client closed before the reply."""
         return sum(r.dropped for r in self.requests)
 
     def start(self) -> FakeOpenAI:
-        """Listen on a free port of 127.0.0.1, after `stop` on the one it had; returns once connections are accepted."""
+        """Listen on a free port of 127.0.0.1, after `stop` on the same one; returns once connections are accepted."""
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="fake-openai", daemon=True)
@@ -221,7 +249,7 @@ class FakeOpenAI:
         return self
 
     def stop(self) -> None:
-        """Close every connection and stop listening. Calling it twice is fine."""
+        """Close every connection and stop listening. It can be called twice."""
         if self._thread is not None:
             self._loop.call_soon_threadsafe(self._done.set)
             self._thread.join(10)
@@ -234,15 +262,19 @@ class FakeOpenAI:
         self.stop()
 
     def wait_for(self, condition: Callable[[FakeOpenAI], bool], timeout: float = 10.0) -> None:
-        """Block until the condition holds of this server.
+        """Block until a condition is true.
+
+        Args:
+            condition: A function of this server.
+            timeout: Seconds to wait.
 
         Raises:
-            TimeoutError: it never did.
+            TimeoutError: it did not become true in time.
         """
         deadline = time.monotonic() + timeout
         while not condition(self):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"still not so after {timeout} s: {self.count} requests, {self.dropped} dropped")
+                raise TimeoutError(f"not true after {timeout} s: {self.count} requests, {self.dropped} dropped")
             time.sleep(0.005)
 
     def _run(self, ready: threading.Event) -> None:
@@ -255,7 +287,7 @@ class FakeOpenAI:
         app = web.Application(client_max_size=1 << 28)
         app.router.add_post("/v1/chat/completions", self._completions)
         app.router.add_get("/v1/models", self._models)
-        # Handlers are cancelled when their client hangs up: that is how a dropped request is seen.
+        # A handler is cancelled when its client closes the connection, which marks the request as dropped.
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self._port, backlog=1024)
@@ -295,6 +327,9 @@ class FakeOpenAI:
             outcome = self.reply(body) if callable(self.reply) else self.reply
         if isinstance(outcome, Fault):
             return await self._fail(request, outcome, body)
+        if isinstance(outcome, RawReply):
+            raw = outcome.body if isinstance(outcome.body, bytes) else json.dumps(outcome.body).encode()
+            return web.Response(body=raw, status=outcome.code, content_type="application/json")
         if outcome is None:
             outcome = self._verdict(body)
         return web.json_response(self._envelope(body, {"content": outcome} if isinstance(outcome, str) else outcome))
@@ -303,9 +338,9 @@ class FakeOpenAI:
         return self._rng.choice(self.fault_kinds) if self._rng.random() < self.fault_rate else None
 
     def _refusal(self, received: Received) -> Fault | None:
-        sent = received.headers.get("authorization", "").removeprefix("Bearer ")
-        if self.require_key is not None and sent != self.require_key:
-            return Fault.status(401, f"Incorrect API key provided: {sent}", code="invalid_api_key")
+        token = received.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.require_key is not None and token != self.require_key:
+            return Fault.status(401, f"Incorrect API key provided: {token}", code="invalid_api_key")
         for name, status in self.rejects.items():
             if name in received.body:
                 return Fault.status(status, f"Unsupported parameter: {name!r}", param=name)
@@ -316,9 +351,9 @@ class FakeOpenAI:
     def _verdict(self, body: dict[str, Any]) -> Mapping[str, Any]:
         content = verdict_for(body)
         template = body.get("chat_template_kwargs") or {}
-        # Without a reasoning parser a constraint applies from the first token, so that the model cannot think.
-        silenced = self.reasoning_inline and "response_format" in body
-        if self.reasoning is None or silenced or template.get("enable_thinking") is False:
+        # Without a reasoning parser a constraint applies from the first token, so that the model cannot reason.
+        suppressed = self.reasoning_inline and "response_format" in body
+        if self.reasoning is None or suppressed or template.get("enable_thinking") is False:
             return {"content": content}
         if self.reasoning_inline:
             return {"content": f"<think>\n{self.reasoning}\n</think>\n\n{content}"}
@@ -326,7 +361,8 @@ class FakeOpenAI:
 
     async def _fail(self, request: web.Request, fault: Fault, body: dict[str, Any]) -> web.StreamResponse:
         if fault.kind == "status":
-            headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else None
+            values = {"Retry-After": fault.retry_after, "Location": fault.location}
+            headers = {name: value for name, value in values.items() if value is not None}
             error = {"message": fault.message, "type": "injected", **fault.error}
             return web.json_response({"error": error}, status=fault.code, headers=headers)
         if fault.kind == "garbage":
@@ -334,7 +370,7 @@ class FakeOpenAI:
         if fault.kind == "hang":
             await self._done.wait()
         if fault.kind in ("half_json", "hang_mid_body"):
-            whole = json.dumps(self._envelope(body, {"content": "never read to its end"})).encode()
+            whole = json.dumps(self._envelope(body, {"content": "never received in full"})).encode()
             response = web.StreamResponse(
                 headers={"Content-Type": "application/json", "Content-Length": str(len(whole))}
             )
@@ -349,19 +385,18 @@ class FakeOpenAI:
     def _envelope(self, body: dict[str, Any], reply: Mapping[str, Any]) -> dict[str, Any]:
         content = reply.get("content")
         message: dict[str, Any] = {"role": "assistant", "content": content}
-        if "reasoning_content" in reply:
-            message["reasoning_content"] = reply["reasoning_content"]
+        message |= {name: reply[name] for name in ("reasoning_content", "refusal") if name in reply}
         choice: dict[str, Any] = {
             "index": 0,
             "message": message,
             "finish_reason": reply.get("finish_reason", "stop"),
         }
         if body.get("logprobs") and self.logprobs:
-            tokens = reply.get("tokens") or tokens_of(content or "", top=body.get("top_logprobs", 0))
+            tokens = reply.get("tokens") or tokens_of(_text(content), top=body.get("top_logprobs", 0))
             choice["logprobs"] = {"content": tokens}
         prompt = sum(len(m["content"]) for m in body["messages"]) // 4 + 1
-        written = (len(content or "") + len(reply.get("reasoning_content") or "")) // 4 + 1
-        usage = {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
+        generated = (len(_text(content)) + len(_text(reply.get("reasoning_content")))) // 4 + 1
+        usage = {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
         return {
             "id": "chatcmpl-fake",
             "object": "chat.completion",
@@ -372,10 +407,19 @@ class FakeOpenAI:
         }
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def tokens_of(text: str, *, top: int = 5) -> list[dict[str, Any]]:
-    """Log-probabilities for a text as servers give them: digits are tokens of their own with five
-    alternatives at 0.6 for the one written and 0.1 for the others; a character beyond ASCII comes as one
-    token for each of its bytes.
+    """Token log-probabilities of a text in OpenAI's form.
+
+    A digit is one token with five alternatives, 0.6 for the digit and 0.1 for each other; a character beyond ASCII is
+    one token for each of its bytes.
+
+    Args:
+        text: The text.
+        top: Maximum number of alternatives.
     """
     tokens: list[dict[str, Any]] = []
     for piece in re.findall(r"\d|[^\d\s]{1,4}|\s+", text):

@@ -1,12 +1,12 @@
-"""Models behind an HTTP endpoint, any that LiteLLM can ask: servers of your own, and the providers."""
+"""Models behind an HTTP endpoint: self-hosted servers, and every provider that LiteLLM supports."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 from rewardanything_core.backends.base import (
     Backend,
@@ -18,269 +18,212 @@ from rewardanything_core.backends.base import (
     TokenProbability,
 )
 from rewardanything_core.backends.endpoint import litellm_adapter
-from rewardanything_core.backends.endpoint.capabilities import Dialect
-from rewardanything_core.backends.endpoint.client import Address, Sender
-from rewardanything_core.backends.endpoint.completions import Reply, align_tokens, option_odds
-from rewardanything_core.backends.endpoint.replicas import addresses
+from rewardanything_core.backends.endpoint.attempt_errors import redact
+from rewardanything_core.backends.endpoint.capabilities import ServerCapabilities
+from rewardanything_core.backends.endpoint.client import EndpointClient
+from rewardanything_core.backends.endpoint.completions import (
+    ChatCompletion,
+    MalformedReplyError,
+    align_tokens,
+    option_probabilities,
+)
+from rewardanything_core.backends.endpoint.config import EndpointConfig
+from rewardanything_core.backends.endpoint.http import PREFIX
 from rewardanything_core.backends.endpoint.retry import Backoff
-from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError
+from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError, RefusalError
+from rewardanything_core.fields import construct
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import Message, Usage
 
-ResponseFormat = Literal["auto", "json_schema", "off"]
-
 CHARACTERS_PER_TOKEN = 12
-"""More than any tokenizer reaches on text, so that a case is refused here only when it cannot possibly
-fit."""
+"""More than any tokenizer reaches on text, so that a case is rejected here only if it cannot possibly fit."""
 
 
 class EndpointBackend(Backend):
-    """A chat model behind a server: one of vLLM's protocol is spoken to as it is, all others through LiteLLM.
+    """A chat model behind a server. ``hosted_vllm/`` models are called directly, all others through LiteLLM.
 
     Args:
-        model: LiteLLM's name of it: ``hosted_vllm/MODEL`` for a vLLM server or another that speaks its protocol,
-            ``openai/MODEL`` for anything that speaks OpenAI's, or a provider's model such as
-            ``anthropic/claude-sonnet-4-5``.
-        api_base: Where it is served; several addresses are replicas of one model and share the load. None:
-            the provider's own address.
-        api_key: The key. None: taken from ``api_key_env``, or from the environment variable that LiteLLM
-            knows for the provider. It is never shown, logged or stored.
-        api_key_env: Name of the environment variable that holds the key.
-        max_concurrency: Most requests in flight at once. There are fewer while the server is rate limiting, overloaded
-            or too slow for ``timeout``.
-        timeout: Seconds an attempt may take, from sending it to the last byte of the reply.
-        attempts: How often a request is sent before a transport error is final; 1 or more.
-        patience: Seconds to wait for a server that has answered before and that nobody can connect to any more, as
-            while it is started again; no attempt is counted meanwhile. 0: none.
-        hedge_after: Seconds after which a request that has no reply is sent once more, to another replica if there is
-            one; the first reply counts. Only while fewer are in flight than may be. None: never. It shortens the
-            longest waits and is paid for twice.
-        response_format: Whether the reply's JSON schema is sent. ``auto``: where the server takes it, and for
-            models that think only once it has shown that it tells reasoning from answer.
-        context_window: The model's window in tokens. None: left to the server to enforce.
-        input_cost_per_token: US dollars per token read; with ``output_cost_per_token``, in place of LiteLLM's
-            prices.
-        output_cost_per_token: US dollars per token written.
-        extra_body: Further fields of each request, such as ``{"top_k": 20}``; part of the store's key, so no
-            place for a secret.
-        cache_as: Name under which verdicts are stored, in place of the model and its addresses, so that
-            several servers of one model share them.
+        model: LiteLLM's name of the model; see `EndpointConfig`.
+        api_key: The key. None: from ``api_key_env``, or from the environment variable that LiteLLM knows for the
+            provider. It is never shown, logged or stored.
+        **options: The other fields of `EndpointConfig`.
 
     Raises:
         MissingExtraError: LiteLLM is not installed.
-        ConfigError: an argument is out of range, or ``api_key_env`` names a variable that is not set.
+        ConfigError: an option is unknown or out of its range, or ``api_key_env`` names a variable that is not set.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        api_base: str | Sequence[str] | None = None,
-        api_key: str | None = None,
-        api_key_env: str | None = None,
-        max_concurrency: int = 64,
-        timeout: float = 120.0,
-        attempts: int = 5,
-        patience: float = 120.0,
-        hedge_after: float | None = None,
-        response_format: ResponseFormat = "auto",
-        context_window: int | None = None,
-        input_cost_per_token: float | None = None,
-        output_cost_per_token: float | None = None,
-        extra_body: Mapping[str, Any] | None = None,
-        cache_as: str | None = None,
-    ) -> None:
+    def __init__(self, model: str, *, api_key: str | None = None, **options: Any) -> None:
         litellm_adapter.require()
-        self._model = model
-        self._api_bases = addresses(api_base)
-        self._api_key_env = api_key_env
-        self._api_key = api_key if api_key is not None else _from_environment(api_key_env)
-        self._max_concurrency = max_concurrency
-        self._timeout = timeout
-        self._attempts = attempts
-        self._patience = patience
-        self._hedge_after = hedge_after
-        self._response_format: ResponseFormat = response_format
-        self._context_window = context_window
-        self._prices = (input_cost_per_token, output_cost_per_token)
-        self._extra_body = dict(extra_body or {})
-        self._cache_as = cache_as
-        self._check_settings()
-        insisted = {"response_format"} if response_format == "json_schema" else set()
-        self._dialect = Dialect(must_keep=frozenset(insisted))
-        address = Address(
-            model=model,
-            api_bases=self._api_bases,
-            api_key=self._api_key,
-            api_key_env=api_key_env,
-            extra_body=self._extra_body,
-            max_concurrency=max_concurrency,
-            timeout=timeout,
-            attempts=attempts,
-            patience=patience,
-            hedge_after=hedge_after,
-        )
-        self._sender = Sender(address, self._dialect, Backoff())
-
-    def _check_settings(self) -> None:
-        if not self._model:
-            raise ConfigError("model is empty; name one, such as 'hosted_vllm/MODEL' with api_base=.")
-        for name, value in (("max_concurrency", self._max_concurrency), ("attempts", self._attempts)):
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value!r}.")
-        if self._timeout <= 0:
-            raise ConfigError(f"timeout must be above 0 seconds, not {self._timeout!r}.")
-        if self._patience < 0:
-            raise ConfigError(f"patience must be 0 seconds or more, not {self._patience!r}.")
-        if self._hedge_after is not None and self._hedge_after <= 0:
-            raise ConfigError(f"hedge_after must be above 0 seconds, not {self._hedge_after!r}.")
-        if self._response_format not in get_args(ResponseFormat):
-            known = ", ".join(map(repr, get_args(ResponseFormat)))
-            raise ConfigError(f"response_format must be one of {known}, not {self._response_format!r}.")
-        if (self._prices[0] is None) != (self._prices[1] is None):
-            raise ConfigError("input_cost_per_token and output_cost_per_token must be given together.")
+        self.config = construct(EndpointConfig, {"model": model, **options}, owner="EndpointBackend")
+        required = {"response_format"} if self.config.response_format == "json_schema" else set()
+        self._capabilities = ServerCapabilities(required=frozenset(required))
+        key = api_key if api_key is not None else _key_from_environment(self.config.api_key_env)
+        self._client = EndpointClient(self.config, key, self._capabilities, Backoff())
 
     @property
     def model(self) -> str:
         """The model string as given."""
-        return self._model
+        return self.config.model
+
+    @property
+    def supports_option_scores(self) -> bool:
+        """True: whether the server returns log-probabilities shows in its first reply."""
+        return True
 
     def fingerprint(self) -> dict[str, Any]:
-        """The model, its addresses and what is asked of it; addresses in any order are the same."""
-        where = (
-            {"model": self._model, "api_base": sorted(self._api_bases)}
-            if self._cache_as is None
-            else {"cache_as": self._cache_as}
+        """The model, its servers in any order, and the options that affect replies."""
+        config = self.config
+        identity = (
+            {"model": config.model, "api_base": sorted(config.api_base or ())}
+            if config.cache_as is None
+            else {"cache_as": config.cache_as}
         )
         return {
             "kind": "endpoint",
-            **where,
-            "extra_body": self._extra_body,
-            "response_format": self._response_format,
+            **identity,
+            "extra_body": config.extra_body,
+            "response_format": config.response_format,
         }
 
     def spec(self) -> dict[str, Any]:
-        """The arguments but ``api_key``: the other process takes the key from its own environment."""
+        """The options, without the key: another process takes it from its own environment."""
+        config = self.config
         return {
             "kind": "endpoint",
-            "model": self._model,
-            "api_base": list(self._api_bases) or None,
-            "api_key_env": self._api_key_env,
-            "max_concurrency": self._max_concurrency,
-            "timeout": self._timeout,
-            "attempts": self._attempts,
-            "patience": self._patience,
-            "hedge_after": self._hedge_after,
-            "response_format": self._response_format,
-            "context_window": self._context_window,
-            "input_cost_per_token": self._prices[0],
-            "output_cost_per_token": self._prices[1],
-            "extra_body": self._extra_body or None,
-            "cache_as": self._cache_as,
+            "model": config.model,
+            "api_base": list(config.api_base or ()) or None,
+            "api_key_env": config.api_key_env,
+            "max_concurrency": config.max_concurrency,
+            "timeout": config.timeout,
+            "attempts": config.attempts,
+            "patience": config.patience,
+            "hedge_after": config.hedge_after,
+            "response_format": config.response_format,
+            "context_window": config.context_window,
+            "input_cost_per_token": config.input_cost_per_token,
+            "output_cost_per_token": config.output_cost_per_token,
+            "extra_body": config.extra_body or None,
+            "cache_as": config.cache_as,
         }
 
     def __repr__(self) -> str:
-        where = f", api_base={list(self._api_bases)}" if self._api_bases else ""
-        return f"EndpointBackend({self._model!r}{where})"
+        servers = f", api_base={list(self.config.api_base)}" if self.config.api_base else ""
+        return f"EndpointBackend({self.model!r}{servers})"
+
+    def close(self) -> None:
+        """Close the connections. LiteLLM closes its own when the interpreter exits."""
+        self._client.close()
 
     async def complete(self, request: Request) -> Completion:
-        """Ask for one reply, and once more for the answer if the reasoning used up its budget.
+        """Request a reply, and then the answer alone if the reasoning used up the token limit.
 
         Raises:
-            AuthenticationError: the key was refused.
-            RateLimitError: rate limited in every attempt.
+            AuthenticationError: the key was rejected.
+            RateLimitError: the last attempt was rate limited.
+            RefusalError: the model or a content filter refused.
             BackendTimeoutError: the last attempt took longer than ``timeout``.
-            BackendConnectionError: the server could not be reached, or hung up, in the last attempt.
-            ContextLengthError: the request does not fit the model's window.
-            BackendError: the server refused the request, failed in every attempt, or gives no token
-                probabilities.
+            BackendConnectionError: the server could not be reached, or closed the connection, in the last attempt.
+            ContextLengthError: the request exceeds the model's context window.
+            BackendError: the server rejected the request, failed in every attempt, sent something else than a chat
+                completion, or returned no token probabilities where they are needed.
         """
-        budget = request.sampling.thinking_budget or 0
-        reply, usage = await self._first(request, budget)
+        reply, usage = await self._first_reply(request)
         if not (reply.truncated and request.final_answer_prompt is not None):
             return self._completion(request, reply, reply.reasoning, usage)
-        # Templates of thinking models cut think tags, with what is in them, out of earlier turns: no tags.
+        # Templates of reasoning models remove think tags and their content from earlier turns, so there are none here.
         thoughts = _joined(reply.reasoning, reply.answer).removeprefix("<think>").replace("</think>", "").strip()
         so_far = [Message(role="assistant", content=thoughts)] if thoughts else []
         last, more = await self._ask(
             request,
             [*request.messages, *so_far, Message(role="user", content=request.final_answer_prompt)],
             max_tokens=request.sampling.max_tokens,
-            unthinking=request.is_reasoning_model,
+            without_thinking=request.is_reasoning_model,
             constrained=True,
         )
         return self._completion(request, last, _joined(thoughts, last.reasoning) or None, usage + more)
 
-    @property
-    def supports_option_scores(self) -> bool:
-        """True: whether the server does shows when it is asked."""
-        return True
-
     async def score_options(self, questions: Sequence[ChoiceRequest]) -> ChoiceResult:
-        """Ask for one token in answer to each question, with the probabilities of what could have stood there.
+        """Request one token in answer to each question, with the probabilities of its alternatives.
+
+        Args:
+            questions: The questions.
+
+        Returns:
+            The probabilities of each question's options.
 
         Raises:
-            BackendError: as for `complete`; or the server gives no log-probabilities, or the model would not begin its
-                reply with any of the options.
+            BackendError: as for `complete`; or the server returns no log-probabilities, or the reply would begin with
+                none of the options.
         """
         for question in questions:
             self._check_window(question.messages, 1)
         prefix_group = hash(questions[0].messages[-1]["content"][:200]) if questions else None
-        tasks = [asyncio.ensure_future(self._odds(question, prefix_group)) for question in questions]
+        tasks = [asyncio.ensure_future(self._probabilities(question, prefix_group)) for question in questions]
         try:
-            answered = await asyncio.gather(*tasks)
+            answers = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return ChoiceResult(
-            odds=tuple(odds for odds, _ in answered), usage=sum((used for _, used in answered), Usage())
+            odds=tuple(probabilities for probabilities, _ in answers),
+            usage=sum((usage for _, usage in answers), Usage()),
         )
 
-    async def _odds(self, question: ChoiceRequest, prefix_group: int | None) -> tuple[ChoiceProbabilities, Usage]:
+    async def _probabilities(
+        self, question: ChoiceRequest, prefix_group: int | None
+    ) -> tuple[ChoiceProbabilities, Usage]:
         request = Request(
             messages=question.messages,
             sampling=SamplingParams(max_tokens=1),
             prefix_group=prefix_group,
             token_probabilities=True,
         )
-        reply, usage = await self._ask(request, request.messages, max_tokens=1, unthinking=True, constrained=False)
-        odds = option_odds(reply.logprobs, question.options)
-        if odds is not None:
-            return odds, usage
-        said = f"would begin its reply with {reply.answer!r}" if reply.logprobs else "gave no token log-probabilities"
-        error = BackendError(
-            f"{self._model} {said}, so how likely {' or '.join(question.options)} are cannot be read off.",
-            hint="Use readout='generate'.",
+        reply, usage = await self._ask(
+            request, request.messages, max_tokens=1, without_thinking=True, constrained=False
         )
-        error.usage = usage
-        raise error
+        try:
+            probabilities = option_probabilities(reply.logprobs, question.options)
+        except MalformedReplyError as error:
+            raise self._malformed(error, usage) from error
+        if probabilities is not None:
+            return probabilities, usage
+        problem = (
+            f"would begin its reply with {redact(reply.answer)!r}"
+            if reply.logprobs
+            else "returned no token log-probabilities"
+        )
+        raise _with_usage(
+            BackendError(
+                f"{self.model} {problem}, so the probabilities of {' or '.join(question.options)} are not known.",
+                hint="Use readout='generate'.",
+            ),
+            usage,
+        )
 
-    async def _first(self, request: Request, budget: int) -> tuple[Reply, Usage]:
-        """The reply to the messages as they are, with reasoning if the model thinks and has a budget for it."""
+    async def _first_reply(self, request: Request) -> tuple[ChatCompletion, Usage]:
+        """The reply to the request's messages, with reasoning if the model reasons and has a budget for it."""
+        budget = request.sampling.thinking_budget or 0
         thinking = request.is_reasoning_model and budget > 0
         ask = partial(
             self._ask,
             request,
             request.messages,
             max_tokens=budget + request.sampling.max_tokens,
-            unthinking=request.is_reasoning_model and not thinking,
+            without_thinking=request.is_reasoning_model and not thinking,
         )
-        constrained = not thinking or self._dialect.constrains_thinking is True
+        constrained = not thinking or self._capabilities.constrains_after_reasoning is True
         reply, usage = await ask(constrained=constrained)
-        if thinking and self._response_format == "auto":
-            held = constrained and request.schema is not None and self._dialect.takes("response_format")
-            if held and not (reply.separate or reply.truncated or "</think>" in reply.answer):
-                self._dialect.saw_silence()
+        if thinking and self.config.response_format == "auto":
+            had_schema = constrained and request.schema is not None and self._capabilities.accepts("response_format")
+            if had_schema and not (reply.separate or reply.truncated or "</think>" in reply.answer):
+                self._capabilities.saw_suppressed_reasoning()
                 reply, more = await ask(constrained=False)
                 usage += more
             elif reply.separate:
-                self._dialect.saw_reasoning()
+                self._capabilities.saw_reasoning()
         return reply, usage
-
-    def close(self) -> None:
-        """Forget the replicas; LiteLLM closes its connections when the interpreter exits."""
-        self._sender.close()
 
     async def _ask(
         self,
@@ -288,75 +231,112 @@ class EndpointBackend(Backend):
         messages: Sequence[Message],
         *,
         max_tokens: int,
-        unthinking: bool,
+        without_thinking: bool,
         constrained: bool,
-    ) -> tuple[Reply, Usage]:
-        """One reply to messages, however often they have to be sent for it."""
-        self._check_window(messages, max_tokens)
-        parameters = partial(self._parameters, request, max_tokens, unthinking=unthinking, constrained=constrained)
-        reply, usage = await self._sender.send(messages, parameters, prefix_group=request.prefix_group)
-        return reply, usage + self._spent(reply)
+    ) -> tuple[ChatCompletion, Usage]:
+        """One reply to messages, and what it took.
 
-    def _parameters(self, request: Request, max_tokens: int, *, unthinking: bool, constrained: bool) -> dict[str, Any]:
-        """What is asked of the model beside the messages, less what the server has refused."""
-        wanted: dict[str, Any] = {
+        Raises:
+            BackendError: there is none, or it is not the model's answer.
+        """
+        self._check_window(messages, max_tokens)
+        parameters = self._parameters(request, max_tokens, without_thinking=without_thinking, constrained=constrained)
+        reply, usage = await self._client.send(messages, parameters, prefix_group=request.prefix_group)
+        usage += self._spent(reply)
+        if reply.failure is not None:
+            raise self._failed(reply, usage)
+        return reply, usage
+
+    def _parameters(
+        self, request: Request, max_tokens: int, *, without_thinking: bool, constrained: bool
+    ) -> dict[str, Any]:
+        """The request's fields besides the messages, for a server that supports everything."""
+        parameters: dict[str, Any] = {
             "max_tokens": max_tokens,
             "temperature": request.sampling.temperature,
             "seed": request.sampling.seed,
         }
         if request.sampling.top_p != 1:
-            wanted["top_p"] = request.sampling.top_p
-        insists = self._response_format == "json_schema"
-        if request.schema is not None and (insists or (constrained and self._response_format == "auto")):
+            parameters["top_p"] = request.sampling.top_p
+        always = self.config.response_format == "json_schema"
+        if request.schema is not None and (always or (constrained and self.config.response_format == "auto")):
             schema = {"name": "verdict", "schema": dict(request.schema), "strict": True}
-            wanted["response_format"] = {"type": "json_schema", "json_schema": schema}
+            parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
         if request.token_probabilities:
-            wanted |= {"logprobs": True, "top_logprobs": self._dialect.top_logprobs}
-        if unthinking and self._model.startswith("hosted_vllm/"):
-            given = self._extra_body.get("chat_template_kwargs", {})
-            wanted["chat_template_kwargs"] = {**given, "enable_thinking": False}
-        return {name: value for name, value in wanted.items() if self._dialect.takes(name)}
+            parameters |= {"logprobs": True, "top_logprobs": self._capabilities.top_logprobs}
+        if without_thinking and self.model.startswith(PREFIX):
+            given = self.config.extra_body.get("chat_template_kwargs", {})
+            parameters["chat_template_kwargs"] = {**given, "enable_thinking": False}
+        return parameters
 
-    def _completion(self, request: Request, reply: Reply, reasoning: str | None, usage: Usage) -> Completion:
+    def _completion(self, request: Request, reply: ChatCompletion, reasoning: str | None, usage: Usage) -> Completion:
         return Completion(
             answer=reply.answer,
             reasoning=reasoning,
             truncated=reply.truncated,
             usage=usage,
-            tokens=self._tokens(reply) if request.token_probabilities else (),
+            tokens=self._tokens(reply, usage) if request.token_probabilities else (),
         )
 
-    def _tokens(self, reply: Reply) -> tuple[TokenProbability, ...]:
-        tokens = align_tokens(reply.logprobs, reply.answer)
+    def _tokens(self, reply: ChatCompletion, usage: Usage) -> tuple[TokenProbability, ...]:
+        try:
+            tokens = align_tokens(reply.logprobs, reply.answer)
+        except MalformedReplyError as error:
+            raise self._malformed(error, usage) from error
         if tokens is None:
-            what = "that make up its answer" if reply.logprobs else "with its answer"
-            raise BackendError(
-                f"{self._model} gave no token log-probabilities {what}; expected_scores=True needs them.",
-                hint="Use a server that gives them, such as vLLM, or expected_scores=False.",
+            which = "for the tokens of its answer" if reply.logprobs else "with its answer"
+            raise _with_usage(
+                BackendError(
+                    f"{self.model} returned no token log-probabilities {which}; expected_scores=True needs them.",
+                    hint="Use a server that returns them, such as vLLM, or expected_scores=False.",
+                ),
+                usage,
             )
         return tokens
 
-    def _spent(self, reply: Reply) -> Usage:
-        read, write = self._prices
+    def _failed(self, reply: ChatCompletion, usage: Usage) -> BackendError:
+        """A reply that is not the model's answer, as an error. It is not sent again: it would be paid for again."""
+        detail = f": {redact(reply.failure_text)}" if reply.failure_text else "."
+        error: BackendError
+        if reply.failure == "failed":
+            error = BackendError(f"{self.model} stopped with an error{detail}", status_code=200)
+        elif reply.failure == "filtered":
+            error = RefusalError(f"A content filter stopped the reply of {self.model}{detail}", status_code=200)
+        else:
+            error = RefusalError(f"{self.model} refused to answer{detail}", status_code=200)
+        error.raw = reply.answer or reply.failure_text or reply.reasoning
+        return _with_usage(error, usage)
+
+    def _malformed(self, problem: MalformedReplyError, usage: Usage) -> BackendError:
+        message = f"{self.model} returned token log-probabilities of an unknown form: {problem}."
+        return _with_usage(BackendError(message, status_code=200), usage)
+
+    def _spent(self, reply: ChatCompletion) -> Usage:
+        prompt_price, completion_price = self.config.input_cost_per_token, self.config.output_cost_per_token
         cost = reply.cost
-        if read is not None and write is not None:
-            cost = reply.prompt_tokens * read + reply.completion_tokens * write
+        if prompt_price is not None and completion_price is not None:
+            cost = reply.prompt_tokens * prompt_price + reply.completion_tokens * completion_price
         return Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens, cost=cost)
 
     def _check_window(self, messages: Sequence[Message], max_tokens: int) -> None:
-        if self._context_window is None:
+        if self.config.context_window is None:
             return
         least = sum(len(message["content"]) for message in messages) // CHARACTERS_PER_TOKEN + max_tokens
-        if least > self._context_window:
-            detail = f"That counts {max_tokens:,} for the reply and is the least the texts can take."
-            raise ContextLengthError(tokens=least, limit=self._context_window, detail=detail)
+        if least > self.config.context_window:
+            detail = f"That includes {max_tokens:,} for the reply and is a lower bound for the texts."
+            raise ContextLengthError(tokens=least, limit=self.config.context_window, detail=detail)
 
 
 def _joined(*parts: str | None) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _from_environment(name: str | None) -> str | None:
+def _with_usage(error: BackendError, usage: Usage) -> BackendError:
+    error.usage = usage
+    return error
+
+
+def _key_from_environment(name: str | None) -> str | None:
     if name is None:
         return None
     if not os.environ.get(name):

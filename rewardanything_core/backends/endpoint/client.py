@@ -1,257 +1,250 @@
-"""Sending: a request goes out until a reply comes, its error is final, or the attempts are used up."""
+"""The client of one endpoint: a request is sent until it gets a reply, its error is final, or no attempt is left."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from rewardanything_core.backends.endpoint import litellm_adapter
-from rewardanything_core.backends.endpoint.capabilities import Dialect
-from rewardanything_core.backends.endpoint.completions import Reply, read_reply
-from rewardanything_core.backends.endpoint.concurrency import Slots
-from rewardanything_core.backends.endpoint.http import KEY_VARIABLE, PREFIX, Wire
-from rewardanything_core.backends.endpoint.litellm_adapter import Problem, Target
+from rewardanything_core.backends.endpoint.attempt_errors import AttemptError, ErrorContext, attempt_error
+from rewardanything_core.backends.endpoint.capabilities import ServerCapabilities
+from rewardanything_core.backends.endpoint.completions import ChatCompletion, parse_chat_completion
+from rewardanything_core.backends.endpoint.concurrency import ConcurrencyLimiter
+from rewardanything_core.backends.endpoint.config import EndpointConfig
+from rewardanything_core.backends.endpoint.http import KEY_VARIABLE, PREFIX, HTTPTransport
 from rewardanything_core.backends.endpoint.replicas import Replicas
 from rewardanything_core.backends.endpoint.retry import Backoff, hedged
 from rewardanything_core.errors import BackendConnectionError, BackendTimeoutError
 from rewardanything_core.types import Message, Usage
 
-
-@dataclass(frozen=True, kw_only=True)
-class Address:
-    """Where requests go, and how hard to try; the fields are those of `EndpointBackend`."""
-
-    model: str
-    """LiteLLM's name of the model."""
-
-    api_bases: tuple[str, ...]
-    """Its replicas. Empty: the provider's own address."""
-
-    api_key: str | None
-    """None: LiteLLM is to find it."""
-
-    api_key_env: str | None
-    """The variable that the key came from, for messages."""
-
-    extra_body: Mapping[str, Any]
-    """Further fields of each request."""
-
-    max_concurrency: int
-    """Most requests in flight."""
-
-    timeout: float
-    """Seconds an attempt may take."""
-
-    attempts: int
-    """How often to send a request before an error is final."""
-
-    patience: float
-    """Seconds to wait for a server that has answered before and is gone."""
-
-    hedge_after: float | None = None
-    """Seconds after which a request is sent a second time beside the first. None: never."""
+Outcome = tuple[ChatCompletion | AttemptError, str | None]
+"""The outcome of an attempt, and the server it was sent to; None for the provider's own address."""
 
 
-class Sender:
-    """Sends to one address. Used on one event loop at a time.
+class EndpointClient:
+    """Sends requests to one endpoint. For one event loop at a time.
 
     Args:
-        address: Where to.
-        dialect: What the server has shown to accept; learns from refusals.
-        backoff: How long a request waits between its attempts.
+        config: Where to send, and how often.
+        api_key: The key. None: LiteLLM reads it from the environment, or there is none.
+        capabilities: What the server accepts; updated from its errors.
+        backoff: The wait between the attempts of a request.
     """
 
-    def __init__(self, address: Address, dialect: Dialect, backoff: Backoff) -> None:
-        self._to = address
-        self._dialect = dialect
+    def __init__(
+        self, config: EndpointConfig, api_key: str | None, capabilities: ServerCapabilities, backoff: Backoff
+    ) -> None:
+        self._config = config
+        self._base_urls = config.base_urls
+        self._given_key = api_key
+        self._capabilities = capabilities
         self.backoff = backoff
-        self._direct = address.model.startswith(PREFIX) and bool(address.api_bases)
-        self._wire: Wire | None = None
+        self._direct = config.model.startswith(PREFIX)
+        self._transport: HTTPTransport | None = None
         self._litellm: Any = None
-        self._replicas: Replicas | None = None
+        self._replicas: Replicas | None = Replicas(self._base_urls) if len(self._base_urls) > 1 else None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._slots = Slots(address.max_concurrency)
-        self._has_answered = False
+        self._limiter = ConcurrencyLimiter(config.max_concurrency)
+        self._has_replied = False
 
     async def send(
-        self,
-        messages: Sequence[Message],
-        parameters: Callable[[], dict[str, Any]],
-        *,
-        prefix_group: Hashable = None,
-    ) -> tuple[Reply, Usage]:
-        """Send until a reply comes. No place among the requests in flight is held while waiting to try again.
+        self, messages: Sequence[Message], parameters: Mapping[str, Any], *, prefix_group: Hashable = None
+    ) -> tuple[ChatCompletion, Usage]:
+        """Send a request until it gets a reply. While it waits for its next attempt it holds no slot.
 
         Args:
-            messages: The conversation so far.
-            parameters: All else, asked for before each attempt, since a refusal may teach to ask for less.
-            prefix_group: What the request has in common with others; they are sent one after the other. None: nothing.
+            messages: The conversation.
+            parameters: Parameter name -> value; those that the server does not support are left out.
+            prefix_group: The group of requests that share the request's prefix, which are sent consecutively. None: it
+                shares none.
+
+        Returns:
+            The reply, and the calls and seconds that its attempts took.
 
         Raises:
-            BackendError: or one of its kinds; ``usage`` says what the attempts took.
+            BackendError: no reply; or one of its subclasses. ``usage`` has what the attempts took.
         """
-        await self._ready()
+        await self._prepare()
         usage = Usage()
         sent = failures = failovers = 0
         while True:
-            async with self._slots.one(prefix_group, again=sent > 0):
-                asked = parameters()
+            async with self._limiter.slot(prefix_group, retry=sent > 0):
+                adapted = self._capabilities.adapt(messages, parameters)
                 began = time.monotonic()
-                (outcome, base), calls = await self._one_or_two(messages, asked)
+                (outcome, base_url), calls = await self._send_or_hedge(*adapted)
                 usage += Usage(calls=calls, seconds=time.monotonic() - began)
                 sent += calls
-                self._note(outcome)
-            if isinstance(outcome, Reply):
+                self._record(outcome)
+            if isinstance(outcome, ChatCompletion):
                 return outcome, usage
-            if outcome.blames_request and self._dialect.concede(asked, outcome.text):
+            if self._drops_unsupported(outcome, *adapted):
                 continue
             outcome.error.usage = usage
             if not outcome.error.retryable:
                 raise outcome.error
-            if self._passes_over(outcome, base) and failovers < len(self._to.api_bases):
+            if self._fails_over(outcome, base_url) and failovers < len(self._base_urls):
                 failovers += 1
                 continue
-            if outcome.unreachable and self._will_be_back():
+            if outcome.unreachable and self._may_be_restarting():
                 continue
             failures += 1
-            if failures >= self._to.attempts:
+            if failures >= self._config.attempts:
                 raise outcome.error
             await asyncio.sleep(self.backoff.delay(failures - 1, outcome.retry_after))
 
     def close(self) -> None:
-        """Close the connections; LiteLLM closes its own when the interpreter exits."""
-        self._replicas = self._loop = None
-        if self._wire is not None:
-            self._wire.close()
+        """Close the connections. LiteLLM closes its own when the interpreter exits."""
+        self._loop = None
+        if self._transport is not None:
+            self._transport.close()
 
-    async def _ready(self) -> None:
-        """Import LiteLLM if need be, and make what belongs to the running loop, each time it is another one."""
+    async def _prepare(self) -> None:
+        """Import LiteLLM if it is needed, and create what belongs to the running loop."""
         if self._litellm is None and not self._direct:
             self._litellm = await asyncio.to_thread(litellm_adapter.load)
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
-            self._slots = Slots(self._to.max_concurrency)
-            self._wire = Wire() if self._direct else None
-        if self._replicas is None and len(self._to.api_bases) > 1:
-            self._replicas = Replicas(self._litellm, self._to.model, self._to.api_bases)
+            self._limiter = ConcurrencyLimiter(self._config.max_concurrency)
+            self._transport = HTTPTransport() if self._direct else None
 
-    def _note(self, outcome: Reply | Problem) -> None:
-        if isinstance(outcome, Reply):
-            self._has_answered = True
-            self._slots.answered(refused=False)
+    def _record(self, outcome: ChatCompletion | AttemptError) -> None:
+        if isinstance(outcome, ChatCompletion):
+            self._has_replied = True
+            self._limiter.record_reply(overloaded=False)
         elif isinstance(outcome.error, BackendTimeoutError):
-            self._slots.timed_out()
+            self._limiter.record_timeout()
         elif outcome.overloaded:
-            self._slots.answered(refused=True)
+            self._limiter.record_reply(overloaded=True)
 
-    def _will_be_back(self) -> bool:
-        """Whether a server that nobody can connect to has worked, and not been gone for long: it may be restarting."""
-        if not self._has_answered:
+    def _drops_unsupported(
+        self, outcome: AttemptError, messages: Sequence[Message], parameters: Mapping[str, Any]
+    ) -> bool:
+        """Whether the next attempt will leave out what the server rejected in this one."""
+        if not (outcome.rejects_request or outcome.may_reject_roles):
             return False
-        if self._slots.gone() <= self._to.patience:
+        return self._capabilities.drop_unsupported(
+            messages, parameters, outcome.message, roles_only=not outcome.rejects_request
+        )
+
+    def _may_be_restarting(self) -> bool:
+        """Whether a server that refuses connections has worked before and not been unreachable for long."""
+        if not self._has_replied:
+            return False
+        if self._limiter.record_unreachable() <= self._config.patience:
             return True
-        self._has_answered = False
-        self._slots.give_up()
+        self._has_replied = False
+        self._limiter.stop_waiting()
         return False
 
-    def _passes_over(self, problem: Problem, base: str | None) -> bool:
-        """Rest a replica that does not answer; whether another one can be asked at once and at no cost."""
-        silent = isinstance(problem.error, BackendConnectionError | BackendTimeoutError)
-        if not silent or self._replicas is None or base is None:
+    def _fails_over(self, outcome: AttemptError, base_url: str | None) -> bool:
+        """Suspend a replica that does not respond; whether another one can be tried at once without an attempt."""
+        silent = isinstance(outcome.error, BackendConnectionError | BackendTimeoutError)
+        if not silent or self._replicas is None or base_url is None:
             return False
-        another = self._replicas.rest(base)
-        # A timeout has cost its time, and may be the request's own fault: it counts as an attempt.
-        return another and isinstance(problem.error, BackendConnectionError)
+        another = self._replicas.suspend(base_url)
+        # A timeout has taken its time and may be due to the request itself: it counts as an attempt.
+        return another and isinstance(outcome.error, BackendConnectionError)
 
-    async def _next_base(self, but: str | None) -> str | None:
+    def _next_base_url(self, exclude: str | None) -> str | None:
         if self._replicas is not None:
-            return await self._replicas.pick(but)
-        return self._to.api_bases[0] if self._to.api_bases else None
+            return self._replicas.choose(exclude)
+        return self._base_urls[0] if self._base_urls else None
 
-    async def _one_or_two(
-        self, messages: Sequence[Message], parameters: dict[str, Any]
-    ) -> tuple[tuple[Reply | Problem, str | None], int]:
-        """Send, and send again if hedging is asked for; the outcome with where it came from, and how often was sent."""
+    async def _send_or_hedge(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> tuple[Outcome, int]:
+        """Make one attempt, and a second one where hedging is enabled; the outcome and the number of attempts."""
         first: str | None = None
 
-        async def attempt() -> tuple[Reply | Problem, str | None]:
+        async def attempt() -> Outcome:
             nonlocal first
-            base = first = await self._next_base(but=first)
-            return await self._attempt(messages, parameters, base), base
+            base_url = first = self._next_base_url(exclude=first)
+            return await self._attempt(messages, parameters, base_url), base_url
 
-        if self._to.hedge_after is None:
+        if self._config.hedge_after is None:
             return await attempt(), 1
-        with self._slots.spare() as may:
+        holds_second_slot = False
+
+        def may_hedge() -> bool:
+            nonlocal holds_second_slot
+            holds_second_slot = self._limiter.try_acquire()
+            return holds_second_slot
+
+        try:
             return await hedged(
-                attempt, after=self._to.hedge_after, may=may, good=lambda outcome: isinstance(outcome[0], Reply)
+                attempt,
+                after=self._config.hedge_after,
+                may_hedge=may_hedge,
+                succeeded=lambda outcome: isinstance(outcome[0], ChatCompletion),
             )
+        finally:
+            if holds_second_slot:
+                self._limiter.release()
 
     async def _attempt(
-        self, messages: Sequence[Message], parameters: dict[str, Any], base: str | None
-    ) -> Reply | Problem:
+        self, messages: Sequence[Message], parameters: Mapping[str, Any], base_url: str | None
+    ) -> ChatCompletion | AttemptError:
         """Send one HTTP request.
 
-        A foreign error never leaves this function, nor hides behind one of ours: it may hold the key.
+        An exception from elsewhere is neither raised nor chained to one of ours: it may contain the key.
         """
-        template = parameters.get("chat_template_kwargs")
-        extra = {**self._to.extra_body, **({"chat_template_kwargs": template} if template else {})}
-        known = {name: value for name, value in parameters.items() if name != "chat_template_kwargs"}
         try:
-            async with asyncio.timeout(self._to.timeout):
-                if self._wire is not None:
-                    assert base is not None
-                    model = self._to.model.removeprefix(PREFIX)
-                    body = {"model": model, "messages": messages, **known, **extra}
-                    return read_reply(await self._wire.chat(base, self._key, body))
-                with litellm_adapter.quiet(self._litellm):
-                    response = await self._litellm.acompletion(
-                        model=self._to.model,
-                        messages=[dict(message) for message in messages],
-                        timeout=self._to.timeout,
-                        num_retries=0,
-                        max_retries=0,
-                        **known,
-                        **({"api_base": base} if base else {}),
-                        **({"api_key": self._key} if self._key else {}),
-                        **({"extra_body": extra} if extra else {}),
-                    )
-            return read_reply(response)
-        except Exception as error:  # noqa: BLE001  providers raise whatever they like; `explain` sorts it out
-            target = Target(
-                model=self._to.model,
-                api_base=base,
+            async with asyncio.timeout(self._config.timeout):
+                response = await self._response(messages, parameters, base_url)
+            return parse_chat_completion(response)
+        except Exception as error:  # noqa: BLE001  providers raise anything; `attempt_error` classifies it
+            context = ErrorContext(
+                model=self._config.model,
+                base_url=base_url,
                 key_hint=self._key_hint(),
-                timeout=self._to.timeout,
-                secret=self._to.api_key,
+                timeout=self._config.timeout,
+                secret=self._key if self._direct else self._given_key,
             )
-            return litellm_adapter.explain(error, target)
+            return attempt_error(error, context)
+
+    async def _response(self, messages: Sequence[Message], parameters: Mapping[str, Any], base_url: str | None) -> Any:
+        template = parameters.get("chat_template_kwargs")
+        extra = {**self._config.extra_body, **({"chat_template_kwargs": template} if template else {})}
+        known = {name: value for name, value in parameters.items() if name != "chat_template_kwargs"}
+        if self._transport is not None:
+            assert base_url is not None
+            model = self._config.model.removeprefix(PREFIX)
+            body = {"model": model, "messages": messages, **known, **extra}
+            return await self._transport.chat_completion(base_url, self._key, body)
+        request = {
+            "model": self._config.model,
+            "messages": [dict(message) for message in messages],
+            "timeout": self._config.timeout,
+            **known,
+            **({"api_base": base_url} if base_url else {}),
+            **({"api_key": self._key} if self._key else {}),
+            **({"extra_body": extra} if extra else {}),
+        }
+        return await litellm_adapter.chat_completion(self._litellm, request)
 
     @cached_property
     def _key(self) -> str | None:
-        """The key to pass on. None: there is none, or LiteLLM is to find it in the environment."""
-        if self._to.api_key is not None or not self._to.api_bases:
-            return self._to.api_key
+        """The key to send. None: there is none, or LiteLLM reads it from the environment."""
+        if self._given_key is not None or not self._base_urls:
+            return self._given_key
         if self._direct:
             return os.environ.get(KEY_VARIABLE)
-        # A server of one's own often wants no key, but OpenAI's client does not start without one.
-        return None if self._provider_environment()["keys_in_environment"] else "not-needed"
+        # Self-hosted servers often need no key, but OpenAI's client does not start without one.
+        environment = litellm_adapter.provider_environment(self._litellm, self._config.model)
+        return None if environment["keys_in_environment"] else "not-needed"
 
     def _key_hint(self) -> str:
-        if self._to.api_key_env is not None:
-            return f"Check the key in the environment variable {self._to.api_key_env}."
-        if self._to.api_key is not None:
+        if self._config.api_key_env is not None:
+            return f"Check the key in the environment variable {self._config.api_key_env}."
+        if self._given_key is not None:
             return "Check the key given as api_key=."
-        missing = [] if self._direct else self._provider_environment()["missing_keys"]
-        names = " and ".join(missing) or f"{self._to.model.split('/')[0].upper()}_API_KEY"
+        missing = (
+            []
+            if self._direct
+            else litellm_adapter.provider_environment(self._litellm, self._config.model)["missing_keys"]
+        )
+        names = " and ".join(missing) or f"{self._config.provider.upper()}_API_KEY"
         return f"Set {names} in the environment, or give api_key= or api_key_env=."
-
-    def _provider_environment(self) -> dict[str, Any]:
-        with litellm_adapter.quiet(self._litellm):
-            found: dict[str, Any] = self._litellm.validate_environment(model=self._to.model)
-        return found

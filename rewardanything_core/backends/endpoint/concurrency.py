@@ -1,199 +1,201 @@
-"""Who may send next: places for requests in flight, and the queues before them."""
+"""How many requests are in flight, and which waiting request is sent next."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 
 PROBE_DELAYS = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Seconds between the attempts to reach a server that is gone; the last one again and again."""
+"""Seconds between attempts to reach an unreachable server; the last value repeats. Measured with
+``benchmarks/endpoint_under_faults.py``."""
 
 
-class Slots:
-    """Places for the requests in flight to one endpoint. Used on one event loop only.
+class ConcurrencyLimiter:
+    """Slots for the requests in flight to one endpoint, and the queues for them. For one event loop only.
 
-    Who has been tried before goes first. Of the others, one group follows another in the order in which their oldest
-    requests came, and of each at most so many go in a row as may be in flight: requests that begin alike then arrive
-    together, as a server's prefix cache wants it, and none waits for ever.
+    Requests that were sent before are admitted first. The others are admitted group by group, in the order of each
+    group's oldest request, with at most ``maximum`` consecutive requests of one group: requests with a common prefix
+    arrive together, so that the server's prefix cache serves them (``benchmarks/prefix_order.py``), and no group
+    starves.
 
-    While a server is gone, one request at a time tries to reach it and all others wait.
+    While the server is unreachable, one request at a time tries to connect and all others wait.
 
     Args:
-        most: Most requests in flight.
+        maximum: Maximum number of requests in flight, 1 or more.
     """
 
-    def __init__(self, most: int) -> None:
-        self.pace = Pace(most)
-        self._most = most
-        self._taken = 0
-        self._again: deque[asyncio.Future[None]] = deque()
+    def __init__(self, maximum: int) -> None:
+        self.limit = AIMDLimit(maximum)
+        self._maximum = maximum
+        self._in_flight = 0
+        self._retries: deque[asyncio.Future[None]] = deque()
         self._groups: dict[Hashable, deque[asyncio.Future[None]]] = {}
-        self._current: Hashable = None
-        self._in_a_row = 0
-        self._gone_since: float | None = None
+        self._current_group: Hashable = None
+        self._consecutive = 0
+        self._unreachable_since: float | None = None
         self._probes = 0
-        self._until_probe: asyncio.TimerHandle | None = None
+        self._next_probe: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def one(self, prefix_group: Hashable = None, *, again: bool = False) -> AsyncIterator[None]:
-        """Hold a place, waiting for one if need be.
+    async def slot(self, prefix_group: Hashable = None, *, retry: bool = False) -> AsyncIterator[None]:
+        """Hold a slot, after waiting for it if necessary.
 
         Args:
-            prefix_group: What the request has in common with others. None: nothing.
-            again: Whether the request was sent before.
+            prefix_group: The group of requests that share the request's prefix. None: it shares none.
+            retry: Whether the request was sent before.
         """
-        if self._taken < self._open and not self._waiting:
-            self._taken += 1
+        if self._in_flight < self._capacity and not self._has_waiters:
+            self._in_flight += 1
         else:
-            await self._turn(object() if prefix_group is None else prefix_group, again)
+            await self._wait(object() if prefix_group is None else prefix_group, retry)
         try:
             yield
         finally:
-            self._taken -= 1
-            self._admit()
+            self.release()
 
-    @contextmanager
-    def spare(self) -> Iterator[Callable[[], bool]]:
-        """A function that takes one more place for who has one, if it is free and nobody waits for it; true if so."""
-        taken = False
+    def try_acquire(self) -> bool:
+        """Take a slot if one is free and no request waits for it; the caller then has to `release` it."""
+        free = not self._has_waiters and self._in_flight < self._capacity
+        self._in_flight += free
+        return free
 
-        def take() -> bool:
-            nonlocal taken
-            taken = not self._waiting and self._taken < self._open
-            self._taken += taken
-            return taken
+    def release(self) -> None:
+        """Return a slot."""
+        self._in_flight -= 1
+        self._admit()
 
-        try:
-            yield take
-        finally:
-            if taken:
-                self._taken -= 1
-                self._admit()
+    # --- outcomes of requests
 
-    # --- what became of requests
+    def record_reply(self, *, overloaded: bool) -> None:
+        """Record that the server replied.
 
-    def answered(self, *, refused: bool) -> None:
-        """Note that the server is there; ``refused``: that it has too much to do."""
-        self.pace.note(refused=refused)
-        if self._gone_since is not None:
-            self._here()
+        Args:
+            overloaded: Whether it refused the request because it is rate limiting or overloaded.
+        """
+        self.limit.record(overloaded=overloaded)
+        if self._unreachable_since is not None:
+            self._resume()
 
-    def timed_out(self) -> None:
-        """Note that a reply did not come in time."""
-        self.pace.note(refused=True)
+    def record_timeout(self) -> None:
+        """Record that a reply did not arrive in time."""
+        self.limit.record(overloaded=True)
 
-    def gone(self) -> float:
-        """Note that nobody listens where the server was, and let one request try again in a while.
+    def record_unreachable(self) -> float:
+        """Record that the server refuses connections, and schedule the next attempt to connect.
 
         Returns:
-            For how many seconds it has been so.
+            Seconds for which the server has been unreachable.
         """
         loop = asyncio.get_running_loop()
-        if self._gone_since is None:
-            self._gone_since = loop.time()
-        if self._until_probe is None:
+        if self._unreachable_since is None:
+            self._unreachable_since = loop.time()
+        if self._next_probe is None:
             delay = PROBE_DELAYS[min(self._probes, len(PROBE_DELAYS) - 1)]
             self._probes += 1
-            self._until_probe = loop.call_later(delay, self._probe)
-        return loop.time() - self._gone_since
+            self._next_probe = loop.call_later(delay, self._probe)
+        return loop.time() - self._unreachable_since
 
-    def give_up(self) -> None:
-        """Stop waiting for a server that is gone: whoever asks now finds out for itself."""
-        self._here()
+    def stop_waiting(self) -> None:
+        """Stop waiting for an unreachable server: from now on each request tries to connect."""
+        self._resume()
 
-    def _here(self) -> None:
-        self._gone_since, self._probes = None, 0
-        if self._until_probe is not None:
-            self._until_probe.cancel()
-            self._until_probe = None
+    def _resume(self) -> None:
+        self._unreachable_since, self._probes = None, 0
+        if self._next_probe is not None:
+            self._next_probe.cancel()
+            self._next_probe = None
         self._admit()
 
     def _probe(self) -> None:
-        self._until_probe = None
+        self._next_probe = None
         self._admit()
 
     # --- the queues
 
     @property
-    def _open(self) -> int:
-        if self._gone_since is None:
-            return self.pace.limit
-        return 0 if self._until_probe is not None else 1
+    def _capacity(self) -> int:
+        if self._unreachable_since is None:
+            return self.limit.value
+        return 0 if self._next_probe is not None else 1
 
     @property
-    def _waiting(self) -> bool:
-        return bool(self._again or self._groups)
+    def _has_waiters(self) -> bool:
+        return bool(self._retries or self._groups)
 
-    async def _turn(self, prefix_group: Hashable, again: bool) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        (self._again if again else self._groups.setdefault(prefix_group, deque())).append(turn)
+    async def _wait(self, prefix_group: Hashable, retry: bool) -> None:
+        admission = asyncio.get_running_loop().create_future()
+        (self._retries if retry else self._groups.setdefault(prefix_group, deque())).append(admission)
         try:
-            await turn
+            await admission
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # its turn came in the same moment
-                self._taken -= 1
-                self._admit()
+            if admission.done() and not admission.cancelled():  # it was admitted in the same moment
+                self.release()
             raise
 
     def _admit(self) -> None:
-        while self._taken < self._open and self._waiting:
-            turn = self._next()
-            if not turn.done():  # it was cancelled while it waited
-                self._taken += 1
-                turn.set_result(None)
+        while self._in_flight < self._capacity and self._has_waiters:
+            admission = self._next()
+            if not admission.done():  # it was cancelled while it waited
+                self._in_flight += 1
+                admission.set_result(None)
 
     def _next(self) -> asyncio.Future[None]:
-        if self._again:
-            return self._again.popleft()
-        if self._current not in self._groups or self._in_a_row >= self._most:
-            if self._current in self._groups:  # it has had its share: to the end of the line
-                self._groups[self._current] = self._groups.pop(self._current)
-            self._current, self._in_a_row = next(iter(self._groups)), 0
-        queue = self._groups[self._current]
-        self._in_a_row += 1
-        turn = queue.popleft()
+        if self._retries:
+            return self._retries.popleft()
+        if self._current_group not in self._groups or self._consecutive >= self._maximum:
+            if self._current_group in self._groups:  # it has had its share and goes behind the other groups
+                self._groups[self._current_group] = self._groups.pop(self._current_group)
+            self._current_group, self._consecutive = next(iter(self._groups)), 0
+        queue = self._groups[self._current_group]
+        self._consecutive += 1
+        admission = queue.popleft()
         if not queue:
-            del self._groups[self._current]
-        return turn
+            del self._groups[self._current_group]
+        return admission
 
 
-EVEN_ROUNDS = 3
-"""Rounds without a refusal after which the limit grows faster from round to round."""
+CLEAN_ROUNDS = 3
+"""Rounds without an overload after which the limit grows faster from round to round. Measured with
+``benchmarks/endpoint_overload.py``."""
 
 
-class Pace:
-    """A limit that grows by addition and shrinks by multiplication. It knows of no clock, only of rounds.
+class AIMDLimit:
+    """A limit with additive increase and multiplicative decrease. It counts rounds and needs no clock.
 
-    A round is as many outcomes as the limit admits requests. At its end the limit grows by one, and shrinks by half
-    of the share that was refused: by half where everything was, by a twentieth where it was every tenth. So a server
-    that is asked too much is soon asked less, while stray refusals, which asking less would not prevent, cost little.
-    After `EVEN_ROUNDS` rounds in a row without any refusal the step doubles with each further one.
+    A round is as many outcomes as the limit admits requests. At the end of a round the limit grows by one and shrinks
+    by half of the share of overloads: by half if all requests met one, by a twentieth if every tenth did. An overloaded
+    server soon gets fewer requests, while sporadic overloads, which fewer requests would not prevent, cost little.
+    After `CLEAN_ROUNDS` consecutive rounds without an overload the increase doubles with each further round.
 
     Args:
-        most: The limit to begin with, never exceeded; 1 or more.
+        maximum: The initial value, never exceeded; 1 or more.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._limit = float(most)
-        self._outcomes = self._refused = self._even = 0
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._exact = float(maximum)
+        self._outcomes = self._overloads = self._clean_rounds = 0
 
     @property
-    def limit(self) -> int:
-        """Most requests to have in flight, 1 or more."""
-        return int(self._limit)
+    def value(self) -> int:
+        """Maximum number of requests in flight, 1 or more."""
+        return int(self._exact)
 
-    def note(self, *, refused: bool) -> None:
-        """Count one outcome; ``refused``: the server had too much to do (rate limited, overloaded, timed out)."""
+    def record(self, *, overloaded: bool) -> None:
+        """Count one outcome.
+
+        Args:
+            overloaded: Whether the server was rate limiting, overloaded or too slow.
+        """
         self._outcomes += 1
-        self._refused += refused
-        if self._outcomes < self.limit:
+        self._overloads += overloaded
+        if self._outcomes < self.value:
             return
-        share = self._refused / self._outcomes
-        self._even = 0 if self._refused else self._even + 1
-        step = 2.0 ** max(0, self._even - EVEN_ROUNDS)
-        grown = self._limit * (1 - share / 2) + step * (1 - share)
-        self._limit = max(1.0, min(float(self._most), grown))
-        self._outcomes = self._refused = 0
+        share = self._overloads / self._outcomes
+        self._clean_rounds = 0 if self._overloads else self._clean_rounds + 1
+        increase = 2.0 ** max(0, self._clean_rounds - CLEAN_ROUNDS)
+        changed = self._exact * (1 - share / 2) + increase * (1 - share)
+        self._exact = max(1.0, min(float(self._maximum), changed))
+        self._outcomes = self._overloads = 0

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from rewardanything_core.errors import ConfigError
 
 ResponseFormat = Literal["auto", "json_schema", "off"]
+
+_WITHOUT_PUBLIC_ADDRESS = frozenset({"hosted_vllm", "litellm_proxy", "lm_studio", "xinference", "custom_openai"})
+"""Providers for which LiteLLM has no address. Without one it would send their requests to api.openai.com."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +21,8 @@ class EndpointConfig:
     """Which model to call, and how. The API key is not part of it, so that it is never stored or shown.
 
     Raises:
-        ConfigError: a value is out of its range, or two contradict each other.
+        ConfigError: a value is out of its range, two contradict each other, or the model's provider needs an
+            ``api_base``.
     """
 
     model: str
@@ -25,7 +31,7 @@ class EndpointConfig:
 
     api_base: str | Sequence[str] | None = None
     """URL of the server, up to and including ``/v1``. Several are replicas of one model and share the load. None: the
-    provider's own address."""
+    provider's own address. A tuple of distinct URLs once the config is constructed."""
 
     api_key_env: str | None = None
     """Environment variable with the key. None: the variable that LiteLLM knows for the provider."""
@@ -70,6 +76,16 @@ class EndpointConfig:
     """Price of a generated token, in US dollars; set together with ``input_cost_per_token``."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "api_base", _base_urls(self.api_base))
+        object.__setattr__(self, "extra_body", dict(self.extra_body or {}))
+        self._check_ranges()
+        if self.provider in _WITHOUT_PUBLIC_ADDRESS and not self.base_urls:
+            raise ConfigError(
+                f"{self.model} needs api_base=, the URL of the server (such as 'http://localhost:8000/v1'): "
+                f"{self.provider}/ models have no public address."
+            )
+
+    def _check_ranges(self) -> None:
         if not self.model:
             raise ConfigError("model is empty; name one, such as 'hosted_vllm/MODEL' with api_base=.")
         for name in ("max_concurrency", "attempts"):
@@ -82,5 +98,40 @@ class EndpointConfig:
         if self.hedge_after is not None and self.hedge_after <= 0:
             raise ConfigError(f"hedge_after must be above 0 seconds, not {self.hedge_after!r}.")
         if self.response_format not in get_args(ResponseFormat):
-            known = ", ".join(map(repr, get_args(ResponseFormat)))
-            raise ConfigError(f"response_format must be one of {known}, not {self.response_format!r}.")
+            choices = ", ".join(map(repr, get_args(ResponseFormat)))
+            raise ConfigError(f"response_format must be one of {choices}, not {self.response_format!r}.")
+        if (self.input_cost_per_token is None) != (self.output_cost_per_token is None):
+            raise ConfigError("input_cost_per_token and output_cost_per_token must be given together.")
+
+    @property
+    def provider(self) -> str:
+        """LiteLLM's name of the provider: the model's prefix."""
+        return self.model.partition("/")[0]
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """Base URLs to send to. Empty: LiteLLM's address for the provider."""
+        configured = _base_urls(self.api_base)
+        if configured or self.provider not in _WITHOUT_PUBLIC_ADDRESS:
+            return configured
+        return _base_urls(
+            os.environ.get(f"{self.provider.upper()}_API_BASE") or None
+        )  # the variable that LiteLLM reads
+
+
+def _base_urls(api_base: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One api_base or several, as distinct URLs without a trailing slash.
+
+    Raises:
+        ConfigError: one is not an HTTP URL, or contains something that may be a secret.
+    """
+    given = (api_base,) if isinstance(api_base, str) else tuple(api_base or ())
+    urls = tuple(dict.fromkeys(url.rstrip("/") for url in given))
+    for url in urls:
+        if "@" in url or "?" in url:
+            # URLs are logged and stored, so they must not contain a secret; nor must this message.
+            raise ConfigError("An api_base must not contain a user name, password or query; give the key as api_key=.")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"api_base must be a URL such as 'http://localhost:8000/v1', not {url!r}.")
+    return urls

@@ -1,32 +1,41 @@
-"""Chat completions over plain HTTP, for servers whose protocol needs no translation.
+"""Chat completions over plain HTTP, for servers with OpenAI's protocol.
 
-LiteLLM takes some 3 ms of CPU for each request and seconds to be imported; a server of one's own needs neither.
+LiteLLM needs about 3 ms of CPU time for each request and seconds for its import; a vLLM server needs neither
+(``benchmarks/throughput_endpoint.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import os
+import urllib.request
 import weakref
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import aiohttp
 
 PREFIX = "hosted_vllm/"
-"""What LiteLLM calls the models that are spoken to in this way."""
+"""LiteLLM's prefix of the models that are called without LiteLLM."""
 
 KEY_VARIABLE = "HOSTED_VLLM_API_KEY"
 
-_IDLE_SECONDS = 4.0
-"""How long a connection is kept for the next request: servers close theirs after 5 s or more."""
+_KEEPALIVE_SECONDS = 4.0
+"""How long an idle connection is kept: servers close theirs after 5 s or more."""
 
 
-class RefusedError(Exception):
-    """An answer that is no chat completion."""
+class UnexpectedResponseError(Exception):
+    """An HTTP response that is not a chat completion.
+
+    Args:
+        status: The HTTP status; for status 200 with an error object, the status that the object names.
+        text: The body.
+        headers: Header names in lower case -> values.
+    """
 
     def __init__(self, status: int, text: str, headers: Mapping[str, str]) -> None:
         super().__init__(status)
@@ -35,49 +44,100 @@ class RefusedError(Exception):
         self.headers = headers
 
 
-class Wire:
-    """One pool of connections. Used on the event loop on which it was made."""
+class HTTPTransport:
+    """A pool of connections. For the event loop on which it was created."""
 
     def __init__(self) -> None:
         import aiohttp  # LiteLLM needs it too
 
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS)
         timeout = aiohttp.ClientTimeout(total=None)  # the caller has one
-        self._session = aiohttp.ClientSession(
-            connector=connector, timeout=timeout, trust_env=True, cookie_jar=aiohttp.DummyCookieJar()
-        )
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+        self._proxies: dict[str, str | None] = {}
         loop = asyncio.get_running_loop()
         self.close = weakref.finalize(self, _close, self._session, connector, loop, os.getpid())
 
-    async def chat(self, base: str, key: str | None, body: Mapping[str, Any]) -> Any:
-        """Ask for a completion.
+    async def chat_completion(self, base_url: str, api_key: str | None, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Request a chat completion.
+
+        Redirects are not followed: the texts would go to a server that the user did not name.
+
+        Args:
+            base_url: The server's URL, with or without ``/chat/completions``.
+            api_key: The bearer token. None: none is sent.
+            body: The request, as JSON values.
 
         Returns:
-            The reply's JSON, with attributes for keys.
+            The response's JSON object; ``choices`` is present.
 
         Raises:
-            RefusedError: the server answered with another status than 200, or with no completion.
-            aiohttp.ClientError: it could not be reached, or hung up.
+            UnexpectedResponseError: the status is not 200, or the body is not a chat completion.
+            aiohttp.ClientError: the server could not be reached, or closed the connection.
         """
         headers = {"Content-Type": "application/json"}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        url = base if base.endswith("/chat/completions") else f"{base}/chat/completions"
-        content = json.dumps(body).encode()
-        async with self._session.post(url, data=content, headers=headers, allow_redirects=False) as response:
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        url = base_url if base_url.endswith("/chat/completions") else f"{base_url}/chat/completions"
+        if base_url not in self._proxies:
+            self._proxies[base_url] = environment_proxy(url)
+        async with self._session.post(
+            url,
+            data=json.dumps(body).encode(),
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._proxies[base_url],
+        ) as response:
             raw = await response.read()
-        reply = _parsed(raw) if response.status == 200 else None
-        if not getattr(reply, "choices", None):
-            told = {name.lower(): value for name, value in response.headers.items()}
-            raise RefusedError(response.status, raw.decode(errors="replace"), told)
-        return reply
+        parsed = _parse(raw)
+        if response.status == 200 and isinstance(parsed, Mapping) and parsed.get("choices"):
+            return parsed
+        lower_case = {name.lower(): value for name, value in response.headers.items()}
+        raise UnexpectedResponseError(_status(response.status, parsed), raw.decode(errors="replace"), lower_case)
 
 
-def _parsed(raw: bytes) -> Any:
+def environment_proxy(url: str) -> str | None:
+    """The proxy that the environment configures for a URL, as LiteLLM's clients determine it.
+
+    ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` may lack the scheme (``host:port``). ``NO_PROXY`` may contain
+    networks (``10.0.0.0/8``).
+
+    Args:
+        url: The URL of the request.
+
+    Returns:
+        The proxy's URL. None: the request goes to the server directly.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    with_port = f"{host}:{parts.port}" if parts.port else host
+    if not proxy or urllib.request.proxy_bypass(host) or urllib.request.proxy_bypass(with_port):
+        return None
+    if any(_contains(network, host) for network in proxies.get("no", "").split(",")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _contains(network: str, host: str) -> bool:
     try:
-        return json.loads(raw, object_hook=lambda found: SimpleNamespace(**found))
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network.strip(), strict=False)
+    except ValueError:  # a name, not an address or a network
+        return False
+
+
+def _parse(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
     except (ValueError, RecursionError):
         return None
+
+
+def _status(status: int, body: Any) -> int:
+    """The status of a response; gateways such as OpenRouter send an upstream error with status 200."""
+    error = body.get("error") if isinstance(body, Mapping) else None
+    code = error.get("code") if isinstance(error, Mapping) else None
+    return code if status == 200 and type(code) is int and 400 <= code < 600 else status
 
 
 def _close(
@@ -86,8 +146,8 @@ def _close(
     loop: asyncio.AbstractEventLoop,
     pid: int,
 ) -> None:
-    """Close the connections from whatever thread, while their loop runs or after."""
-    if pid != os.getpid():  # a fork: the connections, and the poll object they are registered with, are the parent's
+    """Close the connections from any thread, while their loop runs or after."""
+    if pid != os.getpid():  # after a fork the connections, and the poll object that they use, belong to the parent
         _inherited.append((session, connector))
     elif loop.is_running():
         asyncio.run_coroutine_threadsafe(session.close(), loop)
@@ -97,3 +157,4 @@ def _close(
 
 
 _inherited: list[Any] = []
+"""Connections of the parent process, referenced so that they are not closed here."""

@@ -1,107 +1,53 @@
-"""Several servers of one model: LiteLLM's Router draws, and those that just failed are left to rest."""
+"""Several servers of one model: the load is spread over those that respond."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Sequence
-from typing import Any
-from urllib.parse import urlsplit
 
-from rewardanything_core.backends.endpoint.litellm_adapter import quiet
-from rewardanything_core.errors import ConfigError
-
-REST = 10.0
-"""Seconds for which a replica that could not be reached is passed over."""
-
-DRAWS = 64
-"""How often to draw before taking whatever comes; two of three replicas resting are all drawn once in
-10^11."""
+COOLDOWN = 10.0
+"""Seconds for which a replica that did not respond gets no requests."""
 
 
 class Replicas:
-    """The replicas of one model. Used on one event loop only.
+    """The servers of one model, chosen at random.
+
+    The least busy one would be a worse choice: a replica that fails every request at once is never busy, and would
+    attract all of them.
 
     Args:
-        litellm: The library, whose Router then picks. It would also retry, cool down every replica after an ordinary
-            500, and put its callbacks into LiteLLM's global lists, where the host program's own calls run through them;
-            we do our own retrying and resting, and take back what its constructor changes. None: we pick.
-        model: The model's name.
-        api_bases: Where it is served.
+        base_urls: The servers' base URLs, one or more.
     """
 
-    def __init__(self, litellm: Any | None, model: str, api_bases: Sequence[str]) -> None:
-        self._group = model
-        self._resting: dict[str, float] = {}
-        self._bases = tuple(api_bases)
+    def __init__(self, base_urls: Sequence[str]) -> None:
+        self._base_urls = tuple(base_urls)
+        self._suspended_until: dict[str, float] = {}
         self._rng = random.Random()
-        self._router = None if litellm is None else self._made(litellm)
 
-    def _made(self, litellm: Any) -> Any:
-        known = set(litellm.model_cost)
-        with quiet(litellm):
-            router = litellm.Router(
-                model_list=[
-                    {
-                        "model_name": self._group,
-                        # The key stays with us; the placeholder keeps the Router from looking for one.
-                        "litellm_params": {"model": self._group, "api_base": base, "api_key": "unused"},
-                        "model_info": {"id": base},
-                    }
-                    for base in self._bases
-                ],
-                num_retries=0,
-                disable_cooldowns=True,
-                routing_strategy="simple-shuffle",
-            )
-        router.discard()
-        for name in set(litellm.model_cost) - known:
-            del litellm.model_cost[name]
-        return router
-
-    async def pick(self, but: str | None = None) -> str:
-        """The api_base to ask next: any that does not rest, or any at all when all of them do.
+    def choose(self, exclude: str | None = None) -> str:
+        """The server for the next request: one that is not suspended, or any if all are.
 
         Args:
-            but: One that is asked already; it is picked only if no other is awake.
-        """
-        awake = [base for base in self._bases if self._awake(base)] or list(self._bases)
-        wanted = [base for base in awake if base != but] or awake
-        if self._router is None:
-            return self._rng.choice(wanted)
-        for _ in range(DRAWS):
-            deployment = await self._router.async_get_available_deployment(model=self._group, request_kwargs={})
-            base: str = deployment["model_info"]["id"]
-            if base in wanted:
-                return base
-        return self._rng.choice(wanted)
-
-    def rest(self, base: str) -> bool:
-        """Pass over a replica for a while.
+            exclude: A server that has the request already; it is chosen only if no other is available. None: none.
 
         Returns:
-            Whether another one is awake, so that there is no need to wait before asking again.
+            A base URL.
         """
-        self._resting[base] = time.monotonic() + REST
-        return any(map(self._awake, self._bases))
+        candidates = [url for url in self._base_urls if self._is_available(url)] or list(self._base_urls)
+        return self._rng.choice([url for url in candidates if url != exclude] or candidates)
 
-    def _awake(self, base: str) -> bool:
-        return self._resting.get(base, 0.0) <= time.monotonic()
+    def suspend(self, base_url: str) -> bool:
+        """Send a server no requests for `COOLDOWN` seconds.
 
+        Args:
+            base_url: The server.
 
-def addresses(api_base: str | Sequence[str] | None) -> tuple[str, ...]:
-    """One api_base or several, as distinct URLs without a trailing slash.
+        Returns:
+            Whether another server is available, so that the request can be sent again at once.
+        """
+        self._suspended_until[base_url] = time.monotonic() + COOLDOWN
+        return any(map(self._is_available, self._base_urls))
 
-    Raises:
-        ConfigError: one is not an HTTP URL, or holds something that may be a secret.
-    """
-    given = (api_base,) if isinstance(api_base, str) else tuple(api_base or ())
-    bases = tuple(dict.fromkeys(base.rstrip("/") for base in given))
-    for base in bases:
-        if "@" in base or "?" in base:
-            # Addresses are logged and stored, so they are no place for a secret; nor is this message.
-            raise ConfigError("An api_base must hold no user name, password or query; give the key as api_key=.")
-        parts = urlsplit(base)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"api_base must be a URL such as 'http://localhost:8000/v1', not {base!r}.")
-    return bases
+    def _is_available(self, base_url: str) -> bool:
+        return self._suspended_until.get(base_url, 0.0) <= time.monotonic()

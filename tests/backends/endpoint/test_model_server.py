@@ -1,4 +1,4 @@
-"""Judging through a real model server on this machine."""
+"""Judging with a real model server on this machine."""
 
 import pytest
 from model_server import LlamaServer
@@ -25,12 +25,12 @@ def llama():
         yield running
 
 
-def test_a_schema_makes_a_tiny_model_give_complete_verdicts(llama):
+def test_a_schema_makes_a_small_model_write_complete_verdicts(llama):
     sampling = SamplingParams(thinking_budget=0, max_tokens=200)
     judge = from_endpoint("hosted_vllm/smollm2-135m", llama.url, cache="off", sampling=sampling)
     outcomes = judge.judge_batch(CASES)
     verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
-    # A schema cannot demand that the ranking agrees with the scores; what does not is a failure, never a score.
+    # A schema cannot require that the ranking agrees with the scores; where it does not, there is no score.
     assert verdicts
     for outcome in outcomes:
         if isinstance(outcome, Verdict):
@@ -41,7 +41,7 @@ def test_a_schema_makes_a_tiny_model_give_complete_verdicts(llama):
             assert outcome.raw_output
 
 
-def test_token_probabilities_of_a_real_server_give_expected_scores(llama):
+def test_expected_scores_from_the_token_probabilities_of_a_real_server(llama):
     sampling = SamplingParams(thinking_budget=0, max_tokens=200)
     judge = from_endpoint(
         "hosted_vllm/smollm2-135m", llama.url, cache="off", sampling=sampling, expected_scores=True, retries=4
@@ -53,7 +53,7 @@ def test_token_probabilities_of_a_real_server_give_expected_scores(llama):
     assert any(score != round(score) for score in scores)
 
 
-def test_without_a_schema_a_tiny_model_fails_and_says_so(llama):
+def test_a_small_model_without_a_schema_fails_with_its_reply(llama):
     sampling = SamplingParams(thinking_budget=0, max_tokens=60)
     judge = from_endpoint(
         "hosted_vllm/smollm2-135m", llama.url, cache="off", sampling=sampling, response_format="off", retries=0

@@ -1,4 +1,4 @@
-"""Judging through a real vLLM server, which `make test-vllm` gives an environment of its own."""
+"""Judging with a real vLLM server; `make test-vllm` installs it in a separate environment."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def vllm(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             except (urllib.error.URLError, OSError):
                 time.sleep(0.5)
         else:
-            pytest.fail(f"vLLM did not come up:\n{log.read_text()[-3000:]}")
+            pytest.fail(f"vLLM did not start:\n{log.read_text()[-3000:]}")
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.terminate()
@@ -62,7 +62,7 @@ def vllm(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.mark.timeout(600)
-def test_schema_and_probabilities_are_honoured(vllm: str) -> None:
+def test_the_schema_is_followed_and_probabilities_are_returned(vllm: str) -> None:
     judge = from_endpoint("hosted_vllm/small", vllm, cache="off", sampling=QUICK, expected_scores=True, retries=4)
     verdicts = [outcome for outcome in judge.judge_batch(CASES) if isinstance(outcome, Verdict)]
     assert verdicts
