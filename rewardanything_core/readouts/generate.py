@@ -74,7 +74,7 @@ class GenerateReadout:
                         case_id=case.id,
                         error_type=type(error).__name__,
                         message=str(error),
-                        raw_output=raw,
+                        raw_output=error.raw if raw is None else raw,
                         attempts=attempt,
                     )
                     raise
