@@ -148,17 +148,17 @@ def settings() -> str:
     """A table of all settings for each thing they belong to."""
     from rewardanything_core.config import SETTINGS
 
-    told = _setting_docs()
-    written = []
+    documented = _setting_docs()
+    sections = []
     for belongs, title in _PARTS.items():
         rows = [
-            f"| `{name}` | {_KINDS[setting.kind]} | {told[name][0]} | {told[name][1]} |"
+            f"| `{name}` | {_KINDS[setting.kind]} | {documented[name][0]} | {documented[name][1]} |"
             for name, setting in SETTINGS.items()
             if setting.belongs == belongs
         ]
         head = "| setting | value | default | |\n|---|---|---|---|"
-        written.append("\n".join([f"### {title}\n", head, *rows]))
-    return "\n\n".join(written)
+        sections.append("\n".join([f"### {title}\n", head, *rows]))
+    return "\n\n".join(sections)
 
 
 _PARTS = {
@@ -167,11 +167,12 @@ _PARTS = {
     "sampling": "How the model writes",
     "local": "Models on this machine",
     "endpoint": "Models behind a server or an API",
+    "plugin": "Backends of other packages",
     "jury": "Juries",
 }
-_KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", list: "list"}
+_KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", list: "list", dict: "table"}
 
-# What is said of settings that are no argument of anything.
+# Settings that are not fields of an option class.
 _BY_HAND = {
     "model": (
         "`qwen2.5-coder-1.5b`",
@@ -179,8 +180,12 @@ _BY_HAND = {
     ),
     "backend": (
         "`auto`",
-        "`auto`, `local`, `endpoint` or `scripted`. `auto` takes the endpoint where there is an `api_base` or the "
-        "model begins with the name of a provider.",
+        "`auto`, `local`, `endpoint`, `scripted`, or the kind of an installed backend. `auto` is `endpoint` if "
+        "`api_base` is set or the model begins with a provider's name, and `local` otherwise.",
+    ),
+    "backend_options": (
+        "none",
+        "Arguments of an installed backend, as a table. See [Adding a backend](adding-a-backend.md).",
     ),
     "jury": ("none", "The jurors: `[[jury]]` tables of settings, or a list of models. See [Juries](juries.md)."),
     "min_jurors": ("all", "How many jurors must reach a verdict."),
@@ -189,31 +194,24 @@ _BY_HAND = {
 
 
 def _setting_docs() -> dict[str, tuple[str, str]]:
-    """Setting -> default and meaning, from where the arguments of the same names are defined."""
-    from rewardanything_core import loading, options
-    from rewardanything_core.judging.judge import Judge
+    """Setting -> its default and meaning, from the option classes that define it."""
+    from rewardanything_core.backends.endpoint.config import EndpointConfig
+    from rewardanything_core.backends.local.config import LocalConfig
+    from rewardanything_core.options import JudgeOptions
     from rewardanything_core.sampling import SamplingParams
 
-    told: dict[str, tuple[str, str]] = {}
-    defaults = inspect.signature(Judge.__init__).parameters
-    for name, said in _fields(options.JudgeOptions).items():
-        told[name] = (_default(defaults[name].default), said)
-    standing = {field.name: field.default for field in dataclasses.fields(SamplingParams)}
-    for name, said in _fields(SamplingParams).items():
-        if name != "seed":
-            told[name] = (_default(standing[name]), said)
-    for function in (loading.from_pretrained, loading.from_endpoint):
-        parameters = inspect.signature(function).parameters
-        for name, said in _arguments(function).items():
-            if name in parameters and name != "model":
-                told[name] = (_default(parameters[name].default), said)
-    return told | _BY_HAND
+    documented: dict[str, tuple[str, str]] = {}
+    for options in (SamplingParams, LocalConfig, EndpointConfig, JudgeOptions):
+        meanings = _fields(options)
+        for field in dataclasses.fields(options):
+            documented[field.name] = (_default(field.default), meanings[field.name])
+    return documented | _BY_HAND
 
 
 def _default(value: object) -> str:
     return (
         ""
-        if value is None
+        if value is None or value is dataclasses.MISSING or value == ()
         else f"`{value}`"
         if isinstance(value, str)
         else f"{value:,}"
@@ -230,15 +228,6 @@ def _fields(kind: type) -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant):
             found[ast.unparse(field.target)] = " ".join(str(said.value.value).split())
     return found
-
-
-def _arguments(function: Any) -> dict[str, str]:
-    """Argument -> what the docstring's section Args says of it."""
-    section = inspect.cleandoc(function.__doc__).partition("Args:\n")[2].partition("\n\n")[0]
-    return {
-        match[1]: " ".join(match[2].split())
-        for match in re.finditer(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
-    }
 
 
 def commands() -> str:

@@ -408,7 +408,10 @@ def test_ctrl_c_stops_at_once_and_leaves_the_store_whole(own_store):
         "import scripts, sys\n"
         "from rewardanything_core import *\n"
         "print(Judge(ScriptedBackend(scripts.by_length)).judge('p', 'q', ['abc']).scores, flush=True)\n"
-        "Judge(ScriptedBackend(scripts.never)).judge_batch([Case('p', f'q{i}', ['a']) for i in range(9)])\n"
+        "async def never(request):\n"
+        "    print('in flight', flush=True)\n"
+        "    await scripts.never(request)\n"
+        "Judge(ScriptedBackend(never)).judge_batch([Case('p', f'q{i}', ['a']) for i in range(9)])\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -419,7 +422,8 @@ def test_ctrl_c_stops_at_once_and_leaves_the_store_whole(own_store):
         preexec_fn=scripts.heed_ctrl_c,
     )
     assert process.stdout.readline().strip() == "{'0': 3.0}"
-    time.sleep(0.5)
+    for _ in range(9):
+        assert process.stdout.readline().strip() == "in flight"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert "KeyboardInterrupt" in errors

@@ -435,6 +435,9 @@ def test_an_empty_file_becomes_a_store(tmp_path):
     (tmp_path / "s").touch()
     with VerdictStore(tmp_path / "s") as store:
         store.put(entry())
+    with VerdictStore(tmp_path / "s") as store:
+        assert store.get(entry().key).verdict.scores == entry().verdict.scores
+        assert store.count() == 1
 
 
 def test_a_store_of_a_newer_version(tmp_path):
