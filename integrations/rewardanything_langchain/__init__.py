@@ -1,7 +1,7 @@
 """Principles as LangChain evaluators and Runnables, and as evaluators for LangSmith, openevals and agentevals.
 
-Needs langchain-core alone. `PrincipleEvaluator` and `PrinciplePairwiseEvaluator` need langchain-classic, where
-LangChain's evaluator interfaces live; it is imported when one of them is.
+It needs only langchain-core. `PrincipleEvaluator` and `PrinciplePairwiseEvaluator` also need langchain-classic, which
+has LangChain's evaluator interfaces and is imported when one of them is first used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rewardanything_core import MissingExtraError
 
 try:
-    import langchain_core  # noqa: F401 - this package is for those who have it
+    import langchain_core  # noqa: F401 - a missing package is reported here, with the extra's name
 except ImportError as error:
     raise MissingExtraError("rewardanything_langchain", extra="langchain") from error
 

@@ -1,4 +1,4 @@
-"""Best of n by one listwise verdict, as a Runnable."""
+"""Best-of-n sampling with one listwise verdict, as a Runnable."""
 
 from __future__ import annotations
 
@@ -15,42 +15,53 @@ from rewardanything_langchain.texts import Selector, prompt_of, select, text_of
 class BestOfN(RunnableSerializable[Any, Any]):
     """Runs a Runnable n times on the same input and returns the output that the judge ranks first.
 
-    Failed candidates are left out, and equal ones are judged once. It raises if all failed, or if the judge did. The
-    model has to sample: set its temperature, and switch LangChain's cache off for it.
+    Candidates that raise are left out, and equal ones are judged once; tool calls count. It raises if all candidates
+    raise, if one cannot be judged as text, or if the judge fails. The model has to sample: set a temperature above 0,
+    and disable LangChain's cache for it.
     """
 
     candidates: Runnable[Any, Any]
-    """What to sample from: a chain, or a model."""
+    """The chain or model to sample from."""
 
     principle: Any
-    """What to prefer: a `Principle` or a string."""
+    """What to judge by: a `Principle` or a string."""
 
     n: int = Field(default=4, ge=1)
-    """How many candidates."""
+    """Number of candidates."""
 
     judge: Any = Field(default=None, exclude=True)
-    """Who judges. None: ``load_judge()``, made at the first judgement and shared by the process."""
+    """The judge. None: the process's default judge, loaded when first needed."""
 
     prompt: Any = None
-    """The input's key that was asked, or a function of the input. None: all of it."""
+    """The input's key with the prompt, or a function of the input. None: its only entry, or all of it."""
 
     response: Any = None
-    """The output's key to judge, or a function of the output. None: all of it, or its only entry."""
+    """The output's key to judge, or a function of the output. None: its only entry, or all of it."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     @property
     def InputType(self) -> Any:  # noqa: N802 - LangChain's name
-        """That of the candidates' Runnable."""
+        """The type of the candidates' Runnable."""
         return self.candidates.InputType
 
     @property
     def OutputType(self) -> Any:  # noqa: N802 - LangChain's name
-        """That of the candidates' Runnable."""
+        """The type of the candidates' Runnable."""
         return self.candidates.OutputType
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
-        """Sample, judge, and return the best output."""
+        """Sample, judge, and return the best output.
+
+        Args:
+            input: The input of the candidates' Runnable.
+            config: LangChain's configuration of the run.
+            **kwargs: Passed on to the candidates' Runnable.
+
+        Raises:
+            RewardAnythingError: a candidate cannot be judged, or the judge failed.
+            Exception: all candidates raised; this is the first one's exception.
+        """
         return self._call_with_config(self._best, input, config, **kwargs)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: A002
@@ -81,13 +92,13 @@ class BestOfN(RunnableSerializable[Any, Any]):
         return JudgeRunnable(principle=self.principle, judge=self.judge)
 
     def _distinct(self, outputs: list[Any]) -> dict[str, Any]:
-        """Text -> output, for every different text."""
+        """Text -> output, for each distinct text."""
         selector: Selector = self.response
-        good = [output for output in outputs if not isinstance(output, BaseException)]
-        if not good:
+        successful = [output for output in outputs if not isinstance(output, BaseException)]
+        if not successful:
             raise outputs[0]
         distinct: dict[str, Any] = {}
-        for output in good:
+        for output in successful:
             distinct.setdefault(text_of(select(output, selector, "outputs")), output)
         return distinct
 

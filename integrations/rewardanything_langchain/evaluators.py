@@ -1,4 +1,4 @@
-"""LangChain's evaluator interfaces, which live in langchain-classic."""
+"""LangChain's evaluator interfaces, which are part of langchain-classic."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from typing import Any
 try:
     from langchain_classic.evaluation.schema import PairwiseStringEvaluator, StringEvaluator
 except ImportError as error:
-    from rewardanything_langchain.judging import missing
+    from rewardanything_langchain.judging import missing_package_error
 
-    raise missing("langchain-classic", "PrincipleEvaluator") from error
+    raise missing_package_error("langchain-classic", "PrincipleEvaluator") from error
 
-from rewardanything_core import BaseJudge, Case, JudgeFailure, Principle, Verdict
-from rewardanything_langchain.judging import Principles, judge_or_default, not_judged
+from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_langchain.judging import Outcome, Principles, RowJudge, failure_of, failure_text
+from rewardanything_langchain.texts import prompt_of, text_of
 
-Outcomes = list[Verdict | JudgeFailure]
 
+class _PrincipleEvaluatorBase:
+    """The settings that both evaluators share, and LangChain's properties for them.
 
-class _Principled:
-    """What both evaluators share: their settings, and LangChain's questions about them."""
+    Args:
+        principle: One, or several: each is judged separately, and the score is their mean.
+        judge: The judge. None: the process's default judge, loaded when first needed.
+        use_reference: Whether to require a reference and show it to the judge. Otherwise a reference is ignored, with
+            LangChain's warning.
+
+    Raises:
+        ConfigError: the judge is not a judge.
+        InvalidCaseError: a principle is invalid.
+    """
 
     def __init__(self, *, principle: Principles, judge: BaseJudge | None = None, use_reference: bool = False) -> None:
-        """Make one.
-
-        Args:
-            principle: One, or several: each is judged on its own, and the score is their mean.
-            judge: Who judges. None: ``load_judge()``, made at the first judgement and shared by the process.
-            use_reference: Whether to require a reference and show it to the judge; otherwise one given is ignored,
-                with LangChain's warning.
-        """
         self.principles = Principle.several(principle)
         self.use_reference = use_reference
-        self._judge = judge
+        self._row_judge = RowJudge(judge)
 
     @property
     def evaluation_name(self) -> str:
@@ -42,7 +44,7 @@ class _Principled:
 
     @property
     def requires_input(self) -> bool:
-        """True: a judge has to see what was asked."""
+        """True: a judge has to see the prompt."""
         return True
 
     @property
@@ -52,12 +54,25 @@ class _Principled:
 
     @property
     def judge(self) -> BaseJudge:
-        """Who judges; made now if it was not yet."""
-        return judge_or_default(self._judge)
+        """The judge; the default one is loaded now if it was not yet."""
+        return self._row_judge.judge
 
-    def _cases(self, prompt: Any, responses: Mapping[str, Any], reference: Any) -> list[Case]:
-        shown = reference if self.use_reference else None
-        return [Case(principle, prompt, responses, shown) for principle in self.principles]
+    def _outcomes(self, prompt: Any, responses: Mapping[str, Any], reference: Any) -> list[Outcome]:
+        cases = self._cases(prompt, responses, reference)
+        return [cases] if isinstance(cases, JudgeFailure) else self._row_judge.outcomes(cases)
+
+    async def _aoutcomes(self, prompt: Any, responses: Mapping[str, Any], reference: Any) -> list[Outcome]:
+        cases = self._cases(prompt, responses, reference)
+        return [cases] if isinstance(cases, JudgeFailure) else await self._row_judge.aoutcomes(cases)
+
+    def _cases(self, prompt: Any, responses: Mapping[str, Any], reference: Any) -> list[Case] | JudgeFailure:
+        """A case for each principle, or the failure of the row."""
+        try:
+            texts = {label: text_of(response) for label, response in responses.items()}
+            reference_text = text_of(reference, "reference") if self.use_reference else None
+            return [Case(principle, prompt_of(prompt), texts, reference_text) for principle in self.principles]
+        except InvalidCaseError as error:
+            return failure_of(error)
 
     def _reasoning(self, verdicts: list[Verdict]) -> str:
         if len(verdicts) == 1:
@@ -67,19 +82,29 @@ class _Principled:
             f"[{principle.name or principle.text}]\n{verdict.explanation}" for principle, verdict in pairs
         )
 
-    def _unmeasured(self, outcomes: Outcomes) -> dict[str, Any] | None:
+    def _result(self, outcomes: list[Outcome]) -> dict[str, Any]:
         failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
-        if not failures:
-            return None
-        errors = [failure.to_dict() for failure in failures]
-        return {"reasoning": not_judged(failures), "value": None, "score": None, "errors": errors}
+        if failures:
+            errors = [failure.to_dict() for failure in failures]
+            return {"reasoning": failure_text(failures), "value": None, "score": None, "errors": errors}
+        verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
+        return {
+            "reasoning": self._reasoning(verdicts),
+            **self._scores(verdicts),
+            "metadata": [verdict.provenance for verdict in verdicts],
+        }
+
+    def _scores(self, verdicts: list[Verdict]) -> dict[str, Any]:
+        raise NotImplementedError
 
 
-class PrincipleEvaluator(_Principled, StringEvaluator):
+class PrincipleEvaluator(_PrincipleEvaluatorBase, StringEvaluator):
     """Scores a prediction under a principle.
 
-    The result has ``score`` (0.0..1.0, or None if it was not judged), ``value`` (on the judge's scale, 1.0..5.0)
-    and ``reasoning``.
+    The prediction, the input and the reference may be texts, messages, or the structures that `principle_evaluator`
+    takes. The result has ``score`` (0.0..1.0), ``value`` (the same on the judge's scale, 1.0..5.0) and ``reasoning``.
+    What could not be judged has None for ``score`` and ``value``, the reason in ``reasoning``, and ``errors``. A judge
+    that cannot be used raises `JudgeUnavailableError`.
     """
 
     def _evaluate_strings(
@@ -90,7 +115,7 @@ class PrincipleEvaluator(_Principled, StringEvaluator):
         input: Any = None,  # noqa: A002
         **_: Any,
     ) -> dict[str, Any]:
-        return self._result(self.judge.judge_batch(self._cases(input, {"prediction": prediction}, reference)))
+        return self._result(self._outcomes(input, {"prediction": prediction}, reference))
 
     async def _aevaluate_strings(
         self,
@@ -100,64 +125,49 @@ class PrincipleEvaluator(_Principled, StringEvaluator):
         input: Any = None,  # noqa: A002
         **_: Any,
     ) -> dict[str, Any]:
-        return self._result(await self.judge.ajudge_batch(self._cases(input, {"prediction": prediction}, reference)))
+        return self._result(await self._aoutcomes(input, {"prediction": prediction}, reference))
 
-    def _result(self, outcomes: Outcomes) -> dict[str, Any]:
-        if unmeasured := self._unmeasured(outcomes):
-            return unmeasured
-        verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
+    def _scores(self, verdicts: list[Verdict]) -> dict[str, Any]:
         value = sum(verdict.scores["prediction"] for verdict in verdicts) / len(verdicts)
-        return {
-            "reasoning": self._reasoning(verdicts),
-            "value": value,
-            "score": (value - 1) / 4,
-            "metadata": [verdict.provenance for verdict in verdicts],
-        }
+        return {"value": value, "score": (value - 1) / 4}
 
 
-class PrinciplePairwiseEvaluator(_Principled, PairwiseStringEvaluator):
-    """Says which of two predictions follows a principle better, by one listwise verdict.
+class PrinciplePairwiseEvaluator(_PrincipleEvaluatorBase, PairwiseStringEvaluator):
+    """Compares two predictions under a principle, with one listwise verdict.
 
-    The result has ``value`` ("A" for ``prediction``, "B" for ``prediction_b``, None for a tie), ``score`` (1, 0, or 0.5
-    for a tie) and ``reasoning``; ``scores`` has both on the judge's scale. What was not judged has None for both
-    ``value`` and ``score``.
+    The result has ``value`` ("A" if ``prediction`` is better, "B" if ``prediction_b`` is, None for a tie), ``score``
+    (1, 0, or 0.5 for a tie), ``reasoning``, and ``scores`` with both on the judge's scale. What could not be judged
+    has None for ``value`` and ``score``.
     """
 
     def _evaluate_string_pairs(
         self,
         *,
-        prediction: str,
-        prediction_b: str,
-        reference: str | None = None,
-        input: str | None = None,  # noqa: A002
+        prediction: Any,
+        prediction_b: Any,
+        reference: Any = None,
+        input: Any = None,  # noqa: A002
         **_: Any,
     ) -> dict[str, Any]:
-        pair = {"A": prediction, "B": prediction_b}
-        return self._result(self.judge.judge_batch(self._cases(input, pair, reference)))
+        return self._result(self._outcomes(input, {"A": prediction, "B": prediction_b}, reference))
 
     async def _aevaluate_string_pairs(
         self,
         *,
-        prediction: str,
-        prediction_b: str,
-        reference: str | None = None,
-        input: str | None = None,  # noqa: A002
+        prediction: Any,
+        prediction_b: Any,
+        reference: Any = None,
+        input: Any = None,  # noqa: A002
         **_: Any,
     ) -> dict[str, Any]:
-        pair = {"A": prediction, "B": prediction_b}
-        return self._result(await self.judge.ajudge_batch(self._cases(input, pair, reference)))
+        return self._result(await self._aoutcomes(input, {"A": prediction, "B": prediction_b}, reference))
 
-    def _result(self, outcomes: Outcomes) -> dict[str, Any]:
-        if unmeasured := self._unmeasured(outcomes):
-            return unmeasured
-        verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
+    def _scores(self, verdicts: list[Verdict]) -> dict[str, Any]:
         scores = {label: sum(verdict.scores[label] for verdict in verdicts) / len(verdicts) for label in "AB"}
         margin = scores["A"] - scores["B"]
-        tie = abs(margin) < 1e-9  # means of the same scores in another order
+        tie = abs(margin) < 1e-9  # means of the same scores in another order differ by rounding
         return {
-            "reasoning": self._reasoning(verdicts),
             "value": None if tie else "A" if margin > 0 else "B",
             "score": 0.5 if tie else 1 if margin > 0 else 0,
             "scores": scores,
-            "metadata": [verdict.provenance for verdict in verdicts],
         }

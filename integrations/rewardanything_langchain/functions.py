@@ -1,27 +1,36 @@
-"""Evaluators as plain functions, for whoever calls them with inputs and outputs: LangSmith, openevals, agentevals."""
+"""Evaluators as plain functions of inputs and outputs, for LangSmith, openevals and agentevals."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Principle, Verdict
-from rewardanything_langchain.judging import Principles, judge_or_default, not_judged
-from rewardanything_langchain.texts import Selector, prompt_of, select, text_of
+from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Message, Principle
+from rewardanything_core.errors import JudgeUnavailableError
+from rewardanything_langchain.judging import Outcome, Principles, RowJudge, failure_of, failure_text
+from rewardanything_langchain.texts import Selector, SelectorError, prompt_of, select, split_conversation, text_of
 
 if TYPE_CHECKING:
     from langsmith.evaluation.evaluator import ComparisonEvaluationResult
     from langsmith.schemas import Example, Run
 
-Scale = Literal["normalized", "raw"]
+ScoreScale: TypeAlias = Literal["normalized", "raw"]
+"""``normalized``: 0.0..1.0. ``raw``: 1.0..5.0."""
 
 
 class Evaluator(Protocol):
-    """What `principle_evaluator` returns."""
+    """The type of the functions that `principle_evaluator` returns."""
 
     def __call__(self, inputs: Any = None, outputs: Any = None, reference_outputs: Any = None) -> Any:
-        """Judge one output: ``{"key", "score", "comment", "metadata"}``, or a list of them for several principles."""
+        """Judge one output: ``{"key", "score", "comment", "metadata"}``, or a list of them for several principles.
+
+        Args:
+            inputs: What the outputs answer. None: the outputs are a conversation, and its first message of the user
+                is the prompt.
+            outputs: The output to judge.
+            reference_outputs: A good output to compare with. None: there is none.
+        """
 
 
 def principle_evaluator(
@@ -29,7 +38,7 @@ def principle_evaluator(
     *,
     judge: BaseJudge | None = None,
     key: str | None = None,
-    scale: Scale = "normalized",
+    scale: ScoreScale = "normalized",
     prompt: Selector = None,
     response: Selector = None,
     reference: Selector = None,
@@ -37,32 +46,49 @@ def principle_evaluator(
 ) -> Evaluator:
     """A function ``(inputs, outputs, reference_outputs) -> {"key", "score", "comment", "metadata"}``.
 
-    It fits ``langsmith.evaluate(evaluators=[...])`` and wherever an openevals or agentevals evaluator does. What was
-    not judged has the score None, which LangSmith leaves out of averages, and the reason as its comment.
+    It works in ``langsmith.evaluate(evaluators=[...])`` and wherever an openevals or agentevals evaluator does. An
+    output that could not be judged has the score None, which LangSmith leaves out of averages, and the reason as its
+    comment. The function raises `JudgeUnavailableError` where no row can be judged: there is no judge, it cannot be
+    used with its settings, or a selector has not fitted any row so far.
 
     Args:
-        principle: One, or several: then it returns a list with a result for each.
-        judge: Who judges. None: ``load_judge()``, made at the first judgement and shared by the process.
-        key: The feedback's name. None: the principle's own name, else ``principle``; numbered if several have none.
+        principle: One, or several: then the function returns a list with a result for each.
+        judge: The judge. None: the process's default judge, loaded when first needed.
+        key: The feedback's name. None: the principle's name, else ``principle``; numbered if several have none.
         scale: ``normalized``, 0.0..1.0, or ``raw``, 1.0..5.0.
-        prompt: The key of ``inputs`` that was asked, or a function of them. None: the only one, or all of them.
+        prompt: The key of ``inputs`` with the prompt, or a function of them. None: the only one, or all of them.
         response: The key of ``outputs`` to judge, or a function of them. None: the only one, or all of them.
         reference: The same for ``reference_outputs``.
-        use_reference: Whether the judge sees the reference.
+        use_reference: Whether the judge sees the reference, where there is one.
+
+    Raises:
+        ConfigError: the scale or the judge is invalid.
+        InvalidCaseError: a principle is invalid, or several have the same name.
     """
     if scale not in ("normalized", "raw"):
         raise ConfigError(f"scale must be 'normalized' or 'raw', not {scale!r}.")
     principles = Principle.several(principle)
     several = not isinstance(principle, Principle | str)
     keys = _keys(principles, key)
+    row_judge = RowJudge(judge)
+    fields = _FieldSelectors(prompt=prompt, response=response, reference=reference)
+
+    def outcomes(inputs: Any, outputs: Any, reference_outputs: Any) -> list[Outcome]:
+        _ = row_judge.judge  # its absence is reported before any fault of a row
+        try:
+            prompt, response = fields.prompt_and_response(inputs, outputs)
+            reference = fields.select("reference", reference_outputs, "reference_outputs") if use_reference else None
+            reference_text = None if reference is None else text_of(reference, "reference")
+            cases = [Case(one, prompt, {"0": response}, reference_text) for one in principles]
+        except Exception as error:  # noqa: BLE001 - LangSmith would drop the feedback of a row that raises
+            return [failure_of(error)] * len(principles)
+        return row_judge.outcomes(cases)
 
     def evaluator(inputs: Any = None, outputs: Any = None, reference_outputs: Any = None, **_: Any) -> Any:
-        text = text_of(select(outputs, response, "outputs"))
-        good = text_of(select(reference_outputs, reference, "reference_outputs")) if use_reference else None
-        asked = prompt_of(select(inputs, prompt, "inputs"))
-        cases = [Case(one, asked, {"0": text}, good) for one in principles]
-        outcomes = judge_or_default(judge).judge_batch(cases)
-        results = [_result(name, outcome, scale) for name, outcome in zip(keys, outcomes, strict=True)]
+        results = [
+            _result(name, outcome, scale)
+            for name, outcome in zip(keys, outcomes(inputs, outputs, reference_outputs), strict=True)
+        ]
         return results if several else results[0]
 
     evaluator.__name__ = evaluator.__qualname__ = keys[0] if len(keys) == 1 else "principles"
@@ -79,39 +105,88 @@ def comparative_evaluator(
 ) -> Callable[[Sequence[Run], Example | None], ComparisonEvaluationResult]:
     """A function for ``langsmith.evaluate_comparative(evaluators=[...])``: all runs of an example in one verdict.
 
-    Each run's score is its own, 0.0..1.0. Runs without outputs are left out. If the verdict could not be had there are
-    no scores, and the comment says why. The arguments are those of `principle_evaluator`.
+    Each run's score is on the scale 0.0..1.0. Runs without outputs are left out. Without a verdict there are no
+    scores, and the comment holds the reason.
+
+    Args:
+        principle: What to judge by.
+        judge: The judge. None: the process's default judge, loaded when first needed.
+        key: The feedback's name. None: the principle's name, else ``principle``.
+        prompt: The key of the example's inputs with the prompt, or a function of them. None: the only one, or all.
+        response: The key of a run's outputs to judge, or a function of them. None: the only one, or all of them.
     """
-    checked = Principle.of(principle)
-    (name,) = _keys((checked,), key)
+    principle = Principle.of(principle)
+    (name,) = _keys((principle,), key)
+    row_judge = RowJudge(judge)
+    fields = _FieldSelectors(prompt=prompt, response=response)
+
+    def outcome_of(runs: Sequence[Run], labels: Sequence[str], example: Example | None) -> Outcome:
+        _ = row_judge.judge
+        try:
+            texts = {
+                label: text_of(fields.select("response", run.outputs, "outputs"))
+                for label, run in zip(labels, runs, strict=True)
+            }
+            inputs = example.inputs if example is not None else runs[0].inputs
+            case = Case(principle, prompt_of(fields.select("prompt", inputs, "inputs")), texts)
+        except Exception as error:  # noqa: BLE001 - LangSmith would drop the feedback of a row that raises
+            return failure_of(error)
+        return row_judge.outcomes([case])[0]
 
     def comparator(runs: Sequence[Run], example: Example | None = None) -> ComparisonEvaluationResult:
         from langsmith.evaluation.evaluator import ComparisonEvaluationResult
 
-        ids = {f"run {str(run.id)[:8]}": run.id for run in runs if run.outputs}
-        if len(ids) < sum(bool(run.outputs) for run in runs):
-            ids = {f"run {run.id}": run.id for run in runs if run.outputs}
-        if not ids:
+        runs = [run for run in runs if run.outputs]
+        if not runs:
             return ComparisonEvaluationResult(key=name, scores={}, comment="Not judged. No run has outputs.")
-        outputs = {run.id: run.outputs for run in runs}
-        texts = {label: text_of(select(outputs[one], response, "outputs")) for label, one in ids.items()}
-        inputs = example.inputs if example is not None else runs[0].inputs
-        asked = prompt_of(select(inputs, prompt, "inputs"))
-        (outcome,) = judge_or_default(judge).judge_batch([Case(checked, asked, texts)])
+        labels = [f"run {str(run.id)[:8]}" for run in runs]
+        if len(set(labels)) < len(labels):
+            labels = [f"run {run.id}" for run in runs]
+        outcome = outcome_of(runs, labels, example)
         if isinstance(outcome, JudgeFailure):
-            return ComparisonEvaluationResult(key=name, scores={}, comment=not_judged([outcome]))
-        scores: Any = {ids[label]: score for label, score in outcome.normalized.items()}
+            return ComparisonEvaluationResult(key=name, scores={}, comment=failure_text([outcome]))
+        scores: Any = {run.id: outcome.normalized[label] for run, label in zip(runs, labels, strict=True)}
         return ComparisonEvaluationResult(key=name, scores=scores, comment=outcome.explanation)
 
     comparator.__name__ = comparator.__qualname__ = name
     return comparator
 
 
+class _FieldSelectors:
+    """The selectors of an evaluator. One that has not fitted any row so far is a mistake in the call."""
+
+    def __init__(self, **selectors: Selector) -> None:
+        self._selectors = selectors
+        self._fitted: set[str] = set()
+
+    def select(self, field: str, value: Any, name: str) -> Any:
+        try:
+            part = select(value, self._selectors[field], name)
+        except SelectorError as error:
+            if field in self._fitted:
+                raise
+            raise JudgeUnavailableError(
+                error.message,
+                hint=f"{field}= has not fitted any row so far, so nothing was scored. If rows may lack it, set a "
+                "function that returns None for them.",
+            ) from error
+        if part is not None:
+            self._fitted.add(field)
+        return part
+
+    def prompt_and_response(self, inputs: Any, outputs: Any) -> tuple[str | list[Message], str]:
+        response = self.select("response", outputs, "outputs")
+        if response is None:
+            raise InvalidCaseError("There is no output to judge.", field="responses")
+        prompt = self.select("prompt", inputs, "inputs")
+        return split_conversation(response) if prompt is None else (prompt_of(prompt), text_of(response))
+
+
 def _keys(principles: Sequence[Principle], key: str | None) -> list[str]:
-    """A feedback key for each principle, all different."""
+    """A distinct feedback key for each principle."""
     if len(principles) == 1:
         return [key or _slug(principles[0].name or "principle")]
-    keys = [_slug(one.name or f"principle_{place}") for place, one in enumerate(principles, start=1)]
+    keys = [_slug(principle.name or f"principle_{number}") for number, principle in enumerate(principles, start=1)]
     keys = [f"{key}_{name}" if key else name for name in keys]
     if len(set(keys)) < len(keys):
         raise InvalidCaseError(
@@ -124,9 +199,9 @@ def _slug(name: str) -> str:
     return re.sub(r"\W+", "_", name.strip().lower()).strip("_") or "principle"
 
 
-def _result(key: str, outcome: Verdict | JudgeFailure, scale: Scale) -> dict[str, Any]:
+def _result(key: str, outcome: Outcome, scale: ScoreScale) -> dict[str, Any]:
     if isinstance(outcome, JudgeFailure):
         failure = {"error_type": outcome.error_type, "attempts": outcome.attempts, "record_id": outcome.record_id}
-        return {"key": key, "score": None, "comment": not_judged([outcome]), "metadata": failure}
+        return {"key": key, "score": None, "comment": failure_text([outcome]), "metadata": failure}
     score = (outcome.normalized if scale == "normalized" else outcome.scores)["0"]
     return {"key": key, "score": score, "comment": outcome.explanation, "metadata": outcome.provenance}

@@ -1,26 +1,137 @@
-"""Which judge is asked, and how what was not judged is put into words."""
+"""The judge of a run's rows, and telling the failure of a row from a judge that cannot be used at all."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from rewardanything_core import BaseJudge, JudgeFailure, MissingExtraError, Principle, default_judge
+from rewardanything_core import (
+    BackendError,
+    BaseJudge,
+    Case,
+    ConfigError,
+    JudgeFailure,
+    MissingExtraError,
+    ModelFetchError,
+    Principle,
+    RewardAnythingError,
+    Verdict,
+    default_judge,
+)
+from rewardanything_core.errors import AuthenticationError, JudgeUnavailableError, error_from_failure
 
-Principles = Principle | str | Sequence[Principle | str]
+Principles: TypeAlias = Principle | str | Sequence[Principle | str]
+Outcome: TypeAlias = Verdict | JudgeFailure
+
+_NOT_FOUND = 404
 
 
-def judge_or_default(judge: BaseJudge | None) -> BaseJudge:
-    """The judge given, else the one for the process."""
-    return default_judge() if judge is None else judge
+class RowJudge:
+    """Judges the rows of a run one at a time, and stops the run if no row can be judged.
+
+    Args:
+        judge: The judge. None: the process's default judge, loaded when first needed.
+
+    Raises:
+        ConfigError: the judge is something else, such as a model's name.
+    """
+
+    def __init__(self, judge: BaseJudge | None) -> None:
+        if judge is not None and not isinstance(judge, BaseJudge):
+            raise ConfigError(
+                f"judge must be a Judge or Jury, such as load_judge(model=...), not {type(judge).__name__} "
+                f"{judge!r:.80}."
+            )
+        self._judge = judge
+        self._has_judged = False
+
+    @property
+    def judge(self) -> BaseJudge:
+        """The judge; the default one is loaded now if it was not yet.
+
+        Raises:
+            JudgeUnavailableError: the settings give no judge.
+        """
+        try:
+            return self._judge or default_judge()
+        except RewardAnythingError as error:
+            raise JudgeUnavailableError(f"There is no judge, so nothing was scored. {error}") from error
+
+    def outcomes(self, cases: Sequence[Case]) -> list[Outcome]:
+        """A verdict or failure for each case.
+
+        Raises:
+            JudgeUnavailableError: no row can be judged before the judge's settings are corrected.
+        """
+        judge = self.judge
+        try:
+            outcomes = judge.judge_batch(cases)
+        except RewardAnythingError as error:
+            return self._failures(cases, error)
+        if (unclear := self._unclear_failure(cases, outcomes)) is not None:
+            try:
+                judge.judge(unclear)
+            except RewardAnythingError as error:
+                _stop_if_unusable(error)
+        return outcomes
+
+    async def aoutcomes(self, cases: Sequence[Case]) -> list[Outcome]:
+        """`outcomes`, awaited."""
+        judge = await asyncio.to_thread(lambda: self.judge)
+        try:
+            outcomes = await judge.ajudge_batch(cases)
+        except RewardAnythingError as error:
+            return self._failures(cases, error)
+        if (unclear := self._unclear_failure(cases, outcomes)) is not None:
+            try:
+                await judge.ajudge(unclear)
+            except RewardAnythingError as error:
+                _stop_if_unusable(error)
+        return outcomes
+
+    def _unclear_failure(self, cases: Sequence[Case], outcomes: Sequence[Outcome]) -> Case | None:
+        """A case to judge once more before any verdict was given, for the HTTP status that only an exception has."""
+        self._has_judged = self._has_judged or any(isinstance(outcome, Verdict) for outcome in outcomes)
+        for case, outcome in zip(cases, outcomes, strict=True):
+            if isinstance(outcome, JudgeFailure):
+                error = error_from_failure(outcome)
+                _stop_if_unusable(error)
+                if type(error) is BackendError and not self._has_judged:
+                    return case
+        return None
+
+    def _failures(self, cases: Sequence[Case], error: RewardAnythingError) -> list[Outcome]:
+        _stop_if_unusable(error)
+        return [failure_of(error)] * len(cases)
 
 
-def not_judged(failures: Sequence[JudgeFailure]) -> str:
-    """What stands where the reasoning would."""
+def failure_of(error: Exception) -> JudgeFailure:
+    """An exception as the failure of its row; the judge's own record of it, if there is one."""
+    failure = error.failure if isinstance(error, RewardAnythingError) else None
+    return failure or JudgeFailure(case_id=None, error_type=type(error).__name__, message=str(error))
+
+
+def failure_text(failures: Sequence[JudgeFailure]) -> str:
+    """The comment or reasoning of a row that was not judged."""
     return "Not judged. " + "; ".join(f"{failure.error_type}: {failure.message}" for failure in failures)
 
 
-def missing(package: str, feature: str) -> MissingExtraError:
-    """The error for a package that only part of this needs."""
+def missing_package_error(package: str, feature: str) -> MissingExtraError:
+    """The error for a package that only part of this integration needs.
+
+    Args:
+        package: The distribution to install.
+        feature: The name that needs it.
+    """
     error = MissingExtraError(feature, extra="langchain")
     error.hint = f"Install it with: pip install {package}"
     return error
+
+
+def _stop_if_unusable(error: RewardAnythingError) -> None:
+    """Stop the run for a wrong key, model name or setting, or a missing package or model file."""
+    if isinstance(error, AuthenticationError | ConfigError | MissingExtraError | ModelFetchError) or (
+        isinstance(error, BackendError) and getattr(error, "status_code", None) == _NOT_FOUND
+    ):
+        raise JudgeUnavailableError(f"The judge cannot be used. {error}", last=error.failure) from error

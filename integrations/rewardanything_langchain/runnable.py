@@ -5,45 +5,44 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, default_judge
 from rewardanything_core.errors import error_from_failure
-from rewardanything_langchain.judging import judge_or_default
+from rewardanything_langchain.judging import Outcome
 from rewardanything_langchain.texts import prompt_of, text_of
 
-Outcome = Verdict | JudgeFailure
-Judged = Verdict | list[Verdict]
+Result: TypeAlias = Verdict | list[Verdict]
 
 
 class JudgeInput(BaseModel):
-    """What a `JudgeRunnable` takes: a dict with these keys."""
+    """The input of a `JudgeRunnable`: a dict with these keys."""
 
     prompt: Any = Field(description="What the responses answer: text, messages, or a prompt value.")
     responses: Any = Field(description="The candidates: label -> response, or a list, which is labelled '0', '1', ...")
-    principle: str | None = Field(None, description="What to prefer, where it is not set for all.")
-    reference: str | None = Field(None, description="A good answer to compare with.")
-    context: str | None = Field(None, description="Background that the judge should know.")
-    id: str | None = Field(None, description="The caller's own name for the case.")
+    principle: str | None = Field(None, description="What to judge by, where the runnable has no principle.")
+    reference: str | None = Field(None, description="A reference answer that the judge sees.")
+    context: str | None = Field(None, description="Source material that the judge sees.")
+    id: str | None = Field(None, description="Your own id of the case, returned in the verdict.")
 
 
 class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
-    """Judges dicts with ``prompt`` and ``responses`` (see `JudgeInput`) into a `Verdict` each.
+    """Judges dicts with ``prompt`` and ``responses`` (see `JudgeInput`); each becomes a `Verdict`.
 
-    With several principles each dict is judged under every one, and becomes a list of verdicts in their order. A failed
-    judgement raises, so that ``.with_retry()`` and ``.with_fallbacks()`` see it; in a batch with
-    ``return_exceptions=True`` the exception takes the verdict's place. ``max_concurrency`` in the config limits the
-    cases in flight.
+    With several principles, each dict is judged under every one and becomes a list of verdicts in their order. A failed
+    judgement raises, so that ``.with_retry()`` and ``.with_fallbacks()`` see it. In a batch with
+    ``return_exceptions=True``, the exception takes the place of the verdict. ``max_concurrency`` in the config limits
+    the cases in flight.
     """
 
     principle: Any = None
-    """What to prefer: a `Principle`, a string, or a list of them. None: each dict says its own."""
+    """What to judge by: a `Principle`, a string, or a list of them. None: each dict has its own."""
 
     judge: Any = Field(default=None, exclude=True)
-    """Who judges. None: ``load_judge()``, made at the first judgement and shared by the process."""
+    """The judge. None: the process's default judge, loaded when first needed."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -64,22 +63,30 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
 
     @property
     def OutputType(self) -> Any:  # noqa: N802 - LangChain's name
-        """A verdict, or a list of them where there are several principles."""
+        """A verdict, or a list of verdicts if there are several principles."""
         return list[Verdict] if isinstance(self.principle, tuple) else Verdict
 
     def get_input_schema(self, config: RunnableConfig | None = None) -> type[BaseModel]:  # noqa: ARG002
         """`JudgeInput`."""
         return JudgeInput
 
-    def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **_: Any) -> Judged:  # noqa: A002
-        """Judge one. Raises what ``Judge.judge`` raises."""
-        judged: Judged = self._call_with_config(self._one, input, config, run_type="chain")
-        return judged
+    def invoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **_: Any) -> Result:  # noqa: A002
+        """Judge one dict.
 
-    async def ainvoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **_: Any) -> Judged:  # noqa: A002
+        Args:
+            input: A dict as `JudgeInput` describes it.
+            config: LangChain's configuration of the run.
+
+        Raises:
+            RewardAnythingError: whatever ``Judge.judge`` raises.
+        """
+        result: Result = self._call_with_config(self._one, input, config, run_type="chain")
+        return result
+
+    async def ainvoke(self, input: dict[str, Any], config: RunnableConfig | None = None, **_: Any) -> Result:  # noqa: A002
         """`invoke`, awaited."""
-        judged: Judged = await self._acall_with_config(self._aone, input, config, run_type="chain")
-        return judged
+        result: Result = await self._acall_with_config(self._aone, input, config, run_type="chain")
+        return result
 
     def batch(
         self,
@@ -89,8 +96,14 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
         return_exceptions: bool = False,
         **_: Any,
     ) -> list[Any]:
-        """Judge many in one batch of the judge."""
-        many: Any = self._many  # LangChain passes what the signature asks for, which its own types do not say
+        """Judge many dicts in one batch of the judge.
+
+        Args:
+            inputs: Dicts as `JudgeInput` describes them.
+            config: LangChain's configuration of the run, or one for each input.
+            return_exceptions: Whether an input that could not be judged gives its exception in place of a verdict.
+        """
+        many: Any = self._many  # LangChain passes the arguments that the signature names; its own types do not show it
         return self._batch_with_config(many, inputs, config, return_exceptions=return_exceptions, run_type="chain")
 
     async def abatch(
@@ -107,8 +120,8 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
             many, inputs, config, return_exceptions=return_exceptions, run_type="chain"
         )
 
-    def stream(self, input: dict[str, Any], config: RunnableConfig | None = None, **_: Any) -> Iterator[Judged]:  # noqa: A002
-        """`invoke`, as a stream of one."""
+    def stream(self, input: dict[str, Any], config: RunnableConfig | None = None, **_: Any) -> Iterator[Result]:  # noqa: A002
+        """`invoke` as a stream with one item."""
         yield from self.transform(iter([input]), config)
 
     async def astream(
@@ -116,22 +129,22 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
         input: dict[str, Any],  # noqa: A002
         config: RunnableConfig | None = None,
         **_: Any,
-    ) -> AsyncIterator[Judged]:
-        """`ainvoke`, as a stream of one."""
+    ) -> AsyncIterator[Result]:
+        """`ainvoke` as a stream with one item."""
 
         async def one() -> AsyncIterator[dict[str, Any]]:
             yield input
 
-        async for judged in self.atransform(one(), config):
-            yield judged
+        async for result in self.atransform(one(), config):
+            yield result
 
     def transform(
         self,
         input: Iterator[dict[str, Any]],  # noqa: A002
         config: RunnableConfig | None = None,
         **_: Any,
-    ) -> Iterator[Judged]:
-        """Wait for the whole dict, then judge it. It is here so that streaming emits the events that it should."""
+    ) -> Iterator[Result]:
+        """Collect the whole dict, then judge it. Without this method, streaming would not emit all of its events."""
         yield from self._transform_stream_with_config(input, self._transformed, config)
 
     async def atransform(
@@ -139,48 +152,40 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
         input: AsyncIterator[dict[str, Any]],  # noqa: A002
         config: RunnableConfig | None = None,
         **_: Any,
-    ) -> AsyncIterator[Judged]:
+    ) -> AsyncIterator[Result]:
         """`transform`, awaited."""
-        async for judged in self._atransform_stream_with_config(input, self._atransformed, config):
-            yield judged
+        async for result in self._atransform_stream_with_config(input, self._atransformed, config):
+            yield result
 
     # --- judging
 
-    def _transformed(self, chunks: Iterator[Any]) -> Iterator[Judged]:
-        yield self._one(reduce(_joined, chunks))
+    def _transformed(self, chunks: Iterator[Any]) -> Iterator[Result]:
+        yield self._one(reduce(_combined, chunks))
 
-    async def _atransformed(self, chunks: AsyncIterator[Any]) -> AsyncIterator[Judged]:
-        yield await self._aone(reduce(_joined, [chunk async for chunk in chunks]))
+    async def _atransformed(self, chunks: AsyncIterator[Any]) -> AsyncIterator[Result]:
+        yield await self._aone(reduce(_combined, [chunk async for chunk in chunks]))
 
-    def _one(self, value: dict[str, Any]) -> Judged:
-        return self._judged(judge_or_default(self.judge).judge_batch(self._cases(value)))
+    def _one(self, value: dict[str, Any]) -> Result:
+        return self._result((self.judge or default_judge()).judge_batch(self._cases(value)))
 
-    async def _aone(self, value: dict[str, Any]) -> Judged:
-        judge = await asyncio.to_thread(judge_or_default, self.judge)
-        return self._judged(await judge.ajudge_batch(self._cases(value)))
+    async def _aone(self, value: dict[str, Any]) -> Result:
+        judge = self.judge or await asyncio.to_thread(default_judge)
+        return self._result(await judge.ajudge_batch(self._cases(value)))
 
-    def _many(self, inputs: list[dict[str, Any]], config: list[RunnableConfig]) -> list[Judged | Exception]:
-        layout = [self._cases_or_error(value) for value in inputs]
-        cases = [case for entry in layout if isinstance(entry, list) for case in entry]
+    def _many(self, inputs: list[dict[str, Any]], config: list[RunnableConfig]) -> list[Result | Exception]:
+        cases_of = [self._cases_or_error(value) for value in inputs]
+        cases = [case for entry in cases_of if isinstance(entry, list) for case in entry]
         window = config[0].get("max_concurrency") or max(1, len(cases))
-        outcomes = dict(judge_or_default(self.judge).judge_stream(cases, window=window))
-        return self._laid_out(layout, [outcomes[index] for index in range(len(cases))])
+        outcomes = dict((self.judge or default_judge()).judge_stream(cases, window=window))
+        return self._results(cases_of, [outcomes[index] for index in range(len(cases))])
 
-    async def _amany(self, inputs: list[dict[str, Any]], config: list[RunnableConfig]) -> list[Judged | Exception]:
-        layout = [self._cases_or_error(value) for value in inputs]
-        cases = [case for entry in layout if isinstance(entry, list) for case in entry]
-        judge = await asyncio.to_thread(judge_or_default, self.judge)
-        limit = config[0].get("max_concurrency")
-        if not limit:
-            return self._laid_out(layout, await judge.ajudge_batch(cases))
-        free = asyncio.Semaphore(limit)
-
-        async def one(case: Case) -> Outcome:
-            async with free:
-                (outcome,) = await judge.ajudge_batch([case])
-                return outcome
-
-        return self._laid_out(layout, list(await asyncio.gather(*map(one, cases))))
+    async def _amany(self, inputs: list[dict[str, Any]], config: list[RunnableConfig]) -> list[Result | Exception]:
+        cases_of = [self._cases_or_error(value) for value in inputs]
+        cases = [case for entry in cases_of if isinstance(entry, list) for case in entry]
+        window = config[0].get("max_concurrency") or max(1, len(cases))
+        judge = self.judge or await asyncio.to_thread(default_judge)
+        outcomes = {index: outcome async for index, outcome in judge.ajudge_stream(cases, window=window)}
+        return self._results(cases_of, [outcomes[index] for index in range(len(cases))])
 
     # --- between dicts and cases
 
@@ -189,23 +194,24 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
             raise InvalidCaseError(
                 f"JudgeRunnable takes a dict with 'prompt' and 'responses', not {type(value).__name__}.", field="case"
             )
-        given = {"principle": self.principle, **{k: v for k, v in value.items() if v is not None}}
-        if given["principle"] is None:
+        fields = {"principle": self.principle, **{k: v for k, v in value.items() if v is not None}}
+        if fields["principle"] is None:
             raise InvalidCaseError(
-                "There is no principle: give JudgeRunnable one, or put 'principle' into the dict.", field="principle"
+                "There is no principle: set principle= on JudgeRunnable, or put 'principle' into the dict.",
+                field="principle",
             )
-        for part, read in (("prompt", prompt_of), ("responses", _responses)):
-            if part in given:
-                given[part] = read(given[part])
-        return [Case.of({**given, "principle": principle}) for principle in Principle.several(given["principle"])]
+        for name, convert in (("prompt", prompt_of), ("responses", _responses)):
+            if name in fields:
+                fields[name] = convert(fields[name])
+        return [Case.of({**fields, "principle": principle}) for principle in Principle.several(fields["principle"])]
 
-    def _cases_or_error(self, value: Any) -> list[Case] | InvalidCaseError:
+    def _cases_or_error(self, value: Any) -> list[Case] | Exception:
         try:
             return self._cases(value)
-        except InvalidCaseError as error:
+        except Exception as error:  # noqa: BLE001 - it takes the place of this input's verdict
             return error
 
-    def _judged(self, outcomes: list[Outcome]) -> Judged:
+    def _result(self, outcomes: list[Outcome]) -> Result:
         verdicts = []
         for outcome in outcomes:
             if isinstance(outcome, JudgeFailure):
@@ -213,25 +219,23 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
             verdicts.append(outcome)
         return verdicts if isinstance(self.principle, tuple) else verdicts[0]
 
-    def _laid_out(
-        self, layout: list[list[Case] | InvalidCaseError], outcomes: list[Outcome]
-    ) -> list[Judged | Exception]:
-        """For each input its verdicts, or the exception that stands for them."""
-        results: list[Judged | Exception] = []
-        rest = iter(outcomes)
-        for entry in layout:
-            if isinstance(entry, InvalidCaseError):
-                results.append(entry)
+    def _results(self, cases_of: list[list[Case] | Exception], outcomes: list[Outcome]) -> list[Result | Exception]:
+        """For each input its verdicts, or the exception in their place."""
+        results: list[Result | Exception] = []
+        remaining = iter(outcomes)
+        for cases in cases_of:
+            if isinstance(cases, Exception):
+                results.append(cases)
                 continue
             try:
-                results.append(self._judged([next(rest) for _ in entry]))
-            except Exception as error:  # noqa: BLE001 - it is handed over, not dropped
+                results.append(self._result([next(remaining) for _ in cases]))
+            except Exception as error:  # noqa: BLE001 - it takes the place of this input's verdict
                 results.append(error)
         return results
 
 
-def _joined(whole: Any, chunk: Any) -> Any:
-    """Chunks of a dict add up; whatever does not is replaced, as LangChain does it."""
+def _combined(whole: Any, chunk: Any) -> Any:
+    """Chunks of a dict are added; a chunk that cannot be added replaces the value, as in LangChain."""
     try:
         return whole + chunk
     except TypeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import json
 import re
 import subprocess
@@ -13,9 +14,12 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from langchain_classic.evaluation.schema import PairwiseStringEvaluator, StringEvaluator
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
@@ -30,8 +34,10 @@ from paths import ROOT
 from servers import QUICK_FAULTS, FakeOpenAI, Fault, score_text
 
 from rewardanything_core import (
+    ConfigError,
     InvalidCaseError,
     Judge,
+    JudgeUnavailableError,
     Principle,
     ScriptedBackend,
     Verdict,
@@ -50,7 +56,7 @@ from rewardanything_langchain import (
     comparative_evaluator,
     principle_evaluator,
 )
-from rewardanything_langchain.texts import prompt_of, text_of
+from rewardanything_langchain.texts import prompt_of, split_conversation, text_of
 
 PRINCIPLE = "The higher the number in the answer, the better."
 
@@ -58,7 +64,7 @@ PRINCIPLE = "The higher the number in the answer, the better."
 def scripted(
     score: Callable[[str], float] = score_text, *, fails: Callable[[str], bool] = lambda text: False, **options: Any
 ) -> Judge:
-    """A judge by a function of the response, which gives no verdict where told so."""
+    """A judge that scores by a function of the response and gives no verdict where ``fails`` is true."""
 
     def reply(request: Any) -> Any:
         texts = json.loads(request.messages[1]["content"])["responses"]
@@ -92,7 +98,7 @@ def test_a_dict_becomes_a_verdict() -> None:
     assert judge.invoke({"prompt": "?", "responses": ["1", "5"]}).ranking == ["1", "0"]
 
 
-def test_messages_and_prompt_values_are_read() -> None:
+def test_messages_and_prompt_values_are_accepted() -> None:
     backend = scripted()
     prompt = ChatPromptTemplate.from_messages([("system", "Be kind."), ("human", "{question}")])
     chain = (
@@ -110,7 +116,7 @@ def test_messages_and_prompt_values_are_read() -> None:
     ]
 
 
-def test_the_dict_may_say_the_principle_and_several_give_several_verdicts() -> None:
+def test_a_dict_may_have_its_own_principle_and_several_principles_give_several_verdicts() -> None:
     judge = JudgeRunnable(judge=scripted())
     assert judge.invoke(row(2, principle="Be kind.")).scores == {"x": 2.0}
     with pytest.raises(InvalidCaseError, match="There is no principle"):
@@ -121,12 +127,12 @@ def test_the_dict_may_say_the_principle_and_several_give_several_verdicts() -> N
 
 
 @pytest.mark.parametrize("value", ["text", {"prompt": "?"}, {"prompt": "?", "responses": {"a": "1"}, "extra": 1}])
-def test_what_is_no_case_is_an_error_that_names_the_field(value: Any) -> None:
+def test_an_invalid_input_is_an_error_that_names_the_field(value: Any) -> None:
     with pytest.raises(InvalidCaseError, match=r"prompt|responses|extra"):
         JudgeRunnable(principle=PRINCIPLE, judge=scripted()).invoke(value)
 
 
-def test_settings_are_checked_when_the_runnable_is_made() -> None:
+def test_settings_are_checked_when_the_runnable_is_created() -> None:
     for wrong in ({"principle": "  "}, {"principle": []}, {"principle": PRINCIPLE, "judge": "gpt"}):
         with pytest.raises(ValueError, match=r"principle|judge"):
             JudgeRunnable(**wrong)
@@ -233,18 +239,129 @@ def test_errors_have_their_own_class_in_a_batch(server: FakeOpenAI, tmp_path: Pa
     endpoint.close()
 
 
-def test_the_judge_is_made_at_the_first_judgement_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Judge] = []
-    monkeypatch.setattr(loading, "load_judge", lambda: made.append(scripted()) or made[-1])
+def test_the_default_judge_is_loaded_once_and_when_first_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Judge] = []
+    monkeypatch.setattr(loading, "load_judge", lambda: loaded.append(scripted()) or loaded[-1])
     judge, function = JudgeRunnable(principle=PRINCIPLE), principle_evaluator(PRINCIPLE)
     evaluator = PrincipleEvaluator(principle=PRINCIPLE)
-    assert not made
+    assert not loaded
     threads = [threading.Thread(target=judge.invoke, args=(row(1),)) for _ in range(6)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     function(inputs="?", outputs="1")
     evaluator.evaluate_strings(input="?", prediction="1")
-    assert len(made) == 1
+    assert len(loaded) == 1
+
+
+ODD_CONVERSATIONS: dict[str, Any] = {
+    "a tool call without an id": [
+        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    ],
+    "a tool message without tool_call_id": [{"role": "tool", "content": "sunny"}],
+    "malformed arguments": [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{a"}}],
+        }
+    ],
+    "an unknown role": [{"role": "critic", "content": "hm"}],
+    "a call that is not a dict": [{"role": "assistant", "content": "", "tool_calls": ["f"]}],
+    "a text block without text": [{"role": "assistant", "content": [{"type": "text"}]}],
+    "an image": [HumanMessage([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}])],
+    "no content": [{"role": "assistant", "tool_calls": []}],
+    "invalid calls of a model": [
+        AIMessage("", invalid_tool_calls=[{"name": "f", "args": "{a", "id": None, "error": None}])
+    ],
+    "a circle": (circle := {"a": 1, "b": 2}),
+    "an object": SimpleNamespace(model_dump=lambda **_: 1 / 0),
+}
+circle["a"] = circle  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_odd_conversation_never_takes_other_rows_of_a_batch_with_it(asynchronous: bool) -> None:
+    judge = JudgeRunnable(principle=PRINCIPLE, judge=scripted())
+    rows = [{"prompt": "?", "responses": {"x": odd}} for odd in ODD_CONVERSATIONS.values()]
+    rows += [{"prompt": odd, "responses": {"x": "number 2"}} for odd in ODD_CONVERSATIONS.values()]
+    rows.append(row(5))
+    results = (
+        asyncio.run(judge.abatch(rows, return_exceptions=True))
+        if asynchronous
+        else judge.batch(rows, return_exceptions=True)
+    )
+    assert results[-1].scores == {"x": 5.0}
+    errors = [result for result in results if not isinstance(result, Verdict)]
+    assert all(isinstance(error, InvalidCaseError | ZeroDivisionError) for error in errors)
+    judged = [name for name, result in zip(ODD_CONVERSATIONS, results, strict=False) if isinstance(result, Verdict)]
+    refused = set(
+        "a call that is not a dict|a text block without text|an image|no content|a circle|an object".split("|")
+    )
+    assert set(ODD_CONVERSATIONS) - set(judged) <= refused
+
+
+def test_odd_conversations_are_read_in_full() -> None:
+    texts = {
+        name: text_of(ODD_CONVERSATIONS[name])
+        for name in ("a tool call without an id", "malformed arguments", "an unknown role", "invalid calls of a model")
+    }
+    assert texts == {
+        "a tool call without an id": 'assistant: calls {"name": "f", "arguments": "{}"}',
+        "malformed arguments": 'assistant: calls {"name": "f", "arguments": "{a"}',
+        "an unknown role": "critic: hm",
+        "invalid calls of a model": 'assistant: calls {"name": "f", "arguments": "{a"}',
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (
+            AIMessage("", tool_calls=[{"name": "f", "args": {"x": 1}, "id": "1"}]),
+            'calls {"name": "f", "arguments": "{\\"x\\": 1}"}',
+        ),
+        (
+            AIMessage("hi", tool_calls=[{"name": "f", "args": {}, "id": None}]),
+            'hi\ncalls {"name": "f", "arguments": "{}"}',
+        ),
+        (AIMessage("", additional_kwargs={"refusal": "no"}), "no"),
+        (AIMessage([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]), "ab"),
+        (AIMessage([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}]), "a"),
+        (
+            AIMessage(
+                [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "1", "name": "f", "input": {}}],
+                tool_calls=[{"name": "f", "args": {}, "id": "1"}],
+            ),
+            'a\ncalls {"name": "f", "arguments": "{}"}',
+        ),
+        ({"role": "assistant", "content": "4"}, "4"),
+        ({"messages": [AIMessage("4")]}, "assistant: 4"),
+        ({"answer": AIMessage("4"), "n": 1}, '{"answer": {"role": "assistant", "content": "4"}, "n": 1}'),
+    ],
+)
+def test_a_message_is_its_text_and_its_tool_calls(value: Any, text: str) -> None:
+    assert text_of(value) == text
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from("role content type text tool_calls messages function name args arguments input id".split()),
+            inner | st.sampled_from(["assistant", "user", "tool", "text", "tool_use", "tool_result"]),
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON_VALUES)
+def test_any_json_is_a_text_or_an_invalid_case_and_nothing_else(value: Any) -> None:
+    for convert in (text_of, prompt_of, split_conversation):
+        with contextlib.suppress(InvalidCaseError):
+            convert(value)
 
 
 # --- best of n
@@ -284,6 +401,16 @@ def test_best_of_n_asynchronously_with_callbacks_and_a_model() -> None:
     assert recorder.events == ["start BestOfN", "start JudgeRunnable", "end", "end"]
 
 
+def test_best_of_n_judges_candidates_that_differ_in_their_tool_calls() -> None:
+    calls = [{"name": "order", "args": {"pizzas": number}, "id": "1"} for number in (1, 4, 1)]
+    replies = iter([AIMessage("", tool_calls=[call]) for call in calls])
+    judge = scripted()
+    best = BestOfN(candidates=RunnableLambda(lambda _: next(replies)), n=3, principle=PRINCIPLE, judge=judge)
+    assert best.invoke("Which?").tool_calls[0]["args"] == {"pizzas": 4}
+    (request,) = judge.backend.requests
+    assert len(json.loads(request.messages[1]["content"])["responses"]) == 2
+
+
 def test_best_of_n_of_equal_and_of_failed_candidates() -> None:
     judge = scripted(fails=lambda text: True)
     assert BestOfN(candidates=numbered("33"), n=2, principle=PRINCIPLE, judge=judge).invoke("?").content == "number 3"
@@ -293,10 +420,10 @@ def test_best_of_n_of_equal_and_of_failed_candidates() -> None:
         BestOfN(candidates=numbered("12"), n=2, principle=PRINCIPLE, judge=judge).invoke("?")
 
 
-# --- LangChain's evaluators: the cases of its own tests, against ours
+# --- LangChain's evaluators, with the cases of its own tests
 
 
-def test_evaluators_are_what_langchain_takes_for_evaluators() -> None:
+def test_evaluators_have_langchains_interfaces() -> None:
     assert issubclass(PrincipleEvaluator, StringEvaluator) and issubclass(
         PrinciplePairwiseEvaluator, PairwiseStringEvaluator
     )
@@ -315,7 +442,7 @@ def test_a_prediction_is_scored(number: int, score: float) -> None:
 
 
 @pytest.mark.parametrize(("a", "b", "value", "score"), [(4, 2, "A", 1), (2, 4, "B", 0), (3, 3, None, 0.5)])
-def test_the_better_of_two_and_ties(a: int, b: int, value: str | None, score: float) -> None:
+def test_the_better_of_two_predictions_and_ties(a: int, b: int, value: str | None, score: float) -> None:
     evaluator = PrinciplePairwiseEvaluator(principle=PRINCIPLE, judge=scripted())
     pair = {"input": "Which?", "prediction": f"first {a}", "prediction_b": f"second {b}"}
     for result in (evaluator.evaluate_string_pairs(**pair), asyncio.run(evaluator.aevaluate_string_pairs(**pair))):
@@ -339,15 +466,15 @@ def test_inputs_are_required_and_references_ignored_or_required(kind: Any) -> No
         return asyncio.run(method(prediction="1", **more, **given))
 
     plain, labelled = kind(principle=PRINCIPLE, judge=judge), kind(principle=PRINCIPLE, judge=judge, use_reference=True)
-    for ask in (call, acall):
+    for evaluate_with in (call, acall):
         with pytest.raises(ValueError, match="requires an input"):
-            ask(plain)
+            evaluate_with(plain)
         with pytest.raises(ValueError, match="requires a reference"):
-            ask(labelled, input="?")
+            evaluate_with(labelled, input="?")
         with pytest.warns(UserWarning, match=re.escape(plain._skip_reference_warning)):
-            ask(plain, input="?", reference="the gold answer")
+            evaluate_with(plain, input="?", reference="the gold answer")
         assert "the gold answer" not in judge.backend.requests[-1].messages[1]["content"]
-        ask(labelled, input="?", reference="the gold answer")
+        evaluate_with(labelled, input="?", reference="the gold answer")
         assert "the gold answer" in judge.backend.requests[-1].messages[1]["content"]
 
 
@@ -362,13 +489,49 @@ def test_several_principles_give_their_mean() -> None:
     assert result["value"] == 3.5 and result["score"] == 0.625 and "[Be short.]" in result["reasoning"]
 
 
-def test_what_was_not_judged_has_no_score() -> None:
+def test_a_failed_judgement_has_no_score() -> None:
     judge = scripted(fails=lambda text: True)
     result = PrincipleEvaluator(principle=PRINCIPLE, judge=judge).evaluate_strings(input="?", prediction="1")
     assert result["score"] is None and result["value"] is None and "VerdictParseError" in result["reasoning"]
     pair = PrinciplePairwiseEvaluator(principle=PRINCIPLE, judge=judge)
     result = pair.evaluate_string_pairs(input="?", prediction="1", prediction_b="2")
     assert result["score"] is None and result["value"] is None and result["errors"][0]["attempts"] == 1
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_evaluators_accept_messages_and_structures(asynchronous: bool) -> None:
+    judge = scripted()
+    evaluator = PrincipleEvaluator(principle=PRINCIPLE, judge=judge, use_reference=True)
+    pairwise = PrinciplePairwiseEvaluator(principle=PRINCIPLE, judge=judge)
+    question = {"messages": [HumanMessage("Which?")]}
+    answer, gold = [AIMessage("number 4")], {"answer": "gold", "n": 1}
+    if asynchronous:
+        result = asyncio.run(evaluator.aevaluate_strings(input=question, prediction=answer, reference=gold))
+        pair = asyncio.run(
+            pairwise.aevaluate_string_pairs(input=question, prediction={"n": 2, "m": 0}, prediction_b={"n": 3, "m": 0})
+        )
+    else:
+        result = evaluator.evaluate_strings(input=question, prediction=answer, reference=gold)
+        pair = pairwise.evaluate_string_pairs(
+            input=question, prediction={"n": 2, "m": 0}, prediction_b={"n": 3, "m": 0}
+        )
+    assert result["score"] == 0.75 and pair["value"] == "B"
+    case = json.loads(judge.backend.requests[0].messages[1]["content"])
+    assert "Which?" in str(case) and '"answer": "gold"' in str(case)
+    image = AIMessage([{"type": "image_url", "image_url": {"url": "x"}}])
+    unclear = evaluator.evaluate_strings(input=question, prediction=image, reference=gold)
+    assert unclear["score"] is None and "'image_url'" in unclear["reasoning"] and len(unclear["errors"]) == 1
+
+
+@pytest.mark.parametrize("code", [401, 404])
+def test_evaluators_stop_for_a_judge_that_cannot_be_used(code: int, server: FakeOpenAI, tmp_path: Path) -> None:
+    server.reply = Fault.status(code)
+    with from_endpoint("hosted_vllm/x", api_base=server.url, api_key="x", attempts=1, store=tmp_path / "s") as judge:
+        evaluator = PrincipleEvaluator(principle=PRINCIPLE, judge=judge)
+        with pytest.raises(JudgeUnavailableError, match="cannot be used"):
+            evaluator.evaluate_strings(input="?", prediction="1")
+        with pytest.raises(JudgeUnavailableError, match="cannot be used"):
+            asyncio.run(evaluator.aevaluate_strings(input="?", prediction="1"))
 
 
 # --- LangSmith, openevals, agentevals
@@ -430,6 +593,119 @@ def test_the_function_is_an_evaluator_to_langsmith() -> None:
     assert "gold" in judge.backend.requests[-1].messages[1]["content"]
 
 
+def evaluated(evaluators: list[Any], data: list[Example], target: Any) -> Any:
+    """The results of LangSmith's ``evaluate``, offline."""
+    return evaluate(target, data=data, evaluators=evaluators, client=offline(), upload_results=False)
+
+
+@pytest.fixture
+def no_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_langsmith_rows_that_cannot_be_judged_keep_their_key_and_have_no_score() -> None:
+    def target(inputs: dict[str, Any]) -> Any:
+        if inputs["question"] == "raises":
+            raise ValueError("no idea")
+        answers = {
+            "empty": None,
+            "image": {"answer": AIMessage([{"type": "image_url", "image_url": {"url": "x"}}])},
+            "lacks": {"draft": "number 3", "n": 1},
+        }
+        return answers.get(inputs["question"], {"answer": "number 4"})
+
+    judge = scripted()
+    questions = ["fine", "raises", "empty", "image", "lacks"]
+    evaluators = [
+        principle_evaluator(PRINCIPLE, judge=judge, key="high", response=lambda outputs: outputs["answer"]),
+        principle_evaluator([Principle("A.", name="a"), Principle("B.", name="b")], judge=judge, response="answer"),
+    ]
+    results = evaluated(evaluators, dataset(questions), target)
+    for result in results:
+        question = result["example"].inputs["question"]
+        feedback = {one.key: one for one in result["evaluation_results"]["results"]}
+        assert set(feedback) == {"high", "a", "b"}
+        for one in feedback.values():
+            assert one.score == (0.75 if question == "fine" else None), question
+            assert (one.comment or "").startswith("Not judged. ") == (question != "fine")
+    assert results.to_pandas()["feedback.high"].mean() == 0.75
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_an_example_without_outputs_has_no_reference() -> None:
+    judge = scripted()
+    data = [Example(id=uuid.uuid4(), inputs={"question": "?"}, dataset_id=uuid.uuid4()), *dataset(["!"])]
+    evaluator = principle_evaluator(PRINCIPLE, judge=judge, use_reference=True)
+    scores = evaluated([evaluator], data, lambda inputs: {"answer": "number 4"}).to_pandas()["feedback.principle"]
+    assert scores.tolist() == [0.75, 0.75]
+    cases = [json.loads(request.messages[1]["content"]) for request in judge.backend.requests]
+    assert sorted("gold" in str(case) for case in cases) == [False, True]
+    assert not any("{}" in str(case) for case in cases)
+
+
+@pytest.mark.usefixtures("no_tracing")
+@pytest.mark.parametrize("mistake", [401, 404, "response", "no judge"])
+def test_a_set_up_mistake_stops_langsmiths_run(
+    mistake: Any, server: FakeOpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(mistake, int):
+        server.reply = Fault.status(mistake)
+    monkeypatch.setenv("RA_JUDGE_MODEL", "scripted:no_such_module:reply")
+    options: dict[str, Any] = {"response": "anser"} if mistake == "response" else {}
+    with from_endpoint("hosted_vllm/x", api_base=server.url, api_key="x", attempts=1, store=tmp_path / "s") as judge:
+        evaluator = principle_evaluator(PRINCIPLE, judge=None if mistake == "no judge" else judge, **options)
+        results = evaluated([evaluator], dataset([str(i) for i in range(20)]), lambda inputs: {"answer": "3"})
+        with pytest.raises(JudgeUnavailableError, match=r"cannot be used|no judge|'anser'"):
+            results.wait()
+    assert len(results) == 0 and server.count <= 4
+
+
+def test_a_judge_of_the_wrong_type_is_refused_at_once() -> None:
+    wrong: Any = "openai/gpt-4o-mini"
+    for make in (principle_evaluator, comparative_evaluator):
+        with pytest.raises(ConfigError, match="judge must be"):
+            make(PRINCIPLE, judge=wrong)
+    with pytest.raises(ConfigError, match="judge must be"):
+        PrincipleEvaluator(principle=PRINCIPLE, judge=wrong)
+
+
+@pytest.mark.usefixtures("no_tracing")
+def test_a_simulated_conversation_of_openevals_is_judged_from_its_outputs_alone() -> None:
+    from openevals.simulators import run_multiturn_simulation
+
+    judge = scripted()
+    result = run_multiturn_simulation(
+        app=lambda message, **_: {
+            "role": "assistant",
+            "content": f"number 4 to {message['content']}",
+            "id": message["id"] + "a",
+        },
+        user=["Which one?", "Sure?"],
+        max_turns=2,
+        trajectory_evaluators=[principle_evaluator(PRINCIPLE, judge=judge, key="high")],
+    )
+    (feedback,) = result["evaluator_results"]
+    assert feedback["key"] == "high" and feedback["score"] == 0.75
+    case = json.loads(judge.backend.requests[0].messages[1]["content"])
+    assert "Which one?" in str(case["prompt"]) and "Sure?" not in str(case["prompt"])
+    (response,) = case["responses"].values()
+    assert response.splitlines() == [
+        "assistant: number 4 to Which one?", "user: Sure?", "assistant: number 4 to Sure?",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    ["number 4", {"a": 1, "b": 2}, [AIMessage("number 4")], [HumanMessage("Which?")], {"messages": []}, {}, None],
+)
+def test_outputs_alone_that_are_not_a_conversation_are_not_judged(outputs: Any) -> None:
+    judge = scripted()
+    result = principle_evaluator(PRINCIPLE, judge=judge)(outputs=outputs)
+    assert result["score"] is None and judge.usage.calls == 0
+    assert "There is no input" in result["comment"] or "There is no output" in result["comment"]
+
+
 def test_the_function_as_openevals_and_agentevals_call_theirs() -> None:
     judge = scripted()
     function = principle_evaluator(PRINCIPLE, judge=judge, key="high")
@@ -442,12 +718,12 @@ def test_the_function_as_openevals_and_agentevals_call_theirs() -> None:
     ]
     result = function(inputs={"question": "What is the weather?"}, outputs=trajectory, reference_outputs=None)
     seen = judge.backend.requests[-1].messages[1]["content"]
-    assert result["score"] == 1.0 - 0.0 or result["score"] is not None
+    assert result["score"] is not None
     assert "get_weather" in seen and "Ulm" in seen and "sunny" in seen
     assert function(inputs={"messages": [HumanMessage("Hi")]}, outputs={"messages": [AIMessage("2")]})["key"] == "high"
 
 
-def test_it_stands_beside_an_openevals_evaluator() -> None:
+def test_results_have_the_keys_of_openevals() -> None:
     from openevals.exact import exact_match as exact
 
     theirs = exact(inputs="?", outputs={"answer": "4"}, reference_outputs={"answer": "4"})
@@ -457,22 +733,20 @@ def test_it_stands_beside_an_openevals_evaluator() -> None:
     assert set(theirs) <= set(ours)
 
 
-def test_selectors_and_what_cannot_be_selected() -> None:
+def test_selectors_pick_a_field() -> None:
     judge = scripted()
     outputs = {"draft": "number 1", "final": "number 5"}
     assert principle_evaluator(PRINCIPLE, judge=judge, response="final")(inputs="?", outputs=outputs)["score"] == 1.0
     picked = principle_evaluator(PRINCIPLE, judge=judge, response=lambda o: o["draft"], prompt="q")
     assert picked(inputs={"q": "?", "k": 1}, outputs=outputs)["score"] == 0.0
-    with pytest.raises(InvalidCaseError, match="'end'; there is draft, final"):
+    with pytest.raises(JudgeUnavailableError, match="'end'; there is draft, final"):
         principle_evaluator(PRINCIPLE, judge=judge, response="end")(inputs="?", outputs=outputs)
-    with pytest.raises(InvalidCaseError, match="no output"):
-        principle_evaluator(PRINCIPLE, judge=judge)(inputs="?", outputs=None)
     with pytest.raises(InvalidCaseError, match="must differ"):
         principle_evaluator([Principle("A.", name="a"), Principle("B.", name="A")])
     assert text_of({"a": 1, "b": "ü"}) == '{"a": 1, "b": "ü"}'
 
 
-def test_runs_are_compared_in_one_verdict() -> None:
+def test_runs_are_compared_with_one_verdict() -> None:
     judge = scripted()
     comparator = comparison_evaluator(comparative_evaluator(PRINCIPLE, judge=judge, key="best"))
     runs = [run_of("number 2"), run_of("number 5"), run_of("")]
@@ -483,12 +757,16 @@ def test_runs_are_compared_in_one_verdict() -> None:
     failing = comparison_evaluator(comparative_evaluator(PRINCIPLE, judge=scripted(fails=lambda text: True)))
     result = failing.compare_runs(runs, example)
     assert result.scores == {} and str(result.comment).startswith("Not judged. VerdictParseError")
+    picky = comparison_evaluator(comparative_evaluator(PRINCIPLE, judge=judge, response=lambda o: int(o["answer"])))
+    picky.compare_runs([run_of("4"), run_of("5")], example)
+    result = picky.compare_runs(runs, example)
+    assert result.scores == {} and "Not judged. SelectorError: The selector of the outputs" in str(result.comment)
 
 
 # --- the package
 
 
-def test_langchain_core_is_enough_until_more_is_used() -> None:
+def test_only_langchain_core_is_needed_until_an_evaluator_class_is_used() -> None:
     folder = str(ROOT / "integrations")
     code = f"""
 import sys
@@ -509,7 +787,7 @@ except ImportError as error:
 
 
 def test_the_page_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but the blocks that need a LangSmith server, whose functions are run above."""
+    """All blocks except those that need a LangSmith server; the tests above cover their functions."""
     page = (ROOT / "docs" / "integrations" / "langchain.md").read_text()
     blocks = [b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "from langsmith" not in b]
     set_default_judge(scripted(lambda text: max(1, 5 - len(text) // 10)))
