@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AttentionParams:
-    """What a model's attention layer passes to its attention function beside queries, keys and values."""
+    """What a model's attention layer passes to its attention function in addition to queries, keys and values."""
 
     scaling: float | None
     """Factor on the products of queries and keys. None: 1 / sqrt(head size)."""
@@ -132,7 +132,7 @@ def additive_mask(visible: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
     Returns:
         The shape of ``visible``: 0 where it is true, the dtype's lowest finite number elsewhere. It is finite because a
-        row without any visible key (padding) must not become NaN.
+        query without any visible key (padding) must not become NaN.
     """
     import torch
 

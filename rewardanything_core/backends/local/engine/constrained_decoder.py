@@ -113,7 +113,7 @@ class ConstrainedDecoder:
         self._advance(sequence, item, leftover=leftover)
 
     def _append_option(self, sequence: Sequence, logits: torch.Tensor) -> None:
-        """Pick the likeliest option by its first token; options that share it are told apart by their next tokens.
+        """Pick the likeliest option by its first token; options that share it are distinguished by the next.
 
         Once one option is left, its remaining tokens are certain and need no steps of their own.
         """

@@ -27,7 +27,7 @@ _thread = threading.local()
 
 
 class PackedInput(Protocol):
-    """Tokens of several sequences in one row, and how they attend: a `PackedBatch` or a `PrefixTree`."""
+    """Tokens of several sequences in one input, and how they attend: a `PackedBatch` or a `PrefixTree`."""
 
     token_ids: list[int]
     """The tokens."""
@@ -59,7 +59,7 @@ def run(model: Any, packed: PackedInput, last_indices: Sequence[int]) -> torch.T
     Args:
         model: A Hugging Face causal language model.
         packed: The input.
-        last_indices: Indices into the row of tokens after which logits are wanted.
+        last_indices: Indices into the input of the tokens after which logits are wanted.
 
     Returns:
         (last_indices, vocabulary) logits.

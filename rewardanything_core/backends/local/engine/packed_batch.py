@@ -1,10 +1,10 @@
-"""One forward pass over tokens of many sequences, packed into one row without padding.
+"""One forward pass over tokens of many sequences, packed into one input without padding.
 
 The tokens that a step adds to its sequences (one while decoding, several for a literal, a part of a prompt) are
 concatenated as if they were a single sequence. Everything that treats tokens independently, which is nearly all of the
-work, runs over that row. Only attention has to know which token belongs to which sequence: the model gets an attention
-function of ours (see `model_runner`) that calls `PackedBatch.attend`, which writes the new keys and values into the
-sequences' slots and lets every token attend to its own slot.
+work, runs over that input. Only attention has to know which token belongs to which sequence: the model gets an
+attention function of ours (see `model_runner`) that calls `PackedBatch.attend`, which writes the new keys and values
+into the sequences' slots and lets every token attend to its own slot.
 
 How attention is grouped. torch's attention works on rectangles, so the sequences of a cache are divided into groups,
 each one operation over a rectangle of slots by new tokens by columns. Padding inside a rectangle costs query-key pairs
@@ -54,7 +54,7 @@ class ScheduledChunk:
 
 
 class PackedBatch:
-    """The tokens of a step in one row, and how they attend.
+    """The tokens of a step in one input, and how they attend.
 
     Args:
         chunks: What is added to each sequence, one chunk per sequence.
@@ -85,13 +85,13 @@ class PackedBatch:
                 groups.append(AttentionGroup(members, offsets))
             self._groups.append((cache, groups))
         self.last_indices = [last_index[id(chunk)] for chunk in chunks]
-        """Where in the row the last token of each chunk is, in the order of the given chunks."""
+        """Index in the input of the last token of each chunk, in the order of the given chunks."""
         self._placements: dict[torch.device, list[tuple[slice, torch.Tensor, torch.Tensor]]] = {}
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, params: AttentionParams
     ) -> torch.Tensor:
-        """Attention of one layer, for all tokens of the row.
+        """Attention of one layer, for all tokens of the input.
 
         Args:
             layer: Index of the layer.
@@ -114,7 +114,7 @@ class PackedBatch:
         return output[None]
 
     def _placements_on(self, device: torch.device) -> list[tuple[slice, torch.Tensor, torch.Tensor]]:
-        """For each cache: its span of the row, and slot and column of each token, copied once per device."""
+        """For each cache: its span of the input, and slot and column of each token, copied once per device."""
         import torch
 
         if device not in self._placements:
@@ -134,13 +134,13 @@ class AttentionGroup:
 
     Args:
         chunks: The chunks, by slot index.
-        offsets: Where the tokens of each chunk begin in the packed row.
+        offsets: Where the tokens of each chunk begin in the packed input.
     """
 
     def __init__(self, chunks: list[ScheduledChunk], offsets: list[int]) -> None:
         self.chunks = chunks
         self.span = slice(offsets[0], offsets[-1] + len(chunks[-1].token_ids))
-        """The tokens of the group in the packed row."""
+        """The tokens of the group in the packed input."""
         self._first_slot = chunks[0].slot.index
         self._num_slots = chunks[-1].slot.index - self._first_slot + 1
         self._num_queries = max(len(chunk.token_ids) for chunk in chunks)

@@ -1,9 +1,9 @@
 """Sequences of tokens with their common prefixes merged, so that each prefix goes through the model once.
 
-The tree is a packed row of tokens, in depth-first order, with the positions that they have in each sequence alone. A
+The tree is a packed input of tokens in depth-first order, with the positions that they have in each sequence alone. A
 token attends to the tokens on its path to the root and to nothing else. Nothing is cached between passes.
 
-Attention is computed for one block of the row at a time, each over the tokens that any of the block's tokens attends
+Attention is computed for one block of the input at a time, each over the tokens that any of the block's tokens attends
 to. One mask over the whole tree would be simpler, and would let every branch pay for the tokens of all others: blocks
 made reading 1.17 times as fast (benchmarks/throughput_local.py, ``logits``).
 """
@@ -31,16 +31,16 @@ _MAX_SEGMENT_TOKENS = 256
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of tokens of one sequence, next to each other in the row."""
+    """A run of tokens of one sequence, next to each other in the input."""
 
     start: int
-    """Index in the row of the first token."""
+    """Index in the input of the first token."""
 
     end: int
-    """Index in the row after the last token."""
+    """Index in the input after the last token."""
 
     path: Sequence[int]
-    """Index in the row of every token that the last token attends to under full attention, by position."""
+    """Index in the input of every token that the last token attends to under full attention, by position."""
 
     first_position: int
     """Position of the first token."""
@@ -62,7 +62,7 @@ class PrefixTree:
         self.positions: list[int] = []
         """The position of each token in its sequences."""
         self.last_indices: list[int] = []
-        """Where in the row the last token of each sequence is."""
+        """Index in the input of the last token of each sequence."""
         self._blocks: list[QueryBlock] = []
         overhead = kernel_overhead(gpu=gpu)
         path: list[int] = []
@@ -128,13 +128,13 @@ class QueryBlock:
         self._masks: dict[tuple[AttentionPattern, torch.device, torch.dtype], torch.Tensor] = {}
 
     def add(self, segment: Segment) -> None:
-        """Append the segment that follows in the row."""
+        """Append the segment that follows in the input."""
         self._segments.append(segment)
         self._keys.update(dict.fromkeys(segment.path))
 
     @property
     def span(self) -> slice:
-        """Its tokens in the row."""
+        """Its tokens in the input."""
         return slice(self._segments[0].start, self._segments[-1].end)
 
     @property
@@ -148,7 +148,7 @@ class QueryBlock:
         return (segment.end - self._segments[0].start) * (len(self._keys) + new_keys)
 
     def keys_on(self, device: torch.device) -> torch.Tensor:
-        """(keys,) index in the row of each token that any of the block's tokens attends to."""
+        """(keys,) index in the input of each token that any of the block's tokens attends to."""
         import torch
 
         if device not in self._key_indices:
