@@ -17,9 +17,9 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = [ROOT / "rewardanything_core", *sorted((ROOT / "integrations").glob("rewardanything_*"))]
 DATA = {
-    "rewardanything_core/prompts/judge.md",
-    "rewardanything_core/prompts/principles.toml",
-    "rewardanything_core/prompts/fit.toml",
+    "rewardanything_core/prompting/prompts/judge.md",
+    "rewardanything_core/prompting/prompts/principles.toml",
+    "rewardanything_core/prompting/prompts/questions.toml",
     "rewardanything_core/gate/reports/templates/page.html",
     "rewardanything_core/gate/reports/templates/page.css",
     "rewardanything_core/gate/reports/templates/filter.js",

@@ -1,7 +1,7 @@
-"""The seam between a judge and a model: one request in, one completion out.
+"""The interface between a judge and a language model: one request in, one completion out.
 
-A backend knows nothing of principles, labels or verdicts. It is asked for a reply to messages, told what form the reply
-must have, and may be able to hold the model to it (``supports_grammar``) or only to ask for it by JSON schema.
+A backend knows nothing of principles, labels or verdicts. It receives messages and the required structure of the reply,
+which it either enforces token by token (``supports_grammar``) or requests from a server by JSON schema.
 """
 
 from __future__ import annotations
@@ -20,117 +20,117 @@ from rewardanything_core.types import Message, Usage
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One reply to be written."""
+    """A request for one reply."""
 
     messages: tuple[Message, ...]
     """The conversation so far."""
 
     sampling: SamplingParams
-    """How to write; ``thinking_budget`` is a number here, never None."""
+    """How to sample the reply; ``thinking_budget`` is a number here, never None."""
 
     grammar: GrammarFactory | None = None
-    """Makes the form of the reply, for backends that follow forms. None: free text until the model stops."""
+    """Makes the grammar of the reply, for backends that enforce grammars. None: free text until the model stops."""
 
     schema: Mapping[str, Any] | None = None
-    """JSON schema of the answer, for backends that ask for it. None: none."""
+    """JSON schema of the answer, for backends that request one. None: no schema."""
 
     is_reasoning_model: bool = False
-    """Whether the model was trained to reason in think tags before it answers, so that constraining a whole reply would
-    silence it."""
+    """Whether the model was trained to reason in think tags before it answers. Constraining its whole reply would
+    suppress the reasoning."""
 
     final_answer_prompt: str | None = None
-    """What to say to a model that used up its thinking budget without an answer. None: nothing."""
+    """Sent to a model that used up its thinking budget without an answer. None: nothing is sent."""
 
     prefix_group: int | None = None
-    """Requests of one group begin alike, so that a server which keeps what prompts begin with answers them sooner when
-    they come one after the other. None: it stands alone."""
+    """Requests of one group share a long prefix. Sending them one after the other makes better use of a server's prefix
+    cache. None: no group."""
 
     token_probabilities: bool = False
-    """Whether the completion must carry `TokenProbability` for its answer."""
+    """Whether the completion must have a `TokenProbability` for each token of its answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenProbability:
-    """One token of an answer and what could have stood in its place."""
+    """One token of an answer, with its likely alternatives."""
 
     text: str
     """The token as text."""
 
     alternatives: Mapping[str, float] = field(default_factory=dict)
-    """Token text -> probability, 0..1, the token itself among them. Empty where they are not known."""
+    """Token text -> probability, 0..1, including the token itself. Empty where the model does not provide them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """What the model said."""
+    """A model's reply."""
 
     answer: str
-    """The reply after the reasoning, or all of it where the backend cannot tell them apart."""
+    """The reply after the reasoning, or all of it where the backend cannot separate them."""
 
     reasoning: str | None = None
-    """The reasoning. None: the backend cannot tell; it may stand inside ``answer`` in think tags."""
+    """The reasoning. None: the backend cannot separate it; it may be inside ``answer``, in think tags."""
 
     truncated: bool = False
-    """Whether the reply was cut off by a token limit."""
+    """Whether a token limit cut the reply off."""
 
     usage: Usage = field(default_factory=Usage)
-    """What this completion took."""
+    """Usage of this completion."""
 
     tokens: tuple[TokenProbability, ...] = ()
-    """The tokens of ``answer`` in order; their texts joined are ``answer``. Empty unless asked for."""
+    """The tokens of ``answer`` in order; their texts concatenated are ``answer``. Empty unless requested."""
 
     @property
     def raw(self) -> str:
-        """The whole reply in one piece."""
+        """The whole reply as one text."""
         return self.answer if self.reasoning is None else f"<think>\n{self.reasoning}\n</think>\n\n{self.answer}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceRequest:
-    """A question to be answered with one of a few words, of which only the probabilities are wanted."""
+    """A question with a few possible answers, of which only the probabilities are requested."""
 
     messages: tuple[Message, ...]
-    """The conversation; the answer is the first thing that the model would say."""
+    """The conversation; the answer is the first token of the model's reply."""
 
     options: tuple[str, ...]
-    """What may be answered, two or more; no two begin with the same token."""
+    """The possible answers, two or more; no two begin with the same token."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceProbabilities:
-    """How likely each answer to a question is."""
+    """The probabilities of the answers to one question."""
 
     probabilities: Mapping[str, float]
-    """Option -> probability, above 0 and adding up to 1: what the model would say if it had to take one of them."""
+    """Option -> probability, above 0 and summing to 1: what the model would answer if it had to choose an option."""
 
     mass: float
-    """What the options have together of all that the model could say, 0..1. Near 0: it would rather say something
-    else."""
+    """Probability of all options together among everything that the model could reply, 0..1. Near 0 the model would
+    reply something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceResult:
-    """What was read off for some questions."""
+    """The answers to several questions."""
 
-    odds: tuple[ChoiceProbabilities, ...]
-    """One for each question, in order."""
+    answers: tuple[ChoiceProbabilities, ...]
+    """One per question, in order."""
 
     usage: Usage
-    """What it took; a beginning that several of the questions share and that was run once counts once."""
+    """Usage of the call; a prefix that several questions share and that was run once counts once."""
 
 
 class Backend(ABC):
-    """A model that can be asked.
+    """A language model.
 
-    ``complete`` is called on the package's one event loop, many times at once. Implementations batch, queue, retry
-    transport errors and time out inside it; cancelling it must stop the work.
+    ``complete`` is called on the package's event loop, many times concurrently. Implementations batch, queue, retry
+    transport errors and apply timeouts inside it; cancelling it must stop the work.
     """
 
     supports_grammar: ClassVar[bool] = False
-    """Whether ``Request.form`` is enforced while decoding."""
+    """Whether ``Request.grammar`` is enforced while decoding."""
 
     escapes_special_tokens: ClassVar[bool] = False
-    """Whether special tokens spelled out inside a message's text are kept from becoming special tokens."""
+    """Whether spellings of special tokens inside a message's text are tokenized as ordinary text."""
 
     @property
     @abstractmethod
@@ -139,35 +139,35 @@ class Backend(ABC):
 
     @abstractmethod
     async def complete(self, request: Request) -> Completion:
-        """Write one reply.
+        """Generate one reply.
 
         Raises:
-            ContextLengthError: the request does not fit the model's window.
-            BackendError: the model could not be asked; already retried as far as that makes sense.
+            ContextLengthError: the request does not fit the model's context window.
+            BackendError: the model could not be reached or failed, after the retries that make sense.
         """
 
     async def score_options(self, questions: Sequence[ChoiceRequest]) -> ChoiceResult:  # noqa: ARG002
-        """How likely each option of each question is; nothing is written. All of the questions or none.
+        """The probability of each option of each question, without generating text; for all questions or none.
 
         Raises:
-            ContextLengthError: a question does not fit the model's window; then nothing was run.
-            BackendError: the model could not be asked, or gives no probabilities.
+            ContextLengthError: a question does not fit the model's context window; then nothing was run.
+            BackendError: the model could not be reached, or does not provide probabilities.
         """
         raise ConfigError(
-            f"{type(self).__name__} gives no probabilities of answers, so there is nothing for readout='logits' to "
-            "read; use readout='generate'."
+            f"{type(self).__name__} does not provide probabilities of answers, which readout='logits' needs; use "
+            "readout='generate'."
         )
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
-        """All that identifies the model and can change its replies, as plain JSON: part of the store's key."""
+        """Everything that identifies the model and can change its replies, as plain JSON: part of the store's key."""
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """How to make this backend again in another process, as plain JSON with a ``kind``; never holds a key.
+        """How another process makes this backend again, as plain JSON with a ``kind``; never holds a key.
 
         Raises:
-            ConfigError: it cannot be made again elsewhere.
+            ConfigError: another process cannot make it.
         """
 
     @classmethod
@@ -193,24 +193,28 @@ class Backend(ABC):
         return cls(**({"model": model} if model is not None else {}), **options)
 
     def default_thinking_budget(self, *, trained: bool) -> int:
-        """Tokens of reasoning to allow where nobody said; ``trained``: the model was trained to reason first."""
+        """Tokens of reasoning to allow where the settings do not say.
+
+        Args:
+            trained: Whether the model was trained to reason before it judges.
+        """
         return 2048 if trained else 1024
 
     @property
     def supports_option_scores(self) -> bool:
-        """Whether `score_options` can be asked for."""
+        """Whether `score_options` works."""
         return False
 
     def prefers_option_scores(self) -> bool:
-        """Whether the model judges better by what is read off than by what it writes, where nobody said which."""
+        """Whether ``readout="auto"`` should be ``"logits"``, because the model judges better that way."""
         return False
 
     def close(self) -> None:
-        """Let go of connections, threads and memory. Called at interpreter exit; calling it twice is fine."""
+        """Release connections, threads and memory. Called at interpreter exit; may be called repeatedly."""
         return
 
 
-def log_odds(odds: ChoiceProbabilities) -> float:
-    """Of the first option against the second."""
-    first, second = odds.probabilities.values()
+def log_odds(answer: ChoiceProbabilities) -> float:
+    """Log-odds of the first option against the second, in nats."""
+    first, second = answer.probabilities.values()
     return math.log(first) - math.log(second)

@@ -88,7 +88,7 @@ class Judge(BaseJudge):
             retries=options.retries,
             expected=options.expected_scores,
         )
-        self.template_hash = self.template.hash if self._logits is None else self._logits.wording.hash
+        self.template_hash = self.template.hash if self._logits is None else self._logits.questions.hash
         """Hash of the wording that the model is prompted with."""
         self._settings = self._key_settings(backend_fingerprint)
         self._long_list_settings = {**self._settings, "max_list": options.max_list}
@@ -259,7 +259,7 @@ class Judge(BaseJudge):
 
     async def _judge(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
         if self._logits is not None:
-            return await self._logits.poll(case, passes=self.passes, on_usage=on_usage)
+            return await self._logits.run(case, passes=self.passes, on_usage=on_usage)
         run = partial(self._generate.run, on_usage=on_usage)
         return await judge_in_passes(
             case, run, passes=self.passes, max_list=self.options.max_list, seed=self.options.seed

@@ -167,7 +167,7 @@ class EndpointBackend(Backend):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return ChoiceResult(
-            odds=tuple(probabilities for probabilities, _ in answers),
+            answers=tuple(probabilities for probabilities, _ in answers),
             usage=sum((usage for _, usage in answers), Usage()),
         )
 

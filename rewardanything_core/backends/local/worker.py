@@ -220,7 +220,7 @@ class Worker:
                 pending, questions = remaining.pop(index)
                 num_tokens = count_tree_tokens([question.ids for question in questions])
                 usage = Usage(calls=len(questions), prompt_tokens=num_tokens, seconds=seconds)
-                _resolve(pending.future, ChoiceResult(odds=probabilities, usage=usage))
+                _resolve(pending.future, ChoiceResult(answers=probabilities, usage=usage))
         except Exception as error:  # noqa: BLE001  # reported to the callers
             _log.exception("The local model failed on %d requests for option scores.", len(remaining))
             if len(remaining) == 1:

@@ -1,7 +1,8 @@
-"""What a principle wants, by what a model says of the principle alone: asked once, for all cases under it.
+"""Principle profiles: what a principle rewards, from a model's answers about the principle alone.
 
-With a response in view a small model goes by the words that occur, and reads "no Markdown" as "Markdown". Of the
-principle alone it understands what is wanted and what is not.
+A small model that sees a response goes by the words that occur in it and takes "no Markdown" for "Markdown". Asked
+about the principle alone, it understands what is wanted and what is not. A profile is computed once per principle and
+serves all cases under it.
 """
 
 from __future__ import annotations
@@ -9,170 +10,209 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
-from typing import Literal
+from typing import Any
 
 from rewardanything_core.backends.base import Backend, ChoiceRequest, log_odds
 from rewardanything_core.concurrency.memo import AsyncMemo, PersistentCache
-from rewardanything_core.readouts.logits import text_features
-from rewardanything_core.readouts.logits.questions import QuestionSet, Trait
+from rewardanything_core.readouts.logits.questions import ContrastPair, QuestionSet
+from rewardanything_core.readouts.logits.text_features import FEATURES
 from rewardanything_core.types import Usage
 
-SILENT = 0.3
-"""A demand (log-odds) that is not further from that of principles without any is none."""
+NEUTRAL_BAND = 0.3
+"""A feature preference (log-odds) within this distance of the average principle's counts as no preference.
 
-FORMAL = 0.6
-"""A demand on form as strong as this leaves nothing of common quality: the longer of two replies may be the better."""
+Cross-validated with benchmarks/constants.py."""
 
-CONTRARY = 0.3
-"""Log-odds below usual of being sensible, and of liking what is good, at which as much speaks for as against it."""
+FULL_FORM_PREFERENCE = 0.6
+"""A preference on form of this strength (log-odds beyond `NEUTRAL_BAND`) leaves no weight for quality and groundedness:
+where short replies are wanted, the longer of two may be the better written one. Cross-validated with
+benchmarks/constants.py."""
 
-CONTRAST = 6.0
-"""How fast that decides: half the log-odds of an ordinary principle against a contrary one, by a log-odd."""
+QUALITY_INDIFFERENCE = 0.3
+"""Log-odds below the average principle's at which ordinary quality counts neither for nor against a response.
 
-ABOUT = 0.5
-"""How much more than usual (log-odds) a principle must be about keeping to a text before that counts."""
+Fitted to the principles of benchmarks/understood.py, cross-validated with benchmarks/constants.py."""
 
-STRONG = 0.5
-"""Log-odds beyond that which make a full demand."""
+QUALITY_SLOPE = 6.0
+"""Slope of the tanh that maps log-odds to the quality weight, per log-odd.
 
-UNWANTED = 0.2
-"""How far (log-odds) below usual keeping to a text must be valued to be a fault."""
+Half the slope of the log-likelihood ratio of ordinary to contrary principles in benchmarks/understood.py, taken as two
+normal distributions with means .45 apart and a standard deviation of .19."""
 
-_Found = Mapping[str, float]
-_Asked = tuple[str, ChoiceRequest, float]
+GROUNDING_THRESHOLD = 0.5
+"""Log-odds above the average principle's from which a principle is about being grounded in a source text.
+
+Cross-validated with benchmarks/constants.py."""
+
+GROUNDING_RANGE = 0.5
+"""Log-odds beyond `GROUNDING_THRESHOLD` at which groundedness has its full weight. Not tuned."""
+
+GROUNDING_AVERSION = 0.2
+"""Log-odds below the average principle's at which a principle counts groundedness as a fault. Not tuned."""
+
+_Answers = Mapping[str, float]  # name of a contrast pair, or a question -> log-odds
+_Query = tuple[str, ChoiceRequest, float]  # the name that the answer counts under, the question, and its weight
 
 
 @dataclass(frozen=True)
 class PrincipleProfile:
-    """What a principle wants."""
+    """What a principle rewards."""
 
-    demands: Mapping[str, float]
-    """Text feature (of `MEASURES`) -> how much of it the principle asks for: above 0 more, below 0 less, 0 where it is
-    silent."""
+    feature_preferences: Mapping[str, float]
+    """Text feature -> preference in log-odds: above 0 more is better, below 0 less is better, 0 no preference."""
 
-    quality: float
-    """-1..1: of what is commonly good. Below 0 the contrary; near 0 form decides, or it is not clear."""
+    quality_weight: float
+    """-1..1: how much quality by ordinary standards counts. Below 0 it counts against a response, as under "prefer the
+    dullest reply"; near 0 form decides, or the answers are unclear."""
 
-    keeping: float
-    """-1..1: that replies keep to the text they are given; 0 where the principle is silent, or there is no text."""
+    groundedness_weight: float
+    """-1..1: how much being grounded in the source text counts; 0 where the principle does not mention it or the case
+    has no source text."""
 
     @property
-    def formality(self) -> float:
+    def form_share(self) -> float:
         """0..1: how far form decides."""
-        return min(1.0, max(map(abs, self.demands.values()), default=0.0) / FORMAL)
+        strongest = max(map(abs, self.feature_preferences.values()), default=0.0)
+        return min(1.0, strongest / FULL_FORM_PREFERENCE)
 
 
-class Understanding:
-    """Asks a model about principles. Used on one event loop only.
+class PrincipleProfiler:
+    """Computes profiles by asking a model about principles. Used on one event loop only.
 
     Args:
-        backend: A model that gives odds.
-        wording: What it is asked.
-        cache: Where answers outlast the process. None: nowhere.
+        backend: A model that supports option scores.
+        questions: The questions.
+        cache: Stores the model's answers beyond the process. None: they are kept in memory only.
     """
 
-    def __init__(self, backend: Backend, wording: QuestionSet, cache: PersistentCache | None = None) -> None:
-        self._backend, self._wording = backend, wording
-        self._known = AsyncMemo(cache)
+    def __init__(self, backend: Backend, questions: QuestionSet, cache: PersistentCache | None = None) -> None:
+        self._backend, self._questions = backend, questions
+        self._answers = AsyncMemo(cache)
 
-    async def of(self, principle: str, *, source: bool, on_usage: Callable[[Usage], None]) -> PrincipleProfile:
-        """What a principle wants.
+    async def profile(self, principle: str, *, has_source: bool, on_usage: Callable[[Usage], None]) -> PrincipleProfile:
+        """The profile of a principle.
 
         Args:
-            principle: Its text.
-            source: Whether there is a text to keep to.
-            on_usage: Told what each call to the model took; whoever asks first pays.
+            principle: The principle's text.
+            has_source: Whether the case has a source text that responses can be grounded in.
+            on_usage: Called with the usage of each request; answers that are cached cost nothing.
         """
-        itself = await self._above_usual("itself", principle, on_usage)
-        keeping = self._keeping(await self._above_usual("source", principle, on_usage)) if source else 0.0
-        wants = PrincipleProfile(self._demands(itself), self._quality(itself), keeping)
-        left = 1 - wants.formality
-        return replace(wants, quality=wants.quality * left, keeping=wants.keeping * left)
+        answers = await self._relative_answers("itself", self.answers, principle, on_usage)
+        groundedness_weight = 0.0
+        if has_source:
+            about_source = await self._relative_answers("source", self._answers_about_source, principle, on_usage)
+            groundedness_weight = self._groundedness_weight(about_source)
+        profile = PrincipleProfile(_preferences(answers), self._quality_weight(answers), groundedness_weight)
+        remaining = 1 - profile.form_share
+        return replace(
+            profile,
+            quality_weight=profile.quality_weight * remaining,
+            groundedness_weight=profile.groundedness_weight * remaining,
+        )
 
-    def _demands(self, above: _Found) -> dict[str, float]:
-        return {
-            name: math.copysign(max(0.0, abs(above[name]) - SILENT), above[name]) for name in text_features.MEASURES
-        }
+    def _quality_weight(self, answers: _Answers) -> float:
+        """Map the mean answer about quality to -1..1, so that the average principle has weight 1."""
+        pairs = (*self._questions.quality_traits, *self._questions.quality_principle_questions)
+        mean = fmean(answers[pair.name] for pair in pairs)
+        weight = math.tanh(QUALITY_SLOPE * (QUALITY_INDIFFERENCE + mean))
+        return max(-1.0, min(1.0, weight / math.tanh(QUALITY_SLOPE * QUALITY_INDIFFERENCE)))
 
-    def _quality(self, above: _Found) -> float:
-        """Half the log-odds of an ordinary principle against a contrary one, put on -1..1, with 1 for a usual one."""
-        traits = (*self._wording.quality_traits, *self._wording.quality_views)
-        for_it = math.tanh(CONTRAST * (CONTRARY + fmean(above[trait.name] for trait in traits)))
-        return max(-1.0, min(1.0, for_it / math.tanh(CONTRAST * CONTRARY)))
+    def _groundedness_weight(self, answers: _Answers) -> float:
+        """Map the answers about source texts to -1..1.
 
-    def _keeping(self, above: _Found) -> float:
-        """What is true is liked under every principle, so it is told by what the principle is about.
-
-        How keeping to the text is valued tells the sign alone.
+        All principles value replies that are true to a source, so the traits decide only the sign; the strength is how
+        clearly the principle is about a source.
         """
-        about = fmean(above[question] for question in self._wording.source_questions)
-        valued = fmean(above[trait.name] for trait in self._wording.source_traits)
-        strength = min(1.0, max(0.0, about - ABOUT) / STRONG)
-        return -strength if valued < -UNWANTED else strength
+        relevance = fmean(answers[question] for question in self._questions.grounding_questions)
+        value = fmean(answers[pair.name] for pair in self._questions.grounding_traits)
+        strength = min(1.0, max(0.0, relevance - GROUNDING_THRESHOLD) / GROUNDING_RANGE)
+        return -strength if value < -GROUNDING_AVERSION else strength
 
-    # --- asking
+    # --- the model's answers
 
-    async def _above_usual(
-        self, what: Literal["itself", "source"], principle: str, on_usage: Callable[[Usage], None]
-    ) -> _Found:
-        """What is found of a principle, less what is found of the examples' principles on average."""
-        ask = {"itself": self.about_itself, "source": self._about_source}[what]
+    async def _relative_answers(
+        self,
+        topic: str,
+        ask: Callable[[str], Coroutine[Any, Any, tuple[_Answers, Usage]]],
+        principle: str,
+        on_usage: Callable[[Usage], None],
+    ) -> _Answers:
+        """The answers about a principle, less the average answers about the examples' principles."""
 
-        async def find(principle: str) -> _Found:
+        async def answers(principle: str) -> _Answers:
             found, usage = await ask(principle)
             on_usage(usage)
             return found
 
-        async def average() -> _Found:
-            each = await asyncio.gather(*(find(example.principle) for example in self._wording.examples))
+        async def average() -> _Answers:
+            each = await asyncio.gather(*(answers(example.principle) for example in self._questions.examples))
             return {name: fmean(one[name] for one in each) for name in each[0]}
 
-        usual = await self._known.get(f"{what} usual", average)
-        found = await self._known.get(f"{what} principle {principle}", partial(find, principle))
-        return {name: value - usual[name] for name, value in found.items()}
+        # These keys are those of existing stores.
+        baseline = await self._answers.get(f"{topic} usual", average)
+        absolute = await self._answers.get(f"{topic} principle {principle}", partial(answers, principle))
+        return {name: value - baseline[name] for name, value in absolute.items()}
 
-    async def about_itself(self, principle: str) -> tuple[_Found, Usage]:
-        """Name of a fact, trait or view -> half the log-odds of much against little of it, and what asking took.
+    async def answers(self, principle: str) -> tuple[_Answers, Usage]:
+        """Ask about a principle, without cache and baseline.
 
-        Not kept.
+        Returns:
+            Name of a text feature, quality trait or quality question -> half the log-odds of much of it against little
+            of it; and the usage.
         """
-        wording = self._wording
-        return await self._asked(
-            self._pairs(principle, (*wording.facts, *wording.quality_traits), self._under)
-            + self._pairs(principle, (*wording.views, *wording.quality_views), self._about)
+        questions = self._questions
+        return await self._ask(
+            self._pairs(principle, (*questions.feature_traits, *questions.quality_traits), self._rating_request)
+            + self._pairs(
+                principle,
+                (*questions.feature_questions, *questions.quality_principle_questions),
+                self._question_request,
+            )
         )
 
-    async def _about_source(self, principle: str) -> tuple[_Found, Usage]:
-        wording = self._wording
-        questions = [(question, self._about(principle, question), 1.0) for question in wording.source_questions]
-        return await self._asked(questions + self._pairs(principle, wording.source_traits, self._under))
+    async def _answers_about_source(self, principle: str) -> tuple[_Answers, Usage]:
+        questions = self._questions
+        relevance = [
+            (question, self._question_request(principle, question), 1.0) for question in questions.grounding_questions
+        ]
+        return await self._ask(relevance + self._pairs(principle, questions.grounding_traits, self._rating_request))
 
-    def _pairs(self, principle: str, traits: Sequence[Trait], ask: Callable[[str, str], ChoiceRequest]) -> list[_Asked]:
-        sides = [(trait, side) for trait in traits for side in (0.5, -0.5)]
-        return [(trait.name, ask(principle, trait.more if side > 0 else trait.less), side) for trait, side in sides]
+    def _pairs(
+        self, principle: str, pairs: Sequence[ContrastPair], request: Callable[[str, str], ChoiceRequest]
+    ) -> list[_Query]:
+        return [
+            (pair.name, request(principle, text), weight)
+            for pair in pairs
+            for text, weight in ((pair.more, 0.5), (pair.less, -0.5))
+        ]
 
-    async def _asked(self, asked: Sequence[_Asked]) -> tuple[_Found, Usage]:
-        """Name -> the weighted log-odds of what is asked under it; of several pairs, their mean."""
-        reading = await self._backend.score_options([question for _, question, _ in asked])
+    async def _ask(self, queries: Sequence[_Query]) -> tuple[_Answers, Usage]:
+        """Name -> the weighted mean of the log-odds of its queries."""
+        result = await self._backend.score_options([request for _, request, _ in queries])
         sums: dict[str, float] = defaultdict(float)
         counts: dict[str, float] = defaultdict(float)
-        for (name, _, weight), odds in zip(asked, reading.odds, strict=True):
-            sums[name] += weight * log_odds(odds)
+        for (name, _, weight), answer in zip(queries, result.answers, strict=True):
+            sums[name] += weight * log_odds(answer)
             counts[name] += abs(weight)
-        return {name: total / counts[name] for name, total in sums.items()}, reading.usage
+        return {name: total / counts[name] for name, total in sums.items()}, result.usage
 
-    def _under(self, principle: str, trait: str) -> ChoiceRequest:
-        messages = self._wording.under_principle(
+    def _rating_request(self, principle: str, trait: str) -> ChoiceRequest:
+        messages = self._questions.trait_messages(
             principle, trait, escape_markup=not self._backend.escapes_special_tokens
         )
-        return ChoiceRequest(messages=messages, options=self._wording.demand_options)
+        return ChoiceRequest(messages=messages, options=self._questions.rating_options)
 
-    def _about(self, principle: str, question: str) -> ChoiceRequest:
-        messages = self._wording.about_principle(
+    def _question_request(self, principle: str, question: str) -> ChoiceRequest:
+        messages = self._questions.principle_messages(
             principle, question, escape_markup=not self._backend.escapes_special_tokens
         )
-        return ChoiceRequest(messages=messages, options=self._wording.options)
+        return ChoiceRequest(messages=messages, options=self._questions.options)
+
+
+def _preferences(answers: _Answers) -> dict[str, float]:
+    """Answers about text features, with those in the neutral band set to 0 and the others moved towards 0 by it."""
+    return {name: math.copysign(max(0.0, abs(answers[name]) - NEUTRAL_BAND), answers[name]) for name in FEATURES}

@@ -1,4 +1,4 @@
-"""The wording of the ``logits`` readout: what a model is asked about each response, and about each principle."""
+"""The wording of the ``logits`` readout: the questions about each response and about each principle."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from rewardanything_core.cases import Case
 from rewardanything_core.prompting.templates import neutralize_special_tokens
 from rewardanything_core.types import Message
 
-VERSION = 5
-"""Counts up when a verdict can change with the same wording: the arithmetic is part of what is hashed."""
+ARITHMETIC_VERSION = 5
+"""Part of `QuestionSet.hash`; increase it when verdicts can change although the wording is the same."""
 
-_PLACE = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
-class Trait:
-    """What a principle may want much or little of, or may itself be."""
+class ContrastPair:
+    """Two opposite statements or questions; half the difference of their log-odds cancels a bias towards one answer."""
 
     name: str
-    """As in `facts.MEASURES` where a program measures it."""
+    """What the pair measures. Pairs of the same name are averaged. For a text feature, its name in `FEATURES`."""
 
     more: str
-    """Said of a reply that has much of it; or a question about the principle."""
+    """Describes a response that has much of it, or asks whether the principle wants much of it."""
 
     less: str
-    """The contrary, likewise."""
+    """The opposite of ``more``."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A principle with a response that fits it and one that does not."""
+    """A principle and a prompt, with a response that fits the principle and one that does not."""
 
     principle: str
     prompt: str
@@ -46,81 +46,145 @@ class Example:
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """What is asked, and the hash that tells this wording from others."""
+    """All questions, and the hash that identifies them.
 
-    material: Mapping[str, str]
-    questions: tuple[str, ...]
+    A *trait* describes a reply ("is long and detailed") and is rated under a principle with `rating_options`. A
+    *question* is answered with `options`.
+    """
+
+    sections: Mapping[str, str]
+    """The system message, and for each part of a case the line that presents it; ``{name}`` is the part's text."""
+
+    fit_questions: tuple[str, ...]
+    """Whether the response fits the principle, in several wordings; one is used per pass."""
+
     options: tuple[str, str]
-    demand_system: str
-    demand_question: str
-    demand_options: tuple[str, str]
-    facts: tuple[Trait, ...]
-    views: tuple[Trait, ...]
-    source_questions: tuple[str, ...]
-    source_traits: tuple[Trait, ...]
+    """The answers to questions: yes, no."""
+
+    principle_system: str
+    """The system message of questions about a principle alone."""
+
+    trait_question: str
+    """Asks for the rating of a trait under a principle."""
+
+    rating_options: tuple[str, str]
+    """The ratings of a trait: good, bad."""
+
+    feature_traits: tuple[ContrastPair, ...]
+    """Traits that say how much of a text feature a reply has."""
+
+    feature_questions: tuple[ContrastPair, ...]
+    """Questions on how much of a text feature the principle wants."""
+
+    grounding_questions: tuple[str, ...]
+    """Whether the principle is about being grounded in a source text."""
+
+    grounding_traits: tuple[ContrastPair, ...]
+    """Traits that say how well a reply is grounded in a source text."""
+
     quality_questions: tuple[str, ...]
-    quality_traits: tuple[Trait, ...]
-    quality_views: tuple[Trait, ...]
+    """About a response, without the principle: whether it is good by ordinary standards."""
+
+    quality_traits: tuple[ContrastPair, ...]
+    """Traits that say how good a reply is by ordinary standards."""
+
+    quality_principle_questions: tuple[ContrastPair, ...]
+    """Whether the principle is an ordinary one, or rewards what is usually a fault."""
+
     examples: tuple[Example, ...]
+    """Principles without preferences on form; they calibrate a model's answers to all questions."""
+
     hash: str
+    """First 16 hexadecimal digits of the SHA-256 of the wording and `ARITHMETIC_VERSION`."""
 
-    def about_response(self, case: Case, label: str, wording: int, *, escape_markup: bool) -> tuple[Message, ...]:
-        """Whether one response fits the case's principle; ``wording`` counts from 0 and starts again at the end."""
-        question = _filled(self.questions[wording % len(self.questions)], {"principle": case.principle.text})
-        return self._about(case, label, question, escape_markup)
+    def fit_messages(self, case: Case, label: str, wording: int, *, escape_markup: bool) -> tuple[Message, ...]:
+        """The question whether a response fits the case's principle.
 
-    def about_quality(self, case: Case, label: str, question: str, *, escape_markup: bool) -> tuple[Message, ...]:
-        """Whether one response is good, whatever the principle; ``question`` is one of `quality_questions`."""
-        return self._about(case, label, question, escape_markup)
+        Args:
+            case: The case.
+            label: The response's label.
+            wording: Index of the wording, from 0; indices beyond the last wording start again at the first.
+            escape_markup: Whether to neutralise special tokens in the texts.
+        """
+        question = self.fit_questions[wording % len(self.fit_questions)]
+        question = _fill(question, {"principle": case.principle.text})
+        return self._response_messages(case, label, question, escape_markup)
 
-    def _about(self, case: Case, label: str, question: str, escape_markup: bool) -> tuple[Message, ...]:
+    def quality_messages(self, case: Case, label: str, question: str, *, escape_markup: bool) -> tuple[Message, ...]:
+        """A question about a response that does not mention the principle.
+
+        Args:
+            case: The case.
+            label: The response's label.
+            question: One of `quality_questions`.
+            escape_markup: Whether to neutralise special tokens in the texts.
+        """
+        return self._response_messages(case, label, question, escape_markup)
+
+    def _response_messages(self, case: Case, label: str, question: str, escape_markup: bool) -> tuple[Message, ...]:
         parts = {
             "context": case.context,
             "prompt": _conversation(case),
             "reference": case.reference,
             "response": case.responses[label],
         }
-        lines = [_filled(self.material[name], {name: text}) for name, text in parts.items() if text is not None]
-        return _messages(self.material["system"], "\n\n".join([*lines, f"---\n{question}"]), escape_markup)
+        lines = [_fill(self.sections[name], {name: text}) for name, text in parts.items() if text is not None]
+        return _messages(self.sections["system"], "\n\n".join([*lines, f"---\n{question}"]), escape_markup)
 
-    def about_principle(self, principle: str, question: str, *, escape_markup: bool) -> tuple[Message, ...]:
-        """A question about a principle by itself; answered with `options`."""
-        return _messages(self.demand_system, f"Principle: {principle}\n\n{question}", escape_markup)
+    def principle_messages(self, principle: str, question: str, *, escape_markup: bool) -> tuple[Message, ...]:
+        """A question about a principle alone, to be answered with `options`.
 
-    def under_principle(self, principle: str, trait: str, *, escape_markup: bool) -> tuple[Message, ...]:
-        """Whether a trait, `Trait.more` or `Trait.less`, is good or bad under a principle: `demand_options`."""
-        text = _filled(self.demand_question, {"principle": principle, "trait": trait})
-        return _messages(self.demand_system, text, escape_markup)
+        Args:
+            principle: The principle's text.
+            question: The question.
+            escape_markup: Whether to neutralise special tokens in the text.
+        """
+        return _messages(self.principle_system, f"Principle: {principle}\n\n{question}", escape_markup)
+
+    def trait_messages(self, principle: str, trait: str, *, escape_markup: bool) -> tuple[Message, ...]:
+        """The question whether a trait is good or bad under a principle, to be answered with `rating_options`.
+
+        Args:
+            principle: The principle's text.
+            trait: One side of a `ContrastPair`.
+            escape_markup: Whether to neutralise special tokens in the text.
+        """
+        text = _fill(self.trait_question, {"principle": principle, "trait": trait})
+        return _messages(self.principle_system, text, escape_markup)
 
 
 @cache
 def question_set() -> QuestionSet:
-    """The wording that ships with the package."""
-    source = (Path(__file__).parents[2] / "prompting" / "prompts" / "fit.toml").read_bytes()
+    """The questions that ship with the package, in ``prompting/prompts/questions.toml``."""
+    source = (Path(__file__).parents[2] / "prompting" / "prompts" / "questions.toml").read_bytes()
     content = tomllib.loads(source.decode("utf-8"))
-    fit, demand = content["fit"], content["demand"]
+    fit, demand, grounding, quality = (content[table] for table in ("fit", "demand", "source", "quality"))
     return QuestionSet(
-        material=content["material"],
-        questions=tuple(fit["questions"]),
+        sections=content["material"],
+        fit_questions=tuple(fit["questions"]),
         options=tuple(fit["options"]),
-        demand_system=demand["system"],
-        demand_question=demand["question"],
-        demand_options=tuple(demand["options"]),
-        facts=tuple(Trait(**fact) for fact in demand["facts"]),
-        views=tuple(Trait(**view) for view in demand["views"]),
-        source_questions=tuple(content["source"]["about"]),
-        source_traits=tuple(Trait(**trait) for trait in content["source"]["traits"]),
-        quality_questions=tuple(content["quality"]["questions"]),
-        quality_traits=tuple(Trait(**trait) for trait in content["quality"]["traits"]),
-        quality_views=tuple(Trait(**view) for view in content["quality"]["views"]),
+        principle_system=demand["system"],
+        trait_question=demand["question"],
+        rating_options=tuple(demand["options"]),
+        feature_traits=_pairs(demand["facts"]),
+        feature_questions=_pairs(demand["views"]),
+        grounding_questions=tuple(grounding["about"]),
+        grounding_traits=_pairs(grounding["traits"]),
+        quality_questions=tuple(quality["questions"]),
+        quality_traits=_pairs(quality["traits"]),
+        quality_principle_questions=_pairs(quality["views"]),
         examples=tuple(Example(**example) for example in content["examples"]),
-        hash=hashlib.sha256(f"{VERSION}\n".encode() + source).hexdigest()[:16],
+        hash=hashlib.sha256(f"{ARITHMETIC_VERSION}\n".encode() + source).hexdigest()[:16],
     )
 
 
-def _filled(text: str, parts: Mapping[str, str]) -> str:
-    """Fill in all places at once, so that braces in what is filled in stay as they are."""
-    return _PLACE.sub(lambda place: parts.get(place[1], place[0]), text)
+def _pairs(tables: list[dict[str, str]]) -> tuple[ContrastPair, ...]:
+    return tuple(ContrastPair(**table) for table in tables)
+
+
+def _fill(text: str, parts: Mapping[str, str]) -> str:
+    """Fill in all placeholders in one pass, so that braces in the parts stay as they are."""
+    return _PLACEHOLDER.sub(lambda match: parts.get(match[1], match[0]), text)
 
 
 def _conversation(case: Case) -> str:
@@ -128,7 +192,7 @@ def _conversation(case: Case) -> str:
         return case.prompt
     if len(case.prompt) == 1 and case.prompt[0]["role"] == "user":
         return case.prompt[0]["content"]
-    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in case.prompt)
+    return "\n".join(f"{message['role']}: {message['content']}" for message in case.prompt)
 
 
 def _messages(system: str, user: str, escape_markup: bool) -> tuple[Message, ...]:

@@ -1,95 +1,102 @@
-"""The ``logits`` readout: nothing is written, the score of each response is read off the model's answers.
+"""The ``logits`` readout: scores from the probabilities of answers to short questions; nothing is generated.
 
-About each response by itself the model is asked whether it fits the principle, and the log-odds of Yes against No are
-read; so there is no order of responses that could matter. What a program measures better than a small model sees it,
-length and form, is measured; about the principle alone the model is asked, once, whether it wants much or little of it.
-The score grows with the sum of both.
+The model is asked about each response separately whether it fits the principle, and the log-odds of Yes against No are
+its evidence, so the order of responses cannot matter. A program measures what a small model judges poorly: length, form
+and literal groundedness. How those count follows from the principle's profile. A response's score increases with the
+sum of all evidence.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import fmean
 
 from rewardanything_core.backends.base import Backend, ChoiceProbabilities, ChoiceRequest, log_odds
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency.memo import AsyncMemo, PersistentCache
 from rewardanything_core.errors import BackendError, RewardAnythingError
-from rewardanything_core.prompting.masking import mask
 from rewardanything_core.readouts.aggregation import Consensus, kendalls_w
 from rewardanything_core.readouts.logits import text_features
-from rewardanything_core.readouts.logits.principle_profile import PrincipleProfile, Understanding
+from rewardanything_core.readouts.logits.evidence import Evidence
+from rewardanything_core.readouts.logits.principle_profile import PrincipleProfile, PrincipleProfiler
 from rewardanything_core.readouts.logits.questions import QuestionSet, question_set
 from rewardanything_core.readouts.results import CaseResult, PassResult
-from rewardanything_core.types import JudgeFailure, Reply, Usage
+from rewardanything_core.types import JudgeFailure, Usage
 
-SURE = 0.75
-"""Where on 0..1 the examples of responses that fit come to stand, on average; 1 - SURE those that do not."""
+EXAMPLE_SCORE = 0.75
+"""Where the examples' fitting responses are on 0..1, on average, by definition of the scale; the others are at .25."""
 
-LEAST_SCALE = 0.25
-"""Log-odds that count as one step at least, so that a model which tells nothing apart says nothing."""
+MIN_STEP = 0.25
+"""Least log-odds per unit of the scale, so that a model that cannot tell the examples apart gives scores near 3."""
 
-WEIGHT = 1.5
-"""What the measured facts count for beside the log-odds of Yes against No."""
+FEATURE_WEIGHT = 1.5
+"""Weight of text features and groundedness, relative to the log-odds of Yes against No.
 
-NOISE, FORMAL_NOISE = 1.2, 0.6
-"""Standard deviation of what a reading is off by, in steps: about content, and where form decides."""
+Cross-validated with benchmarks/constants.py; 1 to 3 is a plateau."""
 
-GOOD = 1.0
-"""What the answers about common quality count for beside that about the principle."""
+QUALITY_WEIGHT = 1.0
+"""Weight of the answers about quality, relative to the log-odds of Yes against No.
 
-WORTH_SAYING = 0.1
-"""Demands nearer to 0 count, but are not spelt out in the reasoning."""
+Cross-validated with benchmarks/constants.py; 0.5 to 2 is a plateau."""
 
-LEAST_MASS = 0.001
-"""With less probability on all options together the model was not answering the question."""
+CONTENT_NOISE, FORM_NOISE = 1.2, 0.6
+"""Standard deviation of the error of a response's evidence, in units of the scale: where content decides, and where
+form does. Between the best values for the data sets of benchmarks/constants.py, which differ."""
+
+MIN_OPTION_MASS = 0.001
+"""With less probability than this on Yes and No together, the model was not answering the question."""
 
 
 @dataclass(frozen=True)
-class _Scale:
-    """What one wording's log-odds mean, by the examples."""
+class _Calibration:
+    """Maps log-odds to the scale's units, learned from the model's answers about the examples."""
 
-    middle: float
-    common: float
+    fit_midpoint: float
+    """Mean log-odds of the examples' answers about fit."""
+
+    quality_midpoint: float
+    """Mean of the sums of log-odds of the examples' answers about quality."""
+
     step: float
+    """Log-odds per unit of the scale."""
 
-    def of(self, log_odds: float, common: float, liking: float) -> float:
-        return (log_odds - self.middle + liking * (common - self.common)) / self.step
+    def units(self, fit: float, quality: float, quality_weight: float) -> float:
+        return (fit - self.fit_midpoint + quality_weight * (quality - self.quality_midpoint)) / self.step
 
 
 class LogitsReadout:
-    """Casts ballots by reading. One for each judge; used on one event loop only.
+    """Judges cases by option scores. One per judge; used on one event loop only.
 
     Args:
-        backend: A model that gives odds.
-        wording: What it is asked. None: what ships with the package.
-        cache: Where what is asked once outlasts the process. None: nowhere.
+        backend: A model that supports option scores.
+        questions: The questions. None: those that ship with the package.
+        cache: Stores answers that serve many cases beyond the process. None: they are kept in memory only.
     """
 
-    def __init__(self, backend: Backend, wording: QuestionSet | None = None, cache: PersistentCache | None = None) -> None:
-        self.wording = wording or question_set()
+    def __init__(
+        self, backend: Backend, questions: QuestionSet | None = None, cache: PersistentCache | None = None
+    ) -> None:
+        self.questions = questions or question_set()
         self._backend = backend
-        self._understanding = Understanding(backend, self.wording, cache)
-        self._scales = AsyncMemo(cache)
+        self._profiler = PrincipleProfiler(backend, self.questions, cache)
+        self._calibrations = AsyncMemo(cache)
 
-    async def poll(self, case: Case, *, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
-        """Judge a case in as many wordings of the question as there are passes.
+    async def run(self, case: Case, *, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
+        """Judge a case with one wording of the question per pass.
 
         Args:
             case: The case.
-            passes: How many wordings, 1 or more.
-            on_usage: Told what each call to the model took.
+            passes: Number of wordings, 1 or more.
+            on_usage: Called with the usage of each request, whether or not the case gets a verdict.
 
         Raises:
             RewardAnythingError: no verdict; ``failure`` is set.
         """
         try:
-            return await self._poll(case, passes, on_usage)
+            return await self._run(case, passes, on_usage)
         except RewardAnythingError as error:
             if error.usage is not None:
                 on_usage(error.usage)
@@ -98,202 +105,167 @@ class LogitsReadout:
             )
             raise
 
-    async def _poll(self, case: Case, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
+    async def _run(self, case: Case, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
         labels = list(case.canonical_labels)
-        wordings = [index % len(self.wording.questions) for index in range(passes)]
-        # What could fail for length comes first, and all of it in one call: too long a case then costs nothing.
-        fits, common = await self._read(case, labels, wordings, on_usage)
-        source = _source(case)
-        wants = await self._understanding.of(
-            case.principle.text, source=text_features.is_source(source), on_usage=on_usage
+        wordings = [index % len(self.questions.fit_questions) for index in range(passes)]
+        # All questions about the responses go first and in one call: a case that is too long then costs nothing.
+        fit, quality = await self._ask_about_responses(case, labels, wordings, on_usage)
+        source = _source_of(case)
+        profile = await self._profiler.profile(
+            case.principle.text, has_source=text_features.is_source(source), on_usage=on_usage
         )
-        backed = (
-            {label: text_features.backed(case.responses[label], source) for label in labels} if wants.keeping else {}
-        )
-        formal = {label: self._formal(case.responses[label], wants, backed.get(label)) for label in labels}
-        asked = len(self.wording.quality_questions)
-        good = {label: 1 / (1 + math.exp(-value / asked)) for label, value in common.items()}
-        steps: list[dict[str, float]] = []
-        ballots: list[PassResult] = []
-        for index, wording in enumerate(wordings):
-            scale = await self._scale(wording, on_usage)
-            odds = fits[index]
-            steps.append(
+        groundedness: dict[str, float] = {}
+        if profile.groundedness_weight:
+            groundedness = {label: text_features.groundedness(case.responses[label], source) for label in labels}
+        quality_weight = QUALITY_WEIGHT * profile.quality_weight
+        measured = {label: _measured(case.responses[label], profile, groundedness.get(label)) for label in labels}
+        units: list[dict[str, float]] = []
+        results: list[PassResult] = []
+        for answers, wording in zip(fit, wordings, strict=True):
+            calibration = await self._calibration(wording, on_usage)
+            units.append(
                 {
-                    label: scale.of(log_odds(odds[label]) + formal[label], common[label], GOOD * wants.quality)
+                    label: calibration.units(log_odds(answers[label]) + measured[label], quality[label], quality_weight)
                     for label in labels
                 }
             )
-            ballots.append(_ballot(case, labels, odds, good, wants, steps[-1], backed))
-        noise = NOISE + wants.formality * (FORMAL_NOISE - NOISE)
-        return CaseResult(
-            passes=ballots, consensus=_consensus(labels, steps, [ballot.ranking for ballot in ballots], noise)
-        )
+            evidence = Evidence(
+                case=case,
+                labels=labels,
+                profile=profile,
+                fit=answers,
+                quality={label: self._mean_quality(quality[label]) for label in labels},
+                quality_weight=quality_weight,
+                groundedness=groundedness,
+                units=units[-1],
+            )
+            results.append(_pass_result(evidence))
+        noise = CONTENT_NOISE + profile.form_share * (FORM_NOISE - CONTENT_NOISE)
+        consensus = _consensus(labels, units, [result.ranking for result in results], noise)
+        return CaseResult(passes=results, consensus=consensus)
 
-    async def _read(
+    async def _ask_about_responses(
         self, case: Case, labels: Sequence[str], wordings: Sequence[int], on_usage: Callable[[Usage], None]
     ) -> tuple[list[dict[str, ChoiceProbabilities]], dict[str, float]]:
-        """For each wording, how each response was found to fit; and how good each is as people commonly say."""
-        wording, escape = self.wording, not self._backend.escapes_special_tokens
-        asked = [
-            wording.about_response(case, label, each, escape_markup=escape) for each in wordings for label in labels
-        ]
-        asked += [
-            wording.about_quality(case, label, question, escape_markup=escape)
+        """Ask about all responses in one call.
+
+        Returns:
+            For each wording, label -> the answer about fit; and label -> the sum of the log-odds of the answers about
+            quality.
+        """
+        questions, escape = self.questions, not self._backend.escapes_special_tokens
+        fit_messages = [
+            questions.fit_messages(case, label, wording, escape_markup=escape)
+            for wording in wordings
             for label in labels
-            for question in wording.quality_questions
         ]
-        reading = await self._backend.score_options(
-            [ChoiceRequest(messages=one, options=wording.options) for one in asked]
+        quality_messages = [
+            questions.quality_messages(case, label, question, escape_markup=escape)
+            for label in labels
+            for question in questions.quality_questions
+        ]
+        result = await self._backend.score_options(
+            [
+                ChoiceRequest(messages=messages, options=questions.options)
+                for messages in (*fit_messages, *quality_messages)
+            ]
         )
-        on_usage(reading.usage)
-        number = len(labels)
-        if max(odds.mass for odds in reading.odds[: len(wordings) * number]) < LEAST_MASS:
+        on_usage(result.usage)
+        about_fit, about_quality = result.answers[: len(fit_messages)], result.answers[len(fit_messages) :]
+        if max(answer.mass for answer in about_fit) < MIN_OPTION_MASS:
             raise BackendError(
-                f"{self._backend.model} does not answer with {' or '.join(wording.options)}, so nothing can be read "
-                "off.",
+                f"{self._backend.model} does not answer with {' or '.join(questions.options)}, so there are no scores.",
                 hint="Use readout='generate' for a model that reasons before it answers.",
             )
-        fits = [
-            dict(zip(labels, reading.odds[start : start + number], strict=True))
-            for start in range(0, len(wordings) * number, number)
+        count, per_label = len(labels), len(questions.quality_questions)
+        fit = [
+            dict(zip(labels, about_fit[start : start + count], strict=True))
+            for start in range(0, len(about_fit), count)
         ]
-        rest, each = reading.odds[len(wordings) * number :], len(wording.quality_questions)
-        common = {label: sum(map(log_odds, rest[at * each : (at + 1) * each])) for at, label in enumerate(labels)}
-        return fits, common
+        quality = {
+            label: sum(map(log_odds, about_quality[index * per_label : (index + 1) * per_label]))
+            for index, label in enumerate(labels)
+        }
+        return fit, quality
 
-    async def _scale(self, wording: int, on_usage: Callable[[Usage], None]) -> _Scale:
-        async def find() -> Mapping[str, float]:
-            found, usage = await self._examples(wording)
-            on_usage(usage)  # whoever asks first pays
-            return found
+    def _mean_quality(self, log_odds_sum: float) -> float:
+        """The probability whose log-odds are the mean of those of the answers about quality."""
+        return 1 / (1 + math.exp(-log_odds_sum / len(self.questions.quality_questions)))
 
-        return _Scale(**await self._scales.get(f"scale {wording}", find))
+    async def _calibration(self, wording: int, on_usage: Callable[[Usage], None]) -> _Calibration:
+        async def compute() -> Mapping[str, float]:
+            values, usage = await self._ask_about_examples(wording)
+            on_usage(usage)  # charged to the case that comes first
+            return values
 
-    async def _examples(self, wording: int) -> tuple[Mapping[str, float], Usage]:
-        spent: list[Usage] = []
-        both = ("fits", "breaks")
-        found: dict[str, list[tuple[float, float]]] = {side: [] for side in both}
+        # The key and the names of the values are those of existing stores.
+        values = await self._calibrations.get(f"scale {wording}", compute)
+        return _Calibration(values["middle"], values["common"], values["step"])
+
+    async def _ask_about_examples(self, wording: int) -> tuple[Mapping[str, float], Usage]:
+        usages: list[Usage] = []
+        sides = ("fits", "breaks")
         cases = [
             Case(example.principle, example.prompt, {"fits": example.fits, "breaks": example.breaks})
-            for example in self.wording.examples
+            for example in self.questions.examples
         ]
-        read = await asyncio.gather(*(self._read(case, both, [wording], spent.append) for case in cases))
-        for (fits,), common in read:
-            for side in both:
-                found[side].append((log_odds(fits[side]), common[side]))
-        middle, common_middle = (fmean(pair[at] for side in both for pair in found[side]) for at in (0, 1))
-        good, bad = (fmean(fit + GOOD * common for fit, common in found[side]) for side in both)
-        step = max(LEAST_SCALE, (good - bad) / 2 / math.log(SURE / (1 - SURE)))
-        return {"middle": middle, "common": common_middle, "step": step}, sum(spent, Usage())
-
-    def _formal(self, text: str, wants: PrincipleProfile, backed: float | None) -> float:
-        measured = sum(demand * text_features.amount(name, text) for name, demand in wants.demands.items() if demand)
-        return WEIGHT * (measured + (0.0 if backed is None else wants.keeping * text_features.backing(backed)))
+        answers = await asyncio.gather(
+            *(self._ask_about_responses(case, sides, [wording], usages.append) for case in cases)
+        )
+        evidence = {side: [(log_odds(fit[side]), quality[side]) for (fit,), quality in answers] for side in sides}
+        fit_midpoint, quality_midpoint = (fmean(pair[i] for side in sides for pair in evidence[side]) for i in (0, 1))
+        fitting, breaking = (fmean(fit + QUALITY_WEIGHT * quality for fit, quality in evidence[side]) for side in sides)
+        step = max(MIN_STEP, (fitting - breaking) / 2 / math.log(EXAMPLE_SCORE / (1 - EXAMPLE_SCORE)))
+        return {"middle": fit_midpoint, "common": quality_midpoint, "step": step}, sum(usages, Usage())
 
 
-def _ballot(
-    case: Case,
-    labels: Sequence[str],
-    odds: Mapping[str, ChoiceProbabilities],
-    good: Mapping[str, float],
-    wants: PrincipleProfile,
-    steps: Mapping[str, float],
-    backed: Mapping[str, float],
-) -> PassResult:
-    names = mask(labels)
-    wanted = {name: round(demand, 3) for name, demand in wants.demands.items() if demand}
-    read = {
-        name: {
-            **{option: round(share, 6) for option, share in odds[label].probabilities.items()},
-            "mass": round(odds[label].mass, 6),
-            "good": round(good[label], 4),
-            "counts": {fact: text_features.count(fact, case.responses[label]) for fact in wanted},
-            **({"backed": round(backed[label], 4)} if backed else {}),
-            "steps": round(steps[label], 4),
-        }
-        for name, label in names.items()
-    }
-    found = {
-        "readout": "logits",
-        "demands": wanted,
-        "liking": round(GOOD * wants.quality, 3),
-        "keeping": round(wants.keeping, 3),
-    }
-    return PassResult(
-        order=list(labels),
-        scores={label: _score(steps[label]) for label in labels},
-        ranking=sorted(labels, key=lambda label: -steps[label]),
-        replies=[
-            Reply(
-                reasoning=_said(names, odds, good, wants, case, backed),
-                raw_output=json.dumps({**found, "responses": read}),
-            )
-        ],
+def _measured(text: str, profile: PrincipleProfile, groundedness: float | None) -> float:
+    """The evidence from text features and groundedness, in log-odds."""
+    evidence = sum(
+        preference * text_features.relative_amount(feature, text)
+        for feature, preference in profile.feature_preferences.items()
+        if preference
     )
+    if groundedness is not None:
+        evidence += profile.groundedness_weight * text_features.groundedness_amount(groundedness)
+    return FEATURE_WEIGHT * evidence
 
 
-def _said(
-    names: Mapping[str, str],
-    odds: Mapping[str, ChoiceProbabilities],
-    good: Mapping[str, float],
-    wants: PrincipleProfile,
-    case: Case,
-    backed: Mapping[str, float],
-) -> str:
-    def each(value: Callable[[str], object]) -> str:
-        return ", ".join(f"{name} {value(label)}" for name, label in names.items())
-
-    shares = each(lambda label: f"{next(iter(odds[label].probabilities.values())):.2f}")
-    lines = [f"Read off, not written: the probability that the response fits the principle is {shares}."]
-    for fact, demand in wants.demands.items():
-        if abs(demand) >= WORTH_SAYING:
-            counts = each(partial(_count, fact, case))
-            much = "many" if demand > 0 else "few"
-            lines.append(f"The principle was understood to want {much} {text_features.MEASURES[fact][1]}: {counts}.")
-    if abs(wants.quality) >= WORTH_SAYING:
-        shares = each(lambda label: f"{good[label]:.2f}")
-        if wants.quality > 0:
-            lines.append(f"That it is true and well written, whatever the principle, counts as well: {shares}.")
-        else:
-            lines.append("The principle was understood to want less of what is commonly good, or the contrary.")
-            lines.append(f"That a response is true and well written counts against it: {shares}.")
-    if abs(wants.keeping) > WORTH_SAYING:
-        much = "much" if wants.keeping > 0 else "little"
-        of_each = each(lambda label: f"{backed[label]:.2f}")
-        lines.append(f"The principle was understood to want {much} that stands in the prompt word for word: {of_each}.")
-    return "\n".join(lines)
-
-
-def _count(fact: str, case: Case, label: str) -> int:
-    return text_features.count(fact, case.responses[label])
-
-
-def _source(case: Case) -> str:
-    """The texts that responses could keep to."""
-    prompt = case.prompt if isinstance(case.prompt, str) else "\n".join(str(turn["content"]) for turn in case.prompt)
+def _source_of(case: Case) -> str:
+    """The texts that responses could be grounded in."""
+    prompt = case.prompt if isinstance(case.prompt, str) else "\n".join(turn["content"] for turn in case.prompt)
     return "\n".join(text for text in (case.context, prompt) if text)
 
 
-def _score(step: float) -> float:
-    return 1 + 4 / (1 + math.exp(-max(-60.0, min(60.0, step))))
+def _pass_result(evidence: Evidence) -> PassResult:
+    return PassResult(
+        order=list(evidence.labels),
+        scores={label: _score(evidence.units[label]) for label in evidence.labels},
+        ranking=sorted(evidence.labels, key=lambda label: -evidence.units[label]),
+        replies=[evidence.reply()],
+    )
+
+
+def _score(units: float) -> float:
+    """Map units of the scale to 1..5 by the logistic function."""
+    return 1 + 4 / (1 + math.exp(-max(-60.0, min(60.0, units))))
 
 
 def _consensus(
-    labels: Sequence[str], steps: Sequence[Mapping[str, float]], rankings: Sequence[Sequence[str]], noise: float
+    labels: Sequence[str], units: Sequence[Mapping[str, float]], rankings: Sequence[Sequence[str]], noise: float
 ) -> Consensus:
-    """Mean over the wordings, and how far the scores may be off.
+    """Average the wordings, and propagate the noise to each score by the delta method.
 
-    What a model misunderstands it misunderstands in every wording, so the noise does not shrink with their number; what
-    they differ by comes on top.
+    A model misunderstands the same things in every wording, so the noise does not shrink with their number; the
+    variance between wordings is added to it.
     """
     scores, spread = {}, {}
     for label in labels:
-        values = [step[label] for step in steps]
+        values = [each[label] for each in units]
         mean = fmean(values)
-        varied = fmean([(value - mean) ** 2 for value in values])
+        variance = fmean([(value - mean) ** 2 for value in values])
         scores[label] = _score(mean)
         share = (scores[label] - 1) / 4
-        spread[label] = 4 * share * (1 - share) * math.sqrt(noise**2 + varied)
+        spread[label] = 4 * share * (1 - share) * math.sqrt(noise**2 + variance)
     ranking = sorted(labels, key=lambda label: -scores[label])
     return Consensus(scores=scores, ranking=ranking, spread=spread, agreement=kendalls_w(rankings))

@@ -199,7 +199,7 @@ def test_a_failure_of_the_model_while_scoring_fails_its_request_only(backend, mo
     assert isinstance(second.exception(timeout=0).__cause__, IndexError)
     for future, alone in ((first, expected[0]), (third, expected[2])):
         scored = future.result(timeout=0)
-        assert scored.odds[0].probabilities == pytest.approx(alone.odds[0].probabilities, abs=1e-4)
+        assert scored.answers[0].probabilities == pytest.approx(alone.answers[0].probabilities, abs=1e-4)
 
 
 def test_an_unexpected_error_of_the_worker_fails_its_requests_and_later_ones_are_served(backend, monkeypatch):
