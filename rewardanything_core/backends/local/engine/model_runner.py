@@ -38,7 +38,18 @@ class PackedInput(Protocol):
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, params: AttentionParams
     ) -> torch.Tensor:
-        """Attention of one layer: (1, heads, tokens, head size) to (1, tokens, heads, head size)."""
+        """Attention of one layer.
+
+        Args:
+            layer: Index of the layer.
+            query: (1, query heads, tokens, head size).
+            key: (1, key-value heads, tokens, head size).
+            value: (1, key-value heads, tokens, head size).
+            params: What the layer passed.
+
+        Returns:
+            (1, tokens, query heads, head size).
+        """
 
 
 class _NullCache:
