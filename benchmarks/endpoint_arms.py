@@ -131,7 +131,7 @@ def bare(url: str, concurrency: int, model: str) -> Run:
     from rewardanything_core.prompting.templates import Template
     from rewardanything_core.prompting.verdict_grammar import verdict_schema
 
-    template = Template.own("json")
+    template = Template.built_in("json")
     schema = {"name": "verdict", "schema": verdict_schema(["model-1"], reasoning=True), "strict": True}
 
     async def one(pair: Pair) -> object:

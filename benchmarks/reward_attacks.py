@@ -45,7 +45,7 @@ def judge_of(chosen: argparse.Namespace) -> BaseJudge:
         cache="off",
     )
     if chosen.told:
-        own = Template.own("think")
+        own = Template.built_in("think")
         judge = judge.with_options(template=Template("told", own.system + TOLD, "think"))
     return judge
 

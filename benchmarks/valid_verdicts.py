@@ -45,13 +45,13 @@ def generated(backend: LocalBackend, cases: list[Case], *, grammar: bool) -> lis
     import xgrammar
 
     model, tokenizer = backend._model, backend._decoder._tokenizer
-    template = Template.own("json" if grammar else "think")
+    template = Template.built_in("json" if grammar else "think")
     info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=model.config.vocab_size)
     compiler = xgrammar.GrammarCompiler(info)
     replies: list[str] = []
     for start in range(0, len(cases), BATCH):
         rendered = [
-            template.render(c, draw_order(c, seed=0), escape_markup=False) for c in cases[start : start + BATCH]
+            template.render(c, draw_order(c, seed=0), escape_special_tokens=False) for c in cases[start : start + BATCH]
         ]
         prompts = [backend._chat.encode(r.messages).ids for r in rendered]
         width = max(map(len, prompts))

@@ -1,8 +1,9 @@
-"""Templates: how a case is put to a judge model.
+"""Templates: rendering a case into messages for a judge model.
 
-The wire format is the one the RewardAnything models were trained on: a system message, and a user message that is one
-JSON object ``{"principle", "prompt", "responses": {"model-1": ...}}``. Their exact system prompt ships with the
-``rewardanything`` distribution, from which it is read as text; for every other model we use wording of our own.
+The wire format is the one that the RewardAnything models were trained on (arXiv 2506.03637): a system message, and a
+user message that is one JSON object ``{"principle", "prompt", "responses": {"model-1": ...}}``. Their exact system
+prompt ships with the ``rewardanything`` distribution and is read from there as text. All other models get this
+package's own system prompt.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from rewardanything_core.prompting.masking import draw_order, mask
 from rewardanything_core.types import Message
 
 WIRE_VERSION = 1
+"""Part of `Template.hash`; increase it when the user message changes although the system message is the same."""
 
 ReplyStyle = Literal["think", "json"]
 
-# Spellings that chat templates give a meaning to. In JSON the first character can be written as an escape, which leaves
-# the text the same for whoever decodes it and keeps a tokenizer from seeing the token.
-_MARKUP = re.compile(
+# Spellings of the special tokens of common chat templates. Writing the first character as a JSON escape keeps a
+# tokenizer from producing the token, and the decoded text is unchanged.
+_SPECIAL_TOKEN = re.compile(
     r"<(?=\|[^<>|\n]{1,64}\|>)"  # <|im_end|>, <|eot_id|>, ...
-    r"|<(?=｜[^<>｜\n]{1,64}｜>)"  # DeepSeek's, with full-width bars
+    r"|<(?=｜[^<>｜\n]{1,64}｜>)"  # DeepSeek: full-width bars
     r"|<(?=/?(?:think|thinking|tool_call|tool_response|s|bos|eos|pad|unk|start_of_turn|end_of_turn)>)"
     r"|<(?=</?SYS>>)"
     r"|\[(?=/?(?:INST|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT|THINK)\])"
@@ -39,7 +41,7 @@ _MARKUP = re.compile(
 
 @dataclass(frozen=True)
 class Rendered:
-    """A case as messages for a chat model, and the way back from masked names to labels."""
+    """A case as messages for a chat model, with the mapping from masked names to labels."""
 
     messages: list[Message]
     """A system and a user message."""
@@ -48,14 +50,14 @@ class Rendered:
     """Masked name (``model-1``, ...) -> the caller's label, in the order shown to the judge."""
 
     @property
-    def shared(self) -> str:
-        """What comes before the responses: the same for all lists of responses to one prompt under one principle."""
+    def shared_prefix(self) -> str:
+        """The user message up to the responses, equal for all responses to one prompt under one principle."""
         return self.messages[1]["content"].partition('"responses": ')[0]
 
 
 @dataclass(frozen=True)
 class Template:
-    """The wording a judge model is given."""
+    """The instructions for a judge model."""
 
     name: str
     """A short name: ``trained``, ``think``, ``json`` or the caller's own."""
@@ -68,44 +70,49 @@ class Template:
 
     @property
     def hash(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 of all that this template adds to a case."""
+        """First 16 hexadecimal digits of the SHA-256 of everything that this template adds to a case."""
         content = json.dumps([WIRE_VERSION, self.system, self.style, final_answer_prompt()])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @classmethod
-    def own(cls, style: ReplyStyle) -> Template:
-        """Our own wording, for models that were not trained to judge."""
+    def built_in(cls, style: ReplyStyle) -> Template:
+        """This package's wording, for models that were not trained to judge."""
         return cls(style, _prompt("judge.md") + _prompt(f"reply-{style}.md"), style)
 
     @classmethod
     def trained(cls) -> Template | None:
-        """The RewardAnything models' own wording. None where the `rewardanything` distribution is not installed."""
+        """The RewardAnything models' wording. None where the `rewardanything` distribution is not installed."""
         system = trained_system_prompt()
         return None if system is None else cls("trained", system, "think")
 
     @classmethod
     def for_model(cls, model: str, *, style: ReplyStyle) -> Template:
-        """A template by the model's name; warns if a RewardAnything model must do without its trained wording."""
+        """The template for a model; warns if a RewardAnything model's wording is not installed.
+
+        Args:
+            model: The model's id, folder or served name.
+            style: Form of the reply, for models other than RewardAnything's.
+        """
         if not is_rewardanything(model):
-            return cls.own(style)
+            return cls.built_in(style)
         template = cls.trained()
         if template is None:
             warnings.warn(
                 f"{model} was trained with a system prompt that ships in the `rewardanything` distribution, which is "
-                "not installed, so our own wording is used instead and its verdicts will be worse. "
+                "not installed. It gets a general wording instead, and its verdicts will be worse. "
                 "Install it with: pip install --no-deps rewardanything",
                 stacklevel=3,
             )
-        return template or cls.own("think")
+        return template or cls.built_in("think")
 
-    def render(self, case: Case, order: Sequence[str], *, escape_markup: bool = True) -> Rendered:
-        """Put a case into messages.
+    def render(self, case: Case, order: Sequence[str], *, escape_special_tokens: bool = True) -> Rendered:
+        """Render a case into messages.
 
         Args:
             case: The case.
-            order: Every label once, in the order in which the judge shall see the responses.
-            escape_markup: Write special-token spellings in the texts with a JSON escape, so that no tokenizer takes
-                them for tokens. Turn it off for a backend that keeps text and tokens apart by itself.
+            order: Every label once, in the order in which the judge sees the responses.
+            escape_special_tokens: Whether to write spellings of special tokens in the texts with a JSON escape, so that
+                no tokenizer produces the tokens. Not needed for a backend that tokenizes them as ordinary text.
         """
         names = mask(order)
         content: dict[str, object] = {"principle": case.principle.text, "prompt": _prompt_value(case)}
@@ -115,26 +122,26 @@ class Template:
             content["reference"] = case.reference
         content["responses"] = {name: case.responses[label] for name, label in names.items()}
         user = json.dumps(content, ensure_ascii=False)
-        if escape_markup:
-            user = _MARKUP.sub(lambda match: f"\\u{ord(match[0]):04x}", user)
+        if escape_special_tokens:
+            user = _SPECIAL_TOKEN.sub(lambda match: f"\\u{ord(match[0]):04x}", user)
         return Rendered([{"role": "system", "content": self.system}, {"role": "user", "content": user}], names)
 
 
 def render(case: Case, seed: int = 0, *, template: Template | None = None) -> Rendered:
-    """Put a case into messages for a model that you run yourself; `parse_verdict` reads its reply.
+    """Render a case into messages for a model that you run yourself; `parse_verdict` parses its reply.
 
     Args:
         case: The case.
-        seed: Draws the order of the responses.
-        template: The wording. None: that of the RewardAnything models if it is installed, else our own.
+        seed: Seed of the order of the responses.
+        template: The wording. None: that of the RewardAnything models if it is installed, else this package's.
     """
-    template = template or Template.trained() or Template.own("think")
+    template = template or Template.trained() or Template.built_in("think")
     return template.render(case, draw_order(case, seed=seed))
 
 
 def neutralize_special_tokens(text: str) -> str:
-    """Plain text in which no tokenizer finds a special token: an invisible word joiner stands inside each spelling."""
-    return _MARKUP.sub(lambda match: f"{match[0]}\u2060", text)
+    """Put an invisible word joiner into each spelling of a special token, so that no tokenizer produces the token."""
+    return _SPECIAL_TOKEN.sub(lambda match: f"{match[0]}\u2060", text)
 
 
 def is_rewardanything(model: str) -> bool:
@@ -144,7 +151,10 @@ def is_rewardanything(model: str) -> bool:
 
 @cache
 def trained_system_prompt() -> str | None:
-    """The RewardAnything models' system prompt out of the installed distribution, whose code is read but never run."""
+    """The RewardAnything models' system prompt, extracted from the installed distribution without running its code.
+
+    None where the distribution is not installed.
+    """
     import ast
     from importlib import metadata
 
@@ -156,16 +166,16 @@ def trained_system_prompt() -> str | None:
     for node in module.body:
         if isinstance(node, ast.Assign) and [getattr(t, "id", None) for t in node.targets] == ["SYSTEM_PROMPT"]:
             return str(ast.literal_eval(node.value))
-    raise ConfigError(f"{source} holds no SYSTEM_PROMPT; this version of `rewardanything` is not one we know.")
+    raise ConfigError(f"{source} defines no SYSTEM_PROMPT; this version of `rewardanything` is not supported.")
 
 
 def final_answer_prompt() -> str:
-    """What to say to a model whose thinking budget is used up."""
+    """The message to a model that has used up its thinking budget."""
     return _prompt("wrap-up.md").strip()
 
 
 def _prompt_value(case: Case) -> object:
-    """A lone user turn is the text itself, as in training; a conversation keeps its turns apart as JSON."""
+    """A single user message becomes its text, as in training; a conversation stays a list of messages."""
     if isinstance(case.prompt, str):
         return case.prompt
     if len(case.prompt) == 1 and case.prompt[0]["role"] == "user":

@@ -1,14 +1,12 @@
-"""Forms: the shape of a reply, as something a decoder can fill in place by place.
+"""The grammar of a verdict, for decoders that enforce grammars, and its JSON schema, for servers that do not.
 
-A form is a generator that alternates between text that is certain (a `str`) and places that the model fills: a `Choice`
-among strings, or free `Text`. Whoever runs the form sends back what was filled in, so that later places can depend on
-earlier ones. So `verdict_grammar` admits only complete verdicts whose ranking is a permutation that agrees with
-the scores, which no JSON schema can say:
+The grammar admits only complete verdicts whose ranking is a permutation that agrees with the scores. A JSON schema
+cannot express that.
 
->>> form = verdict_grammar(["model-1", "model-2"])
->>> next(form)
+>>> grammar = verdict_grammar(["model-1", "model-2"])
+>>> next(grammar)
 '{"scores": {"model-1": '
->>> form.send(None).options
+>>> grammar.send(None).options
 ('1', '2', '3', '4', '5')
 """
 
@@ -24,7 +22,12 @@ SCORES = ("1", "2", "3", "4", "5")
 
 
 def thinking_grammar(answer: GrammarFactory, *, budget: int) -> Grammar:
-    """Reason freely between think tags for at most ``budget`` tokens, then fill in ``answer``."""
+    """Free reasoning between think tags, then an answer.
+
+    Args:
+        answer: The grammar of the answer.
+        budget: Maximum tokens of reasoning, 0 or more.
+    """
     yield THINK_OPEN
     if budget:
         yield Text(stop=THINK_CLOSE, max_tokens=budget)
@@ -33,31 +36,31 @@ def thinking_grammar(answer: GrammarFactory, *, budget: int) -> Grammar:
 
 
 def verdict_grammar(names: Sequence[str]) -> Grammar:
-    """The JSON of a verdict over masked names: a score each, then a ranking that agrees with the scores."""
+    """The JSON of a verdict over masked names: one score each, then a ranking that agrees with the scores."""
     scores: dict[str, int] = {}
     yield '{"scores": {'
     for name in names:
         yield f'{", " if scores else ""}"{name}": '
         scores[name] = int((yield Choice(SCORES)) or 0)
     yield '}, "best-to-worst": ['
-    left = list(names)
-    while left:
-        yield '"' if len(left) == len(names) else ', "'
-        top = max(scores[name] for name in left)
-        tied = [name for name in left if scores[name] == top]
+    remaining = list(names)
+    while remaining:
+        yield '"' if len(remaining) == len(names) else ', "'
+        highest = max(scores[name] for name in remaining)
+        tied = [name for name in remaining if scores[name] == highest]
         if len(tied) == 1:
             chosen = tied[0]
             yield f'{chosen}"'
         else:
             chosen = str((yield Choice(tuple(f'{name}"' for name in tied)))).removesuffix('"')
-        left.remove(chosen)
+        remaining.remove(chosen)
     yield "]}"
 
 
 def verdict_schema(names: Sequence[str], *, reasoning: bool) -> dict[str, Any]:
-    """The same as a JSON schema, for servers that constrain replies with one.
+    """The JSON schema of a verdict, for servers that constrain replies with one.
 
-    A schema cannot say that the ranking names each response once and agrees with the scores; the parser checks that.
+    A schema cannot express that the ranking has each name once and agrees with the scores; the parser checks that.
 
     Args:
         names: The masked names.

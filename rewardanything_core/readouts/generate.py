@@ -57,7 +57,7 @@ class GenerateReadout:
         attempt = 0
         while True:
             order = draw_order(case, seed=self.seed, index=index, attempt=attempt)
-            rendered = self.template.render(case, order, escape_markup=not self.backend.escapes_special_tokens)
+            rendered = self.template.render(case, order, escape_special_tokens=not self.backend.escapes_special_tokens)
             request = self._request(rendered, index, attempt)
             raw = None
             try:
@@ -93,7 +93,7 @@ class GenerateReadout:
             schema=verdict_schema(names, reasoning=self.template.style == "json"),
             is_reasoning_model=self.template.name == "trained",
             final_answer_prompt=final_answer_prompt(),
-            prefix_group=hash(rendered.shared),
+            prefix_group=hash(rendered.shared_prefix),
             token_probabilities=self.expected,
         )
 

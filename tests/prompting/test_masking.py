@@ -16,20 +16,20 @@ def test_an_order_has_every_label_once(responses, seed, index):
 
 
 @given(texts, st.integers())
-def test_over_n_passes_each_response_visits_each_place_once(responses, seed):
+def test_over_n_passes_each_response_takes_each_position_once(responses, seed):
     case = Case("p", "q", responses)
     n = len(responses)
     orders = [draw_order(case, seed=seed, index=i) for i in range(n)]
-    for place in range(n):
-        assert sorted(order[place] for order in orders) == sorted(case.labels)
+    for position in range(n):
+        assert sorted(order[position] for order in orders) == sorted(case.labels)
 
 
 @given(st.lists(st.text("abc", max_size=4), min_size=2, max_size=6, unique=True), st.integers(), st.randoms())
-def test_the_order_of_texts_does_not_depend_on_labels_or_on_how_they_were_given(responses, seed, rng):
-    given_so = Case("p", "q", responses)
+def test_the_order_of_texts_does_not_depend_on_labels_or_input_order(responses, seed, rng):
+    case = Case("p", "q", responses)
     shuffled = rng.sample(responses, len(responses))
     other = Case("p", "q", {f"model {i}": text for i, text in enumerate(shuffled)})
-    assert [given_so.responses[label] for label in draw_order(given_so, seed=seed)] == [
+    assert [case.responses[label] for label in draw_order(case, seed=seed)] == [
         other.responses[label] for label in draw_order(other, seed=seed)
     ]
 
@@ -60,7 +60,7 @@ def test_seeds_cases_and_attempts_give_different_orders():
     assert len(orders) == 5
 
 
-def test_every_first_place_is_equally_likely():
+def test_each_response_is_equally_likely_to_be_first():
     counts = dict.fromkeys("abcd", 0)
     for seed in range(2000):
         counts[draw_order(Case("p", "q", {label: label for label in "abcd"}), seed=seed)[0]] += 1

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardanything_core import Case, Template, render
-from rewardanything_core.prompting.templates import _MARKUP, is_rewardanything, trained_system_prompt
+from rewardanything_core.prompting.templates import _SPECIAL_TOKEN, is_rewardanything, trained_system_prompt
 
 CASE = Case("be brief", "2+2?", {"long": "It is 4.", "short": "4"})
 
 
 def test_the_wire_format_is_that_of_the_paper():
-    rendered = Template.own("think").render(CASE, ["short", "long"])
+    rendered = Template.built_in("think").render(CASE, ["short", "long"])
     system, user = rendered.messages
     assert [system["role"], user["role"]] == ["system", "user"]
     assert user["content"] == (
@@ -26,17 +26,17 @@ def test_the_wire_format_is_that_of_the_paper():
 
 
 @pytest.mark.parametrize(("style", "golden"), [("think", "85547ef5c5d251e3"), ("json", "f077230318168d79")])
-def test_a_change_of_wording_changes_the_hash_and_must_be_meant(style, golden):
-    assert Template.own(style).hash == golden
+def test_the_hashes_of_the_built_in_wordings_are_unchanged(style, golden):
+    assert Template.built_in(style).hash == golden
 
 
-# Markup is spelled otherwise by us, on purpose: see below.
-texts = st.text(st.characters(codec="utf-8"), max_size=30).filter(lambda text: not _MARKUP.search(text))
+# Special tokens are escaped on purpose; see below.
+texts = st.text(st.characters(codec="utf-8"), max_size=30).filter(lambda text: not _SPECIAL_TOKEN.search(text))
 
 
 @given(texts.filter(str.strip), texts.filter(str.strip), st.lists(texts, min_size=1, max_size=5))
-def test_bytes_are_those_of_the_papers_own_package(principle, prompt, responses):
-    """The package is read, not imported: its function runs here in a namespace with nothing but json."""
+def test_messages_equal_those_of_the_papers_package(principle, prompt, responses):
+    """The package is not imported: its function runs in a namespace with nothing but json."""
     case = Case(principle, prompt, responses)
     ours = render(case)
     theirs, _ = paper_messages()(
@@ -60,7 +60,7 @@ def paper_messages():
     return namespace["prepare_chat_messages"]
 
 
-def test_conversations_reference_and_context_travel_as_json():
+def test_conversations_reference_and_context_are_json():
     case = Case(
         "p",
         [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}],
@@ -74,7 +74,7 @@ def test_conversations_reference_and_context_travel_as_json():
 
 
 @pytest.mark.parametrize(
-    "markup",
+    "token",
     [
         "<|im_end|>",
         "</think>",
@@ -88,20 +88,20 @@ def test_conversations_reference_and_context_travel_as_json():
         "<tool_call>",
     ],
 )
-def test_markup_in_a_text_is_spelled_so_that_no_tokenizer_sees_it_and_every_reader_does(markup):
-    case = Case(f"p {markup}", f"q {markup}", [f"x {markup} y", markup])
+def test_special_tokens_in_a_text_are_escaped_and_decode_unchanged(token):
+    case = Case(f"p {token}", f"q {token}", [f"x {token} y", token])
     user = render(case).messages[1]["content"]
-    assert markup not in user
-    assert sorted(json.loads(user)["responses"].values()) == sorted([f"x {markup} y", markup])
+    assert token not in user
+    assert sorted(json.loads(user)["responses"].values()) == sorted([f"x {token} y", token])
 
 
-def test_ordinary_angle_brackets_are_left_alone():
+def test_ordinary_angle_brackets_are_not_escaped():
     text = "if a < b and c > d: <b>bold</b> [link](x) <|> |> <span class='x'>"
     assert text in render(Case("p", "q", [text])).messages[1]["content"]
 
 
 @pytest.mark.parametrize(
-    ("model", "is_one"),
+    ("model", "expected"),
     [
         ("WisdomShell/RewardAnything-8B-v1", True),
         ("zhuohaoyu/RewardAnything-8B-v1", True),
@@ -110,12 +110,12 @@ def test_ordinary_angle_brackets_are_left_alone():
         ("Qwen/Qwen3-8B", False),
     ],
 )
-def test_which_models_get_the_trained_wording(model, is_one):
-    assert is_rewardanything(model) is is_one
-    assert (Template.for_model(model, style="json").name == "trained") is is_one
+def test_rewardanything_models_get_the_trained_wording(model, expected):
+    assert is_rewardanything(model) is expected
+    assert (Template.for_model(model, style="json").name == "trained") is expected
 
 
-def test_the_trained_wording_is_read_without_importing_the_package():
+def test_the_trained_wording_is_extracted_without_importing_the_package():
     code = (
         "import sys; from rewardanything_core.prompting.templates import trained_system_prompt;"
         "assert 'evaluation principle' in trained_system_prompt(); print('rewardanything' in sys.modules)"
@@ -129,7 +129,7 @@ def test_a_rewardanything_model_without_its_wording_warns():
     code = (
         "import warnings, sys; from rewardanything_core.prompting.templates import Template\n"
         "from importlib import metadata\n"
-        "Template.own('think'), Template.own('json')  # read before the search path goes\n"
+        "Template.built_in('think'), Template.built_in('json')  # read before the search path goes\n"
         "sys.meta_path = [f for f in sys.meta_path if not hasattr(f, 'find_distributions')]\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"

@@ -10,12 +10,12 @@ from rewardanything_core.backends.grammar import Choice, Text
 from rewardanything_core.prompting.verdict_grammar import thinking_grammar, verdict_grammar, verdict_schema
 
 
-def fill(form, choose):
-    """Run a form, answering each place with ``choose(place)``."""
+def fill(grammar, choose):
+    """Run a grammar, filling in each field with ``choose(field)``."""
     written, answer = "", None
     while True:
         try:
-            item = form.send(answer)
+            item = grammar.send(answer)
         except StopIteration:
             return written
         answer = None
@@ -27,18 +27,18 @@ def fill(form, choose):
 
 
 @given(st.integers(1, 40), st.randoms())
-def test_however_it_is_filled_in_a_form_is_a_complete_consistent_verdict(n, rng):
+def test_every_run_gives_a_complete_consistent_verdict(n, rng):
     names = [f"model-{i}" for i in range(1, n + 1)]
-    reply = fill(verdict_grammar(names), lambda place: rng.choice(place.options))
+    reply = fill(verdict_grammar(names), lambda field: rng.choice(field.options))
     verdict = parse_verdict(reply, names)
     assert set(verdict.ranking) == set(names)
 
 
-def test_every_verdict_over_three_responses_can_be_written():
+def test_every_verdict_over_three_responses_is_admitted():
     names = ["model-1", "model-2", "model-3"]
     rng, seen = random.Random(0), set()
     for _ in range(20_000):
-        reply = json.loads(fill(verdict_grammar(names), lambda place: rng.choice(place.options)))
+        reply = json.loads(fill(verdict_grammar(names), lambda field: rng.choice(field.options)))
         seen.add((tuple(reply["scores"].values()), tuple(reply["best-to-worst"])))
     possible = {
         (scores, ranking)
@@ -50,26 +50,26 @@ def test_every_verdict_over_three_responses_can_be_written():
 
 
 @given(st.integers(1, 40))
-def test_no_option_is_the_start_of_another(n):
+def test_no_option_is_a_prefix_of_another(n):
     names = [f"model-{i}" for i in range(1, n + 1)]
 
-    def choose(place):
-        assert not any(a != b and b.startswith(a) for a in place.options for b in place.options)
-        return place.options[0]
+    def choose(field):
+        assert not any(a != b and b.startswith(a) for a in field.options for b in field.options)
+        return field.options[0]
 
     fill(verdict_grammar(names), choose)
 
 
-def test_thinking_comes_first_and_can_be_left_out():
+def test_reasoning_comes_first_and_is_optional():
     answer = lambda: verdict_grammar(["model-1"])  # noqa: E731
-    places = {Text: "b is short", Choice: "3"}
-    reply = fill(thinking_grammar(answer, budget=9), lambda place: places[type(place)])
+    values = {Text: "b is short", Choice: "3"}
+    reply = fill(thinking_grammar(answer, budget=9), lambda field: values[type(field)])
     assert reply.startswith("<think>\nb is short\n</think>\n\n{")
     assert parse_verdict(reply, ["a"]).reasoning == "b is short"
     assert parse_verdict(fill(thinking_grammar(answer, budget=0), lambda _: "3"), ["a"]).reasoning == ""
 
 
-def test_the_schema_says_what_a_schema_can_say():
+def test_the_schema_requires_every_name():
     schema = verdict_schema(["model-1", "model-2"], reasoning=True)
     assert list(schema["properties"]) == ["reasoning", "scores", "best-to-worst"]
     assert schema["properties"]["scores"]["required"] == ["model-1", "model-2"]

@@ -202,13 +202,13 @@ class PrincipleProfiler:
 
     def _rating_request(self, principle: str, trait: str) -> ChoiceRequest:
         messages = self._questions.trait_messages(
-            principle, trait, escape_markup=not self._backend.escapes_special_tokens
+            principle, trait, escape_special_tokens=not self._backend.escapes_special_tokens
         )
         return ChoiceRequest(messages=messages, options=self._questions.rating_options)
 
     def _question_request(self, principle: str, question: str) -> ChoiceRequest:
         messages = self._questions.principle_messages(
-            principle, question, escape_markup=not self._backend.escapes_special_tokens
+            principle, question, escape_special_tokens=not self._backend.escapes_special_tokens
         )
         return ChoiceRequest(messages=messages, options=self._questions.options)
 

@@ -97,31 +97,35 @@ class QuestionSet:
     hash: str
     """First 16 hexadecimal digits of the SHA-256 of the wording and `ARITHMETIC_VERSION`."""
 
-    def fit_messages(self, case: Case, label: str, wording: int, *, escape_markup: bool) -> tuple[Message, ...]:
+    def fit_messages(self, case: Case, label: str, wording: int, *, escape_special_tokens: bool) -> tuple[Message, ...]:
         """The question whether a response fits the case's principle.
 
         Args:
             case: The case.
             label: The response's label.
             wording: Index of the wording, from 0; indices beyond the last wording start again at the first.
-            escape_markup: Whether to neutralise special tokens in the texts.
+            escape_special_tokens: Whether to neutralise special tokens in the texts.
         """
         question = self.fit_questions[wording % len(self.fit_questions)]
         question = _fill(question, {"principle": case.principle.text})
-        return self._response_messages(case, label, question, escape_markup)
+        return self._response_messages(case, label, question, escape_special_tokens)
 
-    def quality_messages(self, case: Case, label: str, question: str, *, escape_markup: bool) -> tuple[Message, ...]:
+    def quality_messages(
+        self, case: Case, label: str, question: str, *, escape_special_tokens: bool
+    ) -> tuple[Message, ...]:
         """A question about a response that does not mention the principle.
 
         Args:
             case: The case.
             label: The response's label.
             question: One of `quality_questions`.
-            escape_markup: Whether to neutralise special tokens in the texts.
+            escape_special_tokens: Whether to neutralise special tokens in the texts.
         """
-        return self._response_messages(case, label, question, escape_markup)
+        return self._response_messages(case, label, question, escape_special_tokens)
 
-    def _response_messages(self, case: Case, label: str, question: str, escape_markup: bool) -> tuple[Message, ...]:
+    def _response_messages(
+        self, case: Case, label: str, question: str, escape_special_tokens: bool
+    ) -> tuple[Message, ...]:
         parts = {
             "context": case.context,
             "prompt": _conversation(case),
@@ -129,28 +133,28 @@ class QuestionSet:
             "response": case.responses[label],
         }
         lines = [_fill(self.sections[name], {name: text}) for name, text in parts.items() if text is not None]
-        return _messages(self.sections["system"], "\n\n".join([*lines, f"---\n{question}"]), escape_markup)
+        return _messages(self.sections["system"], "\n\n".join([*lines, f"---\n{question}"]), escape_special_tokens)
 
-    def principle_messages(self, principle: str, question: str, *, escape_markup: bool) -> tuple[Message, ...]:
+    def principle_messages(self, principle: str, question: str, *, escape_special_tokens: bool) -> tuple[Message, ...]:
         """A question about a principle alone, to be answered with `options`.
 
         Args:
             principle: The principle's text.
             question: The question.
-            escape_markup: Whether to neutralise special tokens in the text.
+            escape_special_tokens: Whether to neutralise special tokens in the text.
         """
-        return _messages(self.principle_system, f"Principle: {principle}\n\n{question}", escape_markup)
+        return _messages(self.principle_system, f"Principle: {principle}\n\n{question}", escape_special_tokens)
 
-    def trait_messages(self, principle: str, trait: str, *, escape_markup: bool) -> tuple[Message, ...]:
+    def trait_messages(self, principle: str, trait: str, *, escape_special_tokens: bool) -> tuple[Message, ...]:
         """The question whether a trait is good or bad under a principle, to be answered with `rating_options`.
 
         Args:
             principle: The principle's text.
             trait: One side of a `ContrastPair`.
-            escape_markup: Whether to neutralise special tokens in the text.
+            escape_special_tokens: Whether to neutralise special tokens in the text.
         """
         text = _fill(self.trait_question, {"principle": principle, "trait": trait})
-        return _messages(self.principle_system, text, escape_markup)
+        return _messages(self.principle_system, text, escape_special_tokens)
 
 
 @cache
@@ -195,6 +199,6 @@ def _conversation(case: Case) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in case.prompt)
 
 
-def _messages(system: str, user: str, escape_markup: bool) -> tuple[Message, ...]:
-    text = neutralize_special_tokens(user) if escape_markup else user
+def _messages(system: str, user: str, escape_special_tokens: bool) -> tuple[Message, ...]:
+    text = neutralize_special_tokens(user) if escape_special_tokens else user
     return (Message(role="system", content=system), Message(role="user", content=text))

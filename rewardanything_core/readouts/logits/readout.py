@@ -155,12 +155,12 @@ class LogitsReadout:
         """
         questions, escape = self.questions, not self._backend.escapes_special_tokens
         fit_messages = [
-            questions.fit_messages(case, label, wording, escape_markup=escape)
+            questions.fit_messages(case, label, wording, escape_special_tokens=escape)
             for wording in wordings
             for label in labels
         ]
         quality_messages = [
-            questions.quality_messages(case, label, question, escape_markup=escape)
+            questions.quality_messages(case, label, question, escape_special_tokens=escape)
             for label in labels
             for question in questions.quality_questions
         ]

@@ -25,9 +25,9 @@ def tokenizer(model_folder):
 
 
 def encoded(tokenizer, text):
-    template = Template.own("think")
+    template = Template.built_in("think")
     case = Case(text, text, [text, "other"])
-    rendered = template.render(case, case.canonical_labels, escape_markup=False)
+    rendered = template.render(case, case.canonical_labels, escape_special_tokens=False)
     return rendered, ChatTokenizer(tokenizer, name="m").encode(rendered.messages).ids
 
 
