@@ -1,4 +1,4 @@
-"""Aggregation: several opinions of the same case, those of a judge's passes or of a jury's jurors, into one."""
+"""Aggregation: combines several judgements of a case, from the passes of a judge or the jurors of a jury."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Consensus:
-    """What several opinions say together."""
+    """Several judgements of the same responses, combined."""
 
     scores: dict[str, float]
     """label -> mean score, 1.0..5.0."""
 
     ranking: list[str]
-    """Labels by mean score, then by Borda count, then as the first opinion had them."""
+    """Labels by mean score, then by Borda count, then in the order of the first judgement's ranking."""
 
     spread: dict[str, float]
     """label -> standard deviation of its scores (population form)."""
 
     agreement: float | None
-    """Kendall's W of the rankings. None with one pass or one response."""
+    """Kendall's W of the rankings. None with one judgement or one response."""
 
 
 def aggregate(
@@ -29,12 +29,12 @@ def aggregate(
     rankings: Sequence[Sequence[str]],
     weights: Sequence[float] | None = None,
 ) -> Consensus:
-    """Combine opinions over the same labels.
+    """Combine judgements over the same labels: mean scores, with ties in the ranking broken by Borda count.
 
     Args:
-        scores: For each opinion, label -> score.
-        rankings: For each opinion, the labels, best first.
-        weights: What each opinion counts in mean, Borda count and spread, above 0. None: all the same.
+        scores: For each judgement, label -> score.
+        rankings: For each judgement, the labels, best first.
+        weights: The weight of each judgement in means, Borda counts and spreads, above 0. None: equal weights.
     """
     labels = rankings[0]
     weights = weights or [1.0] * len(rankings)
@@ -43,13 +43,13 @@ def aggregate(
     def mean(values: Iterable[float]) -> float:
         return math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) / total
 
-    means = {label: mean(s[label] for s in scores) for label in labels}
+    means = {label: mean(each[label] for each in scores) for label in labels}
     borda = {label: mean(len(labels) - ranking.index(label) for ranking in rankings) for label in labels}
-    first = {label: place for place, label in enumerate(labels)}
+    first = {label: position for position, label in enumerate(labels)}
     return Consensus(
         scores={label: means[label] for label in scores[0]},
         ranking=sorted(labels, key=lambda label: (-means[label], -borda[label], first[label])),
-        spread={label: math.sqrt(mean((s[label] - means[label]) ** 2 for s in scores)) for label in scores[0]},
+        spread={label: math.sqrt(mean((each[label] - means[label]) ** 2 for each in scores)) for label in scores[0]},
         agreement=kendalls_w(rankings),
     )
 
@@ -58,7 +58,7 @@ def kendalls_w(rankings: Sequence[Sequence[str]]) -> float | None:
     """Kendall's coefficient of concordance of complete rankings without ties (Kendall & Babington Smith 1939).
 
     Returns:
-        0..1: 1 where all rankings are the same. None for fewer than two rankings or two items.
+        0..1: 1 where all rankings are equal. None for fewer than two rankings or two items.
     """
     m, n = len(rankings), len(rankings[0])
     if m < 2 or n < 2:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rewardanything_core.readouts.aggregation import aggregate, kendalls_w
 
 
-def test_means_decide_then_borda_then_the_first_pass():
+def test_ties_are_broken_by_borda_count_then_the_first_pass():
     consensus = aggregate(
         [{"a": 3, "b": 3, "c": 5, "d": 3}, {"a": 3, "b": 3, "c": 1, "d": 3}],
         [["c", "a", "b", "d"], ["b", "a", "d", "c"]],
@@ -17,7 +17,7 @@ def test_means_decide_then_borda_then_the_first_pass():
     assert consensus.spread == {"a": 0, "b": 0, "c": 2, "d": 0}
 
 
-def test_one_pass_is_itself_and_has_no_agreement():
+def test_one_pass_is_unchanged_and_has_no_agreement():
     consensus = aggregate([{"a": 2.0, "b": 2.0}], [["b", "a"]])
     assert (consensus.ranking, consensus.agreement, consensus.spread) == (["b", "a"], None, {"a": 0, "b": 0})
 
@@ -38,7 +38,7 @@ def test_kendalls_w(rankings, w):
 
 
 @given(st.lists(st.permutations("abcdef"), min_size=2, max_size=6))
-def test_kendalls_w_follows_from_the_mean_spearman_correlation(rankings):
+def test_kendalls_w_equals_its_form_by_mean_spearman_correlation(rankings):
     """W = (1 + (m - 1) r) / m, with r the mean of Spearman's rho over pairs of rankings."""
     ranks = [[ranking.index(label) for label in "abcdef"] for ranking in rankings]
     m = len(ranks)
