@@ -1,4 +1,4 @@
-"""Agreement of verdicts with people, and between judges: pure functions on numbers, each with its source and range."""
+"""Agreement of verdicts with people and between judges: pure functions on numbers, with their sources and ranges."""
 
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.agreement.krippendorff import juror_ratings, krippendorff_alpha

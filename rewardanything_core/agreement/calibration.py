@@ -1,4 +1,4 @@
-"""A monotone map from a judge's scores to the scores people give, for use after judging."""
+"""Calibration: a monotone map from a judge's scores to the scores that people give, applied after judging."""
 
 from __future__ import annotations
 
@@ -15,68 +15,69 @@ from rewardanything_core.errors import ConfigError
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Verdict
 
 FORMAT = 1
+"""Version of the file format."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A rising, piecewise linear map of 1..5 onto a part of 1..5. Scores keep their order and rankings stay true.
+    """A strictly increasing, piecewise linear map from 1..5 into 1..5, so rankings do not change.
 
-    It belongs to one judge and, strictly, to one principle: those whose labels it was learnt from.
+    It belongs to one judge and, strictly speaking, to the principle of the labels that it was fitted to.
 
     Raises:
-        ConfigError: the numbers do not rise, or leave 1..5.
+        ConfigError: the scores do not increase strictly, or are outside 1..5.
     """
 
     judge: tuple[float, ...]
-    """The judge's scores at the knots: rising, the first 1 and the last 5."""
+    """The judge's scores at the knots: increasing, from 1 to 5."""
 
     human: tuple[float, ...]
-    """What people give at each knot: rising, within 1..5."""
+    """People's scores at the knots: increasing, within 1..5."""
 
     about: dict[str, Any] = field(default_factory=dict)
-    """Where it comes from: the model, how many labels."""
+    """Its origin: the model and the number of labels."""
 
     def __post_init__(self) -> None:
-        ends_meet = bool(self.judge) and (self.judge[0], self.judge[-1]) == (MIN_SCORE, MAX_SCORE)
-        if len(self.judge) != len(self.human) or not ends_meet:
-            raise ConfigError("A calibration needs a human score for each of the judge's, which go from 1 to 5.")
-        if not (_rises(self.judge) and _rises(self.human)):
-            raise ConfigError("The scores of a calibration must rise.")
+        covers_scale = bool(self.judge) and (self.judge[0], self.judge[-1]) == (MIN_SCORE, MAX_SCORE)
+        if len(self.judge) != len(self.human) or not covers_scale:
+            raise ConfigError("A calibration needs a human score for each of the judge's scores, which go from 1 to 5.")
+        if not (_increases(self.judge) and _increases(self.human)):
+            raise ConfigError("The scores of a calibration must increase strictly.")
         if self.human[0] < MIN_SCORE or self.human[-1] > MAX_SCORE:
-            raise ConfigError("The human scores of a calibration must lie within 1..5.")
+            raise ConfigError("The human scores of a calibration must be within 1..5.")
 
     def apply(self, score: float) -> float:
-        """A judge's score, 1.0..5.0, as people would have it, 1.0..5.0."""
-        place = min(max(bisect_right(self.judge, score), 1), len(self.judge) - 1)
-        left, right = self.judge[place - 1], self.judge[place]
-        share = (min(max(score, MIN_SCORE), MAX_SCORE) - left) / (right - left)
-        return self.human[place - 1] + share * (self.human[place] - self.human[place - 1])
+        """The human score, 1.0..5.0, for a judge's score; scores outside 1..5 are clipped first."""
+        right = min(max(bisect_right(self.judge, score), 1), len(self.judge) - 1)
+        left = right - 1
+        clipped = min(max(score, MIN_SCORE), MAX_SCORE)
+        share = (clipped - self.judge[left]) / (self.judge[right] - self.judge[left])
+        return self.human[left] + share * (self.human[right] - self.human[left])
 
-    def applied(self, verdict: Verdict) -> Verdict:
-        """The verdict with its scores mapped, and each spread as wide as the map makes it there.
+    def calibrate(self, verdict: Verdict) -> Verdict:
+        """The verdict with its scores and spreads mapped.
 
-        The ranking stays as it is, and so do ``pass_scores``, which are what the model gave.
+        The ranking does not change, and neither do ``pass_scores``, which are the model's own.
         """
-        half = {label: (score, verdict.spread.get(label, 0.0)) for label, score in verdict.scores.items()}
+        mapped_spread = {}
+        for label, spread in verdict.spread.items():
+            score = verdict.scores[label]
+            mapped_spread[label] = (self.apply(score + spread) - self.apply(score - spread)) / 2
         return dataclasses.replace(
             verdict,
             scores={label: self.apply(score) for label, score in verdict.scores.items()},
-            spread={
-                label: (self.apply(score + spread) - self.apply(score - spread)) / 2
-                for label, (score, spread) in half.items()
-                if label in verdict.spread
-            },
+            spread=mapped_spread,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types, for `of`."""
+        """The calibration as plain JSON types, for `of`."""
         return {"format": FORMAT, "judge": list(self.judge), "human": list(self.human), "about": self.about}
 
     def save(self, path: str | Path) -> None:
-        """Write it to a file.
+        """Write the calibration to a JSON file.
 
         Raises:
-            ConfigError: it cannot be written.
+            ConfigError: the file cannot be written.
         """
         try:
             Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
@@ -85,30 +86,30 @@ class Calibration:
 
     @classmethod
     def of(cls, value: Calibration | Mapping[str, Any] | str | Path) -> Calibration:
-        """Take a calibration as it is, or read it from what `to_dict` gave or from a file that `save` wrote.
+        """The calibration in a mapping from `to_dict` or a file from `save`; a calibration is returned unchanged.
 
         Raises:
-            ConfigError: it is none.
+            ConfigError: the value or file is not a valid calibration.
         """
         if isinstance(value, Calibration):
             return value
-        where = "This"
+        source = "The value"
         if not isinstance(value, Mapping):
-            where = str(value)
+            source = str(value)
             try:
                 value = json.loads(Path(value).read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                raise ConfigError(f"Cannot read the calibration {where}: {error}.") from error
+                raise ConfigError(f"Cannot read the calibration {source}: {error}.") from error
         try:
-            if value["format"] != FORMAT:  # type: ignore[index]  # what is no mapping is a TypeError
-                raise ConfigError(f"{where} is a calibration of another version of this package.")
+            if value["format"] != FORMAT:  # type: ignore[index]  # a TypeError if it is not a mapping
+                raise ConfigError(f"{source} is a calibration of another version of this package.")
             judge, human = (tuple(float(x) for x in value[side]) for side in ("judge", "human"))  # type: ignore[index]
             return cls(judge=judge, human=human, about=dict(value.get("about", {})))  # type: ignore[union-attr]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"{where} is no calibration: {error!r}.") from error
+            raise ConfigError(f"{source} is not a calibration: {error!r}.") from error
 
 
-def _rises(numbers: tuple[float, ...]) -> bool:
-    return all(one < following for one, following in pairwise(numbers))
+def _increases(numbers: tuple[float, ...]) -> bool:
+    return all(number < following for number, following in pairwise(numbers))

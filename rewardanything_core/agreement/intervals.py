@@ -1,13 +1,12 @@
-"""Estimates with an interval, from resampling whole groups.
+"""Estimates with 95% intervals that respect groups.
 
-Judgements of one prompt stand or fall together (a summary that is misread is misread under all four criteria), so it is
-prompts that are drawn again, not judgements: the cluster bootstrap (Davison & Hinkley 1997, section 3.8). The interval
-is the percentile interval, its percentiles moved outwards for few groups so that it is as wide as a t interval would
-be ("expanded percentile", Hesterberg, The American Statistician 69, 2015). Resamples of a handful of groups never reach
-far enough for that; below `_FEW` groups it is a t interval with the jackknife's standard error instead. Where every
-group says the same there is no variance to see at all; then the interval holds every mean that such a sample would
-still be likely under (see `_unanimous`). The resamples depend on the number of groups alone, so the same data give the
-same interval.
+Judgements of one prompt are correlated (a summary that is misread is misread under all four criteria), so prompts are
+resampled, not judgements: the cluster bootstrap (Davison & Hinkley 1997, section 3.8). The interval is the percentile
+interval, with percentiles expanded for few groups so that it is as wide as a t interval (Hesterberg, The American
+Statistician 69, 2015). Resamples of very few groups cannot be that wide; below `_MIN_BOOTSTRAP_GROUPS` groups it is
+a t interval with the jackknife's standard error. Where all groups have the same value there is no variance to estimate;
+then the interval contains every mean under which such a sample is still likely (see `_zero_variance_interval`). The
+resamples depend only on the number of groups, so equal data give equal intervals.
 """
 
 from __future__ import annotations
@@ -23,76 +22,79 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-"""Confidence of every interval."""
+"""Confidence level of every interval."""
 
 SHARE = (0.0, 1.0)
-"""Bounds of a share."""
+"""Bounds of a proportion."""
 
 CORRELATION = (-1.0, 1.0)
 """Bounds of a correlation."""
 
-_FEW = 8
+_MIN_BOOTSTRAP_GROUPS = 8
 _RESAMPLES = 4_000
-_MOST_CELLS = 20_000_000
+_MAX_CELLS = 20_000_000  # of all resamples together, 4 bytes each
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure with its interval."""
+    """A statistic with its interval."""
 
     value: float | None
-    """The figure. None: there was nothing to measure it on."""
+    """The statistic. None: there were no data, or it is undefined for them."""
 
     low: float | None
     """Lower end of the 95% interval. None where there is no value."""
 
     high: float | None
-    """Upper end."""
+    """Upper end of the 95% interval."""
 
     n: int
-    """How many things it was measured on: pairs, flips, lists or responses, as the figure's name says."""
+    """Number of observations: pairs, flips, lists or responses, depending on the statistic."""
 
     def to_dict(self) -> dict[str, float | int | None]:
         """As plain JSON types."""
         return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
 
 
-NOTHING = Estimate(value=None, low=None, high=None, n=0)
-"""What is estimated from nothing."""
+NO_DATA = Estimate(value=None, low=None, high=None, n=0)
+"""The estimate from no observations."""
 
 
 def mean(
     values: Sequence[float], groups: Sequence[Hashable], *, bounds: tuple[float, float] | None = SHARE
 ) -> Estimate:
-    """The mean of all values, its interval from resampling groups.
+    """The mean of all values, with an interval from resampling groups.
 
     Args:
-        values: One for each thing measured.
-        groups: The group of each; as long as ``values``.
-        bounds: Least and greatest possible value. None: unbounded, and then there is no interval where all groups
+        values: One per observation.
+        groups: The group of each observation; as long as ``values``.
+        bounds: Least and greatest possible value. None: unbounded; the interval then has no width where all groups
             have the same value.
     """
-    return mean_of_means([(values, groups)], bounds=bounds)
+    return stratified_mean([(values, groups)], bounds=bounds)
 
 
-def mean_of_means(
+def stratified_mean(
     strata: Sequence[tuple[Sequence[float], Sequence[Hashable]]], *, bounds: tuple[float, float] | None = SHARE
 ) -> Estimate:
-    """The mean of the means of several strata, such as domains, each weighing the same however large it is.
+    """The mean of the means of several strata, such as domains, with equal weight whatever their size.
 
-    A group may lie in several strata; empty strata do not count.
+    Args:
+        strata: For each stratum, values and groups as in `mean`. A group may be in several strata; empty strata are
+            ignored.
+        bounds: As in `mean`.
     """
     import numpy as np
 
     filled = [(values, groups) for values, groups in strata if len(values)]
     if not filled:
-        return NOTHING
-    index = {group: place for place, group in enumerate(dict.fromkeys(g for _, groups in filled for g in groups))}
+        return NO_DATA
+    index = {group: i for i, group in enumerate(dict.fromkeys(g for _, groups in filled for g in groups))}
     sums, sizes = np.zeros((len(index), len(filled))), np.zeros((len(index), len(filled)))
     for stratum, (values, groups) in enumerate(filled):
-        places = [index[group] for group in groups]
-        np.add.at(sums[:, stratum], places, np.asarray(values, dtype=float))
-        np.add.at(sizes[:, stratum], places, 1.0)
+        rows = [index[group] for group in groups]
+        np.add.at(sums[:, stratum], rows, np.asarray(values, dtype=float))
+        np.add.at(sizes[:, stratum], rows, 1.0)
 
     def statistic(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -115,40 +117,40 @@ def estimate(
     """Any statistic of groups, with its interval.
 
     Args:
-        statistic: From ``counts[r, g]``, how often group ``g`` was drawn in resample ``r``, to a value for each
-            resample; NaN where a resample gives none.
-        groups: How many groups there are.
-        n: How many things were measured.
+        statistic: From counts of shape ``(resample, group)``, how often each group was drawn in each resample, to
+            values of shape ``(resample,)``; NaN where the statistic of a resample is undefined.
+        groups: Number of groups.
+        n: Number of observations.
         bounds: Least and greatest possible value. None: unbounded.
     """
     import numpy as np
 
     if not groups:
-        return NOTHING
+        return NO_DATA
     value = float(statistic(np.ones((1, groups)))[0])
     if math.isnan(value):
         return Estimate(value=None, low=None, high=None, n=n)
     if groups == 1:
-        low, high = _unanimous(value, groups, bounds)
+        low, high = _zero_variance_interval(value, groups, bounds)
         return Estimate(value=value, low=low, high=high, n=n)
-    blocks = _resamples(groups) if groups >= _FEW else (np.ones((groups, groups)) - np.eye(groups),)
-    drawn = np.concatenate([statistic(block) for block in blocks])
-    drawn = drawn[~np.isnan(drawn)]
-    if len(drawn) < 2 or float(np.ptp(drawn)) < 1e-12:
-        low, high = _unanimous(value, groups, bounds)
-    elif groups < _FEW:
-        low, high = _by_jackknife(value, drawn, bounds)
+    blocks = _resamples(groups) if groups >= _MIN_BOOTSTRAP_GROUPS else (np.ones((groups, groups)) - np.eye(groups),)
+    values = np.concatenate([statistic(block) for block in blocks])
+    values = values[~np.isnan(values)]
+    if len(values) < 2 or float(np.ptp(values)) < 1e-12:
+        low, high = _zero_variance_interval(value, groups, bounds)
+    elif groups < _MIN_BOOTSTRAP_GROUPS:
+        low, high = _jackknife_interval(value, values, bounds)
     else:
         tail = _expanded_tail(groups)
-        low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
+        low, high = (float(end) for end in np.quantile(values, [tail, 1 - tail]))
     return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
 
 
 def group_indices(groups: Sequence[Hashable]) -> tuple[NDArray[np.int64], int]:
-    """A number 0, 1, ... for each distinct group, and how many there are."""
+    """The index 0, 1, ... of each observation's group, and the number of groups."""
     import numpy as np
 
-    index = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    index = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     return np.array([index[group] for group in groups], dtype=np.int64), len(index)
 
 
@@ -159,39 +161,39 @@ def _expanded_tail(groups: int) -> float:
     return float(norm.cdf(-math.sqrt(groups / (groups - 1)) * quantile))
 
 
-def _by_jackknife(
+def _jackknife_interval(
     value: float, left_out: NDArray[np.float64], bounds: tuple[float, float] | None
 ) -> tuple[float, float]:
     """A t interval from the statistic with each group left out in turn (Efron & Tibshirani 1993, chapter 11)."""
     from scipy.stats import t
 
     number = len(left_out)
-    error = math.sqrt((number - 1) / number * float(((left_out - left_out.mean()) ** 2).sum()))
-    reach = float(t.ppf(0.5 + CONFIDENCE / 2, number - 1)) * error
+    standard_error = math.sqrt((number - 1) / number * float(((left_out - left_out.mean()) ** 2).sum()))
+    half_width = float(t.ppf(0.5 + CONFIDENCE / 2, number - 1)) * standard_error
     least, greatest = bounds or (-math.inf, math.inf)
-    return max(least, value - reach), min(greatest, value + reach)
+    return max(least, value - half_width), min(greatest, value + half_width)
 
 
-def _unanimous(value: float, groups: int, bounds: tuple[float, float] | None) -> tuple[float, float]:
-    """The means still likely when all of ``groups`` say ``value``.
+def _zero_variance_interval(value: float, groups: int, bounds: tuple[float, float] | None) -> tuple[float, float]:
+    """The means that are still likely when all groups have the same value.
 
-    If a share p of all groups said anything else, that none of it was seen had probability (1 - p)**groups. So with
-    confidence p is at most 1 - 0.025**(1/groups), and the mean no further away than that share of the way to a bound;
-    for a share of 0 or 1 this is the interval of Clopper and Pearson (Biometrika 26, 1934).
+    If a share p of all groups had another value, none of them would be drawn with probability (1 - p)**groups. With the
+    given confidence p is therefore at most 1 - 0.025**(1/groups), and the mean is at most that share of the way to a
+    bound. For proportions of 0 and 1 this is the interval of Clopper and Pearson (Biometrika 26, 1934).
     """
     if bounds is None:
         return value, value
-    unseen = 1.0 - ((1.0 - CONFIDENCE) / 2.0) ** (1.0 / groups)
+    max_share = 1.0 - ((1.0 - CONFIDENCE) / 2.0) ** (1.0 / groups)
     least, greatest = bounds
-    return value - unseen * (value - least), value + unseen * (greatest - value)
+    return value - max_share * (value - least), value + max_share * (greatest - value)
 
 
 @lru_cache(maxsize=4)
 def _resamples(groups: int) -> tuple[NDArray[np.float64], ...]:
-    """How often each group is drawn in each resample, in blocks."""
+    """Blocks of shape ``(resample, group)``: how often each group is drawn in each resample."""
     import numpy as np
 
-    number = max(1_000, min(_RESAMPLES, _MOST_CELLS // groups))
+    number = max(1_000, min(_RESAMPLES, _MAX_CELLS // groups))
     generator = np.random.default_rng([groups, 20_250_604])
     rows = max(1, 2_000_000 // groups)
     shares = np.full(groups, 1.0 / groups)

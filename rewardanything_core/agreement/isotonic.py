@@ -1,4 +1,4 @@
-"""Learning a `Calibration` from people's scores, and what it is worth on scores it has not seen."""
+"""Fitting a `Calibration` to people's scores by isotonic regression, and validating it on held-out groups."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FOLDS = 5
-"""Into how many parts groups are split for cross-validation."""
+"""Number of folds of groups in cross-validation."""
 
-LEAST_SLOPE = 0.02
-"""The map rises at least this fast, so that no two scores become one."""
+MIN_SLOPE = 0.02
+"""Least slope of the map, so that different scores stay different."""
 
-_END_SLOPE = 0.1  # beyond the lowest and highest score that was seen
+_END_SLOPE = 0.1  # of the extrapolation beyond the lowest and highest score in the data
 
 
 def fit_calibration(
     judged: Sequence[float], human: Sequence[float], about: dict[str, Any] | None = None
 ) -> Calibration:
-    """The monotone map that comes nearest to people's scores in squares: isotonic regression.
+    """The monotone map with the least squared distance from people's scores.
 
-    Least squares under "a higher score means no lower human score" gives steps (Barlow et al. 1972, by pooling
-    adjacent violators); a knot is put at the mean of each step and straight lines between them, so that it rises.
+    Isotonic regression by pooling adjacent violators gives a step function (Barlow et al. 1972). The map connects the
+    means of its steps by straight lines, so that it increases strictly.
 
     Args:
         judged: The judge's scores, 1..5; one or more.
         human: People's scores of the same responses, 1..5.
-        about: Kept with the calibration.
+        about: See `Calibration.about`.
     """
     import numpy as np
 
@@ -45,15 +45,20 @@ def fit_calibration(
     if knots[-1] < MAX_SCORE:
         values = np.concatenate([values, [values[-1] + _END_SLOPE * (MAX_SCORE - knots[-1])]])
         knots = np.concatenate([knots, [MAX_SCORE]])
-    rising = _steepened(knots, np.clip(values, MIN_SCORE, MAX_SCORE))
-    return Calibration(judge=tuple(knots.tolist()), human=tuple(rising.tolist()), about=about or {})
+    human_scores = _with_min_slope(knots, np.clip(values, MIN_SCORE, MAX_SCORE))
+    return Calibration(judge=tuple(knots.tolist()), human=tuple(human_scores.tolist()), about=about or {})
 
 
-def calibrated(judged: Sequence[float], human: Sequence[float], groups: Sequence[Hashable]) -> list[float] | None:
-    """Each score mapped by a calibration learnt from the other groups only.
+def cross_calibrated(judged: Sequence[float], human: Sequence[float], groups: Sequence[Hashable]) -> list[float] | None:
+    """Map each score by a calibration that was fitted without the score's group (cross-validation by groups).
+
+    Args:
+        judged: The judge's scores, 1..5.
+        human: People's scores of the same responses, 1..5.
+        groups: The group of each response.
 
     Returns:
-        None with fewer than two groups.
+        The mapped scores, 1..5. None with fewer than two groups.
     """
     import numpy as np
 
@@ -65,34 +70,33 @@ def calibrated(judged: Sequence[float], human: Sequence[float], groups: Sequence
     scores, truth = np.asarray(judged, dtype=float), np.asarray(human, dtype=float)
     mapped = np.zeros(len(scores))
     for held_out in range(folds):
-        learnt = fit_calibration(scores[fold != held_out].tolist(), truth[fold != held_out].tolist())
-        here = np.flatnonzero(fold == held_out)
-        mapped[here] = [learnt.apply(score) for score in scores[here].tolist()]
-    found: list[float] = mapped.tolist()
-    return found
+        calibration = fit_calibration(scores[fold != held_out].tolist(), truth[fold != held_out].tolist())
+        test = np.flatnonzero(fold == held_out)
+        mapped[test] = [calibration.apply(score) for score in scores[test].tolist()]
+    return list(map(float, mapped))
 
 
 def _steps(scores: NDArray[np.float64], human: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean score and human score of each step of the isotonic regression, both rising."""
+    """Mean score and human score of each step of the isotonic regression, both increasing."""
     import numpy as np
     from scipy.optimize import isotonic_regression
 
     distinct, level, sizes = np.unique(scores, return_inverse=True, return_counts=True)
     sums = np.zeros(len(distinct))
     np.add.at(sums, level, human)
-    found = isotonic_regression(sums / sizes, weights=sizes.astype(float))
-    values, ends = found.x, found.blocks
+    regression = isotonic_regression(sums / sizes, weights=sizes.astype(float))
+    values, ends = regression.x, regression.blocks
     knots = [np.average(distinct[a:b], weights=sizes[a:b]) for a, b in pairwise(ends.tolist())]
     return np.array(knots), values[ends[:-1]]
 
 
-def _steepened(knots: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values, moved as little as it takes to rise by `LEAST_SLOPE` everywhere within 1..5."""
+def _with_min_slope(knots: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values, moved as little as a slope of `MIN_SLOPE` everywhere requires, within 1..5."""
     raised = values.copy()
     for i in range(1, len(raised)):
-        raised[i] = max(raised[i], raised[i - 1] + LEAST_SLOPE * (knots[i] - knots[i - 1]))
+        raised[i] = max(raised[i], raised[i - 1] + MIN_SLOPE * (knots[i] - knots[i - 1]))
     raised[-1] = min(raised[-1], MAX_SCORE)
     for i in range(len(raised) - 2, -1, -1):
-        raised[i] = min(raised[i], raised[i + 1] - LEAST_SLOPE * (knots[i + 1] - knots[i]))
-    raised[0] = max(raised[0], MIN_SCORE)  # rounding may have taken it a hair below
+        raised[i] = min(raised[i], raised[i + 1] - MIN_SLOPE * (knots[i + 1] - knots[i]))
+    raised[0] = max(raised[0], MIN_SCORE)  # rounding can move it slightly below
     return raised

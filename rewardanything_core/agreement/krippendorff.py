@@ -1,4 +1,4 @@
-"""How far several raters agree over many responses: Krippendorff's alpha."""
+"""Krippendorff's alpha: how far several raters agree over many responses."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ Level = Literal["nominal", "ordinal", "interval"]
 def krippendorff_alpha(ratings: Iterable[Sequence[Any]], level: Level = "interval") -> float | None:
     """Krippendorff's alpha (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability").
 
-    1 where all raters agree, 0 where they agree as they would by chance, below 0 where they disagree on purpose.
+    1 is perfect agreement, 0 agreement by chance, and below 0 systematic disagreement.
 
     Args:
-        ratings: For each rater, the rating of each unit in the same order; None or NaN where there is none. A unit
-            with fewer than two ratings does not count.
-        level: What the ratings are: ``nominal`` for names (of any type), ``ordinal`` for places in an order,
-            ``interval`` for numbers whose differences mean something.
+        ratings: For each rater, the rating of each unit in the same order; None or NaN where there is none. Units with
+            fewer than two ratings are ignored.
+        level: Level of measurement: ``nominal`` for names (of any type), ``ordinal`` for ranks, ``interval`` for
+            numbers with meaningful differences.
 
     Returns:
-        At most 1. None if nothing can be said: no unit has two ratings, or all ratings are the same.
+        At most 1. None where alpha is undefined: no unit has two ratings, or all ratings are equal.
+
+    Raises:
+        ValueError: the level is unknown, or raters have different numbers of ratings.
     """
     if level not in ("nominal", "ordinal", "interval"):
         raise ValueError(f"level must be nominal, ordinal or interval, not {level!r}")
@@ -37,9 +40,9 @@ def krippendorff_alpha(ratings: Iterable[Sequence[Any]], level: Level = "interva
     if len(set(pooled)) < 2:
         return None
     if level == "ordinal":
-        # Krippendorff's ordinal difference of two ranks is that of their mean places among all ratings.
-        place = _mean_places(pooled)
-        units, pooled = [[place[value] for value in unit] for unit in units], [place[value] for value in pooled]
+        # The ordinal difference of two ranks is the difference of their mid-ranks among all ratings.
+        rank = _mid_ranks(pooled)
+        units, pooled = [[rank[value] for value in unit] for unit in units], [rank[value] for value in pooled]
     differences = _unlike_pairs if level == "nominal" else _squared_differences
     observed = math.fsum(differences(unit) / (len(unit) - 1) for unit in units)
     return 1 - observed / (differences(pooled) / (len(pooled) - 1))
@@ -49,20 +52,20 @@ def juror_ratings(outcomes: Iterable[Verdict | JudgeFailure]) -> list[list[float
     """The scores of a jury's jurors, for `krippendorff_alpha`.
 
     Args:
-        outcomes: What one `Jury` said of many cases. A case without a verdict has no ratings.
+        outcomes: The outcomes of one `Jury`. A case without a verdict has no ratings.
 
     Returns:
-        For each juror its score of each response of each case, None where the juror failed.
+        For each juror, its scores of all responses of all cases; None where the juror failed.
 
     Raises:
-        ValueError: a verdict is not that of a jury, or of one with another number of jurors.
+        ValueError: a verdict is not a jury's, or the jury has another number of jurors.
     """
     columns: list[list[float | None]] = []
     for outcome in outcomes:
         if isinstance(outcome, JudgeFailure):
             continue
         if not outcome.jurors:
-            raise ValueError(f"The verdict of {outcome.model!r} is that of one judge; ratings are those of a jury.")
+            raise ValueError(f"The verdict of {outcome.model!r} is not a jury's and has no jurors' ratings.")
         columns += (
             [juror.scores[label] if isinstance(juror, Verdict) else None for juror in outcome.jurors]
             for label in outcome.scores
@@ -75,19 +78,19 @@ def _missing(value: object) -> bool:
 
 
 def _unlike_pairs(values: Sequence[Any]) -> float:
-    """How many ordered pairs of values differ."""
+    """Number of ordered pairs of different values."""
     return len(values) ** 2 - sum(count**2 for count in Counter(values).values())
 
 
 def _squared_differences(values: Sequence[Any]) -> float:
-    """The sum of the squared differences of all ordered pairs."""
+    """Sum of the squared differences of all ordered pairs."""
     mean = math.fsum(values) / len(values)
     return 2 * len(values) * math.fsum((value - mean) ** 2 for value in values)
 
 
-def _mean_places(values: Sequence[float]) -> dict[float, float]:
-    places, below = {}, 0
+def _mid_ranks(values: Sequence[float]) -> dict[float, float]:
+    ranks, below = {}, 0
     for value, count in sorted(Counter(values).items()):
-        places[value] = below + (count + 1) / 2
+        ranks[value] = below + (count + 1) / 2
         below += count
-    return places
+    return ranks

@@ -1,4 +1,4 @@
-"""Whole lists: how the order and the scores of several responses compare with people's."""
+"""List measures: how a judge's order and scores of several responses compare with people's."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 def kendall_tau_b(scores: Mapping[str, float], human: Mapping[str, float]) -> float | None:
     """Kendall's tau-b of a judge's scores with people's (Kendall, Biometrika 33, 1945; `scipy.stats.kendalltau`).
 
+    Args:
+        scores: label -> the judge's score.
+        human: label -> people's score, for the same labels.
+
     Returns:
-        -1..1; 0 where the judge gives all the same score, since such a judge says nothing and should not be spared by
-        being left out. None where people score all the same or there are fewer than two responses: nothing to agree
-        with.
+        -1..1; 0 where the judge scores all responses equally, so that such lists are not excluded from the mean. None
+        where people score all responses equally or there are fewer than two: there is no order to agree with.
     """
     from scipy.stats import kendalltau
 
@@ -27,7 +30,12 @@ def kendall_tau_b(scores: Mapping[str, float], human: Mapping[str, float]) -> fl
 
 
 def spearman(scores: Mapping[str, float], human: Mapping[str, float]) -> float | None:
-    """Spearman's rank correlation of a judge's scores with people's; otherwise as `kendall_tau_b`."""
+    """Spearman's rank correlation of a judge's scores with people's; arguments and result as in `kendall_tau_b`.
+
+    Args:
+        scores: label -> the judge's score.
+        human: label -> people's score, for the same labels.
+    """
     from scipy.stats import spearmanr
 
     judged, truth = _aligned(scores, human)
@@ -39,14 +47,18 @@ def spearman(scores: Mapping[str, float], human: Mapping[str, float]) -> float |
 def ndcg(scores: Mapping[str, float], human: Mapping[str, float]) -> float | None:
     """Normalised discounted cumulative gain of the judge's order (Jarvelin & Kekalainen, ACM TOIS 20, 2002).
 
-    The gain of a response is its human score as it stands, the discount of place i is 1 / log2(i + 1), all places
-    count, and responses that the judge ties share their places' discounts, which is the mean over all ways to break
-    the ties (McSherry & Najork 2008). That is `sklearn.metrics.ndcg_score`. The paper of RABench does not spell out
-    its gains where we could read it, so compare its figure with care.
+    The gain of a response is its human score, the discount of rank i is 1 / log2(i + 1), and all ranks count. Tied
+    responses share the mean discount of their ranks, which is the mean over all ways to break the ties (McSherry &
+    Najork 2008). It equals `sklearn.metrics.ndcg_score`. The paper of RABench does not define its gains, so its figures
+    may differ.
+
+    Args:
+        scores: label -> the judge's score.
+        human: label -> people's score, for the same labels.
 
     Returns:
-        Above 0, at most 1. A random order already gets much of it where scores lie within 1..5: see `chance_ndcg`.
-        None where people score all the same, some score is negative, or there are fewer than two responses.
+        Above 0, at most 1. With scores within 1..5 a random order already gets a high value: see `chance_ndcg`. None
+        where people score all responses equally, a human score is negative, or there are fewer than two responses.
     """
     import numpy as np
 
@@ -64,12 +76,12 @@ def ndcg(scores: Mapping[str, float], human: Mapping[str, float]) -> float | Non
 
 
 def chance_ndcg(human: Mapping[str, float]) -> float | None:
-    """What `ndcg` is on average for a random order: the figure to compare it with."""
+    """The mean `ndcg` of random orders, as a baseline."""
     return ndcg(dict.fromkeys(human, 0.0), human)
 
 
 def score_variance(scores: Mapping[str, float]) -> float | None:
-    """Variance (population form) of the scores within one list, 0..4: 0 for a judge that tells nothing apart.
+    """Variance (population form) of the scores within one list, 0..4: 0 for a judge that scores all responses equally.
 
     None for fewer than two responses.
     """

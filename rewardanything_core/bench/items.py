@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from rewardanything_core.agreement.pairs import places
+from rewardanything_core.agreement.pairs import rank_scores
 from rewardanything_core.errors import ConfigError
 
 
@@ -108,7 +108,7 @@ def common_item(row: Mapping[str, Any], where: str) -> BenchItem:
     rated = row.get("human_scores") is not None
     human = _numbers(row["human_scores"], responses, where) if rated else None
     if human is None and row.get("ranking"):
-        human = places(_known(row["ranking"], responses, where))
+        human = rank_scores(_known(row["ranking"], responses, where))
     chosen, rejected = (_known(meta.get(side) or (), responses, where) for side in ("chosen", "rejected"))
     if row.get("pairs") is not None:
         pairs = tuple((better, worse) for better, worse in (_known(p, responses, where) for p in row["pairs"]))

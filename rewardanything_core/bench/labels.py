@@ -10,7 +10,7 @@ from typing import Any
 from rewardanything_core.agreement import scores as agreement
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.agreement.intervals import SHARE, Estimate, mean
-from rewardanything_core.agreement.isotonic import calibrated, fit_calibration
+from rewardanything_core.agreement.isotonic import cross_calibrated, fit_calibration
 from rewardanything_core.bench.items import BenchItem, common_item
 from rewardanything_core.bench.measures import JudgedItem
 from rewardanything_core.bench.reading import read_rows
@@ -162,7 +162,7 @@ def compare_labels(judged: Iterable[JudgedItem], *, scale: ScoreRange | None = N
     scores = [score for *_, score in rows]
     groups = [one.item.group for one, *_ in rows]
     levels = _levels(people, {one.item.scale or default for one, *_ in rows})
-    mapped = calibrated(scores, people, groups)
+    mapped = cross_calibrated(scores, people, groups)
     furthest = sorted(range(len(rows)), key=lambda i: -abs(scores[i] - people[i]))[:worst]
     about = {"model": rows[0][0].outcome.model, "labels": len(rows)} if rows else {}
     return LabelReport(
@@ -170,8 +170,8 @@ def compare_labels(judged: Iterable[JudgedItem], *, scale: ScoreRange | None = N
         levels=levels,
         figures=_figures(people, scores, groups, levels),
         calibrated={} if mapped is None else _figures(people, mapped, groups, levels),
-        confusion=agreement.confusion(
-            agreement.nearest(people, levels), agreement.nearest(scores, levels), len(levels)
+        confusion=agreement.confusion_matrix(
+            agreement.nearest_levels(people, levels), agreement.nearest_levels(scores, levels), len(levels)
         ),
         calibration=fit_calibration(scores, people, about) if rows else None,
         worst=tuple(
@@ -183,13 +183,13 @@ def compare_labels(judged: Iterable[JudgedItem], *, scale: ScoreRange | None = N
 def _figures(
     people: Sequence[float], scores: Sequence[float], groups: Sequence[str], levels: Sequence[float]
 ) -> dict[str, Estimate]:
-    human, judged = agreement.nearest(people, levels), agreement.nearest(scores, levels)
+    human, judged = agreement.nearest_levels(people, levels), agreement.nearest_levels(scores, levels)
     errors = [score - person for score, person in zip(scores, people, strict=True)]
     size = len(levels)
     return {
         "kappa_quadratic": agreement.cohen_kappa(human, judged, groups, size, weights="quadratic"),
         "kappa": agreement.cohen_kappa(human, judged, groups, size),
-        "krippendorff_alpha": agreement.alpha(people, scores, groups),
+        "krippendorff_alpha": agreement.interval_alpha(people, scores, groups),
         "spearman": agreement.pooled_spearman(people, scores, groups),
         "exact": mean([float(a == b) for a, b in zip(human, judged, strict=True)], groups, bounds=SHARE),
         "mae": mean([abs(error) for error in errors], groups, bounds=(0.0, 4.0)),

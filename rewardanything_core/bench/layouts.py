@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
 
-from rewardanything_core.agreement.pairs import places
+from rewardanything_core.agreement.pairs import rank_scores
 from rewardanything_core.bench.items import BenchItem, common_item, pairs_of, required_text
 from rewardanything_core.errors import ConfigError
 
@@ -88,7 +88,7 @@ def _rabench(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
     if ranking is None:
         return item
     # Where scores tie, the ranking decides: the consensus ranks all responses of a list.
-    order = places([str(name) for name in ranking if str(name) in item.responses])
+    order = rank_scores([str(name) for name in ranking if str(name) in item.responses])
     fields = {name: getattr(item, name) for name in item.__dataclass_fields__} | {"pairs": pairs_of(order)}
     return BenchItem(**(fields if scores is not None else fields | {"human": order, "rated": False}))
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rewardanything_core.agreement import lists
-from rewardanything_core.agreement.intervals import CORRELATION, SHARE, Estimate, mean, mean_of_means
+from rewardanything_core.agreement.intervals import CORRELATION, SHARE, Estimate, mean, stratified_mean
 from rewardanything_core.agreement.pairs import (
     best_found,
     both_right,
     pair_credits,
-    places,
+    rank_scores,
     rm_bench_levels,
     rm_bench_matrix,
 )
@@ -85,7 +85,7 @@ class JudgedItem:
         item, verdict = self.item, self.verdict
         if verdict is None:
             return {"pairwise_accuracy_failures_wrong": [0.0] * len(item.pairs)}
-        scores, order = verdict.scores, places(verdict.ranking)
+        scores, order = verdict.scores, rank_scores(verdict.ranking)
         right = pair_credits(scores, item.pairs)
         human = item.human or {}
         return {
@@ -131,7 +131,7 @@ class JudgedFlip:
 def _answer(judged: JudgedItem, pair: tuple[str, str], by_ranking: bool) -> float | None:
     if (verdict := judged.verdict) is None:
         return None
-    (right,) = pair_credits(places(verdict.ranking) if by_ranking else verdict.scores, [pair])
+    (right,) = pair_credits(rank_scores(verdict.ranking) if by_ranking else verdict.scores, [pair])
     return right
 
 
@@ -242,7 +242,7 @@ def rm_bench(judged: Iterable[JudgedItem]) -> RmBench | None:
             domain: [[sum(m[i][j] for m in found) / len(found) for j in range(3)] for i in range(3)]
             for domain, found in matrices.items()
         },
-        overall={name: mean_of_means(list(of[name].values())) for name in names},
+        overall={name: stratified_mean(list(of[name].values())) for name in names},
     )
 
 

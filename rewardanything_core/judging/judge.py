@@ -229,7 +229,7 @@ class Judge(BaseJudge):
     def _finalize(self, stored: StoredVerdict, case: Case, *, cached: bool) -> Verdict:
         verdict = stored.relabel(case, cached=cached)
         # Applied after the store, so that stored verdicts are the model's and serve under any calibration.
-        return verdict if self.calibration is None else self.calibration.applied(verdict)
+        return verdict if self.calibration is None else self.calibration.calibrate(verdict)
 
     async def _judge_and_store(self, case: Case, key: str) -> StoredVerdict:
         spent: list[Usage] = []

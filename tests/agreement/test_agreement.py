@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score, ndcg_score
 
 from rewardanything_core.agreement import intervals, lists, pair_probability, pairs, scores
-from rewardanything_core.agreement.intervals import mean, mean_of_means
+from rewardanything_core.agreement.intervals import mean, stratified_mean
 from rewardanything_core.agreement.krippendorff import krippendorff_alpha
 
 
@@ -20,15 +20,15 @@ class TestIntervals:
         assert (found.value, found.n) == (0.75, 4)
         assert 0 <= found.low <= 0.75 <= found.high <= 1
 
-    def test_nothing_gives_nothing(self):
+    def test_no_data_give_no_value(self):
         assert mean([], []).to_dict() == {"value": None, "low": None, "high": None, "n": 0}
 
     def test_the_same_data_give_the_same_interval(self):
         values, groups = [0, 1, 1, 0, 1, 1], list("aabbcc")
         assert mean(values, groups) == mean(values, groups)
 
-    def test_judgements_of_one_group_count_as_one(self):
-        # 200 judgements that all hang on 10 prompts are worth 10.
+    def test_judgements_of_one_group_are_not_independent(self):
+        # 200 copies of judgements of 10 prompts have no more information than 10.
         alone = mean([1, 0] * 5, list(range(10)))
         copied = mean([1, 0] * 5 * 20, list(range(10)) * 20)
         assert copied.n == 200
@@ -39,54 +39,54 @@ class TestIntervals:
         assert found.value == found.high == 1.0
         assert found.low == pytest.approx(0.025 ** (1 / 8))  # Clopper and Pearson for 8 of 8
 
-    def test_one_group_says_next_to_nothing(self):
+    def test_one_group_gives_almost_the_widest_interval(self):
         found = mean([1.0, 0.0, 1.0], ["a", "a", "a"])
         assert found.low < 0.02
         assert found.high > 0.98
 
-    def test_two_groups_are_no_narrow_interval(self):
+    def test_two_groups_give_the_widest_interval(self):
         found = mean([0.4, 0.6], ["a", "b"])
         assert (found.low, found.high) == (0.0, 1.0)
 
-    def test_strata_weigh_the_same(self):
-        found = mean_of_means([([1.0] * 90, list(range(90))), ([0.0] * 10, list(range(100, 110))), ([], [])])
+    def test_strata_have_equal_weights(self):
+        found = stratified_mean([([1.0] * 90, list(range(90))), ([0.0] * 10, list(range(100, 110))), ([], [])])
         assert found.value == 0.5
         assert found.n == 100
 
     @pytest.mark.parametrize("groups", [5, 10, 40])
-    def test_intervals_hold_the_truth_about_as_often_as_they_say(self, groups):
+    def test_intervals_have_about_their_nominal_coverage(self, groups):
         # Prompts differ (rates from a beta distribution), four judgements each; nominal 95%.
         random = np.random.default_rng(5)
-        held = 0
+        covered = 0
         for _ in range(400):
             rates = random.beta(2, 1, size=groups)
             values = (random.random((groups, 4)) < rates[:, None]).astype(float)
             found = mean(values.ravel().tolist(), np.repeat(np.arange(groups), 4).tolist())
-            held += found.low <= 2 / 3 <= found.high
-        assert 0.92 <= held / 400 <= 0.99
+            covered += found.low <= 2 / 3 <= found.high
+        assert 0.92 <= covered / 400 <= 0.99
 
-    def test_many_groups_stay_within_memory(self):
+    def test_resamples_of_many_groups_are_limited_in_size(self):
         assert sum(block.size for block in intervals._resamples(30_000)) <= 3e7 * 1.01
 
 
 class TestPairs:
-    def test_ties_count_half_or_nothing(self):
+    def test_ties_count_half_or_zero(self):
         scores = {"a": 4.0, "b": 4.0, "c": 1.0}
-        asked = [("a", "b"), ("a", "c"), ("c", "b")]
-        assert pairs.pair_credits(scores, asked) == [0.5, 1.0, 0.0]
-        assert pairs.pair_credits(scores, asked, ties="wrong") == [0.0, 1.0, 0.0]
+        questions = [("a", "b"), ("a", "c"), ("c", "b")]
+        assert pairs.pair_credits(scores, questions) == [0.5, 1.0, 0.0]
+        assert pairs.pair_credits(scores, questions, ties="wrong") == [0.0, 1.0, 0.0]
 
-    def test_a_ranking_has_no_ties(self):
-        assert pairs.places(["b", "a", "c"]) == {"b": 3.0, "a": 2.0, "c": 1.0}
+    def test_rank_scores_have_no_ties(self):
+        assert pairs.rank_scores(["b", "a", "c"]) == {"b": 3.0, "a": 2.0, "c": 1.0}
 
-    def test_both_right_wants_both_outright(self):
+    def test_both_right_requires_both_without_ties(self):
         assert [pairs.both_right(q) for q in ((1.0, 1.0), (1.0, 0.5), (1.0, 0.0))] == [1.0, 0.0, 0.0]
 
-    def test_best_found_shares_ties(self):
+    def test_best_found_divides_ties(self):
         assert pairs.best_found({"a": 3.0, "b": 3.0, "c": 1.0}, ["a"]) == 0.5
         assert pairs.best_found({"a": 3.0, "b": 3.0, "c": 1.0}, ["a", "b"]) == 1.0
 
-    def test_rm_bench_by_hand(self):
+    def test_rm_bench_matches_a_calculation_by_hand(self):
         # chosen concise 3, plain 5, markdown 2; rejected concise 1, plain 3, markdown 4
         matrix = pairs.rm_bench_matrix([3, 5, 2], [1, 3, 4])
         assert matrix == [[1, 0, 0], [1, 1, 1], [1, 0, 0]]  # 3 against 3 is a tie and so wrong
@@ -96,7 +96,7 @@ class TestPairs:
         assert levels["easy"] == pytest.approx(2 / 3)  # (plain, concise) 1, (markdown, concise) 1, (markdown, plain) 0
         assert levels["average"] == pytest.approx(5 / 9)
 
-    def test_rm_bench_as_its_own_code_has_it(self):
+    def test_rm_bench_matches_the_benchmarks_own_formula(self):
         random = np.random.default_rng(0)
         chosen, rejected = random.integers(1, 5, (50, 3)), random.integers(1, 5, (50, 3))
         expected = (chosen[:, :, None] > rejected[:, None, :]).mean(axis=0)
@@ -115,7 +115,7 @@ numbers = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, 
 class TestLists:
     @given(numbers)
     @settings(max_examples=200, deadline=None)
-    def test_ndcg_is_that_of_scikit_learn(self, both):
+    def test_ndcg_equals_scikit_learns(self, both):
         scores = {str(i): float(judged) for i, (judged, _) in enumerate(both)}
         human = {str(i): float(truth) for i, (_, truth) in enumerate(both)}
         found = lists.ndcg(scores, human)
@@ -124,21 +124,21 @@ class TestLists:
         else:
             assert found == pytest.approx(ndcg_score([list(human.values())], [list(scores.values())]))
 
-    def test_chance_ndcg_is_the_mean_over_random_orders(self):
+    def test_chance_ndcg_is_the_mean_of_random_orders(self):
         human = {"a": 5.0, "b": 1.0, "c": 2.0, "d": 4.0}
         random = np.random.default_rng(1)
         drawn = [lists.ndcg(dict(zip(human, random.random(4), strict=True)), human) for _ in range(4000)]
         assert lists.chance_ndcg(human) == pytest.approx(np.mean(drawn), abs=0.005)
 
-    def test_tau_b_by_hand(self):
+    def test_tau_b_matches_a_calculation_by_hand(self):
         human = {"a": 1.0, "b": 2.0, "c": 2.0, "d": 4.0}
-        # Of 5 pairs that people order, the judge has 3 right, 1 wrong (c, a), 1 tied (a, b); it orders (b, c), whom
+        # Of 5 pairs that people order, the judge has 3 right, 1 wrong (c, a), 1 tied (a, b); it orders (b, c), which
         # people tie: (3 - 1) / sqrt(5 * 5).
         assert lists.kendall_tau_b({"a": 2.0, "b": 2.0, "c": 1.0, "d": 5.0}, human) == pytest.approx(2 / 5)
         assert lists.kendall_tau_b(human, human) == pytest.approx(1.0)
         assert lists.spearman({k: -v for k, v in human.items()}, human) == pytest.approx(-1.0)
 
-    def test_a_judge_that_ties_everything_is_not_spared(self):
+    def test_a_judge_that_ties_everything_has_zero_correlation(self):
         flat = {"a": 3.0, "b": 3.0}
         assert lists.kendall_tau_b(flat, {"a": 1.0, "b": 2.0}) == lists.spearman(flat, {"a": 1.0, "b": 2.0}) == 0.0
         assert lists.kendall_tau_b({"a": 1.0, "b": 2.0}, flat) is None
@@ -158,37 +158,40 @@ class TestScores:
         return human.tolist(), judged.tolist(), (np.arange(size) // 3).tolist()
 
     @pytest.mark.parametrize(("ours", "theirs"), [("none", None), ("linear", "linear"), ("quadratic", "quadratic")])
-    def test_kappa_is_that_of_scikit_learn(self, ours, theirs):
+    def test_kappa_equals_scikit_learns(self, ours, theirs):
         human, judged, groups = self.both()
         found = scores.cohen_kappa(human, judged, groups, 5, weights=ours)
         assert found.value == pytest.approx(cohen_kappa_score(human, judged, weights=theirs))
         assert found.low < found.value < found.high
         assert found.n == 120
 
-    def test_alpha_is_krippendorffs(self):
+    def test_interval_alpha_equals_krippendorff_alpha(self):
         human, judged, groups = self.both()
-        assert scores.alpha(human, judged, groups).value == pytest.approx(krippendorff_alpha([human, judged]))
+        assert scores.interval_alpha(human, judged, groups).value == pytest.approx(krippendorff_alpha([human, judged]))
 
-    def test_spearman_is_that_of_scipy(self):
+    def test_spearman_equals_scipys(self):
         human, judged, groups = self.both()
         found = scores.pooled_spearman(human, judged, groups)
         assert found.value == pytest.approx(spearmanr(human, judged).statistic)
         assert found.low < found.value < found.high
 
-    def test_where_chance_explains_everything_there_is_no_figure(self):
-        for found in (scores.cohen_kappa([2, 2], [2, 2], ["a", "b"], 5), scores.alpha([2, 2], [2, 2], ["a", "b"])):
+    def test_constant_scores_have_no_agreement_value(self):
+        for found in (
+            scores.cohen_kappa([2, 2], [2, 2], ["a", "b"], 5),
+            scores.interval_alpha([2, 2], [2, 2], ["a", "b"]),
+        ):
             assert (found.value, found.n) == (None, 2)
         assert scores.pooled_spearman([1, 1], [1, 2], ["a", "b"]).value is None
         for nothing in (
-            scores.alpha([], [], []),
+            scores.interval_alpha([], [], []),
             scores.pooled_spearman([], [], []),
             scores.cohen_kappa([], [], [], 5),
         ):
             assert nothing.n == 0
 
-    def test_the_nearest_level(self):
-        assert scores.nearest([1.0, 2.9, 3.0, 5.0], [1.0, 5.0]) == [0, 0, 1, 1]
-        assert scores.confusion([0, 1, 1], [1, 1, 0], 2) == [[0, 1], [1, 1]]
+    def test_scores_map_to_the_nearest_level(self):
+        assert scores.nearest_levels([1.0, 2.9, 3.0, 5.0], [1.0, 5.0]) == [0, 0, 1, 1]
+        assert scores.confusion_matrix([0, 1, 1], [1, 1, 0], 2) == [[0, 1], [1, 1]]
 
 
 class TestPairProbability:
@@ -199,27 +202,27 @@ class TestPairProbability:
         signed = np.where(random.random(size) < chance, gap, -gap)
         return signed, spread, (np.arange(size) // 5).tolist()
 
-    def test_it_finds_what_the_data_were_drawn_from(self):
+    def test_the_fit_recovers_the_curve_that_generated_the_data(self):
         gap, spread, _ = self.drawn(1.0)
         fitted = pair_probability.fit(gap, spread)
-        for at, beside in ((1.0, 0.0), (3.0, 1.0), (0.5, 1.0)):
-            truth = 1 / (1 + math.exp(-at / math.sqrt(beside**2 + 0.25)))
-            assert fitted.of(at, beside) == pytest.approx(truth, abs=0.04)
-        assert fitted.of(0.0) == 0.5
+        for gap_size, spread_size in ((1.0, 0.0), (3.0, 1.0), (0.5, 1.0)):
+            truth = 1 / (1 + math.exp(-gap_size / math.sqrt(spread_size**2 + 0.25)))
+            assert fitted.predict(gap_size, spread_size) == pytest.approx(truth, abs=0.04)
+        assert fitted.predict(0.0) == 0.5
 
-    def test_predictions_for_unseen_groups_come_true(self):
+    def test_predictions_for_held_out_groups_are_calibrated(self):
         found = pair_probability.reliability(*self.drawn(1.0))
         assert found.calibration_error < 0.04
         assert found.brier < 0.2
         assert [b.predicted for b in found.bins] == sorted(b.predicted for b in found.bins)
         assert sum(b.observed.n for b in found.bins) == found.pairs
 
-    def test_a_judge_that_guesses_is_told_so(self):
+    def test_predictions_for_a_guessing_judge_are_near_one_half(self):
         found = pair_probability.reliability(*self.drawn(0.0))
         assert abs(found.fitted.slope) < 0.1
         assert max(b.predicted for b in found.bins) < 0.6
 
-    def test_too_little_to_say(self):
+    def test_too_few_groups_or_only_ties_give_no_reliability(self):
         assert pair_probability.reliability([], [], []) is None
         assert pair_probability.reliability([1.0, 2.0], [0.0, 0.0], ["a", "a"]) is None
         assert pair_probability.reliability([0.0, 0.0], [0.0, 0.0], ["a", "b"]) is None

@@ -17,7 +17,7 @@ OBSERVERS = [
 
 
 @pytest.mark.parametrize(("level", "alpha"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
-def test_the_published_example(level, alpha):
+def test_alpha_equals_the_published_example(level, alpha):
     assert krippendorff_alpha(OBSERVERS, level) == pytest.approx(alpha, abs=0.0005)
     as_nan = [[math.nan if value is NA else value for value in row] for row in OBSERVERS]
     assert krippendorff_alpha(as_nan, level) == krippendorff_alpha(OBSERVERS, level)
@@ -46,14 +46,14 @@ def by_definition(ratings, level):
 
 
 @pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
-def test_random_ratings_give_what_the_definition_gives(level):
+def test_alpha_of_random_ratings_equals_the_definition(level):
     rng = random.Random(0)
     for _ in range(20):
         ratings = [[rng.choice([1, 2, 3, 5, NA]) for _ in range(9)] for _ in range(4)]
         assert krippendorff_alpha(ratings, level) == pytest.approx(by_definition(ratings, level))
 
 
-def test_the_ends_of_the_scale():
+def test_alpha_of_perfect_opposite_and_random_ratings():
     assert krippendorff_alpha([["x", "y", "x"], ["x", "y", "x"]], "nominal") == 1.0
     assert krippendorff_alpha([[1, 5, 1, 5], [5, 1, 5, 1]]) < 0
     rng = random.Random(0)
@@ -61,14 +61,14 @@ def test_the_ends_of_the_scale():
     assert krippendorff_alpha(chance) == pytest.approx(0, abs=0.03)
 
 
-def test_where_nothing_can_be_said():
+def test_alpha_is_none_where_it_is_undefined():
     assert krippendorff_alpha([]) is None
     assert krippendorff_alpha([[1, 2, 3]]) is None
     assert krippendorff_alpha([[1, NA], [NA, 2]]) is None
     assert krippendorff_alpha([[0.1, 0.1], [0.1, 0.1]]) is None
 
 
-def test_what_is_wrong_is_said():
+def test_invalid_arguments_are_errors():
     with pytest.raises(ValueError, match="nominal, ordinal or interval"):
         krippendorff_alpha(OBSERVERS, "ratio")
     with pytest.raises(ValueError, match="every unit"):

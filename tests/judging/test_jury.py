@@ -510,7 +510,7 @@ def test_alpha_over_a_batch():
     opposed = Jury([length(), scoring(lambda text: 6 - len(text), "contrary")])
     assert krippendorff_alpha(juror_ratings(opposed.judge_batch(cases))) < 0
     assert juror_ratings([JudgeFailure(case_id=None, error_type="x", message="y")]) == []
-    with pytest.raises(ValueError, match="one judge"):
+    with pytest.raises(ValueError, match="not a jury's"):
         juror_ratings(length().judge_batch(cases))
 
 
