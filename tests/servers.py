@@ -139,16 +139,17 @@ def score_text(text: str) -> int:
 
 
 def verdict_for(body: Mapping[str, Any]) -> str:
-    """The verdict on the case in the last user message with one, in the form that the schema requires.
+    """The verdict on the case in the last message with one, in the form that the schema requires.
 
     Raises:
-        ValueError: no user message ends with a JSON object with ``responses``.
+        ValueError: no message contains a JSON object with ``responses``.
     """
-    for message in reversed(body["messages"]):
+    # A client that cannot send a system message merges it with the user's.
+    texts = [message["content"] for message in body["messages"] if isinstance(message["content"], str)]
+    for part in reversed("\n\n".join(texts).split("\n\n")):
         try:
-            case = json.loads(message["content"].rpartition("\n\n")[2])  # after the system message, if it was merged
-            responses = case["responses"]
-        except (ValueError, TypeError, KeyError, AttributeError):
+            responses = json.loads(part)["responses"]
+        except (ValueError, TypeError, KeyError):
             continue
         scores = {name: score_text(text) for name, text in responses.items()}
         verdict: dict[str, Any] = {
@@ -159,7 +160,7 @@ def verdict_for(body: Mapping[str, Any]) -> str:
         if "reasoning" in schema.get("properties", {}):
             verdict = {"reasoning": "By the number in the text.", **verdict}
         return json.dumps(verdict)
-    raise ValueError("no user message contains a case")
+    raise ValueError("no message contains a case")
 
 
 class FakeOpenAI:
@@ -285,7 +286,7 @@ class FakeOpenAI:
     async def _serve(self, ready: threading.Event) -> None:
         self._done = asyncio.Event()
         app = web.Application(client_max_size=1 << 28)
-        app.router.add_post("/v1/chat/completions", self._completions)
+        app.router.add_post("/{prefix:.*}chat/completions", self._completions)  # Azure's path has the deployment in it
         app.router.add_get("/v1/models", self._models)
         # A handler is cancelled when its client closes the connection, which marks the request as dropped.
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)

@@ -155,7 +155,7 @@ class _Attempt:
 
 def _classify(attempt: _Attempt, context: ErrorContext) -> RewardAnythingError:
     error, status, message = attempt.error, attempt.status, attempt.message
-    quoted = f": {redact(message, context.secret)}" if message else "."
+    quoted = f": {_sentence(redact(message, context.secret))}" if message else "."
     kind = type(error).__name__
     if isinstance(error, TimeoutError) or kind == "Timeout" or (status == 408 and not attempt.responded):
         return BackendTimeoutError(
@@ -172,7 +172,7 @@ def _classify(attempt: _Attempt, context: ErrorContext) -> RewardAnythingError:
     if "Missing credentials" in message and not attempt.responded:  # raised by the provider's client before sending
         return AuthenticationError(f"There is no key for {context}.", hint=context.key_hint)
     if status in (401, 403):
-        return AuthenticationError(f"{context} rejected the key{quoted}", hint=context.key_hint, status_code=status)
+        return AuthenticationError(f"{context} refused the key{quoted}", hint=context.key_hint, status_code=status)
     if status == 429:
         exhausted = "insufficient_quota" in message
         hint = "The account has no quota left." if exhausted else "Lower max_concurrency= or raise attempts=."
@@ -226,6 +226,10 @@ def redact(text: str, secret: str | None = None) -> str:
     text = re.sub(r"\b(sk-|hf_|gsk_|xai-|AIza)[\w-]{8,}|(?<=Bearer )[\w.~+/=-]+", "***", text)
     text = " ".join(text.split())
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _without_secrets(url: str) -> str:

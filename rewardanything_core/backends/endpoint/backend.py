@@ -112,7 +112,7 @@ class EndpointBackend(Backend):
         return f"EndpointBackend({self.model!r}{servers})"
 
     def close(self) -> None:
-        """Close the connections. LiteLLM closes its own when the interpreter exits."""
+        """Close the connections; those of LiteLLM are closed when the interpreter exits."""
         self._client.close()
 
     async def complete(self, request: Request) -> Completion:

@@ -46,6 +46,7 @@ class EndpointClient:
         self._direct = config.model.startswith(PREFIX)
         self._transport: HTTPTransport | None = None
         self._litellm: Any = None
+        self._openai_clients: dict[str, litellm_adapter.OpenAIClient] = {}
         self._replicas: Replicas | None = Replicas(self._base_urls) if len(self._base_urls) > 1 else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._limiter = ConcurrencyLimiter(config.max_concurrency)
@@ -97,10 +98,12 @@ class EndpointClient:
             await asyncio.sleep(self.backoff.delay(failures - 1, outcome.retry_after))
 
     def close(self) -> None:
-        """Close the connections. LiteLLM closes its own when the interpreter exits."""
+        """Close the connections; those of LiteLLM are closed when the interpreter exits."""
         self._loop = None
         if self._transport is not None:
             self._transport.close()
+        for client in self._openai_clients.values():
+            client.close()
 
     async def _prepare(self) -> None:
         """Import LiteLLM if it is needed, and create what belongs to the running loop."""
@@ -111,6 +114,7 @@ class EndpointClient:
             self._loop = loop
             self._limiter = ConcurrencyLimiter(self._config.max_concurrency)
             self._transport = HTTPTransport() if self._direct else None
+            self._openai_clients = {}
 
     def _record(self, outcome: ChatCompletion | AttemptError) -> None:
         if isinstance(outcome, ChatCompletion):
@@ -223,6 +227,10 @@ class EndpointClient:
             **({"api_key": self._key} if self._key else {}),
             **({"extra_body": extra} if extra else {}),
         }
+        if base_url is not None and self._config.provider == "openai":
+            if base_url not in self._openai_clients:
+                self._openai_clients[base_url] = litellm_adapter.OpenAIClient(self._litellm, base_url, self._key)
+            request["client"] = self._openai_clients[base_url].client
         return await litellm_adapter.chat_completion(self._litellm, request)
 
     @cached_property

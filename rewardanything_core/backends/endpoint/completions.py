@@ -367,5 +367,7 @@ def _kind(value: Any) -> str:
     """The kind of a JSON value, for messages; not its content, which may be long or a secret."""
     if value is None:
         return "missing"
+    if value == []:
+        return "an empty list"
     names = {str: "text", bool: "a truth value", int: "a number", float: "a number", list: "a list", tuple: "a list"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), "an object")

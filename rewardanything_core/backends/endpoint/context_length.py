@@ -16,7 +16,8 @@ _OVERFLOW = re.compile(
     r"|prompt is too long|exceed context limit"  # Anthropic
     r"|tokens \+ `max_new_tokens` must be <=|`inputs` must have less than"  # TGI
     r"|token count .{0,20}exceeds the (?:maximum number of tokens|limit)"  # Gemini, GitHub
-    r"|input length \d+ exceeds the maximum|input is too long for"  # SGLang, Bedrock
+    r"|input length:? \(?\d+(?: tokens\))? exceeds the maximum|input is too long for"  # SGLang, Bedrock
+    r"|exceeds? the configured limit of \d+ tokens"  # OpenAI
     r"|reduce the length of the (?:messages|prompt|input prompt)"  # OpenAI, Groq, vLLM
     r"|too large for model with \d+"  # Mistral
     r"|context the overflows|context window (?:is|was) exceeded",  # LM Studio
@@ -58,7 +59,7 @@ _LIMIT = (
     r"must be <= (\d+)",  # TGI
     r"less than (\d+) tokens",  # TGI
     r"tokens allowed \((\d+)",  # Gemini
-    r"exceeds the limit of (\d+)",  # GitHub
+    r"exceeds? the (?:configured )?limit of (\d+)",  # GitHub, OpenAI
     r"maximum prompt length is (\d+)",  # xAI
     r"allowed (?:input )?length(?: of)? \(?(\d+)",  # SGLang
     r"model with (\d+)",  # Mistral

@@ -55,7 +55,7 @@ class HTTPTransport:
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
         self._proxies: dict[str, str | None] = {}
         loop = asyncio.get_running_loop()
-        self.close = weakref.finalize(self, _close, self._session, connector, loop, os.getpid())
+        self.close = weakref.finalize(self, close_session, self._session, loop, os.getpid())
 
     async def chat_completion(self, base_url: str, api_key: str | None, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Request a chat completion.
@@ -140,18 +140,20 @@ def _status(status: int, body: Any) -> int:
     return code if status == 200 and type(code) is int and 400 <= code < 600 else status
 
 
-def _close(
-    session: aiohttp.ClientSession,
-    connector: aiohttp.TCPConnector,
-    loop: asyncio.AbstractEventLoop,
-    pid: int,
-) -> None:
-    """Close the connections from any thread, while their loop runs or after."""
+def close_session(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    """Close a session's connections from any thread, while its loop runs or after.
+
+    Args:
+        session: The session.
+        loop: The event loop that it belongs to.
+        pid: The process that created it.
+    """
+    connector = session.connector
     if pid != os.getpid():  # after a fork the connections, and the poll object that they use, belong to the parent
         _inherited.append((session, connector))
     elif loop.is_running():
         asyncio.run_coroutine_threadsafe(session.close(), loop)
-    else:
+    elif connector is not None:
         session.detach()
         connector._close()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import importlib.util
 import os
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rewardanything_core.backends.endpoint.http import close_session
 from rewardanything_core.errors import MissingExtraError
 
 _PRICE_SWITCH = "LITELLM_LOCAL_MODEL_COST_MAP"
@@ -94,6 +97,44 @@ async def chat_completion(litellm: Any, request: Mapping[str, Any]) -> Any:
             if response is None:
                 raise
             return response
+
+
+class OpenAIClient:
+    """OpenAI's client as LiteLLM creates it, except that it does not follow redirects.
+
+    A redirect would send the texts to a server that the user did not name. For the event loop on which it was created.
+
+    Args:
+        litellm: The library.
+        base_url: The server.
+        api_key: The key. None: OpenAI's client reads it from the environment.
+    """
+
+    def __init__(self, litellm: Any, base_url: str, api_key: str | None) -> None:
+        self.client: Any = None
+        """The client. None: the host program or LiteLLM has changed how clients are created, so LiteLLM's is used."""
+
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+        create = getattr(litellm.OpenAIChatCompletion, "_get_async_http_client", None)
+        if create is None or litellm.aclient_session is not None:
+            return
+        http_client = create()
+        http_client.follow_redirects = False
+        openai = importlib.import_module("openai")
+        self.client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
+        transport, loop = getattr(http_client, "_transport", None), asyncio.get_running_loop()
+        self._finalizer = weakref.finalize(self, _close_transport, transport, loop, os.getpid())
+
+    def close(self) -> None:
+        """Close the connections, as is also done when the interpreter exits."""
+        if self._finalizer is not None:
+            self._finalizer()
+
+
+def _close_transport(transport: Any, loop: asyncio.AbstractEventLoop, pid: int) -> None:
+    session: Any = getattr(transport, "client", None)  # a function until the first request
+    if hasattr(session, "connector"):
+        close_session(session, loop, pid)
 
 
 def provider_environment(litellm: Any, model: str) -> dict[str, Any]:

@@ -64,6 +64,31 @@ assert "litellm" not in sys.modules
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("closing", ["", "judge.close()"])
+def test_connections_through_litellm_are_closed_at_exit(server: FakeOpenAI, closing: str) -> None:
+    code = f"""
+from rewardanything_core import from_endpoint
+judge = from_endpoint("openai/fake", {server.url!r}, api_key="none", cache="off")
+assert judge.judge("p", "q", ["is 4"]).scores == {{"0": 4.0}}
+{closing}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_closed_backend_can_be_used_again(server: FakeOpenAI) -> None:
+    for model in MODELS:
+        backend = backend_for(server, model)
+
+        async def twice(backend: EndpointBackend = backend) -> None:
+            await backend.complete(request_for())
+            backend.close()
+            await backend.complete(request_for())
+
+        run(twice())
+    assert server.count == 4
+
+
 def test_sequential_requests_reuse_one_connection(server: FakeOpenAI) -> None:
     backend = backend_for(server)
 

@@ -1,0 +1,200 @@
+"""Requests go to the servers that the settings name, through the proxy that the environment names, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from endpoints import MODELS, a_case, backend_for, complete, judge_for, request_for, run, scores
+from servers import FakeOpenAI, Fault
+
+from rewardanything_core import ConfigError, JudgeFailure, from_endpoint, load_judge
+from rewardanything_core.backends.endpoint.attempt_errors import redact
+from rewardanything_core.backends.endpoint.backend import EndpointBackend
+from rewardanything_core.backends.endpoint.http import environment_proxy
+from rewardanything_core.errors import BackendError
+
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+RECORD_HOSTS = """
+import json, os, socket, sys
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+hosts = set()
+
+def record(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.connect", "socket.sendto"):
+        host = arguments[0] if isinstance(arguments[0], str) else arguments[1]
+        host = host[0] if isinstance(host, tuple) else host
+        hosts.add(host if isinstance(host, str) else repr(host))
+        if host != "127.0.0.1":
+            raise OSError(f"{host} is blocked by the test")
+
+sys.addaudithook(record)
+from rewardanything_core import Case, from_endpoint
+
+failed = []
+for model, options in json.loads(sys.argv[1]):
+    try:
+        judge = from_endpoint(model, cache="off", attempts=1, timeout=30, **options)
+        outcomes = judge.judge_batch([Case("p", "q", ["is 4"]), Case("p", "q", ["is 3"])])
+        failed.append([getattr(outcome, "error_type", None) for outcome in outcomes])
+    except Exception as error:
+        failed.append(type(error).__name__)
+print(json.dumps([sorted(hosts), failed]))
+"""
+
+
+def contacted(*judges: tuple[str, dict[str, Any]]) -> tuple[list[str], list[Any]]:
+    """The hosts that judging with each of these contacts, in a new process that blocks all but 127.0.0.1."""
+    done = subprocess.run(
+        [sys.executable, "-c", RECORD_HOSTS, json.dumps(judges)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    hosts, failed = json.loads(done.stdout.splitlines()[-1])
+    return hosts, failed
+
+
+def test_only_the_hosts_of_the_settings_are_contacted(server: FakeOpenAI) -> None:
+    server.plan = [None, None, Fault.status(500), Fault.status(429)]
+    own = {"api_base": server.url, "api_key": "none"}
+    hosts, failed = contacted(
+        ("hosted_vllm/fake", {"api_base": server.url}),
+        ("hosted_vllm/fake", {"api_base": [server.url, server.url.replace("/v1", "/v1/chat/completions")]}),
+        ("openai/fake", own),
+        ("openai/meta-llama/Llama-3-8B", own),
+        ("openai/gpt-4o", own),
+        ("litellm_proxy/fake", own),
+        ("lm_studio/fake", own),
+    )
+    assert hosts == ["127.0.0.1"]
+    assert failed == [[None, None], ["BackendError", "RateLimitError"], *[[None, None]] * 5]
+
+
+def test_a_provider_without_a_public_address_is_not_sent_to_openai() -> None:
+    models = ["hosted_vllm/x", "litellm_proxy/x", "lm_studio/x", "xinference/x", "custom_openai/x"]
+    hosts, failed = contacted(*((model, {}) for model in models))
+    assert hosts == []
+    assert failed == ["ConfigError"] * len(models)
+
+
+def test_a_provider_is_contacted_at_its_own_address() -> None:
+    hosts, failed = contacted(("openai/gpt-4o", {"api_key": "none"}))
+    assert hosts == ["api.openai.com"]
+    assert failed == [["BackendConnectionError"] * 2]
+
+
+def test_a_model_without_an_address_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOSTED_VLLM_API_BASE", raising=False)
+    with pytest.raises(ConfigError, match=r"hosted_vllm/m needs api_base="):
+        from_endpoint("hosted_vllm/m")
+    with pytest.raises(ConfigError, match=r"api_base="):
+        load_judge(model="hosted_vllm/m")
+    with pytest.raises(ConfigError, match=r"api_base="):
+        EndpointBackend("lm_studio/m", api_base=[])
+
+
+def test_the_address_can_be_in_the_providers_variable(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTED_VLLM_API_BASE", server.url)
+    backend = EndpointBackend("hosted_vllm/fake")
+    assert scores(complete(backend))["model-1"] == 4
+    assert backend.spec()["api_base"] is None
+
+
+# --- redirects
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_names_its_target(server: FakeOpenAI, model: str, code: int) -> None:
+    with FakeOpenAI() as other:
+        server.reply = Fault.redirect(f"{other.url}/chat/completions?token=hidden-secret", code)
+        with pytest.raises(BackendError) as caught:
+            complete(backend_for(server, model))
+        assert f"redirects to {other.url}/chat/completions" in str(caught.value)
+        assert f"api_base='{other.url}'" in str(caught.value)
+        assert "hidden-secret" not in str(caught.value)
+        assert (server.count, other.count) == (1, 0)
+        server.reply = Fault.redirect("/elsewhere")
+        (outcome,) = judge_for(server, model).judge_batch([a_case()])
+    assert isinstance(outcome, JudgeFailure)
+    assert f"{server.url.removesuffix('/v1')}/elsewhere" in outcome.message
+
+
+# --- proxies
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("variables", "url", "proxy"),
+    [
+        ({}, "http://judge:8000/v1", None),
+        ({"http_proxy": "http://proxy:3128"}, "http://judge:8000/v1", "http://proxy:3128"),
+        ({"http_proxy": "proxy:3128"}, "http://judge:8000/v1", "http://proxy:3128"),
+        ({"http_proxy": "proxy:3128"}, "https://judge/v1", None),
+        ({"https_proxy": "proxy:3128"}, "https://judge/v1", "http://proxy:3128"),
+        ({"all_proxy": "proxy:3128"}, "https://judge/v1", "http://proxy:3128"),
+        ({"http_proxy": "proxy:3128", "no_proxy": "judge"}, "http://judge:8000/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "judge:8000"}, "http://judge:8000/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": ".lan"}, "http://judge.lan:8000/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "*"}, "http://judge:8000/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "localhost, 10.0.0.0/8"}, "http://10.1.2.3:8000/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "10.0.0.0/8"}, "http://11.1.2.3:8000/v1", "http://proxy:3128"),
+        ({"http_proxy": "proxy:3128", "no_proxy": "10.1.2.3"}, "http://10.1.2.3:8000/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "fd00::/8"}, "http://[fd00::1]:8000/v1", None),
+    ],
+)
+def test_the_proxy_is_the_environments(
+    proxies: pytest.MonkeyPatch, variables: dict[str, str], url: str, proxy: str | None
+) -> None:
+    for name, value in variables.items():
+        proxies.setenv(name, value)
+    assert environment_proxy(url) == proxy
+
+
+def test_requests_go_through_a_proxy_without_a_scheme(server: FakeOpenAI, proxies: pytest.MonkeyPatch) -> None:
+    # The server answers what a proxy would be asked for: a request line with the whole URL.
+    proxies.setenv("http_proxy", server.url.removeprefix("http://").removesuffix("/v1"))
+    backend = backend_for(server, api_base="http://judge.invalid:8000/v1")
+    assert scores(complete(backend))["model-1"] == 4
+    proxies.setenv("no_proxy", "127.0.0.0/8")
+    assert scores(complete(backend_for(server)))["model-1"] == 4
+    proxies.setenv("http_proxy", "127.0.0.1:9")
+    assert scores(complete(backend_for(server)))["model-1"] == 4
+
+
+def test_the_credentials_of_a_proxy_are_not_shown(server: FakeOpenAI, proxies: pytest.MonkeyPatch) -> None:
+    for proxy in ("http://me:hidden@127.0.0.1:9", "socks5://me:hidden@127.0.0.1:9"):
+        proxies.setenv("http_proxy", proxy)
+        with pytest.raises(BackendError) as caught:
+            complete(backend_for(server, attempts=1))
+        assert "hidden" not in str(caught.value)
+
+
+# --- keys in messages
+
+
+def test_a_short_key_is_removed_only_as_a_whole_word() -> None:
+    assert redact("no model at none of these: none", "no") == "*** model at none of these: none"
+    assert redact("key none, nonexistent", "none") == "key ***, nonexistent"
+    assert redact("key=correct-horse-1 xcorrect-horse-1x", "correct-horse-1") == "key=*** x***x"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_message_stays_readable_with_a_short_key(server: FakeOpenAI, model: str) -> None:
+    server.reply = Fault.status(400, "no such model: nothing is known as fake")
+    with pytest.raises(BackendError, match="such model: nothing is known as fake"):
+        run(backend_for(server, model, api_key="no").complete(request_for()))
