@@ -1,1 +1,1 @@
-"""Model weights of the known small models: the catalog, where they come from, fetching and conversion."""
+"""Weights of the small models that this package knows: catalog, download and conversion."""

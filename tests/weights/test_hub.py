@@ -1,4 +1,4 @@
-"""The hub path of `fetch`, against a server on localhost that speaks as much of the hub as is needed."""
+"""Downloads from the model hub, with a server on localhost that implements the needed part of its API."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
         server.shutdown()
 
 
-def test_only_safetensors_and_what_goes_with_them_are_downloaded(hub: type[Hub], tmp_path: Path):
+def test_only_safetensors_tokenizer_and_configuration_are_downloaded(hub: type[Hub], tmp_path: Path):
     folder = tmp_path / "model"
     folder.mkdir()
     assert sources.from_hub(TINY, folder, lambda *_: None) == COMMIT
@@ -82,7 +82,7 @@ def test_only_safetensors_and_what_goes_with_them_are_downloaded(hub: type[Hub],
     assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
 
 
-def test_a_repository_without_safetensors_does_not_count(hub: type[Hub], tmp_path: Path):
+def test_a_repository_without_safetensors_is_an_error(hub: type[Hub], tmp_path: Path):
     hub.files = {name: data for name, data in FILES.items() if "safetensors" not in name}
     folder = tmp_path / "model"
     folder.mkdir()
