@@ -1,4 +1,4 @@
-"""What the tests of ``ra-judge check`` and ``ra-judge baseline`` share: a scripted judge, and running the command."""
+"""Helpers for tests of the command line: scripted judges and applications, and ways to run a command."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from servers import score_text
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from rewardanything_core import RewardAnythingError
 from rewardanything_core.backends import Request, verdict_reply
+from rewardanything_core.cli._judge_errors import exit_code
 from rewardanything_core.cli.app import app
 
 RA_JUDGE = str(Path(sys.executable).with_name("ra-judge"))
@@ -22,13 +25,13 @@ PRINCIPLE = "The higher the number in the answer, the better."
 
 
 def judge(request: Request) -> str:
-    """A judge that goes by the first number in a response; what it was asked goes into the file ``judged``."""
-    asked = json.loads(request.messages[1]["content"])
+    """A judge that scores a response by its first number, and records each request in the file ``judged``."""
+    case = json.loads(request.messages[1]["content"])
     with Path("judged").open("a") as file:
-        file.write(json.dumps(asked) + "\n")
-    if "UNJUDGEABLE" in str(asked["prompt"]):
+        file.write(json.dumps(case) + "\n")
+    if "UNJUDGEABLE" in str(case["prompt"]):
         return "I would rather not."
-    return verdict_reply({name: score_text(text) for name, text in asked["responses"].items()}, thoughts="by number")
+    return verdict_reply({name: score_text(text) for name, text in case["responses"].items()}, thoughts="by number")
 
 
 def crash(request: Request) -> str:
@@ -37,28 +40,28 @@ def crash(request: Request) -> str:
 
 
 def application(request: Request) -> str:
-    """An application's model that follows its prompt, "carefully" or not; what it was sent goes into ``written``."""
+    """A model that follows its prompt, "carefully" or not, and records its messages in the file ``written``."""
     with Path("written").open("a") as file:
         file.write(json.dumps(request.messages) + "\n")
-    told = " ".join(message["content"] for message in request.messages)
-    return f"{request.messages[-1]['content'][-1]} is {4 if 'carefully' in told else 2}"
+    text = " ".join(message["content"] for message in request.messages)
+    return f"{request.messages[-1]['content'][-1]} is {4 if 'carefully' in text else 2}"
 
 
 def written() -> list[list[dict[str, str]]]:
-    """The messages that the application's model was sent so far, in this folder."""
+    """The messages that `application` received in this folder."""
     return read_jsonl("written") if Path("written").exists() else []
 
 
 def judged() -> list[dict[str, Any]]:
-    """What the judge was asked so far, in this folder."""
+    """The cases that `judge` received in this folder."""
     return read_jsonl("judged") if Path("judged").exists() else []
 
 
 def environ(**changes: str) -> dict[str, str]:
     """The environment of a command whose home is in the working folder and whose judge is `judge`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RA_JUDGE_", "GITHUB_"))}
-    kept.pop("MLFLOW_EXPERIMENT_ID", None)  # MLflow leaves it where a test of this process chose an experiment
-    return kept | {
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RA_JUDGE_", "GITHUB_"))}
+    inherited.pop("MLFLOW_EXPERIMENT_ID", None)  # MLflow sets it when a test of this process chooses an experiment
+    return inherited | {
         "RA_JUDGE_HOME": "home",
         "RA_JUDGE_MODEL": "scripted:checks:judge",
         "PYTHONPATH": str(Path(__file__).parent),
@@ -69,7 +72,7 @@ def environ(**changes: str) -> dict[str, str]:
 def ra_judge(
     *arguments: object, code: int = 0, stdin: str | None = None, cwd: str | Path = ".", **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command, and see that it ends with this code and without a traceback."""
+    """Run a command in a process of its own, and check its exit code and that it prints no traceback."""
     done = subprocess.run(
         [RA_JUDGE, *map(str, arguments)],
         cwd=cwd, env=environ(**env), input=stdin, capture_output=True, text=True, timeout=120,
@@ -79,29 +82,66 @@ def ra_judge(
     return done
 
 
+@dataclass(frozen=True)
+class Invocation:
+    """The outcome of a command that ran in this process."""
+
+    code: int
+    """The exit code that `rewardanything_core.cli.main` would end with."""
+
+    stdout: str
+    """Its standard output."""
+
+    stderr: str
+    """Its standard error, with the message of the error that ended it."""
+
+
+def invoke(*arguments: object, code: int = 0, stdin: str | bytes = b"", **env: str) -> Invocation:
+    """Run a command in this process, which is about ten times faster, and check its exit code."""
+    result = _run(arguments, stdin, env)
+    stderr, actual = result.stderr, result.exit_code
+    if isinstance(result.exception, RewardAnythingError):
+        stderr, actual = stderr + str(result.exception), exit_code(result.exception)
+    elif result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert actual == code, (actual, result.stdout, stderr)
+    assert "Traceback" not in stderr
+    return Invocation(actual, result.stdout, stderr)
+
+
 def complaint(*arguments: object) -> str:
-    """What the command complains of, run in this process, which takes a tenth of the time of a process of its own."""
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(environ())
-    try:
-        result = CliRunner().invoke(app, [*map(str, arguments)])
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    """The error that ends a command, on one line. Runs in this process."""
+    result = _run(arguments, b"", {})
     if isinstance(result.exception, RewardAnythingError):
         return " ".join(str(result.exception).split())
     sys.stderr.write(result.stderr)
     raise AssertionError(f"it exited with {result.exit_code}: {result.output} {result.exception!r}")
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
-    """What went to standard error, on one line."""
+def _run(arguments: Iterable[object], stdin: str | bytes, env: dict[str, str]) -> Result:
+    with _environment(environ(**env)):
+        return CliRunner().invoke(app, [*map(str, arguments)], input=stdin)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def errors_of(done: subprocess.CompletedProcess[str] | Invocation) -> str:
+    """Standard error, on one line."""
     return " ".join(done.stderr.split())
 
 
-def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any] | str]) -> None:
-    """Write rows; a string is a line as it is."""
+def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
+    """Write rows as JSON lines; a string is written as a line of its own."""
     Path(path).write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
 
 
@@ -111,7 +151,7 @@ def read_jsonl(path: str | Path) -> list[Any]:
 
 
 def outputs(score: int | Callable[[int], int], n: int = 12, **more: Any) -> list[dict[str, Any]]:
-    """Rows of outputs that `judge` gives this score, or this one for each number."""
+    """Rows of outputs to which `judge` gives this score, or the score for each row number."""
     scores = [score(i) if callable(score) else score for i in range(n)]
     names = "abcdefghijklmnopqrstuvwxyz"
     return [

@@ -1,4 +1,4 @@
-"""Scripted judges that a process of its own can import by name, and how such a process is started."""
+"""Scripted judges that a process can import by name, and a helper to start such a process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rewardanything_core.backends import Request, verdict_reply
 
 
 def by_length(request: Request) -> str:
-    """1..5 by length, so that what belongs to which response can be checked."""
+    """A score of 1..5 by length, so that a test can tell which score belongs to which response."""
     responses = json.loads(request.messages[1]["content"])["responses"]
     return verdict_reply({name: min(5, max(1, len(text))) for name, text in responses.items()}, thoughts="by length")
 
 
 async def slowly(request: Request) -> str:
-    """`by_length` after 20 ms, leaving a line in the file that ``CALLS`` names."""
+    """`by_length` after 20 ms; adds a line to the file that ``CALLS`` names."""
     await asyncio.sleep(0.02)
     if "CALLS" in os.environ:
         with Path(os.environ["CALLS"]).open("a") as calls:
@@ -27,19 +27,33 @@ async def slowly(request: Request) -> str:
     return by_length(request)
 
 
+async def counted(request: Request) -> str:
+    """A score of 1 + length modulo 5, after ``SLOW`` seconds; adds the prompt to the file ``calls``.
+
+    Prompts with ``FAIL`` get no verdict until the file ``repaired`` exists.
+    """
+    case = json.loads(request.messages[1]["content"])
+    with Path("calls").open("a") as file:
+        file.write(json.dumps(case["prompt"]) + "\n")
+    await asyncio.sleep(float(os.environ.get("SLOW", "0")))
+    if "FAIL" in str(case["prompt"]) and not os.access("repaired", os.F_OK):
+        return "I would rather not."
+    return verdict_reply({name: 1 + len(text) % 5 for name, text in case["responses"].items()}, thoughts="ö")
+
+
 async def never(request: Request) -> str:
-    """No reply, ever."""
+    """Does not reply."""
     await asyncio.Event().wait()
     raise AssertionError
 
 
 def heed_ctrl_c() -> None:
-    """For ``preexec_fn``: a shell starts what runs in its background with Ctrl-C ignored, and children inherit that."""
+    """For ``preexec_fn``: a shell starts background processes with Ctrl-C ignored, which their children inherit."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def by_vowels(request: Request) -> str:
-    """1..5 by the number of vowels: another juror than `by_length`."""
+    """A score of 1..5 by the number of vowels: a juror that differs from `by_length`."""
     responses = json.loads(request.messages[1]["content"])["responses"]
     scores = {name: min(5, 1 + sum(letter in "aeiou" for letter in text)) for name, text in responses.items()}
     best = max(scores, key=lambda name: scores[name])
@@ -47,12 +61,12 @@ def by_vowels(request: Request) -> str:
 
 
 def mute(request: Request) -> str:
-    """Never a verdict."""
+    """Replies without a verdict."""
     return "I would rather not say."
 
 
 async def tarrying(request: Request) -> str:
-    """`by_length` after one second, leaving a line in the file that ``CALLS`` names as soon as it is asked."""
+    """`by_length` after one second; adds a line to the file that ``CALLS`` names at once."""
     with Path(os.environ["CALLS"]).open("a") as calls:
         calls.write(f"{time.time()}\n")
     await asyncio.sleep(1)
@@ -60,7 +74,7 @@ async def tarrying(request: Request) -> str:
 
 
 async def placed(request: Request) -> str:
-    """`by_length` after two seconds, with the node of Ray it ran on as its reasoning and, at once, in ``CALLS``."""
+    """`by_length` after two seconds; writes its Ray node to the reasoning and, at once, to ``CALLS``."""
     import ray
 
     node = ray.get_runtime_context().get_node_id()
@@ -72,5 +86,5 @@ async def placed(request: Request) -> str:
 
 
 def picky(request: Request) -> str:
-    """`by_length`, but no verdict where the prompt has ``FAIL`` in it."""
+    """`by_length`, but without a verdict for prompts with ``FAIL``."""
     return mute(request) if "FAIL" in request.messages[1]["content"] else by_length(request)

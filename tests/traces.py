@@ -1,4 +1,4 @@
-"""What a page or a notebook must not hold: traces of the machine it was written on, and of where packages come from."""
+"""What documents and notebooks must not contain: paths of the machine they were made on, and package indexes."""
 
 from __future__ import annotations
 
@@ -9,5 +9,10 @@ _INDEX = r"py(?:pi\.org|thonhosted)"
 
 
 def traces(text: str, *others: str) -> list[str]:
-    """All that was found; ``others`` are further patterns to look for."""
+    """Find such traces in a text.
+
+    Args:
+        text: The text.
+        *others: Further patterns to look for.
+    """
     return re.findall("|".join([_FOLDER, _INDEX, *others]), text)

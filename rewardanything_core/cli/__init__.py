@@ -9,48 +9,49 @@ from __future__ import annotations
 import sys
 import warnings
 
-from rewardanything_core.errors import BackendError, ContextLengthError, RewardAnythingError, VerdictParseError
+from rewardanything_core.errors import RewardAnythingError
 
 USAGE, JUDGE_FAILED, INTERRUPTED = 2, 3, 130
 
 
 def main() -> None:
-    """Run the command line; every error that this package raises on purpose becomes one line and an exit code."""
+    """Run the command line. Every error that this package raises on purpose becomes one line and an exit code."""
     from rewardanything_core.cli.app import app
 
-    _warn_in_a_line()
+    _shorten_warnings()
     try:
         app(prog_name="ra-judge")
     except RewardAnythingError as error:
-        _complain(str(error))
-        failed = isinstance(error, BackendError | VerdictParseError | ContextLengthError)
-        sys.exit(JUDGE_FAILED if failed else USAGE)
+        from rewardanything_core.cli._judge_errors import exit_code
+
+        _print_error(str(error))
+        sys.exit(exit_code(error))
     except KeyboardInterrupt:
-        _complain("Interrupted.")
+        _print_error("Interrupted.")
         sys.exit(INTERRUPTED)
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
-            _complain("Interrupted.")
+            _print_error("Interrupted.")
         if type(sys.stdout).__name__ == "PacifyFlushWrapper":
-            sys.exit(0)  # Typer's sign that the reader of our output has left, as `head` does; that is no regression
+            sys.exit(0)  # Typer's sign that the reader of the output has closed the pipe, as `head` does
         raise
 
 
-def _warn_in_a_line() -> None:
-    """Warnings of ours without the place in the source, which helps nobody at a prompt; those of others as they are."""
-    as_usual = warnings.formatwarning
+def _shorten_warnings() -> None:
+    """Print warnings of this package without the place in the source; leave those of others as they are."""
+    original = warnings.formatwarning
 
     def formatted(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
         if "rewardanything_core" in filename:
             return f"Warning: {message}\n"
-        return as_usual(message, category, filename, lineno, line)
+        return original(message, category, filename, lineno, line)
 
     warnings.formatwarning = formatted
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     import typer
 
     typer.secho(" ".join(message.split()), fg=typer.colors.RED, err=True)

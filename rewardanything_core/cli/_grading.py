@@ -1,4 +1,4 @@
-"""The loop of ``ra-judge grade``: rows in, cases through a judge, rows out in the same order."""
+"""The loop of ``ra-judge grade``: read rows, judge their cases, write the rows in the same order."""
 
 from __future__ import annotations
 
@@ -14,63 +14,67 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, load_judge
+from rewardanything_core.cli._judge_errors import UnusableJudgeDetector
 from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.cli._progress import progress_bar
-from rewardanything_core.cli._rows import STANDARD, count_rows, format_of, read_rows, told_format
-from rewardanything_core.cli._run import Run
-from rewardanything_core.errors import ConfigError, error_from_failure
-from rewardanything_core.tables.columns import Columns, Format, Row, added, results
+from rewardanything_core.cli._resumable_output import ResumableOutput
+from rewardanything_core.cli._row_readers import STANDARD, count_rows, format_of, format_option, read_rows
+from rewardanything_core.errors import ConfigError
+from rewardanything_core.tables.columns import CaseColumns, FileFormat, InputRow, result_cells, result_names
 
 _Outcomes: TypeAlias = Generator[tuple[int, Verdict | JudgeFailure], None, None]
 
 _PEEK = 100
-"""Rows that are looked at before judging begins, to tell a column that does not exist from one that a row lacks."""
+"""Rows that are inspected before judging begins, to tell a column that does not exist from one that a row lacks."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """What the command line asked for; see the options of the same names."""
+class GradeTask:
+    """The options of the command."""
 
     source: str
-    """IN."""
+    """The input file, or ``-``."""
 
     out: str
-    """OUT."""
+    """The output file, or ``-``."""
 
-    told_format: str
-    """--format."""
+    format_option: str
+    """``--format``."""
 
-    columns: Columns
-    """What to find where."""
+    columns: CaseColumns
+    """The columns with the parts of a case."""
 
     principle: Principle | None
-    """None: each row has its own."""
+    """The principle for all rows. None: each row has its own."""
 
     prefix: str
-    """--prefix."""
+    """``--prefix``."""
 
     limit: int | None
-    """None: all rows."""
+    """``--limit``. None: all rows."""
 
     window: int | None
-    """None: as the judge likes."""
+    """``--window``. None: the judge's default."""
 
     overwrite: bool
-    """--overwrite."""
+    """``--overwrite``."""
 
     retry_failed: bool
-    """--retry-failed."""
+    """``--retry-failed``."""
+
+    excel_safe: bool
+    """``--excel-safe``."""
 
     judge: Mapping[str, Any]
-    """The arguments for `load_judge`; None where nothing was given."""
+    """The arguments for `load_judge`; None for an option that was not given."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
-    """A row on its way: to be judged, or with what is to be written instead."""
+class PendingRow:
+    """A row that is to be judged, or what is to be written for it instead."""
 
-    row: Row
-    """As it was read."""
+    row: InputRow
+    """The row as it was read."""
 
     case: Case | None = None
     """What to judge. None: nothing."""
@@ -78,47 +82,77 @@ class Item:
     failure: JudgeFailure | None = None
     """Why there is no case."""
 
-    kept: Mapping[str, Any] | None = None
-    """What an earlier run wrote for it, where that stays."""
+    written: Mapping[str, Any] | None = None
+    """The row of an earlier run that stays as it is."""
 
 
-def run(task: Task) -> dict[str, Any]:
-    """Do it, and return the counts for the summary.
+@dataclass(kw_only=True)
+class Counts:
+    """The outcomes so far."""
+
+    rows: int = 0
+    judged: int = 0
+    from_store: int = 0
+    failed: int = 0
+    done_before: int = 0
+    first_failure: str | None = None
+
+    def add(self, outcome: Verdict | JudgeFailure) -> None:
+        """Count the outcome of a row."""
+        self.rows += 1
+        if isinstance(outcome, JudgeFailure):
+            self.add_failure(f"{outcome.error_type}: {outcome.message}")
+        elif outcome.cached:
+            self.from_store += 1
+        else:
+            self.judged += 1
+
+    def add_failure(self, reason: str) -> None:
+        """Count a failed row."""
+        self.failed += 1
+        self.first_failure = self.first_failure or reason
+
+
+def run(task: GradeTask) -> dict[str, Any]:
+    """Grade a file, and return the summary.
 
     Raises:
-        ConfigError: the input, the output or the settings cannot be used; nothing was judged.
+        ConfigError: the input, the output or the settings cannot be used.
+        RewardAnythingError: the judge cannot judge any case; rows that failed for this reason are not written.
     """
     started = time.monotonic()
-    kind, out_kind = _formats(task)
-    rows = read_rows(task.source, kind)
+    file_format, out_format = _formats(task)
+    rows = read_rows(task.source, file_format)
     peeked = list(islice(rows, 1 if task.source == STANDARD else _PEEK))
+    if not peeked:
+        raise ConfigError(f"{'Standard input' if task.source == STANDARD else task.source} has no rows.")
     if readable := [row for row in peeked if row.problem is None]:
-        task.columns.check(chain.from_iterable(row.columns for row in readable), task.prefix, task.source)
+        names = dict.fromkeys(chain.from_iterable(row.columns for row in readable))
+        task.columns.check(names, task.prefix, task.source)
     with ExitStack() as stack:
         with fetch_progress() as progress:
             given = {name: value for name, value in task.judge.items() if value is not None}
             judge = stack.enter_context(load_judge(progress=progress, **given))
-        header = _header(task, kind, peeked) if out_kind == "csv" else []
-        output = Run(
+        header = _header(task, file_format, peeked) if out_format == "csv" else []
+        output = ResumableOutput(
             task.out,
-            out_kind,
-            [*header, *added(task.prefix)],
+            out_format,
+            [*header, *result_names(task.prefix)],
             prefix=task.prefix,
             settings=_settings(task, judge),
             overwrite=task.overwrite,
+            excel_safe=task.excel_safe,
         )
         stack.callback(output.close)
-        counts = dict.fromkeys(("rows", "judged", "from_store", "failed", "done_before"), 0)
-        why: list[str] = []
-        items = _items(task, output, chain(peeked, rows), counts, kind, why)
-        show = stack.enter_context(progress_bar(_total(task, kind)))
-        _judge(judge, items, output, task, counts, show, why)
+        counts = Counts()
+        pending = _pending_rows(task, output, chain(peeked, rows), counts, file_format)
+        show = stack.enter_context(progress_bar(_total(task, file_format)))
+        _judge(judge, pending, output, task, counts, show)
         output.finish()
-        output.convert(task.source if kind == "parquet" else None)
+        output.convert(task.source if file_format == "parquet" else None)
         usage = judge.usage
     return {
-        **counts,
-        "first_failure": why[0] if why else None,
+        **dataclasses.asdict(counts),
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "cost": usage.cost,
@@ -128,81 +162,73 @@ def run(task: Task) -> dict[str, Any]:
 
 def _judge(
     judge: BaseJudge,
-    items: Iterator[Item],
-    output: Run,
-    task: Task,
-    counts: dict[str, int],
+    pending: Iterator[PendingRow],
+    output: ResumableOutput,
+    task: GradeTask,
+    counts: Counts,
     show: Callable[[Mapping[str, Any]], None],
-    why: list[str],
 ) -> None:
-    in_flight: deque[Item] = deque()
+    in_flight: deque[PendingRow] = deque()
+    detector: UnusableJudgeDetector[PendingRow] = UnusableJudgeDetector()
 
     def cases() -> Iterator[Case | Mapping[str, Any]]:
-        for item in items:
+        for item in pending:
             in_flight.append(item)
-            yield item.case or {}  # no case comes back as a failure in its place, which keeps the order
+            yield item.case or {}  # becomes a failure in the same position, which preserves the order
+
+    def write(item: PendingRow, outcome: Verdict | JudgeFailure | None) -> None:
+        if item.written is not None:
+            output.add(item.written)
+            counts.done_before += 1
+            counts.rows += 1
+        else:
+            result = item.failure or outcome
+            assert result is not None
+            output.add({**item.row.columns, **result_cells(result, task.prefix)})
+            counts.add(result)
+        show(vars(counts))
 
     window = {} if task.window is None else {"window": task.window}
     outcomes = cast("_Outcomes", judge.judge_stream(cases(), ordered=True, **window))
     with closing(outcomes):
         for _, outcome in outcomes:
             item = in_flight.popleft()
-            if _hopeless(outcome) and not counts["judged"]:
-                assert isinstance(outcome, JudgeFailure)
-                raise error_from_failure(outcome)
-            if item.kept is not None:
-                output.add(item.kept)
-                counts["done_before"] += 1
-            else:
-                made = item.failure or outcome
-                output.add({**item.row.columns, **results(made, task.prefix)})
-                counts[_sort(made)] += 1
-                if isinstance(made, JudgeFailure) and not why:
-                    why.append(f"{made.error_type}: {made.message}")
-            counts["rows"] += 1
-            show(counts)
+            for ready in detector.add(item, None if item.case is None else outcome):
+                write(*ready)
+        for ready in detector.finish():
+            write(*ready)
 
 
-def _hopeless(outcome: Verdict | JudgeFailure) -> bool:
-    """Whether every row would fail alike: the endpoint does not accept the key."""
-    return isinstance(outcome, JudgeFailure) and outcome.error_type == "AuthenticationError"
-
-
-def _sort(outcome: Verdict | JudgeFailure) -> str:
-    if isinstance(outcome, JudgeFailure):
-        return "failed"
-    return "from_store" if outcome.cached else "judged"
-
-
-def _items(
-    task: Task, output: Run, rows: Iterator[Row], counts: dict[str, int], kind: Format, why: list[str]
-) -> Iterator[Item]:
-    """What is left to do after an earlier run; with --retry-failed every row, since they are all written anew."""
+def _pending_rows(
+    task: GradeTask, output: ResumableOutput, rows: Iterator[InputRow], counts: Counts, file_format: FileFormat
+) -> Iterator[PendingRow]:
+    """The rows that an earlier run left; with ``--retry-failed`` all rows, since the file is written again."""
     error = task.prefix + "error"
-    again = task.retry_failed and any(written[error] for written in output.done())
-    done = _paired(output, rows)
-    if again:
-        output.retry()
-    so_far = 0
-    for row, written in done:
-        so_far += 1
-        if again:
-            yield _item(task, row, kind) if written[error] else Item(row=row, kept=written)
+    rewrite = task.retry_failed and any(written[error] for written in output.existing_rows())
+    pairs = _with_existing(output, rows)
+    if rewrite:
+        output.rewrite()
+    number = 0
+    for row, written in pairs:
+        number += 1
+        if rewrite:
+            yield _pending(task, row, file_format) if written[error] else PendingRow(row=row, written=written)
         else:
-            counts["rows"] += 1
-            counts["failed" if written[error] else "done_before"] += 1
-            if written[error] and not why:
-                why.append(str(written[error]))
-    left = None if task.limit is None else max(0, task.limit - so_far)
-    for row in islice(rows, left):
-        yield _item(task, row, kind)
+            counts.rows += 1
+            if written[error]:
+                counts.add_failure(str(written[error]))
+            else:
+                counts.done_before += 1
+    remaining = None if task.limit is None else max(0, task.limit - number)
+    for row in islice(rows, remaining):
+        yield _pending(task, row, file_format)
 
 
-def _paired(output: Run, rows: Iterator[Row]) -> Iterator[tuple[Row, dict[str, Any]]]:
-    done = output.done()  # here, so that it reads the old file even if a new one is begun
+def _with_existing(output: ResumableOutput, rows: Iterator[InputRow]) -> Iterator[tuple[InputRow, dict[str, Any]]]:
+    existing = output.existing_rows()  # opened before a second file is begun
 
-    def pairs() -> Iterator[tuple[Row, dict[str, Any]]]:
-        for written in done:
+    def pairs() -> Iterator[tuple[InputRow, dict[str, Any]]]:
+        for written in existing:
             row = next(rows, None)
             if row is None:
                 raise ConfigError(
@@ -215,52 +241,55 @@ def _paired(output: Run, rows: Iterator[Row]) -> Iterator[tuple[Row, dict[str, A
     return pairs()
 
 
-def _item(task: Task, row: Row, kind: Format) -> Item:
-    case_id = task.columns.case_id(row)
-    if row.problem is not None:
-        problem = f"In {row.place}: {row.problem}."
-    elif clash := set(row.columns) & set(added(task.prefix)):
+def _pending(task: GradeTask, row: InputRow, file_format: FileFormat) -> PendingRow:
+    if clash := set(row.columns) & set(result_names(task.prefix)):
         problem = f"In {row.place}: the row has a column {min(clash)!r} of its own; give --prefix."
     else:
         try:
-            return Item(row=row, case=task.columns.case(row, task.principle, kind))
+            return PendingRow(row=row, case=task.columns.case(row, task.principle, file_format))
         except InvalidCaseError as error:
             problem = str(error)
-    return Item(row=row, failure=JudgeFailure(case_id=case_id, error_type="InvalidCaseError", message=problem))
+    failure = JudgeFailure(case_id=task.columns.case_id(row), error_type="InvalidCaseError", message=problem)
+    return PendingRow(row=row, failure=failure)
 
 
-def _formats(task: Task) -> tuple[Format, Format]:
-    kind = told_format(task.told_format) or format_of(task.source)
-    if kind is None and task.source == STANDARD:
-        kind = "jsonl"
-    if kind is None:
-        raise ConfigError(f"The name of {task.source} does not say its format; give --format.")
+def _formats(task: GradeTask) -> tuple[FileFormat, FileFormat]:
+    file_format = format_option(task.format_option) or format_of(task.source)
+    if file_format is None and task.source == STANDARD:
+        file_format = "jsonl"
+    if file_format is None:
+        raise ConfigError(f"The name of {task.source} does not imply a format; give --format.")
     if task.out != STANDARD and task.source != STANDARD and Path(task.out).resolve() == Path(task.source).resolve():
         raise ConfigError("IN and OUT are the same file; give -o another name.")
-    out_kind = format_of(task.out) or kind
-    return kind, "jsonl" if task.out == STANDARD and out_kind == "parquet" else out_kind
+    out_format = format_of(task.out) or file_format
+    if task.out == STANDARD and out_format == "parquet":
+        out_format = "jsonl"
+    if task.excel_safe and out_format != "csv":
+        raise ConfigError("--excel-safe applies to CSV output only.", hint="Give -o a name that ends in .csv.")
+    return file_format, out_format
 
 
-def _header(task: Task, kind: Format, peeked: list[Row]) -> list[str]:
-    """The names of all columns of the input: CSV output begins with them."""
-    uneven = kind == "jsonl" and task.source != STANDARD
-    rows = read_rows(task.source, kind) if uneven else peeked
+def _header(task: GradeTask, file_format: FileFormat, peeked: list[InputRow]) -> list[str]:
+    """The names of all columns of the input, with which CSV output begins."""
+    uneven = file_format == "jsonl" and task.source != STANDARD
+    rows = read_rows(task.source, file_format) if uneven else peeked
     return list(dict.fromkeys(name for row in rows for name in row.columns))
 
 
-def _total(task: Task, kind: Format) -> int | None:
+def _total(task: GradeTask, file_format: FileFormat) -> int | None:
     if not sys.stderr.isatty():
         return None
-    total = count_rows(task.source, kind)
+    total = count_rows(task.source, file_format)
     return total if task.limit is None or total is None else min(total, task.limit)
 
 
-def _settings(task: Task, judge: BaseJudge) -> dict[str, Any]:
-    """All that must be the same for two runs to write into one file."""
-    return {
+def _settings(task: GradeTask, judge: BaseJudge) -> dict[str, Any]:
+    """The settings that must be the same for two runs to write to one file."""
+    settings = {
         "principle": task.principle.text if task.principle else None,
         "columns": dataclasses.asdict(task.columns),
         "prefix": task.prefix,
         "model": judge.model,
         **judge.fingerprint(),
     }
+    return settings | ({"excel_safe": True} if task.excel_safe else {})

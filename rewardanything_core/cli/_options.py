@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they print."""
+"""Options that several commands share, and how commands print."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rewardanything_core.cli._stdout import output, stdout
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
-# What is not given comes from RA_JUDGE_* variables, then from ra-judge.toml, then it is the small embedded model.
+# An option that is not given comes from RA_JUDGE_* variables, then from ra-judge.toml, then from the defaults.
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Hub id, folder, embedded model, or provider/model."),
+    typer.Option("--model", help="Hub id, folder, built-in small model, or provider/model."),
 ]
 ApiBase = Annotated[
     list[str] | None,
-    typer.Option("--api-base", help="URL of the model's server; several are balanced."),
+    typer.Option("--api-base", help="URL of the model's server; repeat it to balance several."),
 ]
 ApiKeyEnv = Annotated[
     str | None,
     typer.Option("--api-key-env", help="Environment variable with the server's key."),
 ]
 BackendName = Annotated[str | None, typer.Option("--backend", help="auto, local or endpoint.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cuda, cpu or mps; local only.")]
-Passes = Annotated[int | None, typer.Option("--passes", help="Orders in which each case is judged.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="From which the orders are drawn.")]
-Store = Annotated[str | None, typer.Option("--store", help="The verdict store's file.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cuda, cpu or mps; local models only.")]
+Passes = Annotated[int | None, typer.Option("--passes", help="Number of orders in which each case is judged.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed from which the orders are drawn.")]
+Store = Annotated[str | None, typer.Option("--store", help="File of the verdict store.")]
 Cache = Annotated[
     str | None,
-    typer.Option("--cache", help="on: use and fill the store; read: only use it; off."),
+    typer.Option("--cache", help="on: read and write the store; read: only read it; off: do not use it."),
 ]
-Config = Annotated[str | None, typer.Option("--config", help="The settings file to use.")]
+Config = Annotated[str | None, typer.Option("--config", help="Settings file to use.")]
 
 # The application's own model, of `check` and `baseline`; it shares no setting with the judge.
 AppModel = Annotated[
-    str | None, typer.Option("--app-model", help="The model that prompts are run on; named as for --model.")
+    str | None, typer.Option("--app-model", help="Model that the prompts run on; named as for --model.")
 ]
 AppApiBase = Annotated[list[str] | None, typer.Option("--app-api-base", help="URL of that model's server.")]
 AppApiKeyEnv = Annotated[
@@ -49,38 +51,40 @@ AppApiKeyEnv = Annotated[
 ]
 AppDevice = Annotated[str | None, typer.Option("--app-device", help="auto, cuda, cpu or mps; local models only.")]
 AppTemperature = Annotated[
-    float | None, typer.Option("--app-temperature", help="0 takes the likeliest words.", show_default="0")
+    float | None, typer.Option("--app-temperature", help="Sampling temperature.", show_default="0")
 ]
 AppMaxTokens = Annotated[
-    int | None, typer.Option("--app-max-tokens", help="Longest answer, in tokens.", show_default="1024")
+    int | None, typer.Option("--app-max-tokens", help="Maximum length of an answer, in tokens.", show_default="1024")
 ]
 AppConcurrency = Annotated[
     int | None,
-    typer.Option("--app-concurrency", help="Cases at a time.", show_default="4 for an app, 16 for a model's server"),
+    typer.Option(
+        "--app-concurrency", help="Cases run at a time.", show_default="4 for an app, 16 for a model's server"
+    ),
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", help="Use what the app's last run made, if its file is the same."),
+    typer.Option("--resume", help="Reuse the answers of the app's last run, if its file is unchanged."),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Have the app's model write all answers anew.")]
-IdColumn = Annotated[str | None, typer.Option("--id-column", help="The column with the case's id.", show_default="id")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Ignore cached answers of the app's model.")]
+IdColumn = Annotated[str | None, typer.Option("--id-column", help="Column with the case's id.", show_default="id")]
 PromptColumn = Annotated[
-    str | None, typer.Option("--prompt-column", help="The column with what was asked.", show_default="prompt")
+    str | None, typer.Option("--prompt-column", help="Column with the prompt.", show_default="prompt")
 ]
 
 
-def say(line: str) -> None:
-    """Tell the user something on standard error."""
+def echo(line: str) -> None:
+    """Print a line to standard error."""
     typer.echo(line, err=True)
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON: laid out for a person on a terminal, on one line otherwise."""
-    typer.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
+    """Print a value as JSON: indented on a terminal, on one line otherwise."""
+    output(json.dumps(value, indent=2 if stdout().isatty() else None))
 
 
 def printable(text: str) -> str:
-    """A text that a model or a file may have filled with anything, without what would steer a terminal."""
+    """The text with escapes in place of control characters, which could otherwise steer a terminal."""
     return "".join(
         character if character in "\n\t" or character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
@@ -88,41 +92,49 @@ def printable(text: str) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: drawn on a terminal; otherwise its fields with tabs between, for ``cut`` and the like."""
-    if not sys.stdout.isatty():
+    """Print a table: aligned on a terminal, with tabs between the fields otherwise.
+
+    Args:
+        columns: The headings.
+        rows: The fields of each row, as many as there are headings.
+    """
+    if not stdout().isatty():
         for row in [columns, *rows]:
-            typer.echo("\t".join(printable(" ".join(field.split())) for field in row))
+            output("\t".join(printable(" ".join(field.split())) for field in row))
         return
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
-    for place, column in enumerate(columns):
-        table.add_column(column, no_wrap=place == 0)  # the first is what one copies
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=index == 0)  # users copy from the first column
     for row in rows:
         table.add_row(*(escape(printable(field)) for field in row))
-    Console().print(table)
+    Console(file=stdout()).print(table)
 
 
 @contextmanager
 def fetch_progress(*, spin: bool = True) -> Iterator[Callable[[str, int, int | None], None]]:
-    """What `fetch` wants for its ``progress``: a bar on a terminal, a line a stage otherwise; on stderr.
+    """Yield the ``progress`` callback for `fetch`; it draws on standard error.
 
-    On a terminal something also turns while the model is loaded, which takes seconds to minutes; not with
-    ``spin=False``, for those who write lines of a log meanwhile.
+    On a terminal it draws a bar; elsewhere it prints a line for each stage.
+
+    Args:
+        spin: Whether a terminal also shows a spinner while the model is loaded, which takes seconds to minutes. A
+            command that writes log lines meanwhile needs False.
     """
     if not sys.stderr.isatty():
-        told: set[str] = set()
+        announced: set[str] = set()
 
-        def tell(stage: str, done: int, total: int | None) -> None:
+        def announce(stage: str, done: int, total: int | None) -> None:
             del done
-            if stage not in told:
-                told.add(stage)
+            if stage not in announced:
+                announced.add(stage)
                 size = f" ({total / 1e6:,.0f} MB)" if total else ""
-                typer.echo(f"{stage}{size}", err=True)
+                echo(f"{stage}{size}")
 
-        yield tell
+        yield announce
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -137,15 +149,15 @@ def fetch_progress(*, spin: bool = True) -> Iterator[Callable[[str, int, int | N
         transient=True,
     )
     tasks: dict[str, Any] = {}
-    with ExitStack() as shown:
-        waiting = console.status("Loading ...")
+    with ExitStack() as stack:
+        spinner = console.status("Loading ...")
         if spin:
-            shown.enter_context(waiting)
+            stack.enter_context(spinner)
 
         def draw(stage: str, done: int, total: int | None) -> None:
-            if not tasks:  # a terminal shows one thing that moves at a time
-                waiting.stop()
-                shown.enter_context(bars)
+            if not tasks:  # rich allows one live display at a time
+                spinner.stop()
+                stack.enter_context(bars)
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, total=total)

@@ -1,4 +1,4 @@
-"""Parquet out: it cannot grow row by row, so rows gather as JSON lines beside it and are converted at the end."""
+"""Parquet output. Such a file cannot grow row by row: rows are collected as JSON lines and converted at the end."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardanything_core.cli._rows import open_parquet, read_rows
-from rewardanything_core.cli._written import RowFile
+from rewardanything_core.cli._row_codecs import RowFile
+from rewardanything_core.cli._row_readers import open_parquet, read_rows
 from rewardanything_core.errors import MissingExtraError
-from rewardanything_core.tables.arrow_types import array, result_fields
-from rewardanything_core.tables.columns import own
+from rewardanything_core.tables.arrow_types import array, can_be_stored, result_fields
+from rewardanything_core.tables.columns import input_cells
 
 if TYPE_CHECKING:
     import pyarrow
 
 _GROUP = 512
+"""Rows converted at a time."""
 
 
 def require_parquet() -> None:
-    """Find out early whether Parquet can be written.
+    """Check whether Parquet can be written.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -37,64 +38,103 @@ def unpack(path: Path) -> Iterator[dict[str, Any]]:
         yield row.columns
 
 
-def convert(gathered: RowFile, target: Path, prefix: str, source: str | None) -> None:
-    """Write rows as Parquet, in one step that is done or not done.
+def convert(collected: RowFile, target: Path, prefix: str, source: str | None) -> None:
+    """Write rows as Parquet, atomically.
 
     Args:
-        gathered: The rows as JSON lines.
+        collected: The rows as JSON lines.
         target: The Parquet file.
-        prefix: Of the result columns.
-        source: The Parquet file that the rows' own columns came from, to keep their types. None: find types for them.
+        prefix: The prefix of the result columns.
+        source: The Parquet file whose columns are copied unchanged. None: types are inferred, and a column whose values
+            have no common type that Parquet can store becomes text, with its values in JSON.
     """
     import pyarrow.parquet
 
-    fields = list(open_parquet(source).schema_arrow) if source else _inferred(gathered.rows(), prefix)
-    schema = pyarrow.schema([*fields, *result_fields(prefix)])
     unfinished = target.with_name(f"{target.name}.tmp")
-    with pyarrow.parquet.ParquetWriter(unfinished, schema) as writer:
-        rows = gathered.rows()
-        if source:
+    if source:
+        own = list(open_parquet(source).schema_arrow)
+        schema = pyarrow.schema([*own, *result_fields(prefix)])
+        with pyarrow.parquet.ParquetWriter(unfinished, schema) as writer:
+            rows = collected.rows()
             for batch in open_parquet(source).iter_batches(batch_size=_GROUP):
                 group = list(islice(rows, batch.num_rows))
-                kept = batch.slice(0, len(group)).columns
-                writer.write_batch(_batch(schema, group, kept))
-        else:
-            while group := list(islice(rows, _GROUP)):
-                writer.write_batch(_batch(schema, group, []))
+                copied = batch.slice(0, len(group)).columns
+                made = _columns(group, {field.name: field.type for field in result_fields(prefix)})
+                writer.write_batch(pyarrow.record_batch([*copied, *made], schema=schema))
+    else:
+        types = _inferred_types(collected.rows(), prefix)
+        while (misfit := _write_typed(collected, unfinished, types, prefix)) is not None:
+            types[misfit] = pyarrow.string()
     unfinished.replace(target)
 
 
-def _batch(
-    schema: pyarrow.Schema, rows: Sequence[Mapping[str, Any]], kept: Sequence[pyarrow.Array]
-) -> pyarrow.RecordBatch:
+def _write_typed(collected: RowFile, target: Path, types: Mapping[str, pyarrow.DataType], prefix: str) -> str | None:
+    """Write all rows with these types for their own columns; or return the name of a column that its type does not fit.
+
+    Args:
+        collected: The rows.
+        target: The Parquet file.
+        types: Own column -> type.
+        prefix: The prefix of the result columns.
+    """
+    import pyarrow.parquet
+
+    fields = [pyarrow.field(name, kind) for name, kind in types.items()]
+    schema = pyarrow.schema([*fields, *result_fields(prefix)])
+    all_types = {**types, **{field.name: field.type for field in result_fields(prefix)}}
+    rows = collected.rows()
+    with pyarrow.parquet.ParquetWriter(target, schema) as writer:
+        while group := list(islice(rows, _GROUP)):
+            try:
+                writer.write_batch(pyarrow.record_batch(_columns(group, all_types), schema=schema))
+            except _MisfitError as error:
+                if pyarrow.types.is_string(all_types[error.column]):
+                    raise
+                return error.column
+    return None
+
+
+class _MisfitError(Exception):
+    """A column has a value that its type cannot hold."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(f"the column {column!r} has a value that does not fit its type")
+        self.column = column
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pyarrow.DataType]) -> list[pyarrow.Array]:
     import pyarrow
 
-    made = [array([row.get(field.name) for row in rows], field.type) for field in list(schema)[len(kept) :]]
-    return pyarrow.record_batch([*kept, *made], schema=schema)
+    columns = []
+    for name, kind in types.items():
+        try:
+            columns.append(array([row.get(name) for row in rows], kind))
+        except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError) as error:
+            raise _MisfitError(name) from error
+    return columns
 
 
-def _inferred(rows: Iterable[Mapping[str, Any]], prefix: str) -> list[pyarrow.Field]:
-    """A type for each column that fits all its values; for a column of mixed types it is text, the values in JSON."""
+def _inferred_types(rows: Iterable[Mapping[str, Any]], prefix: str) -> dict[str, pyarrow.DataType]:
+    """Own column -> a type for all its values; text where there is none, or none that Parquet can store."""
     import pyarrow
 
-    kinds: dict[str, pyarrow.DataType] = {}
-    rest = iter(rows)
-    while group := [own(row, prefix) for row in islice(rest, _GROUP)]:
+    types: dict[str, pyarrow.DataType] = {}
+    remaining = iter(rows)
+    while group := [input_cells(row, prefix) for row in islice(remaining, _GROUP)]:
         for name in dict.fromkeys(name for row in group for name in row):
             try:
                 found = pyarrow.array([row.get(name) for row in group]).type
-                kinds[name] = _common(kinds.get(name, found), found)
+                types[name] = _common(types.get(name, found), found)
             except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
-                kinds[name] = pyarrow.string()
-    return [
-        pyarrow.field(name, pyarrow.string() if pyarrow.types.is_null(kind) else kind) for name, kind in kinds.items()
-    ]
+                types[name] = pyarrow.string()
+    unusable = [name for name, kind in types.items() if pyarrow.types.is_null(kind) or not can_be_stored(kind)]
+    return types | dict.fromkeys(unusable, pyarrow.string())
 
 
 def _common(one: pyarrow.DataType, other: pyarrow.DataType) -> pyarrow.DataType:
     import pyarrow
 
     if one == other or pyarrow.types.is_string(one):
-        return one  # text takes everything, as JSON
+        return one  # text takes every value, in JSON
     schemas = [pyarrow.schema([pyarrow.field("x", kind)]) for kind in (one, other)]
     return pyarrow.unify_schemas(schemas, promote_options="permissive").field("x").type

@@ -1,4 +1,4 @@
-"""Progress bars: only on a terminal, only on stderr."""
+"""Progress bars, drawn on standard error if it is a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import Any
 
 @contextmanager
 def progress_bar(total: int | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Yield what to call with the counts (``rows``, ``failed``, ``from_store``, ``done_before``) after each row."""
+    """Yield a callback for the counts (``rows``, ``failed``, ``from_store``, ``done_before``) after each row.
+
+    Args:
+        total: The number of rows. None: unknown.
+    """
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -45,7 +49,11 @@ def progress_bar(total: int | None) -> Iterator[Callable[[Mapping[str, Any]], No
 
 @contextmanager
 def steps_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield what to call with (steps done, steps planned); what is planned may change."""
+    """Yield a callback for (steps done, steps planned); the number planned may change.
+
+    Args:
+        label: The text in front of the bar.
+    """
     if not sys.stderr.isatty():
         yield lambda _done, _planned: None
         return

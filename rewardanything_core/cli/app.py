@@ -1,12 +1,14 @@
-"""The commands, put together. Each imports what it works with only once it runs, so that ``--help`` is quick."""
+"""The commands. Each imports what it needs when it runs, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from rewardanything_core.cli._stdout import reserve_stdout
 from rewardanything_core.cli.baseline import baseline
 from rewardanything_core.cli.bench import bench
 from rewardanything_core.cli.check import check
@@ -42,13 +44,25 @@ def _root(
 
 
 def _command(function: Callable[..., None], summary: str, example: str) -> None:
-    """Add a command: what it does in the list of all, and what to type at the end of its own help."""
-    app.command(short_help=summary, epilog=f"\b\nExample:\n{example}")(function)
+    """Add a command.
+
+    Args:
+        function: The command.
+        summary: Its line in the list of commands.
+        example: What to type, at the end of its help.
+    """
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **options: Any) -> None:
+        with reserve_stdout():
+            function(*arguments, **options)
+
+    app.command(short_help=summary, epilog=f"\b\nExample:\n{example}")(run)
 
 
 _command(
     demo,
-    "See it work: answers judged under opposite principles.",
+    "Try it: answers judged under opposite principles.",
     "  ra-judge demo\n  ra-judge demo --model openai/gpt-4o-mini",
 )
 _command(
@@ -58,19 +72,19 @@ _command(
 )
 _command(
     check,
-    "Say whether a candidate's answers are worse.",
+    "Test whether a candidate's answers are worse.",
     "  ra-judge check --baseline a.jsonl --candidate b.jsonl --principle 'Be brief.'\n"
     "  ra-judge check --prompt prompt.md --baseline-rev origin/main --dataset cases.jsonl \\\n"
     "    --app-model openai/gpt-4o-mini --principle-name concise --html report.html",
 )
 _command(
     baseline,
-    "Record an application's outputs, to check against.",
+    "Record an application's outputs to check against.",
     "  ra-judge baseline --dataset cases.jsonl --app app:answer -o baseline.jsonl",
 )
 _command(
     log,
-    "Look at what was judged, and why.",
+    "Inspect verdicts and the reasons for them.",
     "  ra-judge log --since 2h --principle concise\n  ra-judge log 3f9a",
 )
 _command(
@@ -80,7 +94,7 @@ _command(
 )
 _command(
     bench,
-    "Measure a judge against people's labels.",
+    "Measure a judge against human labels.",
     "  ra-judge bench summeval.jsonl --flips flips.jsonl --limit-groups 20",
 )
 _command(

@@ -11,35 +11,35 @@ from rewardanything_core.cli import _options as options
 if TYPE_CHECKING:
     from rewardanything_core.cli._check.recording import Summary
 
-Many = list[str] | None
-_SHOWN = 5
+Repeatable = list[str] | None
+_MAX_SHOWN = 5
 
 
 def baseline(
     out: Annotated[
-        str | None, typer.Option("-o", "--out", metavar="FILE", help="Where to; baseline in [check] if not said.")
+        str | None, typer.Option("-o", "--out", metavar="FILE", help="Output file.", show_default="baseline in [check]")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(metavar="FILE", help="The cases to run on; any columns.")] = None,
+    dataset: Annotated[str | None, typer.Option(metavar="FILE", help="Cases to run on; any columns.")] = None,
     app: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Takes a case as a dict, returns text.")
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Function from a case (dict) to text.")
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option(metavar="FILE|prompts:/NAME@ALIAS", help="A prompt to run --app-model under.")
+        str | None, typer.Option(metavar="FILE|prompts:/NAME@ALIAS", help="Prompt to run --app-model with.")
     ] = None,
-    rev: Annotated[str | None, typer.Option(metavar="REV", help="Take --prompt at this git revision.")] = None,
+    rev: Annotated[str | None, typer.Option(metavar="REV", help="Read --prompt at this git revision.")] = None,
     principle: Annotated[
-        Many, typer.Option(metavar="TEXT", help="A principle to judge by, in plain words; repeatable.")
+        Repeatable, typer.Option(metavar="TEXT", help="Principle to judge by, in plain words; repeatable.")
     ] = None,
     principle_file: Annotated[
-        Many, typer.Option(metavar="FILE", help="A Markdown, text or TOML file with one; repeatable.")
+        Repeatable, typer.Option(metavar="FILE", help="Markdown, text or TOML file with a principle; repeatable.")
     ] = None,
     principle_name: Annotated[
-        Many, typer.Option(metavar="NAME", help="One that ships with the package; repeatable.")
+        Repeatable, typer.Option(metavar="NAME", help="Name of a principle that ships with the package; repeatable.")
     ] = None,
     judge: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Whether to judge, if there are principles.", show_default=False)
     ] = True,
-    update: Annotated[bool, typer.Option("--update", help="Bring FILE up to date if it exists.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Update FILE if it exists.")] = False,
     app_model: options.AppModel = None,
     app_api_base: options.AppApiBase = None,
     app_api_key_env: options.AppApiKeyEnv = None,
@@ -58,7 +58,9 @@ def baseline(
     device: options.Device = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Most requests to the judge at a time.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of requests to the judge at a time.")
+    ] = None,
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
@@ -66,23 +68,23 @@ def baseline(
 ) -> None:
     """Record an application's outputs, for check --baseline, in a file that can be committed.
 
-    The file has a line for each case, sorted by id: id, prompt, response, what else the case has for the judge, and
-    under verdicts, by principle, what the judge says of this output alone, with the record's id for ra-judge log. The
-    same outputs give the same file. Rows without an id get their number.
+    The file has one line for each case, sorted by id: id, prompt, response, the case's other columns for the judge,
+    and verdicts: by principle, the score of this output judged alone, with the record's id for ra-judge log. The same
+    outputs produce the same file. Rows without an id are numbered.
 
-    With --update only what changed is judged: new cases, other outputs, another principle or another judge. What
-    changed is told on standard error (with --json: on standard output, as JSON). The app is run on every case.
+    With --update, only changes are judged: new cases, other outputs, another principle or another judge. A summary of
+    the changes goes to standard error (with --json: to standard output, as JSON). The app runs on every case.
 
-    What is not given comes from the [check] table of ra-judge.toml; see ra-judge check.
+    Options that are not given come from the [check] table of ra-judge.toml; see ra-judge check.
 
     Exit code: 0 done, 2 the command cannot work, 3 written but not all could be judged, 130 interrupted.
     """
-    from rewardanything_core.cli._check.asked import PrinciplesTyped
     from rewardanything_core.cli._check.recording import run_baseline
-    from rewardanything_core.cli._check.running import Task
-    from rewardanything_core.cli._check.sides import Again
+    from rewardanything_core.cli._check.requirements import PrincipleArgs
+    from rewardanything_core.cli._check.running import CheckTask
+    from rewardanything_core.cli._check.sources import CachePolicy
 
-    task = Task(
+    task = CheckTask(
         given={
             "baseline": out,
             "dataset": dataset,
@@ -99,7 +101,7 @@ def baseline(
             "id_column": id_column,
             "prompt_column": prompt_column,
         },
-        principles=PrinciplesTyped(texts=principle or (), files=principle_file or (), names=principle_name or ()),
+        principles=PrincipleArgs(texts=principle or (), files=principle_file or (), names=principle_name or ()),
         judge={
             "model": model,
             "api_base": api_base or None,
@@ -113,27 +115,27 @@ def baseline(
             "max_concurrency": concurrency,
         },
         config=config,
-        again=Again(resume=resume, fresh=fresh),
+        cache_policy=CachePolicy(resume=resume, fresh=fresh),
     )
-    summary = run_baseline(task, judge=judge, update=update, say=options.say)
+    summary = run_baseline(task, judge=judge, update=update, echo=options.echo)
     if as_json:
         options.print_json(summary.to_dict())
     else:
-        _tell(summary)
+        _print(summary)
     if summary.failures:
         raise typer.Exit(3)
 
 
-def _tell(summary: Summary) -> None:
+def _print(summary: Summary) -> None:
     parts = [f"{summary.cases} cases"]
-    for what, ids in (("new", summary.new), ("changed", summary.changed), ("removed", summary.removed)):
-        shown = ", ".join(ids[:_SHOWN]) + (", ..." if len(ids) > _SHOWN else "")
-        everything = what == "new" and len(ids) == summary.cases
-        parts.append(f"{len(ids)} {what}" + (f" ({shown})" if ids and not everything else ""))
-    options.say(f"{summary.path}: {'; '.join(parts)}; {summary.judged} judged, {len(summary.failures)} failed.")
+    for kind, ids in (("new", summary.new), ("changed", summary.changed), ("removed", summary.removed)):
+        shown = ", ".join(ids[:_MAX_SHOWN]) + (", ..." if len(ids) > _MAX_SHOWN else "")
+        everything = kind == "new" and len(ids) == summary.cases
+        parts.append(f"{len(ids)} {kind}" + (f" ({shown})" if ids and not everything else ""))
+    options.echo(f"{summary.path}: {'; '.join(parts)}; {summary.judged} judged, {len(summary.failures)} failed.")
     for name, (now, before) in summary.means.items():
         if now is not None:
             was = f", {before:.2f} before" if before is not None else ""
-            options.say(f"{name}: mean score {now:.2f}{was}")
-    for failure in summary.failures[:_SHOWN]:
-        options.say(f"Case {failure.case_id!r} could not be judged: {failure.error_type}: {failure.message}")
+            options.echo(f"{name}: mean score {now:.2f}{was}")
+    for failure in summary.failures[:_MAX_SHOWN]:
+        options.echo(f"Case {failure.case_id!r} could not be judged: {failure.error_type}: {failure.message}")

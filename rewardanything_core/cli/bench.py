@@ -1,4 +1,4 @@
-"""``ra-judge bench``: judge the judge."""
+"""``ra-judge bench``: measure a judge against human labels."""
 
 from __future__ import annotations
 
@@ -22,32 +22,36 @@ if TYPE_CHECKING:
 def bench(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE...", help="Benchmark files or folders, or hf:owner/name for one on the hub."),
+        typer.Argument(metavar="FILE...", help="Benchmark files or folders; hf:owner/name for a hub data set."),
     ] = None,
     flips: Annotated[
         list[str] | None, typer.Option("--flips", metavar="FILE", help="Flip pairs between rows of FILE; repeatable.")
     ] = None,
-    told_format: Annotated[
-        str, typer.Option("--format", help="The layout of FILE if its fields do not say.", show_default=True)
+    layout: Annotated[
+        str, typer.Option("--format", help="Layout of FILE; auto: detected from its fields.", show_default=True)
     ] = "auto",
-    principle: Annotated[str | None, typer.Option(help="The principle for rows that bring none.")] = None,
+    principle: Annotated[str | None, typer.Option(help="Principle for rows that have none.")] = None,
     limit_groups: Annotated[
-        int | None, typer.Option("--limit-groups", min=1, help="Only so many groups of prompts of each file.")
+        int | None, typer.Option("--limit-groups", min=1, help="Maximum number of groups of prompts per file.")
     ] = None,
     audit: Annotated[
-        str | None, typer.Option("--audit", help="position, repeat, injection (with commas) or all; asks more.")
+        str | None,
+        typer.Option("--audit", help="position, repeat, injection (comma-separated) or all; takes more calls."),
     ] = None,
-    audit_groups: Annotated[int, typer.Option("--audit-groups", min=1, help="Groups of prompts to audit on.")] = 20,
+    audit_groups: Annotated[
+        int, typer.Option("--audit-groups", min=1, help="Number of groups of prompts to audit.")
+    ] = 20,
     labels: Annotated[
         list[str] | None, typer.Option("--labels", metavar="FILE", help="Your own labels; repeatable.")
     ] = None,
     scale: Annotated[
-        str | None, typer.Option("--scale", metavar="LOW:HIGH", help="The scale of your scores, if not 1:5.")
+        str | None, typer.Option("--scale", metavar="LOW:HIGH", help="Scale of your scores.", show_default="1:5")
     ] = None,
     save_calibration: Annotated[
-        str | None, typer.Option("--save-calibration", metavar="FILE", help="Write what maps scores to your labels.")
+        str | None,
+        typer.Option("--save-calibration", metavar="FILE", help="Save a mapping of scores to your labels."),
     ] = None,
-    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")] = None,
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")] = None,
     model: options.Model = None,
     api_base: options.ApiBase = None,
     api_key_env: options.ApiKeyEnv = None,
@@ -56,22 +60,23 @@ def bench(
     readout: Annotated[str | None, typer.Option("--readout", help="auto, generate or logits.")] = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Most requests to an endpoint at a time.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.")
+    ] = None,
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
     as_json: options.JsonFlag = False,
 ) -> None:
-    """Measure how far a judge agrees with people, and whether it follows the principle.
+    """Measure how well a judge agrees with people, and whether it follows the principle.
 
-    FILE has responses that people compared or scored: rows as in docs/judge-the-judge.md, or RABench, RM-Bench,
-    RewardBench, LLMBar and JudgeBench as published. Flip pairs are two responses that people order one way under one
-    principle and the other way under another; only they show whether the judge reads the principle.
+    FILE has responses that people compared or scored: rows as described in docs/judge-the-judge.md, or RABench,
+    RM-Bench, RewardBench, LLMBar and JudgeBench as published. Flip pairs are two responses that people order one way
+    under one principle and the other way under another; only they show whether the judge follows the principle.
 
-    Verdicts are kept: stop it whenever you like, and the same command goes on from there.
+    Verdicts are stored: after an interruption, the same command continues.
 
-    Exit code: 0 done, 3 if more than a tenth of the judgements failed, 2 if the command cannot work, 130 if
-    interrupted.
+    Exit code: 0 done, 3 if more than 10% of the judgements failed, 2 if the command cannot work, 130 if interrupted.
     """
     from rewardanything_core.bench.audits import parse_audits
     from rewardanything_core.bench.labels import check_scale, read_labels
@@ -81,21 +86,21 @@ def bench(
     from rewardanything_core.loading import load_judge
 
     human_scale = _scale(scale)
-    # A shell that expands --flips *.jsonl puts all but the first among the files.
+    # A shell that expands --flips *.jsonl passes all but the first as files.
     also_flips = [file for file in files or [] if holds_flips(file)]
     sources = [file for file in files or [] if file not in also_flips]
     own = read_labels(labels or [], principle=principle)
     check_scale(own, human_scale)
     if not sources and not own:
-        raise ConfigError("There is nothing to judge.", hint="Give a benchmark file, or your own with --labels.")
-    items = read_items(sources, layout=told_format, principle=principle, limit_groups=limit_groups) if sources else own
+        raise ConfigError("There is nothing to judge.", hint="Give a benchmark file, or your own labels with --labels.")
+    items = read_items(sources, layout=layout, principle=principle, limit_groups=limit_groups) if sources else own
     flip_pairs = read_flips([*(flips or []), *also_flips])
     audits = parse_audits(audit or "")
     if save_calibration is not None and not any(item.rated for item in own):
-        raise ConfigError("--save-calibration needs --labels with scores to learn from.")
+        raise ConfigError("--save-calibration needs --labels that contain scores.")
     for path in (html, save_calibration):
         if path is not None:
-            _writable(path)
+            _check_writable(path)
     settings: dict[str, Any] = {
         "config": config,
         "model": model,
@@ -111,12 +116,12 @@ def bench(
         "max_concurrency": concurrency,
     }
     try:
-        with options.fetch_progress() as told:
-            judge = load_judge(progress=told, **settings)
+        with options.fetch_progress() as progress:
+            judge = load_judge(progress=progress, **settings)
         with judge:
             report = _run(judge, items, flip_pairs, own, audits, audit_groups, human_scale)
     except KeyboardInterrupt:
-        typer.echo("What was judged is kept; the same command goes on from here.", err=True)
+        options.echo("Verdicts are saved; run the same command again to continue.")
         raise
     if html is not None:
         Path(html).write_text(html_page(report), encoding="utf-8")
@@ -142,18 +147,21 @@ def _run(
     from rewardanything_core.bench.audits import run_audits
     from rewardanything_core.bench.labels import compare_labels
     from rewardanything_core.bench.running import judge_items, run_bench
+    from rewardanything_core.cli._judge_errors import raise_if_unusable
     from rewardanything_core.cli._progress import progress_bar
 
     with progress_bar(len(items)) as progress:
         report = run_bench(judge, items, flips, progress=progress)
-    found: dict[str, Audit] = {}
+    if len(report.failures) == len(report.judged):
+        raise_if_unusable(report.failures)
+    audits_done: dict[str, Audit] = {}
     if own:
         judged = report.judged if items is own else judge_items(judge, own)
         report = dataclasses.replace(report, labels=compare_labels(judged, scale=scale))
     with progress_bar(None) as progress:
         for audit in run_audits(judge, report.judged, audits, groups=audit_groups, progress=progress):
-            found[audit.name] = audit
-    return dataclasses.replace(report, audits=found)
+            audits_done[audit.name] = audit
+    return dataclasses.replace(report, audits=audits_done)
 
 
 def _scale(text: str | None) -> ScoreRange | None:
@@ -166,8 +174,8 @@ def _scale(text: str | None) -> ScoreRange | None:
     return low, high
 
 
-def _writable(path: str) -> None:
-    """Find out before judging whether a file can be written."""
+def _check_writable(path: str) -> None:
+    """Check before judging that a file can be written."""
     try:
         with Path(path).open("a", encoding="utf-8"):
             pass

@@ -1,4 +1,4 @@
-"""``ra-judge check``: did the answers get worse?"""
+"""``ra-judge check``: test whether answers got worse."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ from rewardanything_core.cli import USAGE
 from rewardanything_core.cli import _options as options
 from rewardanything_core.errors import RewardAnythingError
 
-Many = list[str] | None
+Repeatable = list[str] | None
 
 
 def check(
     baseline: Annotated[str | None, typer.Option(metavar="FILE", help="Outputs to compare with.")] = None,
-    candidate: Annotated[
-        Many, typer.Option(metavar="[NAME=]FILE", help="Outputs that may have got worse; repeatable.")
-    ] = None,
+    candidate: Annotated[Repeatable, typer.Option(metavar="[NAME=]FILE", help="Outputs to test; repeatable.")] = None,
     principle: Annotated[
-        Many, typer.Option(metavar="TEXT", help="A principle to judge by, in plain words; repeatable.")
+        Repeatable, typer.Option(metavar="TEXT", help="Principle to judge by, in plain words; repeatable.")
     ] = None,
     principle_file: Annotated[
-        Many, typer.Option(metavar="FILE", help="A Markdown, text or TOML file with one; repeatable.")
+        Repeatable, typer.Option(metavar="FILE", help="Markdown, text or TOML file with a principle; repeatable.")
     ] = None,
     principle_name: Annotated[
-        Many, typer.Option(metavar="NAME", help="One that ships with the package; repeatable.")
+        Repeatable, typer.Option(metavar="NAME", help="Name of a principle that ships with the package; repeatable.")
     ] = None,
     margin: Annotated[
-        float | None, typer.Option(help="The drop in mean score (1..5) to rule out.", show_default="0.3")
+        float | None, typer.Option(help="Drop in mean score (1..5) to rule out.", show_default="0.3")
     ] = None,
-    min_score: Annotated[float | None, typer.Option(help="Least mean score that a candidate must have.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Minimum mean score of a candidate.")] = None,
     alpha: Annotated[
         float | None, typer.Option(help="Probability of a false alarm, one-sided.", show_default="0.05")
     ] = None,
@@ -45,30 +43,30 @@ def check(
         bool | None, typer.Option("--confirm/--no-confirm", help="Judge again before a regression counts; the default.")
     ] = None,
     controls: Annotated[
-        Many,
+        Repeatable,
         typer.Option(
             metavar="KIND",
-            help="Test the judge with answers made worse: cut, padded, rude, swapped, worse; auto; none. Repeatable.",
+            help="Test the judge with degraded answers: cut, padded, rude, swapped, worse; auto; none. Repeatable.",
             show_default="auto",
         ),
     ] = None,
     common_only: Annotated[
-        bool | None, typer.Option("--common-only/--all-cases", help="Leave out cases that not every side has.")
+        bool | None, typer.Option("--common-only/--all-cases", help="Skip cases that are missing on one side.")
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(metavar="FILE", help="Cases to run an app or prompts on; any columns.")
     ] = None,
     app: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Candidate: takes a case as a dict, returns text.")
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Candidate: function from a case (dict) to text.")
     ] = None,
     baseline_prompt: Annotated[
         str | None, typer.Option(metavar="FILE|prompts:/NAME@ALIAS", help="Baseline: this prompt, run on the cases.")
     ] = None,
     candidate_prompt: Annotated[
-        Many, typer.Option(metavar="[NAME=]FILE|prompts:/...", help="Candidate: this prompt; repeatable.")
+        Repeatable, typer.Option(metavar="[NAME=]FILE|prompts:/...", help="Candidate: this prompt; repeatable.")
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Candidate: this prompt as it is now. See --baseline-rev.")
+        str | None, typer.Option(metavar="FILE", help="Candidate: this prompt, working copy. See --baseline-rev.")
     ] = None,
     baseline_rev: Annotated[
         str | None, typer.Option(metavar="REV", help="Baseline: --prompt at this git revision.")
@@ -88,12 +86,12 @@ def check(
     id_column: options.IdColumn = None,
     prompt_column: options.PromptColumn = None,
     response_column: Annotated[
-        str | None, typer.Option(help="The column with the answer.", show_default="response")
+        str | None, typer.Option(help="Column with the answer.", show_default="response")
     ] = None,
-    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write an HTML report too.")] = None,
-    junit: Annotated[str | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML too.")] = None,
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Also write an HTML report.")] = None,
+    junit: Annotated[str | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML.")] = None,
     markdown: Annotated[
-        str | None, typer.Option("--markdown", metavar="FILE", help="Write Markdown for a pull request too.")
+        str | None, typer.Option("--markdown", metavar="FILE", help="Also write Markdown for a pull request.")
     ] = None,
     model: options.Model = None,
     api_base: options.ApiBase = None,
@@ -102,50 +100,53 @@ def check(
     device: options.Device = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Most requests to the judge at a time.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of requests to the judge at a time.")
+    ] = None,
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
     as_json: options.JsonFlag = False,
 ) -> None:
-    """Say whether a candidate's answers are worse than a baseline's, under principles.
+    """Test whether a candidate's answers are worse than a baseline's, under principles.
 
-    Both answers to a case are judged together, blind and in both orders. The check passes if a drop of --margin in the
-    mean score can be ruled out; it finds a regression if there is a drop that shows again in a second look; all else is
-    inconclusive, with the number of cases that would settle it.
+    Both answers to a case are judged together, blind and in both orders. The check passes if it can rule out a drop of
+    --margin in the mean score. It reports a regression if it finds a drop that a second judgement confirms. Anything
+    else is inconclusive, with the number of cases that would settle it.
 
-    A judge that does not see padding lets padded answers pass. So where many answers became much longer or shorter,
-    nothing passes before the judge has noticed when some of the baseline's answers are padded, or cut in half
-    (--controls auto).
+    A judge that does not notice padding would let padded answers pass. Where many answers became much longer or
+    shorter, the check therefore passes only if the judge notices when some of the baseline's answers are padded, or
+    cut in half (--controls auto).
 
-    Files of outputs have rows with id, prompt and response (JSON lines, CSV or Parquet), and may have context,
-    reference, group (cases with the same input count once), min_score (what this very case must reach) and worse (an
-    answer that is known to be worse than the baseline's, to test the judge with).
+    Files of outputs have rows with id, prompt and response (JSON lines, CSV or Parquet). They may also have context,
+    reference, group (cases with the same input count once), min_score (a minimum for this case) and worse (an answer
+    that is known to be worse than the baseline's, to test the judge with). An empty CSV cell means the same as a null.
 
-    Instead of files, outputs can be made here: by a Python function (--app), or by a model under a prompt. A prompt
-    file is filled in from a case's columns, {{ like_this }}; without placeholders it is the system message and the
-    case's prompt the user's. A .json file holds a list of chat messages. Model outputs are kept for a week, so that
-    a run goes on where it was stopped; verdicts are kept for good.
+    Instead of reading files, the command can produce the outputs: with a Python function (--app), or with a model and
+    a prompt. A prompt file is filled in from a case's columns, {{ like_this }}; without placeholders it is the system
+    message, and the case's prompt is the user message. A .json file has a list of chat messages. Model outputs are
+    cached for a week, so that an interrupted run can continue; verdicts are stored permanently.
 
-    What is not given comes from the [check] table of ra-judge.toml, whose settings have the names of the options (with
-    _ for -), and [[check.principles]] with text, file or name, and margin, min_score and controls. Paths there are
-    relative to the file. Without a judge among the settings, the small embedded model judges.
+    Options that are not given come from the [check] table of ra-judge.toml, whose settings have the names of the
+    options (with _ for -), and from [[check.principles]] with text, file or name, and margin, min_score and controls.
+    Paths there are relative to the file. Without settings for the judge, the built-in small model judges.
 
-    The report goes to standard output, all else to standard error. If GITHUB_STEP_SUMMARY names the --markdown file,
-    the report is appended to it; any other file is replaced.
+    The report goes to standard output, everything else to standard error. If GITHUB_STEP_SUMMARY names the --markdown
+    file, the report is appended to it; any other file is replaced.
 
-    Exit code: 0 passed, 1 regression, 2 the command cannot work, 3 inconclusive or the judge failed, 130 interrupted.
+    Exit code: 0 passed, 1 regression, 2 the command cannot work (also if the judge refuses every case, for instance
+    because of a wrong key), 3 inconclusive or the judge failed, 130 interrupted.
     """
     from rewardanything_core.cli._check import reports
-    from rewardanything_core.cli._check.asked import PrinciplesTyped
-    from rewardanything_core.cli._check.running import Task, run_check
-    from rewardanything_core.cli._check.settings import named
-    from rewardanything_core.cli._check.sides import Again
+    from rewardanything_core.cli._check.requirements import PrincipleArgs
+    from rewardanything_core.cli._check.running import CheckTask, run_check
+    from rewardanything_core.cli._check.settings import parse_named
+    from rewardanything_core.cli._check.sources import CachePolicy
 
-    task = Task(
+    task = CheckTask(
         given={
             "baseline": baseline,
-            "candidate": named(candidate or []),
+            "candidate": parse_named(candidate or []),
             "margin": margin,
             "min_score": min_score,
             "alpha": alpha,
@@ -157,7 +158,7 @@ def check(
             "dataset": dataset,
             "app": app,
             "baseline_prompt": baseline_prompt,
-            "candidate_prompt": named(candidate_prompt or []),
+            "candidate_prompt": parse_named(candidate_prompt or []),
             "prompt": prompt,
             "baseline_rev": baseline_rev,
             "candidate_rev": candidate_rev,
@@ -175,7 +176,7 @@ def check(
             "junit": junit,
             "markdown": markdown,
         },
-        principles=PrinciplesTyped(texts=principle or (), files=principle_file or (), names=principle_name or ()),
+        principles=PrincipleArgs(texts=principle or (), files=principle_file or (), names=principle_name or ()),
         judge={
             "model": model,
             "api_base": api_base or None,
@@ -189,18 +190,18 @@ def check(
             "max_concurrency": concurrency,
         },
         config=config,
-        again=Again(resume=resume, fresh=fresh),
+        cache_policy=CachePolicy(resume=resume, fresh=fresh),
     )
     try:
-        report, files = run_check(task, options.say)
+        report, files = run_check(task, options.echo)
         reports.show(report, as_json=as_json)
         reports.write(report, files)
     except KeyboardInterrupt:
-        options.say("What was judged is kept; the same command goes on from here.")
+        options.echo("Verdicts are saved; run the same command again to continue.")
         raise
     except RewardAnythingError:
         raise
-    except Exception as error:  # Python would exit with 1, which means a regression here
+    except Exception as error:  # Python would exit with 1, which here means a regression
         traceback.print_exc()
         raise typer.Exit(USAGE) from error
     raise typer.Exit(report.exit_code)

@@ -17,10 +17,12 @@ from rewardanything_core.cli._options import (
     JsonFlag,
     Model,
     Store,
+    echo,
     fetch_progress,
     print_json,
     printable,
 )
+from rewardanything_core.cli._stdout import output
 
 if TYPE_CHECKING:
     from rewardanything_core import Case, JudgeFailure, Verdict
@@ -55,7 +57,7 @@ PRINCIPLES_AND_ANSWERS = (
 
 
 def demo(
-    passes: Annotated[int, typer.Option("--passes", min=1, help="Orders in which each case is judged.")] = 2,
+    passes: Annotated[int, typer.Option("--passes", min=1, help="Number of orders in which each case is judged.")] = 2,
     model: Model = None,
     api_base: ApiBase = None,
     api_key_env: ApiKeyEnv = None,
@@ -65,10 +67,10 @@ def demo(
     config: Config = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Judge three answers to two questions under two opposite principles, and say why.
+    """Judge three answers to two questions under two opposite principles, with reasons.
 
-    Without options it runs the small embedded model on this machine, which is fetched once. It stores what it judges:
-    run it again and the verdicts come from the log.
+    Without options it runs the built-in small model on this machine, which is downloaded once. Verdicts are stored: a
+    second run reads them from the log.
     """
     from rewardanything_core import Case, JudgeFailure, VerdictStore, load_judge
     from rewardanything_core.config import read_settings
@@ -85,7 +87,7 @@ def demo(
     settings = read_settings(config, given)
     small = settings.get("model") is None or settings["model"] in _small_models()
     if "jury" not in settings and small and settings.get("readout") != "logits":
-        # Whole scores of a small model are mostly ties; what its probabilities say about them is finer.
+        # Most whole-number scores of a small model are ties; expected scores from its probabilities are finer.
         settings = {"expected_scores": True, "thinking_budget": 100, **settings}
     with fetch_progress() as progress:
         judge = load_judge(config=config, progress=progress, **settings)
@@ -94,45 +96,47 @@ def demo(
         for number, (prompt, principles, answers) in enumerate(PRINCIPLES_AND_ANSWERS, start=1)
         for letter, principle in zip("ab", principles, strict=True)
     ]
-    _say(f"Judging {len(cases)} cases in {passes} orders each with {judge.model} ...")
+    echo(f"Judging {len(cases)} cases in {passes} orders each with {judge.model} ...")
     started = time.perf_counter()
     outcomes = judge.judge_batch(cases)
     seconds = time.perf_counter() - started
+    verdicts = [outcome for outcome in outcomes if not isinstance(outcome, JudgeFailure)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
     if as_json:
         print_json(
             [
-                {"case": case.id, "principle": case.principle.text, **o.to_dict()}
-                for case, o in zip(cases, outcomes, strict=True)
+                {"case": case.id, "principle": case.principle.text, **outcome.to_dict()}
+                for case, outcome in zip(cases, outcomes, strict=True)
             ]
         )
     else:
-        verdicts = [outcome for outcome in outcomes if not isinstance(outcome, JudgeFailure)]
-        failures = {f"{o.error_type}: {o.message}" for o in outcomes if isinstance(o, JudgeFailure)}
-        if not verdicts and len(failures) == 1:  # a judge that cannot be reached need not be shown case by case
-            _paragraph("None of the cases could be judged", *failures)
+        reasons = {f"{failure.error_type}: {failure.message}" for failure in failures}
+        if not verdicts and len(reasons) == 1:  # the same for every case, such as a server that cannot be reached
+            _paragraph("None of the cases could be judged", *reasons)
         else:
             for case, outcome in zip(cases, outcomes, strict=True):
                 _show(case, outcome)
         cached = sum(verdict.cached for verdict in verdicts)
-        failed = "" if len(verdicts) == len(cases) else f" and {len(cases) - len(verdicts)} failures"
+        failed = f" and {len(failures)} failures" if failures else ""
         usage = judge.usage
-        typer.echo(
+        output(
             f"{len(verdicts)} verdicts{failed} in {seconds:.0f} s ({cached} from the log): {usage.calls} calls, "
             f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written."
         )
         if verdicts:
-            kept = VerdictStore(settings.get("store"))
-            typer.echo(f"Every verdict is in {kept.path}\nBrowse them: ra-judge log")
+            store_path = VerdictStore(settings.get("store")).path
+            output(f"Every verdict is in {store_path}\nBrowse them: ra-judge log")
         if judge.model in _small_models():
-            typer.echo(
+            output(
                 "This small model shows how things work. For verdicts to rely on, use RewardAnything-8B:\n"
                 "  ra-judge demo --model hosted_vllm/WisdomShell/RewardAnything-8B-v1 --api-base http://localhost:8000/v1"
             )
     judge.close()
-    if any(isinstance(outcome, JudgeFailure) for outcome in outcomes):
-        from rewardanything_core.cli import JUDGE_FAILED
+    if failures:
+        from rewardanything_core.cli import JUDGE_FAILED, USAGE
+        from rewardanything_core.cli._judge_errors import is_setup_failure
 
-        raise typer.Exit(JUDGE_FAILED)
+        raise typer.Exit(USAGE if not verdicts and all(map(is_setup_failure, failures)) else JUDGE_FAILED)
 
 
 def _show(case: Case, outcome: Verdict | JudgeFailure) -> None:
@@ -148,24 +152,20 @@ def _show(case: Case, outcome: Verdict | JudgeFailure) -> None:
         score = outcome.scores[label]
         bar = "#" * round(score * 4)
         text = textwrap.shorten(printable(case.responses[label]), 52, placeholder=" ...")
-        typer.echo(f"  {label:<10} {score:4.2f}  {bar:<20}  {text}")
+        output(f"  {label:<10} {score:4.2f}  {bar:<20}  {text}")
     agreement = "" if outcome.agreement is None else f"   agreement of the orders: {outcome.agreement:.2f}"
-    typer.echo(f"  ranking: {' > '.join(outcome.ranking)}{agreement}")
+    output(f"  ranking: {' > '.join(outcome.ranking)}{agreement}")
     _paragraph("Why", outcome.explanation or "(the model gave no reasons)")
 
 
 def _paragraph(title: str, text: str) -> None:
     lines = [wrapped for line in printable(text).splitlines() if line.strip() for wrapped in textwrap.wrap(line, 88)]
-    typer.secho(f"{title}:", bold=True)
-    typer.echo(textwrap.indent("\n".join(lines), "  "))
+    output(f"{title}:", bold=True)
+    output(textwrap.indent("\n".join(lines), "  "))
 
 
 def _rule() -> None:
-    typer.echo("-" * 90)
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+    output("-" * 90)
 
 
 def _small_models() -> frozenset[str]:

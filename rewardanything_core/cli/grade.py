@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rewardanything_core.cli import JUDGE_FAILED
 from rewardanything_core.cli import _options as options
+from rewardanything_core.cli._stdout import output
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,30 +18,42 @@ if TYPE_CHECKING:
 
 def grade(
     source: Annotated[str, typer.Argument(metavar="IN", help="JSON lines, CSV or Parquet; - for standard input.")],
-    out: Annotated[str, typer.Option("-o", "--out", metavar="OUT", help="Where to; - for standard output.")],
-    principle: Annotated[str | None, typer.Option(help="The principle to judge by, in plain words.")] = None,
-    principle_file: Annotated[str | None, typer.Option(help="A Markdown, text or TOML file with it.")] = None,
-    principle_name: Annotated[str | None, typer.Option(help="The name of one that ships with the package.")] = None,
-    principle_column: Annotated[str | None, typer.Option(help="The column with a principle for each row.")] = None,
-    prompt_column: Annotated[str, typer.Option(help="A text or chat messages.")] = "prompt",
+    out: Annotated[str, typer.Option("-o", "--out", metavar="OUT", help="Output file; - for standard output.")],
+    principle: Annotated[str | None, typer.Option(help="Principle to judge by, in plain words.")] = None,
+    principle_file: Annotated[str | None, typer.Option(help="Markdown, text or TOML file with the principle.")] = None,
+    principle_name: Annotated[str | None, typer.Option(help="Name of a principle that ships with the package.")] = None,
+    principle_column: Annotated[str | None, typer.Option(help="Column with the principle of each row.")] = None,
+    prompt_column: Annotated[str, typer.Option(help="Column with the prompt: a text, or chat messages.")] = "prompt",
     responses_column: Annotated[
-        str | None, typer.Option(help="A mapping label -> text, a list, or one text.", show_default="responses")
+        str | None,
+        typer.Option(
+            help="Column with all responses: a mapping label -> text, a list of texts, or one text.",
+            show_default="responses",
+        ),
     ] = None,
     response_column: Annotated[
-        list[str] | None, typer.Option(help="A column that holds one response, labelled by its name; repeatable.")
+        list[str] | None, typer.Option(help="Column with the text of one response, labelled by its name; repeatable.")
     ] = None,
-    reference_column: Annotated[str | None, typer.Option(help="A good answer to compare with.")] = None,
-    context_column: Annotated[str | None, typer.Option(help="Background that the judge should know.")] = None,
-    id_column: Annotated[str | None, typer.Option(help="Ids for the log and for messages.")] = None,
-    told_format: Annotated[
-        str, typer.Option("--format", metavar="auto|jsonl|csv|parquet", help="If a file's name does not say.")
+    reference_column: Annotated[str | None, typer.Option(help="Column with a reference answer.")] = None,
+    context_column: Annotated[str | None, typer.Option(help="Column with background for the judge.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column with ids for the log and for messages.")] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", metavar="auto|jsonl|csv|parquet", help="Format of IN; auto: by its name.")
     ] = "auto",
-    prefix: Annotated[str, typer.Option(help="Put before the names of the columns that are added.")] = "",
-    limit: Annotated[int | None, typer.Option(min=0, help="Only so many rows from the beginning.")] = None,
-    window: Annotated[int | None, typer.Option(min=1, help="Most rows in memory at a time; 256 if not said.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Most requests to an endpoint at a time.")] = None,
+    prefix: Annotated[str, typer.Option(help="Prefix for the names of the added columns.")] = "",
+    limit: Annotated[int | None, typer.Option(min=0, help="Number of rows to judge, from the beginning.")] = None,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of rows in memory.", show_default="256")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin again if OUT exists.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Judge rows again that failed.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Judge failed rows again.")] = False,
+    excel_safe: Annotated[
+        bool,
+        typer.Option("--excel-safe", help="In CSV, put ' before cells that a spreadsheet would run as a formula."),
+    ] = False,
     model: options.Model = None,
     api_base: options.ApiBase = None,
     api_key_env: options.ApiKeyEnv = None,
@@ -54,25 +68,31 @@ def grade(
 ) -> None:
     """Judge every row of a file and write each row with its scores, in the order of the input.
 
-    Added to each row: scores, ranking, best, agreement, spread, reasoning, record_id (see ra-judge log), and error,
-    which is null for a row that was judged; a row that could not be judged has nothing else. A summary goes to stderr
-    (with --json: to stdout, as JSON).
+    Each row gets the columns scores, ranking, best, agreement, spread, reasoning, record_id (see ra-judge log) and
+    error. For a judged row error is null; for a row that could not be judged it has the reason, and the others are
+    null. A summary goes to standard error (with --json: to standard output, as JSON).
 
-    If it is stopped, killed even, the same command goes on where it stopped, and does nothing if all is done.
-    OUT.run.json notes the settings, so that other settings do not get mixed in; delete it with OUT, or use --overwrite.
+    What is judged is exactly the text in the file. A --response-column holds text, which in CSV is taken as it is even
+    if it looks like JSON. The --responses-column holds a mapping label -> text, a list of texts, or one text; in CSV
+    the first two are written in JSON, and any other cell that begins with { or [ is an error in its row. An empty CSV
+    cell means the same as a null.
 
-    Exit code: 0 if every row of OUT was judged, 3 if any was not, 2 if the command cannot work, 130 if interrupted.
+    If the command is stopped or killed, run it again to continue; it does nothing if all rows are done. OUT.run.json
+    records the settings, so that a run with other settings is refused; delete it with OUT, or use --overwrite.
+
+    Exit code: 0 if every row of OUT was judged, 3 if any was not, 2 if the command cannot work (also if the judge
+    refuses every row, for instance because of a wrong key), 130 if interrupted.
     """
-    from rewardanything_core.cli._grading import Task, run
-    from rewardanything_core.tables.columns import Columns
+    from rewardanything_core.cli._grading import GradeTask, run
+    from rewardanything_core.tables.columns import CaseColumns
 
     if responses_column is not None and response_column:
         raise ConfigError("Give --responses-column or --response-column, not both.")
-    task = Task(
+    task = GradeTask(
         source=source,
         out=out,
-        told_format=told_format,
-        columns=Columns(
+        format_option=file_format,
+        columns=CaseColumns(
             prompt=prompt_column,
             responses=None if response_column else responses_column or "responses",
             each_response=tuple(response_column or ()),
@@ -87,6 +107,7 @@ def grade(
         window=window,
         overwrite=overwrite,
         retry_failed=retry_failed,
+        excel_safe=excel_safe,
         judge={
             "config": config,
             "model": model,
@@ -109,11 +130,11 @@ def grade(
         raise ConfigError(f"Cannot write {out}: {error.strerror or error}.") from error
     except KeyboardInterrupt:
         if out != "-":
-            typer.echo("What was judged is kept; the same command goes on from here.", err=True)
+            options.echo("Judged rows are saved; run the same command again to continue.")
         raise
     _report(summary, as_json, out)
     if summary["failed"]:
-        raise typer.Exit(3)
+        raise typer.Exit(JUDGE_FAILED)
 
 
 def _principle(text: str | None, file: str | None, name: str | None, column: str | None) -> Principle | None:
@@ -130,9 +151,7 @@ def _principle(text: str | None, file: str | None, name: str | None, column: str
 
 def _report(summary: dict[str, Any], as_json: bool, out: str) -> None:
     if as_json:
-        import json
-
-        typer.echo(json.dumps(summary), file=sys.stderr if out == "-" else sys.stdout)
+        (options.echo if out == "-" else output)(json.dumps(summary))
         return
     parts = [
         f"{summary['rows']:,} rows",
@@ -145,10 +164,9 @@ def _report(summary: dict[str, Any], as_json: bool, out: str) -> None:
     ]
     if summary["done_before"]:
         parts.insert(1, f"{summary['done_before']:,} done before")
-    typer.echo(", ".join(parts) + ".", err=True)
+    options.echo(", ".join(parts) + ".")
     if summary["first_failure"]:
-        typer.echo(
-            f"The first without a verdict: {summary['first_failure']}\n"
-            "The column 'error' has the reason for each; --retry-failed judges them again.",
-            err=True,
+        options.echo(
+            f"The first row without a verdict: {summary['first_failure']}\n"
+            "The column 'error' has the reason for each; --retry-failed judges them again."
         )

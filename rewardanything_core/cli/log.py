@@ -1,17 +1,17 @@
-"""``ra-judge log``: look through the verdict store."""
+"""``ra-judge log``: inspect the verdict store."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewardanything_core.cli._options import JsonFlag, print_json, print_table, printable
+from rewardanything_core.cli._options import JsonFlag, echo, print_json, print_table, printable
+from rewardanything_core.cli._stdout import output, stdout
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,34 +24,37 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 def log(
     record: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Show this record in full; the beginning of its id will do.")
+        str | None, typer.Argument(metavar="ID", help="Show this record in full; a prefix of its id is enough.")
     ] = None,
-    store: Annotated[str | None, typer.Option("--store", help="The verdict store's file.")] = None,
-    principle: Annotated[str | None, typer.Option(help="Part of the principle's text or name.")] = None,
-    model: Annotated[str | None, typer.Option(help="Part of the judge model's name.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="File of the verdict store.")] = None,
+    principle: Annotated[str | None, typer.Option(help="Only with this text in the principle or its name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only with this text in the judge model's name.")] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="2h|2026-11-01", help="Not older than so long, or than this time.")
+        str | None, typer.Option(metavar="2h|2026-11-01", help="Only newer than this age or this time.")
     ] = None,
-    case: Annotated[str | None, typer.Option(metavar="ID", help="The case's id.")] = None,
-    text: Annotated[str | None, typer.Option(help="Part of a prompt, response, reasoning or error.")] = None,
-    failures: Annotated[bool, typer.Option("--failures", help="Failures instead of verdicts.")] = False,
-    limit: Annotated[int | None, typer.Option(min=0, help="At most so many; 20 if not said, all for --export.")] = None,
-    show: Annotated[str | None, typer.Option("--show", metavar="ID", help="The same as giving the ID.")] = None,
+    case: Annotated[str | None, typer.Option(metavar="ID", help="Only the case with this id.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only with this text in the case, reasoning or error.")] = None,
+    failures: Annotated[bool, typer.Option("--failures", help="List failures instead of verdicts.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Maximum number of records.", show_default="20, all for --export")
+    ] = None,
+    show: Annotated[str | None, typer.Option("--show", metavar="ID", help="The same as the argument ID.")] = None,
     export: Annotated[
-        str | None, typer.Option("--export", metavar="FILE|-", help="Write complete records as JSON lines.")
+        str | None,
+        typer.Option("--export", metavar="FILE|-", help="Write complete records as JSON lines."),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List what was judged, newest first; show one verdict with its reasoning; or export records."""
+    """List verdicts, newest first; show one with its reasoning; or export complete records."""
     from rewardanything_core.store.verdict_store import VerdictStore, default_path
 
     path = Path(store).expanduser() if store is not None else default_path()
     if not path.exists():
-        raise ConfigError(f"There is no verdict store at {path} yet; it begins with the first verdict.")
+        raise ConfigError(f"There is no verdict store at {path} yet; the first verdict creates it.")
     with VerdictStore(path) as verdicts:
         if (wanted := record or show) is not None:
-            found = verdicts.find(wanted)
-            print_json(found.to_dict()) if as_json else _show(found)
+            match = verdicts.find(wanted)
+            print_json(match.to_dict()) if as_json else _show(match)
             return
         records = verdicts.entries(
             principle=principle,
@@ -65,13 +68,16 @@ def log(
         if export is not None:
             _export(records, export, as_json)
         elif as_json:
-            print_json([found.to_dict() for found in records])
+            print_json([entry.to_dict() for entry in records])
         else:
             _list(list(records), path)
 
 
 def parse_since(text: str) -> datetime:
-    """A time so long ago (``90s``, ``15m``, ``2h``, ``3d``, ``1w``), or an ISO date or time, local if it has no zone.
+    """The time that ``--since`` names.
+
+    Args:
+        text: An age (``90s``, ``15m``, ``2h``, ``3d``, ``1w``), or an ISO date or time, local if it has no zone.
 
     Raises:
         ConfigError: it is neither.
@@ -81,13 +87,13 @@ def parse_since(text: str) -> datetime:
             return datetime.now().astimezone() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         return datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError):
-        raise ConfigError(f"--since takes a time ago like 2h or 3d, or a date like 2026-11-01, not {text!r}.") from None
+        raise ConfigError(f"--since takes an age such as 2h, or a date such as 2026-11-01, not {text!r}.") from None
 
 
 def _export(records: Iterable[Record], target: str, as_json: bool) -> None:
     if target == "-":
         for record in records:
-            typer.echo(json.dumps(record.to_dict()))
+            output(json.dumps(record.to_dict()))
         return
     written = 0
     try:
@@ -99,7 +105,7 @@ def _export(records: Iterable[Record], target: str, as_json: bool) -> None:
         raise ConfigError(f"Cannot write {target}: {error.strerror or error}.") from error
     if as_json:
         print_json({"path": target, "records": written})
-    typer.echo(f"{written} records written to {target}.", err=True)
+    echo(f"{written} records written to {target}.")
 
 
 def _list(records: list[Record], path: Path) -> None:
@@ -112,14 +118,14 @@ def _list(records: list[Record], path: Path) -> None:
                 record.model,
                 record.case.id or "",
                 record.case.principle.name or _short(record.case.principle.text, 30),
-                _short(_last_words(record.case.prompt), 40),
+                _short(_last_message(record.case.prompt), 40),
                 _outcome(record),
             )
             for record in records
         ],
     )
     if not records:
-        typer.echo(f"Nothing in {path} matches.", err=True)
+        echo(f"No record in {path} matches.")
 
 
 def _outcome(record: Record) -> str:
@@ -130,9 +136,9 @@ def _outcome(record: Record) -> str:
 
 
 def _show(record: Record) -> None:
-    """One record in full, as plain text: what was asked, what was answered, what was made of it."""
+    """Print one record in full: the case, the verdict and the reasons for it."""
     case, verdict = record.case, record.verdict
-    about = [
+    fields = [
         ("record", record.record_id),
         ("when", record.created.astimezone().isoformat(" ", "seconds")),
         ("model", record.model),
@@ -142,7 +148,7 @@ def _show(record: Record) -> None:
         ("passes", verdict and len(verdict.pass_scores)),
         ("tokens", _tokens(record)),
     ]
-    typer.echo("\n".join(f"{name:16} {printable(str(value))}" for name, value in about if value not in (None, "")))
+    output("\n".join(f"{name:16} {printable(str(value))}" for name, value in fields if value not in (None, "")))
     _section(f"Principle{f' ({case.principle.name})' if case.principle.name else ''}", case.principle.text)
     if isinstance(case.prompt, str):
         _section("Prompt", case.prompt)
@@ -178,11 +184,11 @@ def _tokens(record: Record) -> str:
 
 def _section(title: str, text: str) -> None:
     title = printable(title)
-    typer.echo("\n" + typer.style(title, bold=True) if sys.stdout.isatty() else f"\n## {title}")
-    typer.echo(printable(text))
+    output("\n" + typer.style(title, bold=True) if stdout().isatty() else f"\n## {title}")
+    output(printable(text))
 
 
-def _last_words(prompt: Any) -> str:
+def _last_message(prompt: Any) -> str:
     return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
 
 

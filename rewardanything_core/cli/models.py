@@ -1,25 +1,25 @@
-"""``ra-judge models``: which small models the package knows, and where their weights come from."""
+"""``ra-judge models``: the small models that the package knows, and the sources of their weights."""
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from typing import Annotated, Any
 
 import typer
 
 from rewardanything_core.cli._options import JsonFlag, fetch_progress, print_json, print_table
+from rewardanything_core.cli._stdout import output, stdout
 
 
 def models(
     fetch: Annotated[
-        str | None, typer.Option("--fetch", metavar="NAME", help="Download this model now, if it is not here yet.")
+        str | None, typer.Option("--fetch", metavar="NAME", help="Download this model, if it is not on this machine.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the models that can be named in short, where their weights come from, and which are on this machine.
+    """List the models that have short names, the sources of their weights, and whether they are on this machine.
 
-    Any other model works too: give --model a Hugging Face id, a folder, or provider/model for an endpoint.
+    Other models work too: --model takes a Hugging Face id, a folder, or provider/model for an endpoint.
     """
     from rewardanything_core.weights.fetch import fetch as fetch_model
 
@@ -29,18 +29,18 @@ def models(
         if as_json:
             print_json({"name": fetch, "path": str(folder)})
         else:
-            typer.echo(str(folder))
+            output(str(folder))
         return
-    found = _known()
+    known = _known_models()
     if as_json:
-        print_json(found)
+        print_json(known)
         return
-    if sys.stdout.isatty():  # too much for the columns of a terminal
-        for model in found:
-            typer.secho(model["name"], bold=True, nl=False)
-            typer.echo(f"{'  (default)' if model['default'] else ''}  {model['parameters']}, {model['license']}")
-            for said in (model["note"], f"On this machine: {_presence(model)}", _source(model)):
-                typer.echo(textwrap.fill(said, 88, initial_indent="  ", subsequent_indent="  "))
+    if stdout().isatty():  # a terminal is too narrow for the table
+        for model in known:
+            output(model["name"], newline=False, bold=True)
+            output(f"{'  (default)' if model['default'] else ''}  {model['parameters']}, {model['license']}")
+            for text in (model["note"], f"On this machine: {_presence(model)}", _source(model)):
+                output(textwrap.fill(text, 88, initial_indent="  ", subsequent_indent="  "))
         return
     print_table(
         ("NAME", "PARAMETERS", "LICENCE", "ON THIS MACHINE", "WEIGHTS FROM", "NOTE"),
@@ -53,17 +53,17 @@ def models(
                 _source(model),
                 model["note"],
             )
-            for model in found
+            for model in known
         ],
     )
 
 
-def _known() -> list[dict[str, Any]]:
+def _known_models() -> list[dict[str, Any]]:
     from rewardanything_core.loading import REWARDANYTHING_8B
     from rewardanything_core.weights.catalog import DEFAULT_MODEL, KNOWN_MODELS
     from rewardanything_core.weights.fetch import cached_size, is_cached
 
-    embedded = [
+    built_in = [
         {
             "name": name,
             "hub_id": model.hub_id,
@@ -87,19 +87,19 @@ def _known() -> list[dict[str, Any]]:
         "gguf_bytes": None,
         "gguf_sha256": None,
         "wheels": [],
-        "note": "The judge of the paper, trained to follow principles; wants a GPU.",
+        "note": "The judge of the paper, trained to follow principles; needs a GPU.",
         "default": False,
         "cached": None,
         "cached_bytes": None,
     }
-    return [*embedded, gpu]
+    return [*built_in, gpu]
 
 
 def _presence(model: dict[str, Any]) -> str:
     if model["cached"] is None:
-        return "kept by the hub's own cache"
+        return "see the hub's own cache"
     size = f"{model['cached_bytes'] / 1e6:,.0f} MB"
-    return f"yes, {size}" if model["cached"] else "no" + (f" ({size} begun)" if model["cached_bytes"] else "")
+    return f"yes, {size}" if model["cached"] else "no" + (f" ({size} downloaded)" if model["cached_bytes"] else "")
 
 
 def _source(model: dict[str, Any]) -> str:
@@ -107,4 +107,4 @@ def _source(model: dict[str, Any]) -> str:
     if not model["wheels"]:
         return hub
     wheels = " .. ".join(dict.fromkeys((model["wheels"][0], model["wheels"][-1])))
-    return f"{hub}; else {model['gguf_bytes'] / 1e6:,.0f} MB on the package index: {wheels}"
+    return f"{hub}; otherwise {model['gguf_bytes'] / 1e6:,.0f} MB on the package index: {wheels}"

@@ -1,4 +1,4 @@
-"""``ra-judge serve``: a judge behind HTTP."""
+"""``ra-judge serve``: serve a judge over HTTP."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; another than loopback needs a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8700,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8700,
     token_env: Annotated[
         list[str] | None,
-        typer.Option("--token-env", metavar="NAME", help="Environment variable with a token clients must send."),
+        typer.Option("--token-env", metavar="NAME", help="Environment variable with a token for clients; repeatable."),
     ] = None,
-    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everyone in who reaches the address.")] = False,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Accept requests without a token.")] = False,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="Host name that requests may name, without a token."),
+        typer.Option("--allow-host", metavar="NAME", help="Additional Host header to accept when there is no token."),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Longest that a case may take, in seconds.")] = 600,
-    max_pending: Annotated[int, typer.Option(help="Most cases waiting or being judged; then 429.")] = 2000,
-    max_batch: Annotated[int, typer.Option(help="Most cases of one batch.")] = 1000,
-    max_responses: Annotated[int, typer.Option(help="Most responses of one case.")] = 64,
-    max_text: Annotated[int, typer.Option(help="Longest single text, in characters.")] = 200_000,
-    max_body: Annotated[float, typer.Option(help="Longest request body, in MiB.")] = 16,
-    drain: Annotated[float, typer.Option(help="Seconds to finish what is in flight when stopped.")] = 30,
+    timeout: Annotated[float, typer.Option(help="Maximum time per case, in seconds.")] = 600,
+    max_pending: Annotated[int, typer.Option(help="Maximum number of unfinished cases; beyond it 429.")] = 2000,
+    max_batch: Annotated[int, typer.Option(help="Maximum number of cases in a batch.")] = 1000,
+    max_responses: Annotated[int, typer.Option(help="Maximum number of responses in a case.")] = 64,
+    max_text: Annotated[int, typer.Option(help="Maximum length of a text, in characters.")] = 200_000,
+    max_body: Annotated[float, typer.Option(help="Maximum size of a request body, in MiB.")] = 16,
+    drain: Annotated[float, typer.Option(help="Seconds to finish requests in flight when stopped.")] = 30,
     model: options.Model = None,
     api_base: options.ApiBase = None,
     api_key_env: options.ApiKeyEnv = None,
@@ -42,24 +42,26 @@ def serve(
     device: options.Device = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Most requests to an endpoint at a time.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.")
+    ] = None,
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
 ) -> None:
-    """Serve a judge over HTTP: POST /v1/judge, /v1/judge/batch, GET /health, /metrics; described at /docs.
+    """Serve a judge over HTTP: POST /v1/judge, /v1/judge/batch, GET /health, /metrics; documented at /docs.
 
-    The routes of the rewardanything 1.0.1 server are there too, for its own client.
+    It also has the routes of the rewardanything 1.0.1 server, for that server's client.
 
-    SIGTERM or Ctrl-C stops it: no more connections, what is in flight is finished, and the exit code is 0. It is 2 if
-    the command cannot work.
+    SIGTERM or Ctrl-C stops it: it accepts no more connections, finishes requests in flight, and exits with code 0. The
+    exit code is 2 if the command cannot work.
     """
     from rewardanything_core.server import require
 
     require()
     from rewardanything_core.server.app import create_app
-    from rewardanything_core.server.gate import LOOPBACK_NAMES
     from rewardanything_core.server.limits import Limits
+    from rewardanything_core.server.middleware import LOOPBACK_NAMES
     from rewardanything_core.server.running import listen
     from rewardanything_core.server.running import serve as run
 
@@ -70,12 +72,12 @@ def serve(
     if not tokens and not no_auth:
         if not _is_loopback(host):
             raise ConfigError(
-                f"{host} can be reached by others, who could spend your model's time and money.",
-                hint="Put a token into an environment variable and give --token-env NAME, or say --no-auth.",
+                f"{host} can be reached by others, who could use your model at your cost.",
+                hint="Put a token into an environment variable and give --token-env NAME, or give --no-auth.",
             )
-        # Without a token, a web page must not reach the judge through a name of its own for this machine.
+        # Against DNS rebinding: a web page must not reach the judge under a host name of its own.
         hosts = [*LOOPBACK_NAMES, host, *(allow_host or [])]
-    gate = create_app(
+    application = create_app(
         None,
         tokens=tokens,
         hosts=hosts,
@@ -112,9 +114,9 @@ def serve(
     _log_to_stderr()
     listener = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
-    access = "a token is needed" if tokens else "no token is needed"
-    options.say(f"Listening on http://{shown}:{listener.getsockname()[1]} ({access}); see /docs. Ctrl-C stops it.")
-    run(gate, listener, load)
+    access = "a token is required" if tokens else "no token is required"
+    options.echo(f"Listening on http://{shown}:{listener.getsockname()[1]} ({access}); see /docs. Ctrl-C stops it.")
+    run(application, listener, load)
 
 
 def _tokens(variables: list[str]) -> list[str]:
@@ -124,7 +126,7 @@ def _tokens(variables: list[str]) -> list[str]:
         if not token:
             raise ConfigError(
                 f"The environment variable {name[:40]} for --token-env is not set.",
-                hint="Give the variable's name, never the token itself.",
+                hint="Give the name of the variable, not the token itself.",
             )
         tokens.append(token)
     return tokens
@@ -140,7 +142,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _log_to_stderr() -> None:
-    """This process is a server and nothing else, so its log is ours to set up."""
+    """Set up logging for the process, which is only a server."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for name, level in (("rewardanything_core", logging.INFO), ("uvicorn", logging.WARNING)):

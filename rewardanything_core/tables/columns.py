@@ -1,8 +1,10 @@
-"""Rows of a table: which columns make a case, and which a verdict adds. Files and data frames alike."""
+"""Rows of a table as cases, and the columns that a verdict adds. Files and data frames share this module."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -12,189 +14,317 @@ from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import JudgeFailure, Verdict
 
-Format: TypeAlias = Literal["jsonl", "csv", "parquet"]
+FileFormat: TypeAlias = Literal["jsonl", "csv", "parquet"]
 
-RESULTS = ("scores", "ranking", "best", "agreement", "spread", "reasoning", "record_id", "error")
-"""What `grade` adds to each row. ``error`` is None for a judged row, and all else is None for a failed one."""
+RESULT_COLUMNS = ("scores", "ranking", "best", "agreement", "spread", "reasoning", "record_id", "error")
+"""The columns added to each row. ``error`` is None for a judged row; all others are None for a failed row."""
+
+_PYTHON_CONTAINER = re.compile(r"""\s*[\[{]\s*(?:[\[{(]\s*)*['"]""")
+"""The start of a list or mapping of strings as Python prints it."""
+
+_PYTHON_MESSAGES = re.compile(r"\s*\[\s*\{\s*'(?:role|content)'\s*:")
+"""The start of a list of chat messages as Python prints it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class InputRow:
     """One row of the input."""
 
     place: str
-    """Where it stands, for messages: ``line 7`` or ``row 7``."""
+    """Where the row is, for messages: ``line 7`` or ``row 7``."""
 
     columns: dict[str, Any] = field(default_factory=dict)
-    """Its cells; text only if it came from CSV. Empty where it could not be read."""
+    """Column -> cell. All cells of a CSV file are text. Empty if the row could not be read."""
 
     problem: str | None = None
-    """Why it cannot be judged. None: it was read."""
+    """Why the row cannot be judged. None: it was read."""
+
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Column -> why Python has no value for its cell; ``columns`` has a text in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Where in a row to find the parts of a case."""
+class CaseColumns:
+    """The columns that hold the parts of a case."""
 
     prompt: str
     """A text, or a list of chat messages."""
 
     responses: str | None
-    """A mapping, a list, or a single text. None: see ``each_response``."""
+    """A mapping label -> text, a list of texts, or a single text. None: see ``each_response``."""
 
     each_response: tuple[str, ...] = ()
-    """Columns that hold one response each, labelled with the column's name."""
+    """Columns that hold the text of one response each, labelled with the column's name."""
 
     principle: str | None = None
-    """A principle for each row. None: one for all."""
+    """The principle of each row. None: one principle applies to all rows."""
 
     reference: str | None = None
-    """None: there are no reference answers."""
+    """A reference answer. None: there are no reference answers."""
 
     context: str | None = None
-    """None: there is no context."""
+    """Background for the judge. None: there is no context."""
 
     id: str | None = None
-    """None: the cases have no ids."""
+    """The ids of the cases. None: the cases have no ids."""
 
     @property
     def names(self) -> list[str]:
-        """All of them."""
+        """The names of all these columns."""
         names = [self.prompt, self.responses, *self.each_response, self.principle]
         return [name for name in (*names, self.reference, self.context, self.id) if name is not None]
 
     def check(self, seen: Iterable[str], prefix: str, where: str, *, option: str = "--{}-column") -> None:
-        """Compare with the columns that there are.
+        """Compare these columns with those of a table.
 
         Args:
-            seen: Their names.
-            prefix: Of the columns that will be added.
-            where: What has them, for messages.
-            option: How the caller says which column to use, with the part of the case to be put in.
+            seen: The names of the table's columns.
+            prefix: The prefix of the columns that will be added.
+            where: The table, for messages.
+            option: How the caller names a column, with ``{}`` for the part of the case.
 
         Raises:
-            ConfigError: one is missing, or has the name of one that will be added.
+            ConfigError: a column is missing or ambiguous, or has the name of a column that will be added.
         """
-        there = list(dict.fromkeys(seen))
-        if missing := [name for name in self.names if name not in there]:
+        available = Counter(iter(seen))
+        if missing := [name for name in self.names if name not in available]:
             raise ConfigError(
-                f"{where} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, there))}.",
-                hint=f"Say which to use with {option.format('prompt')}, {option.format('responses')} and the like.",
+                f"{where} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, available))}.",
+                hint=f"Name the column to use with {option.format('prompt')}, {option.format('responses')} and so on.",
             )
-        if clashes := [name for name in there if name in added(prefix)]:
+        if ambiguous := [name for name in dict.fromkeys(self.names) if available[name] > 1]:
+            raise duplicate_columns(where, ambiguous)
+        if clashes := [name for name in available if name in result_names(prefix)]:
             raise ConfigError(
-                f"{where} already has a column {', '.join(map(repr, clashes))}, which would be written.",
+                f"{where} already has a column {', '.join(map(repr, clashes))}, which would be overwritten.",
                 hint="Give the new columns other names with a prefix, such as judge_.",
             )
 
-    def case(self, row: Row, principle: Principle | None, kind: Format) -> Case:
+    def case(self, row: InputRow, principle: Principle | None, file_format: FileFormat) -> Case:
         """The case in a row.
 
+        Nothing is guessed: a cell that is not one of the accepted forms is refused.
+
+        - A response column of its own (``each_response``) holds text, which is judged as it is. In CSV that includes
+          text that looks like JSON; elsewhere a mapping, a list or a number is refused.
+        - ``responses`` holds a mapping label -> text, a list of texts, or one text. In CSV the first two are written in
+          JSON, and any other cell that begins with ``{`` or ``[`` is refused. Elsewhere a text that itself spells a
+          list or a mapping is refused.
+        - An empty CSV cell means the same as a null.
+        - In Parquet and in data frames, a null in a mapping is a label that the row does not have, since the mappings
+          of all rows have the same keys there.
+
         Args:
-            row: A row that could be read.
-            principle: For all rows. None: each has its own.
-            kind: Where the row is from. In CSV lists and mappings are spelled in JSON, and an empty cell means none; in
-                Parquet a mapping has every key, and null for those that it lacks.
+            row: The row.
+            principle: The principle for all rows. None: each row has its own.
+            file_format: Where the row comes from; data frames count as Parquet.
 
         Raises:
-            InvalidCaseError: there is none; the message says where.
+            InvalidCaseError: the row makes no valid case; the message names the place and the column.
         """
-        texts_only = kind == "csv"
         try:
+            if row.problem is not None:
+                raise ValueError(f"{row.problem}.")
+            for name in self.names:
+                if name in row.unreadable:
+                    raise ValueError(f"the column {name!r} {row.unreadable[name]}.")
+            cells = self._cells(row, file_format)
+            prompt = self._required(cells, self.prompt, "prompt")
             return Case(
-                principle=principle or Principle.of(self._of(row, self.principle, "principle")),
-                prompt=self._prompt(row, texts_only),
-                responses=self._responses(row, kind),
-                reference=self._optional(row, self.reference, texts_only),
-                context=self._optional(row, self.context, texts_only),
+                principle=principle or Principle.of(self._required(cells, self.principle, "principle")),
+                prompt=prompt_from_csv(prompt) if file_format == "csv" else prompt,
+                responses=self._responses(cells, file_format),
+                reference=None if self.reference is None else cells.get(self.reference),
+                context=None if self.context is None else cells.get(self.context),
                 id=self.case_id(row),
             )
         except (InvalidCaseError, ValueError) as error:
-            field = getattr(error, "field", "responses")
-            raise InvalidCaseError(f"In {row.place}: {error}", field=field, case_id=self.case_id(row)) from error
+            part = getattr(error, "field", "row")
+            raise InvalidCaseError(f"In {row.place}: {error}", field=part, case_id=self.case_id(row)) from error
 
-    def case_id(self, row: Row) -> str | None:
+    def case_id(self, row: InputRow) -> str | None:
         """The row's id as text, or None."""
         value = None if self.id is None else row.columns.get(self.id)
         return None if value in (None, "") else str(value)
 
-    def _of(self, row: Row, column: str | None, field: str) -> Any:
+    def _cells(self, row: InputRow, file_format: FileFormat) -> dict[str, Any]:
+        cells = {name: row.columns[name] for name in self.names if name in row.columns}
+        if file_format == "csv":
+            return {name: None if value == "" else value for name, value in cells.items()}
+        return cells
+
+    def _required(self, cells: Mapping[str, Any], column: str | None, part: str) -> Any:
         assert column is not None
-        if row.columns.get(column) is None:
-            problem = "is null" if column in row.columns else "is not there"
-            raise InvalidCaseError(f"the column {column!r} {problem}.", field=field)
-        return row.columns[column]
+        if cells.get(column) is None:
+            problem = "is null or empty" if column in cells else "is missing"
+            raise InvalidCaseError(f"the column {column!r} {problem}.", field=part)
+        return cells[column]
 
-    def _optional(self, row: Row, column: str | None, texts_only: bool) -> Any:
-        value = None if column is None else row.columns.get(column)
-        return None if texts_only and value == "" else value
-
-    def _prompt(self, row: Row, texts_only: bool) -> Any:
-        prompt = self._of(row, self.prompt, "prompt")
-        if texts_only and prompt.lstrip().startswith("["):
-            messages = _maybe_json(prompt)
-            if isinstance(messages, list) and all(isinstance(m, dict) and "role" in m for m in messages):
-                return messages
-        return prompt
-
-    def _responses(self, row: Row, kind: Format) -> Any:
+    def _responses(self, cells: Mapping[str, Any], file_format: FileFormat) -> Any:
         if self.each_response:
-            return {column: self._of(row, column, "responses") for column in self.each_response}
-        responses = self._of(row, self.responses, "responses")
-        if kind == "parquet" and isinstance(responses, dict):
-            return {label: text for label, text in responses.items() if text is not None}
-        if kind == "csv" and responses.lstrip().startswith(("{", "[")):
-            spelled = _maybe_json(responses)
-            texts = spelled.values() if isinstance(spelled, dict) else spelled
-            if isinstance(spelled, list | dict) and texts and all(isinstance(text, str) for text in texts):
-                return spelled
-        return [responses] if isinstance(responses, str) else responses
+            return {
+                column: _single_response(column, self._required(cells, column, "responses"))
+                for column in self.each_response
+            }
+        assert self.responses is not None
+        value = self._required(cells, self.responses, "responses")
+        if isinstance(value, str):
+            return _responses_in_text(self.responses, value, decode=file_format == "csv")
+        if file_format == "parquet" and isinstance(value, dict):
+            return {label: text for label, text in value.items() if text is not None}
+        return value
 
 
-def _maybe_json(text: str) -> Any:
-    """What a cell spells in JSON; None if it is just text. A key given twice is an error, not a text."""
+def _single_response(column: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise InvalidCaseError(
+        f"the column {column!r} holds {_described(value)}, not text. Write it as text to judge it as it is, or use "
+        f"--responses-column (responses_column) for a mapping or a list of responses.",
+        field="responses",
+    )
+
+
+def _responses_in_text(column: str, text: str, *, decode: bool) -> Any:
+    """The responses in a cell that is text: one response, or several in JSON if ``decode`` is set."""
+    if not text.lstrip().startswith(("{", "[")):
+        return [text]
+    value = _json_or_none(text)
+    advice = (
+        f"Write {'the cell in JSON' if decode else 'a list or a mapping'}: label -> text, or a list of texts. If this "
+        f"text is one response, use --response-column {column} (response_columns)."
+    )
+    if decode:
+        if value is None:
+            spelled = " but as Python prints it" if _PYTHON_CONTAINER.match(text) else ""
+            problem = f"is neither plain text nor valid JSON{spelled}"
+        elif not value:
+            problem = "has no responses"
+        elif odd := [item for item in _items(value) if not isinstance(item[1], str)]:
+            problem = f"has {_described(odd[0][1])} at {odd[0][0]!r}, not text"
+        else:
+            return value
+    elif value is not None or _is_python_container(text):
+        problem = "holds a text that spells a list or a mapping"
+    else:
+        return [text]
+    raise InvalidCaseError(f"the column {column!r} {problem}. {advice}", field="responses")
+
+
+def _json_or_none(text: str) -> dict[str, Any] | list[Any] | None:
+    """The mapping or list that a text spells in JSON; None if it is not JSON. A repeated key raises ValueError."""
     try:
-        json.loads(text)
+        value = load_json(text)
+    except DuplicateKeyError:
+        raise
     except (ValueError, RecursionError):
         return None
-    return load_json(text)
+    return value if isinstance(value, dict | list) else None
+
+
+def _is_python_container(text: str) -> bool:
+    return _PYTHON_CONTAINER.match(text) is not None and text.rstrip().endswith(("]", "}"))
+
+
+def _items(value: dict[str, Any] | list[Any]) -> Iterable[tuple[Any, Any]]:
+    return value.items() if isinstance(value, dict) else enumerate(value)
+
+
+def _described(value: Any) -> str:
+    """A value that is not text, for messages, in the words of JSON."""
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"the number {value}" if isinstance(value, int | float) else f"a {type(value).__name__}"
+
+
+def prompt_from_csv(text: str) -> Any:
+    """The prompt in a CSV cell: chat messages if the cell spells a JSON list of them, otherwise the text itself.
+
+    Raises:
+        ValueError: the cell spells chat messages as Python prints them, or in JSON with a repeated key.
+    """
+    if not text.lstrip().startswith("["):
+        return text
+    value = _json_or_none(text)
+    if value is None and _PYTHON_MESSAGES.match(text):
+        raise ValueError("the prompt holds chat messages as Python prints them; write them in JSON.")
+    are_messages = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
+    return value if are_messages and any("role" in item for item in value or ()) else text
+
+
+class DuplicateKeyError(ValueError):
+    """A JSON object has a key twice."""
 
 
 def load_json(text: str) -> Any:
-    """JSON, but strict about keys that are given twice, of which `json` would keep the last.
+    """Parse JSON, refusing objects that have a key twice, of which `json` would keep the last.
 
     Raises:
-        ValueError: it is no JSON, or has a key twice.
+        DuplicateKeyError: a key appears twice.
+        ValueError: the text is not valid JSON.
     """
-    return json.loads(text, object_pairs_hook=_unique)
+    return json.loads(text, object_pairs_hook=_without_duplicates)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
-    return found
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    parsed = dict(pairs)
+    if len(parsed) < len(pairs):
+        raise DuplicateKeyError(f"the key {next(iter(repeated(key for key, _ in pairs)))!r} appears twice")
+    return parsed
 
 
-def added(prefix: str) -> list[str]:
-    """The names of the columns that `grade` writes."""
-    return [prefix + name for name in RESULTS]
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that appear more than once, each once, in order. Takes linear time."""
+    return [name for name, count in Counter(iter(names)).items() if count > 1]
 
 
-def results(outcome: Verdict | JudgeFailure, prefix: str) -> dict[str, Any]:
-    """What to write beside a row: every column, whatever the outcome."""
-    found: dict[str, Any] = dict.fromkeys(RESULTS)
+def duplicate_columns(where: str, names: Iterable[str]) -> ConfigError:
+    """The error for a table with several columns of one name.
+
+    Args:
+        where: The table, for messages.
+        names: The names in question.
+    """
+    return ConfigError(
+        f"{where} has more than one column named {', '.join(map(repr, names))}.",
+        hint="Rename or remove the others, so that each name means one column.",
+    )
+
+
+def result_names(prefix: str) -> list[str]:
+    """The names of the added columns."""
+    return [prefix + name for name in RESULT_COLUMNS]
+
+
+def result_cells(outcome: Verdict | JudgeFailure, prefix: str) -> dict[str, Any]:
+    """The added columns of a row: every column, whatever the outcome.
+
+    Args:
+        outcome: The row's verdict, or its failure.
+        prefix: Put before the names.
+    """
+    cells: dict[str, Any] = dict.fromkeys(RESULT_COLUMNS)
     if isinstance(outcome, Verdict):
-        found |= {name: getattr(outcome, name) for name in RESULTS if name != "error"}
-        found["record_id"] = " ".join(outcome.record_ids) or None
-        found["reasoning"] = outcome.explanation  # a row has no room to say which response was model-1
+        cells |= {name: getattr(outcome, name) for name in RESULT_COLUMNS if name != "error"}
+        cells["record_id"] = " ".join(outcome.record_ids) or None
+        cells["reasoning"] = outcome.explanation  # has the labels of the row, not the masked names
     else:
-        found |= {"record_id": outcome.record_id, "error": f"{outcome.error_type}: {outcome.message}"}
-    return {prefix + name: value for name, value in found.items()}
+        cells |= {"record_id": outcome.record_id, "error": f"{outcome.error_type}: {outcome.message}"}
+    return {prefix + name: value for name, value in cells.items()}
 
 
-def own(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The columns of a written row that came from the input."""
-    results = set(added(prefix))
+def input_cells(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The columns of a written row that came from the input.
+
+    Args:
+        row: The row as it was written.
+        prefix: The prefix of the added columns.
+    """
+    results = set(result_names(prefix))
     return {name: value for name, value in row.items() if name not in results}

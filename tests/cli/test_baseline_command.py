@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import shutil
 from pathlib import Path
 
 import pytest
-from checks import PRINCIPLE, complaint, environ, judged, ra_judge, read_jsonl, said, write_jsonl
+from checks import PRINCIPLE, complaint, errors_of, invoke, judged, ra_judge, read_jsonl, write_jsonl
 
 APP = """
 import json
@@ -19,12 +19,11 @@ def answer(case):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def here(here):
     Path("bot.py").write_text(APP)
     Path("answers.json").write_text("{}")
     write_jsonl("cases.jsonl", [{"question": f"Wörter {n}", "id": f"q{n}", "reference": "4"} for n in (10, 2, 1)])
-    return tmp_path
+    return here
 
 
 def baseline(*arguments: object, **how):
@@ -41,11 +40,11 @@ def answer(**answers: str) -> None:
     Path("answers.json").write_text(json.dumps(answers))
 
 
-def test_a_line_for_each_case_in_order_with_what_the_judge_says(here):
+def test_the_file_has_a_line_for_each_case_with_its_score(here):
     done = judging()
     assert done.stdout == ""
-    assert "base.jsonl: 3 cases; 3 new; 0 changed; 0 removed; 3 judged, 0 failed." in said(done)
-    assert f"{PRINCIPLE}: mean score" in said(done)
+    assert "base.jsonl: 3 cases; 3 new; 0 changed; 0 removed; 3 judged, 0 failed." in errors_of(done)
+    assert f"{PRINCIPLE}: mean score" in errors_of(done)
     rows = read_jsonl("base.jsonl")
     assert [row["id"] for row in rows] == ["q1", "q2", "q10"]
     verdict = rows[1]["verdicts"][PRINCIPLE]
@@ -59,30 +58,21 @@ def test_a_line_for_each_case_in_order_with_what_the_judge_says(here):
     text = Path("base.jsonl").read_text()
     assert "Wörter" in text
     assert str(here) not in text
-    log = subprocess.run(
-        [*ra_judge_log(), verdict["record_id"]], env=environ(), capture_output=True, text=True, check=True
-    )
-    assert "Wörter 2 is 4" in log.stdout
+    assert "Wörter 2 is 4" in invoke("log", verdict["record_id"]).stdout
     Path("base.jsonl").unlink()
-    subprocess.run(["rm", "-r", "home"], check=True)
+    shutil.rmtree("home")
     judging()
-    assert Path("base.jsonl").read_text() == text  # nothing of the time, the machine or chance
+    assert Path("base.jsonl").read_text() == text  # independent of the time, the machine and chance
 
 
-def ra_judge_log() -> list[str]:
-    from checks import RA_JUDGE
-
-    return [RA_JUDGE, "log"]
-
-
-def test_an_update_judges_only_what_changed_and_says_what_that_was(here):
+def test_an_update_judges_and_reports_only_what_changed(here):
     judging()
-    assert "base.jsonl exists. Give --update" in said(judging(code=2))
+    assert "base.jsonl exists. Give --update" in errors_of(judging(code=2))
     before = Path("base.jsonl").read_text().splitlines()
-    asked = len(judged())
-    assert "0 new; 0 changed; 0 removed; 0 judged" in said(judging("--update", RA_JUDGE_STORE="empty.sqlite3"))
+    before_update = len(judged())
+    assert "0 new; 0 changed; 0 removed; 0 judged" in errors_of(judging("--update", RA_JUDGE_STORE="empty.sqlite3"))
     assert Path("base.jsonl").read_text().splitlines() == before
-    assert len(judged()) == asked  # though the store had nothing
+    assert len(judged()) == before_update  # although the store is empty
 
     answer(q1="it is 1")
     write_jsonl("cases.jsonl", [*read_jsonl("cases.jsonl")[1:], {"id": "q3", "question": "new"}])
@@ -91,32 +81,32 @@ def test_an_update_judges_only_what_changed_and_says_what_that_was(here):
         "path": "base.jsonl", "cases": 3, "new": ["q3"], "changed": ["q1"], "removed": ["q10"], "judged": 2,
         "failed": [], "means": {PRINCIPLE: 2.333},
     }  # fmt: skip
-    assert len(judged()) == asked + 2
+    assert len(judged()) == before_update + 2
     after = Path("base.jsonl").read_text().splitlines()
     assert after[1] == before[1]
     assert len(set(after) - set(before)) == 2
 
 
-def test_another_principle_or_judge_is_judged_anew(here):
+def test_another_principle_or_judge_needs_new_verdicts(here):
     judging()
-    asked = len(judged())
+    before_update = len(judged())
     judging("--update", "--passes", "2")
-    assert len(judged()) == asked + 6
+    assert len(judged()) == before_update + 6
     done = baseline("--principle-name", "concise", "--update")
-    assert "3 judged" in said(done)
+    assert "3 judged" in errors_of(done)
     assert all(list(row["verdicts"]) == ["concise"] for row in read_jsonl("base.jsonl"))
 
 
-def test_what_cannot_be_judged_has_no_score(here):
+def test_a_failed_judgement_has_no_score(here):
     cases = read_jsonl("cases.jsonl")
     write_jsonl("cases.jsonl", [{**cases[0], "prompt": "UNJUDGEABLE"}, *cases[1:]])
     done = judging(code=3)
-    assert "3 judged, 1 failed" in said(done)
-    assert "Case 'q10' could not be judged: VerdictParseError" in said(done)
+    assert "3 judged, 1 failed" in errors_of(done)
+    assert "Case 'q10' could not be judged: VerdictParseError" in errors_of(done)
     assert [len(row["verdicts"]) for row in read_jsonl("base.jsonl")] == [1, 1, 0]
 
 
-def test_without_a_principle_nothing_is_judged_and_no_judge_is_needed(here):
+def test_without_a_principle_no_judge_is_needed(here):
     baseline(RA_JUDGE_MODEL="scripted:nope:nope")
     assert list(read_jsonl("base.jsonl")[0]) == ["id", "prompt", "response", "reference"]
     judging("--no-judge", "--update", RA_JUDGE_MODEL="scripted:nope:nope")
@@ -124,7 +114,7 @@ def test_without_a_principle_nothing_is_judged_and_no_judge_is_needed(here):
     assert judged() == []
 
 
-def test_a_check_reads_it(here):
+def test_a_check_can_use_the_file(here):
     judging()
     done = ra_judge(
         "check", "--dataset", "cases.jsonl", "--app", "bot:answer", "--baseline", "base.jsonl", "--principle", "x",
@@ -133,7 +123,7 @@ def test_a_check_reads_it(here):
     assert {pair["difference"] for pair in json.loads(done.stdout)["pairs"]} == {0.0}  # the same answers
 
 
-def test_rows_without_ids_get_their_number(here):
+def test_rows_without_ids_are_numbered(here):
     write_jsonl("cases.jsonl", [{"question": "a"}, {"question": "b", "id": None}])
     Path("bot.py").write_text("def answer(case): return case['question'] + ' is 3'")
     baseline()
@@ -141,7 +131,7 @@ def test_rows_without_ids_get_their_number(here):
     ra_judge("check", "--dataset", "cases.jsonl", "--app", "bot:answer", "--baseline", "base.jsonl", "--principle", "x")
 
 
-def test_a_prompt_on_a_model_and_a_settings_file(here):
+def test_a_prompt_and_a_model_in_a_settings_file(here):
     Path("prompt.md").write_text("{{ question }}")
     Path("ra-judge.toml").write_text(f"""
 [check]
@@ -163,11 +153,11 @@ name = "high"
     ra_judge("check")
 
 
-def test_an_app_that_fails_leaves_the_file_as_it_was(here):
+def test_an_app_failure_leaves_the_file_unchanged(here):
     judging()
     before = Path("base.jsonl").read_text()
     Path("bot.py").write_text(APP.replace("return", "if case['id'] == 'q2': raise ValueError('ä')\n    return"))
-    assert "failed on case 'q2': ValueError: ä" in said(judging("--update", code=2))
+    assert "failed on case 'q2': ValueError: ä" in errors_of(judging("--update", code=2))
     assert Path("base.jsonl").read_text() == before
     assert [path.name for path in here.glob(".base*")] == []
 
@@ -183,7 +173,7 @@ def test_an_app_that_fails_leaves_the_file_as_it_was(here):
         (["--dataset", "empty.jsonl", "--app", "bot:answer", "-o", "base.jsonl"], "case 'q1' has no prompt and no"),
     ],
 )
-def test_mistakes(here, arguments, problem):
+def test_mistakes_are_reported_before_anything_is_judged(here, arguments, problem):
     write_jsonl("empty.jsonl", [{"id": "q1", "context": "x"}])
     assert problem in complaint("baseline", *arguments)
     assert judged() == []

@@ -9,15 +9,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from checks import PRINCIPLE, RA_JUDGE, complaint, environ, judged, outputs, ra_judge, said, write_jsonl
+from checks import PRINCIPLE, RA_JUDGE, complaint, environ, errors_of, invoke, judged, outputs, write_jsonl
 
 FILES = ["--baseline", "a.jsonl", "--candidate", "b.jsonl"]
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -29,35 +23,35 @@ def files(here):
 
 
 def check(*arguments: object, **how):
-    return ra_judge("check", *arguments, "--principle", PRINCIPLE, **how)
+    return invoke("check", *arguments, "--principle", PRINCIPLE, **how)
 
 
 # --- outcomes -------------------------------------------------------------------------------------------------------
 
 
-def test_a_regression_is_reported_and_exits_with_1(files):
+def test_a_regression_exits_with_1(files):
     done = check(*FILES, code=1)
     assert "REGRESSION" in done.stdout
     assert "-1.50" in done.stdout
     assert "b.jsonl" not in done.stderr
     assert "Judging 12 cases with scripted." in done.stderr
-    assert len({json.dumps(asked["responses"]) for asked in judged()}) == 24  # both orders of each pair
+    assert len({json.dumps(case["responses"]) for case in judged()}) == 24  # both orders of each pair
 
 
-def test_what_is_no_worse_passes_with_0(files):
+def test_equally_good_answers_pass_with_0(files):
     assert "PASSED" in check("--baseline", "a.jsonl", "--candidate", "same.jsonl").stdout.upper()
     before = len(judged())
     check("--baseline", "a.jsonl", "--candidate", "same.jsonl")
     assert len(judged()) == before  # from the store
 
 
-def test_too_little_to_tell_is_inconclusive_with_3(here):
+def test_too_few_cases_are_inconclusive_with_3(here):
     write_jsonl("a.jsonl", outputs(4, n=4))
     write_jsonl("b.jsonl", outputs(lambda i: [4, 3, 5, 4][i], n=4))
     assert "INCONCLUSIVE" in check(*FILES, code=3).stdout.upper()
 
 
-def test_judge_failures_are_inconclusive_and_no_score(here):
+def test_judge_failures_are_inconclusive_and_have_no_score(here):
     rows = outputs(4)
     for row in rows[:3]:
         row["prompt"] += " UNJUDGEABLE"
@@ -67,7 +61,7 @@ def test_judge_failures_are_inconclusive_and_no_score(here):
     failed = [pair for pair in report["pairs"] if pair["failure"]]
     assert failed
     assert {pair["difference"] for pair in failed} == {None}
-    ra_judge("check", *FILES, "--principle", PRINCIPLE, "--max-failures", "1", "--json")
+    check(*FILES, "--max-failures", "1", "--json")
 
 
 def test_options_reach_the_check(files):
@@ -86,20 +80,20 @@ def test_options_reach_the_check(files):
 def test_several_candidates_and_principles(files):
     Path("rule.md").write_text("# high\nBigger numbers, please.\n")
     report = json.loads(
-        ra_judge(
+        invoke(
             "check", "--baseline", "a.jsonl", "--candidate", "b.jsonl", "--candidate", "third=same.jsonl",
             "--principle", PRINCIPLE, "--principle-file", "rule.md", "--json", code=1,
         ).stdout
     )  # fmt: skip
-    found = {(c["candidate"], c["requirement"]["principle"]["name"]): c["outcome"] for c in report["comparisons"]}
-    assert found == {("b", None): "regression", ("third", None): "passed", ("b", "high"): "regression",
+    outcomes = {(c["candidate"], c["requirement"]["principle"]["name"]): c["outcome"] for c in report["comparisons"]}
+    assert outcomes == {("b", None): "regression", ("third", None): "passed", ("b", "high"): "regression",
                      ("third", "high"): "passed"}  # fmt: skip
-    assert max(len(asked["responses"]) for asked in judged()) == 3  # judged in one list
+    assert max(len(case["responses"]) for case in judged()) == 3  # judged in one list
 
 
-def test_cases_that_one_side_lacks(files):
+def test_cases_missing_on_one_side_are_an_error_or_skipped(files):
     write_jsonl("b.jsonl", [*outputs(4)[1:], {**outputs(4, n=13)[12]}])
-    assert "'q-m' not in baseline" in said(check(*FILES, code=2))
+    assert "'q-m' not in baseline" in errors_of(check(*FILES, code=2))
     report = json.loads(check(*FILES, "--common-only", "--json").stdout)
     assert (report["missing"], report["planned"]) == (["q-a", "q-m"], 11)
 
@@ -107,7 +101,7 @@ def test_cases_that_one_side_lacks(files):
 # --- files in -------------------------------------------------------------------------------------------------------
 
 
-def test_csv_and_parquet_and_other_column_names(files):
+def test_csv_parquet_and_other_column_names(files):
     import pyarrow
     import pyarrow.parquet
 
@@ -120,10 +114,13 @@ def test_csv_and_parquet_and_other_column_names(files):
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), "b.parquet")
     columns = ["--id-column", "key", "--prompt-column", "question", "--response-column", "answer"]
     report = json.loads(check("--baseline", "a.csv", "--candidate", "b.parquet", *columns, "--json", code=1).stdout)
-    assert [pair["min_score"] for pair in report["pairs"]][:2] == [5.0, None]  # a must-pass rule, missed
+    assert [pair["min_score"] for pair in report["pairs"]][:2] == [
+        5.0,
+        None,
+    ]  # a minimum for this case, which is missed
 
 
-def test_messages_in_csv_are_messages_and_standard_input_is_read(files):
+def test_chat_messages_in_csv_and_a_candidate_on_standard_input(files):
     messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "question"}]
     with Path("a.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -139,7 +136,7 @@ def test_messages_in_csv_are_messages_and_standard_input_is_read(files):
     [
         (["--baseline", "nope.jsonl", "--candidate", "b.jsonl"], "no file nope.jsonl. Record a baseline with"),
         (["--baseline", "a.jsonl", "--candidate", "nope.jsonl"], "Cannot read nope.jsonl: No such file"),
-        (["--baseline", "a.jsonl", "--candidate", "b.txt"], "does not say its format"),
+        (["--baseline", "a.jsonl", "--candidate", "b.txt"], "does not imply a format"),
         (["--baseline", "a.jsonl", "--candidate", "bad.jsonl"], "bad.jsonl, line 2: it cannot be read as JSON"),
         (["--baseline", "a.jsonl", "--candidate", "twice.jsonl"], "line 13: the id 'q-a' is already in line 1"),
         (["--baseline", "a.jsonl", "--candidate", "empty.jsonl"], "empty.jsonl has no rows"),
@@ -148,8 +145,8 @@ def test_messages_in_csv_are_messages_and_standard_input_is_read(files):
         (["--baseline", "a.jsonl", "--candidate", "other.jsonl"], "Case 'q-b' has a different prompt in 'candidate'"),
         (["--baseline", "a.jsonl"], "There is no candidate. Give --candidate FILE, --app"),
         (["--candidate", "b.jsonl"], "nothing to compare with. Give --baseline FILE"),
-        ([*FILES, "--candidate", "b.jsonl"], "Two candidates go by the name 'b'"),
-        ([*FILES, "--app", "m:f"], "candidate and app in the command line each say"),
+        ([*FILES, "--candidate", "b.jsonl"], "Two candidates have the name 'b'"),
+        ([*FILES, "--app", "m:f"], "candidate and app in the command line each name a source"),
         ([*FILES, "--margin", "0"], "margin must be within 0..4, and above 0, not 0.0"),
         ([*FILES, "--alpha", "0.5"], "alpha must be within 0..0.5, the ends excluded"),
         ([*FILES, "--max-failures", "5"], "max_failures must be within 0..1"),
@@ -158,7 +155,7 @@ def test_messages_in_csv_are_messages_and_standard_input_is_read(files):
         ([*FILES, "--html", "home"], "is a folder"),
         ([*FILES, "--markdown", "a.jsonl"], "would replace a file that is read"),
         ([*FILES, "--html", "r", "--junit", "r"], "would replace a file"),
-        ([*FILES, "--principle", PRINCIPLE], "Two principles go by the name"),
+        ([*FILES, "--principle", PRINCIPLE], "Two principles have the name"),
         ([*FILES, "--principle", " "], "The principle is empty"),
         ([*FILES, "--principle-name", "nope"], "no principle named 'nope'"),
         ([*FILES, "--backend", "nope"], "backend must be auto, local"),
@@ -166,7 +163,7 @@ def test_messages_in_csv_are_messages_and_standard_input_is_read(files):
         (["--baseline", "a.jsonl", "--prompt", "p.md", "--dataset", "a.jsonl"], "Cannot read the prompt p.md: No such"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_before_anything_is_paid_for(files, arguments, problem):
+def test_mistakes_are_reported_before_anything_is_judged(files, arguments, problem):
     Path("home").mkdir()
     rows = outputs(4)
     Path("empty.jsonl").write_text("\n")
@@ -178,16 +175,16 @@ def test_mistakes_are_told_before_anything_is_paid_for(files, arguments, problem
     assert judged() == []
 
 
-def test_no_principle(files):
-    done = ra_judge("check", *FILES, code=2)
-    assert "no principle to judge by. Give --principle" in said(done)
+def test_a_check_needs_a_principle(files):
+    done = invoke("check", *FILES, code=2)
+    assert "no principle to judge by. Give --principle" in errors_of(done)
     assert done.stdout == ""
 
 
 # --- reports out ----------------------------------------------------------------------------------------------------
 
 
-def test_reports_are_written_and_standard_output_is_the_report_alone(files):
+def test_reports_are_written_and_standard_output_has_only_the_report(files):
     done = check(*FILES, "--html", "r.html", "--junit", "r.xml", "--markdown", "r.md", "--json", code=1)
     assert json.loads(done.stdout)["exit_code"] == 1
     assert ET.parse("r.xml").getroot().tag.startswith("testsuite")
@@ -203,7 +200,7 @@ def test_reports_are_written_and_standard_output_is_the_report_alone(files):
     assert Path("summary").read_text() == ""
 
 
-def test_a_reader_that_leaves_early_does_not_turn_a_regression_into_a_pass(files):
+def test_a_closed_pipe_does_not_turn_a_regression_into_a_pass(files):
     command = [RA_JUDGE, "check", *FILES, "--principle", PRINCIPLE]
     running = subprocess.Popen(command, env=environ(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     running.stdout.close()
@@ -217,7 +214,7 @@ def test_a_crash_does_not_look_like_a_regression(files):
     assert "LookupError: a bug" in done.stderr
 
 
-def test_a_jury_may_judge(files):
+def test_a_jury_can_judge(files):
     Path("ra-judge.toml").write_text('[[jury]]\nmodel = "scripted:checks:judge"\n' * 2)
     done = check(*FILES, code=1, RA_JUDGE_MODEL="")
     assert "jury(scripted, scripted)" in done.stdout
@@ -256,11 +253,13 @@ def project(here):
     return here
 
 
-def test_the_settings_file_says_everything_from_any_folder_below(project):
-    report = json.loads(ra_judge("check", "--json", code=1).stdout)
-    again = json.loads(ra_judge("check", "--json", code=1, cwd="deep/er", RA_JUDGE_HOME=str(project / "home")).stdout)
-    asked = {c["requirement"]["principle"]["name"]: c["requirement"] for c in report["comparisons"]}
-    assert [(a["margin"], a["min_score"]) for a in asked.values()] == [(2.5, None), (0.4, 1.5)]
+def test_the_settings_file_applies_in_every_folder_below_it(project, monkeypatch):
+    report = json.loads(invoke("check", "--json", code=1).stdout)
+    monkeypatch.chdir("deep/er")
+    again = json.loads(invoke("check", "--json", code=1, RA_JUDGE_HOME=str(project / "home")).stdout)
+    monkeypatch.chdir(project)
+    requirements = {c["requirement"]["principle"]["name"]: c["requirement"] for c in report["comparisons"]}
+    assert [(a["margin"], a["min_score"]) for a in requirements.values()] == [(2.5, None), (0.4, 1.5)]
     assert {c["candidate"]: c["outcome"] for c in report["comparisons"] if c["requirement"]["margin"] == 0.4} == {
         "new": "regression"
     }
@@ -269,15 +268,15 @@ def test_the_settings_file_says_everything_from_any_folder_below(project):
     assert not Path("deep/er/report.html").exists()
 
 
-def test_the_command_line_comes_before_the_settings_file(project):
+def test_the_command_line_overrides_the_settings_file(project):
     write_jsonl("other.jsonl", outputs(4))
     report = json.loads(
-        ra_judge("check", "--candidate", "other.jsonl", "--margin", "0.2", "--principle-name", "concise", "--json")
+        invoke("check", "--candidate", "other.jsonl", "--margin", "0.2", "--principle-name", "concise", "--json")
         .stdout
     )  # fmt: skip
     assert [(c["candidate"], c["requirement"]["margin"], c["requirement"]["principle"]["name"])
             for c in report["comparisons"]] == [("candidate", 0.2, "concise")]  # fmt: skip
-    report = json.loads(ra_judge("check", "--margin", "4", "--json").stdout)
+    report = json.loads(invoke("check", "--margin", "4", "--json").stdout)
     assert [c["requirement"]["margin"] for c in report["comparisons"]] == [4.0, 4.0]
 
 
@@ -298,14 +297,14 @@ def test_the_command_line_comes_before_the_settings_file(project):
         ("margin = [", "Cannot read the settings file"),
     ],
 )
-def test_wrong_settings_are_told_with_their_place(here, change, problem):
+def test_an_error_in_the_settings_names_its_place(here, change, problem):
     Path("ra-judge.toml").write_text(f"[check]\n{change}\n")
-    told = complaint("check", "--baseline", "a.jsonl")
-    assert problem in told
-    assert "ra-judge.toml" in told
+    message = complaint("check", "--baseline", "a.jsonl")
+    assert problem in message
+    assert "ra-judge.toml" in message
 
 
 @pytest.mark.parametrize("command", ["check", "baseline"])
-def test_help_is_quick_and_ends_with_an_example(here, command):
-    done = ra_judge(command, "--help")
+def test_help_ends_with_an_example(here, command):
+    done = invoke(command, "--help")
     assert f"Example:\n    ra-judge {command} --" in done.stdout

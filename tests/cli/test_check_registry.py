@@ -1,4 +1,4 @@
-"""``ra-judge check`` on prompts of MLflow's registry."""
+"""``ra-judge check`` on prompts in MLflow's registry."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from checks import PRINCIPLE, ra_judge, said, write_jsonl, written
+from checks import PRINCIPLE, errors_of, ra_judge, write_jsonl, written
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    """A tracking store with the versions of a text prompt, a chat prompt and one in Jinja."""
+    """A tracking store with two versions of a text prompt, a chat prompt and a Jinja prompt."""
     import mlflow
 
     uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
@@ -33,12 +33,11 @@ def registry(tmp_path_factory):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def here(here):
     write_jsonl(
         "cases.jsonl", [{"id": i, "question": f"letter {c}", "tone": "kind"} for i, c in enumerate("abcdefghijkl")]
     )
-    return tmp_path
+    return here
 
 
 def check(baseline, candidate, registry, **how):
@@ -58,12 +57,12 @@ def test_two_versions_of_a_text_prompt_and_a_chat_prompt(here, registry):
     assert written()[-1][0] == {"role": "system", "content": "Be kind, carefully."}
 
 
-def test_what_the_registry_does_not_have(here, registry):
-    told = said(check("prompts:/answer@nope", "prompts:/answer/1", registry, code=2))
-    assert "Cannot load prompts:/answer@nope from MLflow's prompt registry: Prompt alias nope not found" in told
-    assert "MLFLOW_TRACKING_URI" in told
-    assert "Jinja template" in said(check("prompts:/jinja/1", "prompts:/answer/1", registry, code=2))
+def test_prompts_that_cannot_be_loaded(here, registry):
+    message = errors_of(check("prompts:/answer@nope", "prompts:/answer/1", registry, code=2))
+    assert "Cannot load prompts:/answer@nope from MLflow's prompt registry: Prompt alias nope not found" in message
+    assert "MLFLOW_TRACKING_URI" in message
+    assert "Jinja template" in errors_of(check("prompts:/jinja/1", "prompts:/answer/1", registry, code=2))
     Path("mlflow.py").write_text("raise ImportError")
-    told = said(check("prompts:/answer/1", "prompts:/answer/2", registry, code=2, PYTHONPATH="."))
-    assert "pip install 'rewardanything-core[mlflow]'" in told
+    message = errors_of(check("prompts:/answer/1", "prompts:/answer/2", registry, code=2, PYTHONPATH="."))
+    assert "pip install 'rewardanything-core[mlflow]'" in message
     assert written() == []

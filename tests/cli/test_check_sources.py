@@ -1,4 +1,4 @@
-"""``ra-judge check`` on outputs that it has made itself: by a function, by a model under prompts, at git revisions."""
+"""``ra-judge check`` on outputs that it makes: with a function, with a model and prompts, at git revisions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from checks import PRINCIPLE, complaint, judged, ra_judge, read_jsonl, said, write_jsonl, written
+from checks import PRINCIPLE, complaint, errors_of, judged, ra_judge, read_jsonl, write_jsonl, written
 
 APP = """
 import asyncio, os, threading, time
@@ -43,7 +43,7 @@ def leaves(case):
 def counts(case):
     return 4
 
-def abreast(case):
+def together(case):
     barrier.wait()
     return number(case, 4)
 
@@ -52,11 +52,10 @@ barrier = threading.Barrier(3, timeout=20)
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def here(here):
     write_jsonl("cases.jsonl", [{"id": f"q-{name}", "question": f"letter {name}"} for name in "abcdefghijkl"])
     Path("bot.py").write_text(APP)
-    return tmp_path
+    return here
 
 
 @pytest.fixture
@@ -77,9 +76,9 @@ def ran() -> list[str]:
 # --- a function -----------------------------------------------------------------------------------------------------
 
 
-def test_a_function_is_run_over_the_cases(recorded):
+def test_a_function_runs_on_the_cases(recorded):
     done = check("--baseline", "a.jsonl", "--app", "bot:good", "--json")
-    report = json.loads(done.stdout)  # what the app prints is not in it
+    report = json.loads(done.stdout)  # without what the app prints
     assert "chatter" in done.stderr
     assert (report["outcome"], report["planned"]) == ("passed", 12)
     assert report["pairs"][0]["candidate_response"] == "letter a is 4"
@@ -88,21 +87,21 @@ def test_a_function_is_run_over_the_cases(recorded):
     check("--baseline", "a.jsonl", "--app", "bot:bot.answer")
 
 
-def test_several_cases_at_a_time(recorded):
-    check("--baseline", "a.jsonl", "--app", "bot:abreast", "--app-concurrency", "3")
+def test_cases_run_concurrently(recorded):
+    check("--baseline", "a.jsonl", "--app", "bot:together", "--app-concurrency", "3")
 
 
-def test_an_app_that_fails_stops_the_command_with_the_case_and_keeps_what_was_made(recorded):
+def test_an_app_failure_names_the_case_and_keeps_earlier_answers(recorded):
     app = ["--baseline", "a.jsonl", "--app", "bot:breaks", "--app-concurrency", "1"]
-    told = said(check(*app, code=2))
-    assert "failed on case 'q-e': KeyError: 'no such thing' (bot.py, line" in told
-    assert "4 answers made so far are kept: --resume goes on with them." in told
+    message = errors_of(check(*app, code=2))
+    assert "failed on case 'q-e': KeyError: 'no such thing' (bot.py, line" in message
+    assert "4 answers so far are saved; --resume continues with them." in message
     assert judged() == []
     Path("repaired").touch()
     check(*app, "--resume")
     assert ran() == [f"q-{name}" for name in "abcdefghijkl"]
     check(*app)
-    assert len(ran()) == 24  # a function depends on more than can be seen: without --resume it is run again
+    assert len(ran()) == 24  # without --resume it runs again, since its answers may depend on more than its file
     Path("bot.py").write_text(APP + "# changed\n")
     check(*app, "--resume")
     assert len(ran()) == 36
@@ -113,29 +112,28 @@ def test_an_app_that_fails_stops_the_command_with_the_case_and_keeps_what_was_ma
     [
         ("bot", "named module:function, such as app:answer"),
         ("bot.py:good", "named module:function"),
-        ("nope:good", "ModuleNotFoundError: No module named 'nope'. Modules are looked for in"),
+        ("nope:good", "ModuleNotFoundError: No module named 'nope'. Modules are searched in"),
         ("bot:nope", "AttributeError"),
-        ("bot:barrier", "is no function but a Barrier"),
-        ("bot:counts", "must return text; for case 'q-a' it gave a int"),
+        ("bot:barrier", "is not a function but a Barrier"),
+        ("bot:counts", "must return text; for case 'q-a' it returned int"),
         ("bot:leaves", "failed on case 'q-a': RuntimeError: it called sys.exit(0)"),
     ],
 )
 def test_apps_that_cannot_be_used(recorded, app, problem):
-    told = said(check("--baseline", "a.jsonl", "--app", app, "--app-concurrency", "1", code=2))
-    assert problem in told
+    assert problem in errors_of(check("--baseline", "a.jsonl", "--app", app, "--app-concurrency", "1", code=2))
     assert judged() == []
 
 
-def test_cases_that_changed_since_the_baseline_are_told_before_the_app_is_run(recorded):
+def test_cases_that_differ_from_the_baseline_are_reported_before_the_app_runs(recorded):
     write_jsonl("cases.jsonl", [*read_jsonl("cases.jsonl"), {"id": "q-z", "question": "new"}])
-    assert "'q-z' not in baseline" in said(check("--baseline", "a.jsonl", "--app", "bot:good", code=2))
+    assert "'q-z' not in baseline" in errors_of(check("--baseline", "a.jsonl", "--app", "bot:good", code=2))
     assert ran() == []
     report = json.loads(check("--baseline", "a.jsonl", "--app", "bot:good", "--common-only", "--json").stdout)
     assert (report["missing"], report["planned"]) == (["q-z"], 12)
     assert "q-z" not in ran()
 
 
-def test_columns_of_other_names_are_for_the_users_own_files(recorded):
+def test_column_names_apply_to_the_users_own_files(recorded):
     rows = [{"key": row["id"], "question": row["question"]} for row in read_jsonl("cases.jsonl")]
     write_jsonl("cases.jsonl", rows)
     columns = ["--id-column", "key", "--prompt-column", "question"]
@@ -177,7 +175,7 @@ def test_a_chat_prompt_and_several_candidates(recorded):
     [
         ("Hi {{ question }} {{ nam }}", "a placeholder {{ nam }}, but the cases have no field 'nam'; they have 'id'"),
         ("Hi {{ note }}", "The prompt p.md needs 'note', which case 'q-b' does not have"),
-        ("Hi", "no {{ placeholder }}, so it wants a field 'prompt'"),
+        ("Hi", "no {{ placeholder }}, so it needs a field 'prompt'"),
         ("  \n", "The prompt p.md is empty"),
         ('[{"role": "system"}]', "Message 1 of the prompt p.json must have a 'role'"),
         ("[", "The prompt p.json cannot be read as JSON"),
@@ -198,19 +196,19 @@ def test_a_prompt_needs_a_model(recorded):
     arguments = ["--dataset", "cases.jsonl", "--baseline", "a.jsonl", "--prompt", "p.md", "--principle", "x"]
     assert "Name the application's model with --app-model" in complaint("check", *arguments)
     for wrong in (["--app-model", "openai/x", "--app-device", "cpu"], ["--app-model", "x", "--app-api-key-env", "K"]):
-        assert "means nothing to" in complaint("check", *arguments, *wrong)
+        assert "does not apply to" in complaint("check", *arguments, *wrong)
 
 
 @pytest.mark.model
 def test_a_small_model_on_this_machine_writes_the_answers(recorded, model_folder):
     write_jsonl("cases.jsonl", read_jsonl("cases.jsonl")[:2])
     Path("p.md").write_text("Say hello. {{question}}")
-    asked = ["--baseline", "a.jsonl", "--common-only", "--prompt", "p.md", "--app-model", str(model_folder)]
-    done = check(*asked, "--app-max-tokens", "6", "--app-device", "cpu", "--json", code=3)
+    arguments = ["--baseline", "a.jsonl", "--common-only", "--prompt", "p.md", "--app-model", str(model_folder)]
+    done = check(*arguments, "--app-max-tokens", "6", "--app-device", "cpu", "--json", code=3)
     pairs = json.loads(done.stdout)["pairs"]
     assert all(0 < len(pair["candidate_response"].split()) <= 6 for pair in pairs)
     assert all("<|" not in pair["candidate_response"] for pair in pairs)
-    assert "2 of 2 outputs were cut off at 6 tokens" in said(done)
+    assert "2 of 2 outputs were cut off at 6 tokens" in errors_of(done)
 
 
 # --- git ------------------------------------------------------------------------------------------------------------
@@ -226,9 +224,9 @@ def repository(here):
 
 
 def git(*arguments: str) -> None:
-    who = ["-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    subprocess.run(["git", *who, *arguments], check=True, env=kept)
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    subprocess.run(["git", *identity, *arguments], check=True, env=env)
 
 
 def test_a_prompt_file_at_two_revisions(repository):
@@ -253,19 +251,19 @@ def test_a_prompt_file_at_two_revisions(repository):
     ("prompt", "revision", "problem"),
     [
         ("prompts/answer.md", "origin/main", "no git revision 'origin/main' here. Fetch it first"),
-        ("prompts/answer.md", "--output=x", "is no git revision"),
+        ("prompts/answer.md", "--output=x", "is not a git revision"),
         ("prompts/other.md", "main", "Git revision 'main' has no readable prompts/other.md: path 'prompts/other.md'"),
-        ("/nowhere/prompt.md", "main", "is in no git repository"),
-        ("prompts:/x@y", "main", "which knows no git revision 'main'"),
+        ("/nowhere/prompt.md", "main", "is not in a readable git repository"),
+        ("prompts:/x@y", "main", "which has no git revision 'main'"),
     ],
 )
-def test_revisions_that_are_not_there(repository, prompt, revision, problem):
+def test_prompts_that_are_not_at_a_revision(repository, prompt, revision, problem):
     Path("prompts/other.md").write_text("x")
     arguments = ["--dataset", "cases.jsonl", "--prompt", prompt, f"--baseline-rev={revision}", "--principle", "x"]
     assert problem in complaint("check", *arguments, *SCRIPTED)
 
 
-def test_a_settings_file_for_all_of_it(repository):
+def test_a_settings_file_can_name_all_sources(repository):
     Path("ra-judge.toml").write_text(f"""
 [check]
 dataset = "cases.jsonl"
@@ -281,7 +279,7 @@ text = "{PRINCIPLE}"
     ra_judge("check", cwd="prompts", code=1, RA_JUDGE_HOME=str(repository / "home"))
     ra_judge("baseline", "-o", "a.jsonl")
     before = len(written())
-    ra_judge("check", "--baseline", "a.jsonl")  # in place of the revision
+    ra_judge("check", "--baseline", "a.jsonl")  # replaces the revision
     assert len(written()) == before + 12
-    ra_judge("check", "--app", "bot:good")  # in place of the prompt as it is now
+    ra_judge("check", "--app", "bot:good")  # replaces the prompt
     assert len(written()) == before + 24

@@ -12,7 +12,7 @@ import pytest
 from paths import TESTS
 
 from rewardanything_core.cases import Case
-from rewardanything_core.cli import _warn_in_a_line
+from rewardanything_core.cli import _shorten_warnings
 from rewardanything_core.cli.log import parse_since
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.principles import Principle
@@ -50,7 +50,7 @@ def test_a_demo_that_reaches_no_judge_says_so_once(ra_judge):
 
 def test_warnings_of_ours_are_a_line(monkeypatch):
     monkeypatch.setattr(warnings, "formatwarning", as_usual := warnings.formatwarning)
-    _warn_in_a_line()
+    _shorten_warnings()
     said = "x/rewardanything_core/loading.py", "x/other.py"
     assert warnings.formatwarning("No prompt.", UserWarning, said[0], 1) == "Warning: No prompt.\n"
     assert warnings.formatwarning("Old.", UserWarning, said[1], 1) == as_usual("Old.", UserWarning, said[1], 1)

@@ -17,7 +17,7 @@ from clusters import ray_cluster
 from servers import FakeOpenAI
 
 from rewardanything_core import ConfigError, load_judge
-from rewardanything_core.tables.columns import RESULTS
+from rewardanything_core.tables.columns import RESULT_COLUMNS
 from rewardanything_ray import grade_dataset
 
 PRINCIPLE = "Prefer the longer answer."
@@ -63,7 +63,7 @@ def test_one_row_for_each_row_failures_in_their_column_and_resumed_by_id(cluster
     out = tmp_path / "out"
     graded(ds, concurrency=2, batch_size=8, done=out).write_parquet(out)
     table = pyarrow.parquet.read_table(out)
-    assert table.column_names == ["id", "prompt", "responses", *RESULTS]
+    assert table.column_names == ["id", "prompt", "responses", *RESULT_COLUMNS]
     found = by_id(table.to_pylist(maps_as_pydicts="strict"))
     assert set(found) == {*range(22), None}
     for number in range(20):
@@ -72,7 +72,7 @@ def test_one_row_for_each_row_failures_in_their_column_and_resumed_by_id(cluster
     assert found[20]["error"].startswith("VerdictParseError")
     assert found[21]["error"].startswith("InvalidCaseError: In row ")
     assert found[None]["error"].startswith("InvalidCaseError: In row ")
-    assert [found[20][name] for name in RESULTS if name != "error"] == [None] * 7
+    assert [found[20][name] for name in RESULT_COLUMNS if name != "error"] == [None] * 7
 
     parts = sorted(out.glob("*.parquet"))
     lost = pyarrow.parquet.read_table(parts[0], columns=["id"])["id"].to_pylist()

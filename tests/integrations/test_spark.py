@@ -12,7 +12,7 @@ from servers import FakeOpenAI
 
 from rewardanything_core import load_judge
 from rewardanything_core.tables import judge_frames, portable_spec, spark_columns
-from rewardanything_core.tables.columns import RESULTS
+from rewardanything_core.tables.columns import RESULT_COLUMNS
 
 pytestmark = pytest.mark.spark
 
@@ -58,7 +58,7 @@ def test_one_row_for_each_row_and_failures_in_their_column(spark, tmp_path):
     out = str(tmp_path / "judged")
     graded(spark, df).write.parquet(out)
     judged = spark.read.parquet(out)
-    assert judged.columns == [*df.columns, *RESULTS]
+    assert judged.columns == [*df.columns, *RESULT_COLUMNS]
     found = {row.id: row for row in judged.collect()}
     assert judged.count() == len(found) == 63
     for number in range(60):

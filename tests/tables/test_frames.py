@@ -1,4 +1,4 @@
-"""Data frames and tables of Arrow, judged."""
+"""`judge_frames` and `judge_tables`: verdicts for pandas data frames and Arrow tables."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import pytest
 from rewardanything_core import Case, ConfigError, Judge, Jury, ScriptedBackend, VerdictParseError, load_judge
 from rewardanything_core.backends import verdict_reply
 from rewardanything_core.tables import judge_frames, judge_tables, portable_spec, spark_columns
-from rewardanything_core.tables.columns import RESULTS, results
+from rewardanything_core.tables.columns import RESULT_COLUMNS, result_cells
 
 PRINCIPLE = "Prefer the longer answer."
 SPEC = {"model": "scripted:scripts:by_length", "cache": "off"}
@@ -35,14 +35,14 @@ def judged(frames, **options):
     return list(judge_frames(frames, **{"principle": PRINCIPLE} | options))
 
 
-def test_every_row_keeps_its_place_and_gets_what_grade_would_write(judge):
+def test_rows_keep_their_order_and_get_the_columns_of_grade(judge):
     given = [frame(2, 0), frame(), frame(3, start=2, note=["kept"]), frame()]
     out = judged(given, judge=judge)
     assert [list(table.index) for table in out] == [[0, 1], [], [2], []]
-    assert [list(table.columns) for table in out] == [[*table.columns, *RESULTS] for table in given]
+    assert [list(table.columns) for table in out] == [[*table.columns, *RESULT_COLUMNS] for table in given]
     case = Case(PRINCIPLE, "q0", given[0].responses[0])
-    assert {name: out[0][name][0] for name in RESULTS if name != "agreement"} == {
-        name: value for name, value in results(judge.judge(case), "").items() if name != "agreement"
+    assert {name: out[0][name][0] for name in RESULT_COLUMNS if name != "agreement"} == {
+        name: value for name, value in result_cells(judge.judge(case), "").items() if name != "agreement"
     }
     assert out[0].scores[0] == {"a": 3.0, "b": 2.0}
     assert out[0].best.tolist() == ["a", "b"]
@@ -51,7 +51,7 @@ def test_every_row_keeps_its_place_and_gets_what_grade_would_write(judge):
     assert list(given[0].columns) == ["prompt", "responses"]
 
 
-def test_what_cannot_be_judged_is_a_row_with_an_error(judge):
+def test_an_invalid_row_gets_an_error_and_no_scores(judge):
     responses = [{"a": "x"}, None, {}, float("nan"), 7, {"a": 7}, ["x", None], {"": "x"}, {"a": "\ud83d"}, pandas.NA]
     table = pandas.DataFrame({"prompt": "q", "responses": responses, "id": range(10)}).astype({"id": "object"})
     table.loc[9, ["prompt", "responses"]] = [None, {"a": "x"}]
@@ -64,7 +64,7 @@ def test_what_cannot_be_judged_is_a_row_with_an_error(judge):
     assert failed[["ranking", "best", "agreement", "spread", "reasoning", "record_id"]].isna().all(axis=None)
 
 
-def test_a_failure_of_the_judge_stays_in_its_row():
+def test_a_judge_failure_affects_only_its_row():
     def reply(request):
         return VerdictParseError("no", raw="") if "q1" in str(request.messages) else scripted(request)
 
@@ -74,14 +74,14 @@ def test_a_failure_of_the_judge_stays_in_its_row():
     assert "VerdictParseError" in out.error[1]
 
 
-def test_cells_as_pandas_numpy_and_arrow_have_them(judge):
+def test_cells_may_be_pandas_numpy_or_arrow_values(judge):
     cells = [
         "one text",
         ["x", "yy"],
         numpy.array(["x", "yy"], dtype=object),
         {"a": "x", "b": None},
         [("a", "x"), ("b", "yy")],
-        numpy.array([("a", "x"), ("a", "y")], dtype="O,O"),  # a map with a key that is there twice
+        numpy.array([("a", "x"), ("a", "y")], dtype="O,O"),  # a map with a key that appears twice
     ]
     prompts = [[{"role": "user", "content": "q"}], numpy.array([{"role": "user", "content": "q"}]), *["q"] * 4]
     table = pandas.DataFrame({"p": pandas.Series(prompts, dtype=object), "r": pandas.Series(cells, dtype=object)})
@@ -96,19 +96,19 @@ def test_cells_as_pandas_numpy_and_arrow_have_them(judge):
     ]
 
 
-def test_a_column_for_each_response_a_principle_for_each_row_and_a_prefix(judge):
+def test_one_column_per_response_a_principle_per_row_and_a_prefix(judge):
     table = pandas.DataFrame(
         {"q": ["?", "?"], "old": ["x", "x"], "new": ["yy", None], "rule": ["Be long.", "Be long."]}
     )
     columns = {"prompt_column": "q", "response_columns": ["old", "new"], "principle_column": "rule", "prefix": "judge_"}
     (out,) = judge_frames([table], judge=judge, **columns)
     assert out.judge_best[0] == "new"
-    assert "'new' is null" in out.judge_error[1]
-    assert list(out.columns) == [*table.columns, *("judge_" + name for name in RESULTS)]
+    assert "'new' is null or empty" in out.judge_error[1]
+    assert list(out.columns) == [*table.columns, *("judge_" + name for name in RESULT_COLUMNS)]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"principle": None}, "either a principle"),
         ({"principle_column": "prompt"}, "either a principle"),
@@ -118,13 +118,13 @@ def test_a_column_for_each_response_a_principle_for_each_row_and_a_prefix(judge)
         ({"judge": {"modell": "x"}}, "unknown setting 'modell'"),
     ],
 )
-def test_what_no_row_could_be_judged_with_is_an_error(options, said, judge):
-    with pytest.raises(ConfigError, match=said):
+def test_options_that_suit_no_row_raise_an_error(options, message, judge):
+    with pytest.raises(ConfigError, match=message):
         judged([frame(1)], **{"judge": judge} | options)
 
 
-def test_misuse_is_said_at_once(judge):
-    with pytest.raises(ConfigError, match=r"give \[table\]"):
+def test_misuse_raises_an_error_before_any_table_is_read(judge):
+    with pytest.raises(ConfigError, match=r"as \[table\]"):
         judge_frames(frame(1), principle=PRINCIPLE, judge=judge)
     with pytest.raises(TypeError, match="no option 'promt_column'"):
         judge_frames([], principle=PRINCIPLE, judge=judge, promt_column="p")
@@ -132,16 +132,17 @@ def test_misuse_is_said_at_once(judge):
         judged([frame(1, best=["a"])], judge=judge)
 
 
-def test_frames_are_read_no_further_than_the_window_and_judged_across_their_borders():
-    most, now, read, lock = 0, 0, [], threading.Lock()
+def test_frames_are_read_only_as_far_as_the_window_and_judged_together():
+    peak, running, read, lock = 0, 0, [], threading.Lock()
 
     async def reply(request):
-        nonlocal most, now
+        nonlocal peak, running
         with lock:
-            now += 1
-            most = max(most, now)
+            running += 1
+            peak = max(peak, running)
         await asyncio.sleep(0.01)
-        now -= 1
+        with lock:
+            running -= 1
         return verdict_reply({"model-1": 1, "model-2": 1})
 
     def frames():
@@ -153,10 +154,10 @@ def test_frames_are_read_no_further_than_the_window_and_judged_across_their_bord
     next(out)
     assert len(read) <= 6
     assert sum(1 for _ in out) == 49
-    assert 6 <= most <= 8
+    assert 6 <= peak <= 8
 
 
-def test_leaving_early_stops_what_is_under_way():
+def test_closing_the_iterator_cancels_requests_in_flight():
     cancelled = threading.Event()
 
     async def reply(request):
@@ -173,37 +174,80 @@ def test_leaving_early_stops_what_is_under_way():
     assert cancelled.wait(10)
 
 
-def test_a_spec_or_settings_make_one_judge_in_a_process():
+def test_a_spec_or_settings_make_one_judge_per_process():
     (one,) = judged([frame(3, 0)], judge=SPEC)
     (other,) = judged([frame(3, 0)], judge=load_judge(**SPEC).spec())
     assert one.scores.tolist() == other.scores.tolist() == [{"a": 3.0, "b": 1.0}, {"a": 1.0, "b": 1.0}]
     from rewardanything_core.tables import frames
 
-    first = frames._here(SPEC)
-    assert frames._here(dict(SPEC)) is first
-    assert frames._here({**SPEC, "passes": 2}) is not first
+    first = frames.local_judge(SPEC)
+    assert frames.local_judge(dict(SPEC)) is first
+    assert frames.local_judge({**SPEC, "passes": 2}) is not first
 
 
-def test_the_spec_for_other_machines(tmp_path, monkeypatch):
+def test_a_portable_spec_has_the_settings_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ra-judge.toml").write_text('[judge]\nmodel = "scripted:scripts:by_length"\npasses = 2\n')
-    found = portable_spec()
-    assert found.pop("store").endswith("verdicts.sqlite3")  # which nothing uses
-    assert found == {"model": "scripted:scripts:by_length", "passes": 2, "cache": "off"}
+    spec = portable_spec()
+    assert spec.pop("store").endswith("verdicts.sqlite3")  # unused, since the cache is off
+    assert spec == {"model": "scripted:scripts:by_length", "passes": 2, "cache": "off"}
     assert portable_spec({"passes": 3}, store="/local/v.sqlite3")["store"] == "/local/v.sqlite3"
     judge = load_judge()
     assert judge.cache == "on"
     assert load_judge(portable_spec(judge)).cache == "off"
-    kept = load_judge(portable_spec(judge.spec(), store=str(tmp_path / "other.sqlite3")))
-    assert (kept.cache, str(kept.store.path)) == ("on", str(tmp_path / "other.sqlite3"))
+    stored = load_judge(portable_spec(judge.spec(), store=str(tmp_path / "other.sqlite3")))
+    assert (stored.cache, str(stored.store.path)) == ("on", str(tmp_path / "other.sqlite3"))
     jury = Jury([judge, judge.with_options(seed=1)])
     assert [juror.cache for juror in load_judge(portable_spec(jury)).jurors] == ["off", "off"]
-    told = portable_spec({"jury": [{"model": "a/b"}, {"model": "c/d", "cache": "on"}]})
-    assert [juror["cache"] for juror in told["jury"]] == ["off", "off"]
-    json.dumps(told)
+    jury_settings = portable_spec({"jury": [{"model": "a/b"}, {"model": "c/d", "cache": "on"}]})
+    assert [juror["cache"] for juror in jury_settings["jury"]] == ["off", "off"]
+    json.dumps(jury_settings)
 
 
-def test_arrow_tables_keep_their_own_columns_exactly(judge):
+def test_an_ambiguous_column_is_an_error(judge):
+    table = pandas.DataFrame([["q", {"a": "x"}, {"a": "y"}]], columns=["prompt", "responses", "responses"])
+    with pytest.raises(ConfigError, match="Table 1 has more than one column named 'responses'"):
+        judged([table], judge=judge)
+    arrow = pyarrow.table([["q"], [["x"]], [["y"]]], names=["prompt", "responses", "responses"])
+    with pytest.raises(ConfigError, match="Table 1 has more than one column named 'responses'"):
+        list(judge_tables([arrow], principle=PRINCIPLE, judge=judge))
+    unused = pandas.DataFrame([["q", {"a": "x"}, 1, 2]], columns=["prompt", "responses", "note", "note"])
+    assert judged([unused], judge=judge)[0].best.tolist() == ["a"]
+
+
+def test_a_text_that_spells_several_responses_is_refused(judge):
+    # As in a frame read from CSV, where lists and mappings are text.
+    cells = ['["x", "yy"]', "['x', 'yy']", "['x' 'yy']", '{"a": "x", "n": 3}', "[1] as the source says", "plain"]
+    table = pandas.DataFrame({"prompt": "q", "responses": cells})
+    (out,) = judged([table], judge=judge)
+    assert out.error.notna().tolist() == [True, True, True, True, False, False]
+    assert "the column 'responses' holds a text that spells a list or a mapping" in out.error[0]
+    assert "response_columns" in out.error[0]
+    (out,) = judged([table], judge=judge, response_columns=["responses"])
+    assert out.error.isna().all()
+
+
+def test_a_response_column_holds_text_only(judge):
+    cells = pandas.Series([{"name": "x"}, ["x"], 3, True, "text"], dtype=object)
+    (out,) = judged([pandas.DataFrame({"prompt": "q", "answer": cells})], judge=judge, response_columns=["answer"])
+    problems = ["holds a mapping, not text", "holds a list, not text", "holds the number 3", "holds true"]
+    assert all(problem in error for problem, error in zip(problems, out.error, strict=False))
+    assert out.error.isna().tolist() == [False] * 4 + [True]
+
+
+def test_arrow_cells_without_a_python_value_fail_their_row_only_if_they_are_used(judge):
+    far = pyarrow.array([2**62, 0, 0], pyarrow.int64()).cast(pyarrow.timestamp("us"))
+    not_utf8 = pyarrow.array([b"x", b"\xff", b"x"], pyarrow.binary()).view(pyarrow.string())
+    table = pyarrow.table({"prompt": not_utf8, "responses": [["x"]] * 3, "when": far})
+    (out,) = judge_tables([table], principle=PRINCIPLE, judge=judge)
+    assert [bool(error) for error in out["error"].to_pylist()] == [False, True, False]
+    assert "In row 1: the column 'prompt' holds text that is not UTF-8" in out["error"][1].as_py()
+    (out,) = judge_tables([table], principle=PRINCIPLE, judge=judge, id_column="when")
+    assert "the column 'when' holds a value of type timestamp[us]" in out["error"][0].as_py()
+    assert out.select(table.column_names).equals(table)
+
+
+def test_arrow_tables_keep_their_own_columns_unchanged(judge):
     kind = pyarrow.map_(pyarrow.string(), pyarrow.string())
     table = pyarrow.table(
         {
@@ -222,7 +266,7 @@ def test_arrow_tables_keep_their_own_columns_exactly(judge):
     assert empty.schema == out.schema
 
 
-def test_half_a_surrogate_pair_in_what_a_judge_says_does_not_stop_arrow():
+def test_a_lone_surrogate_in_the_reasoning_is_escaped_for_arrow():
     reply = '<think>\n\ud83d\n</think>\n{"scores": {"model-1": 3}, "best-to-worst": ["model-1"]}'
     judge = Judge(ScriptedBackend(lambda request: reply), cache="off")
     table = pyarrow.table({"prompt": ["q"], "responses": [["x"]]})
@@ -230,11 +274,11 @@ def test_half_a_surrogate_pair_in_what_a_judge_says_does_not_stop_arrow():
     assert out["reasoning"].to_pylist() == ["\\ud83d"]
 
 
-def test_the_columns_as_spark_writes_them():
+def test_spark_columns_is_a_spark_schema():
     assert spark_columns("j_").startswith("`j_scores` map<string,double>, `j_ranking` array<string>, `j_best` string")
-    assert spark_columns().count(",") == len(RESULTS) - 1 + 2  # two maps have one each
+    assert spark_columns().count(",") == len(RESULT_COLUMNS) - 1 + 2  # each map type has a comma
 
 
-def test_neither_pandas_nor_arrow_is_loaded_before_it_is_needed():
-    code = "import sys; from rewardanything_core import judge_frames; print({'pandas', 'pyarrow'} & set(sys.modules))"
+def test_pandas_and_arrow_are_imported_only_when_needed():
+    code = "import sys; import rewardanything_core.tables; print({'pandas', 'pyarrow'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -1,1 +1,1 @@
-"""What ``ra-judge check`` and ``ra-judge baseline`` are made of: settings, cases, prompts, and having the outputs."""
+"""``ra-judge check`` and ``ra-judge baseline``: settings, cases, prompts, and where outputs come from."""

@@ -1,4 +1,4 @@
-"""Applications that are a Python function: imported by name and run over cases, several at a time."""
+"""Applications that are a Python function: imported by name and run on cases, several at a time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rewardanything_core.cli._check.dataset import Cells, case_name
-from rewardanything_core.cli._check.kept import KeptOutputs, digest
+from rewardanything_core.cli._check.output_cache import OutputCache, digest
 from rewardanything_core.errors import ConfigError
 
 App: TypeAlias = Callable[[Cells], Any]
@@ -24,31 +23,30 @@ DEFAULT_CONCURRENCY = 4
 
 
 def load_app(name: str, folder: Path) -> App:
-    """The function that ``module:function`` names.
+    """Import the function named ``module:function``.
 
     Args:
-        name: The module as it would be imported, and the function or attribute in it.
-        folder: Where modules are looked for first.
+        name: The importable module, and the function or attribute in it.
+        folder: Where modules are searched first.
 
     Raises:
-        ConfigError: there is no such function, or its module fails when it is imported.
+        ConfigError: there is no such function, or its module raises an error when it is imported.
     """
     module, _, function = name.partition(":")
     if not module or not function or "/" in module or module.endswith(".py"):
-        raise ConfigError(f"The app is named module:function, such as app:answer, not {name!r}.")
+        raise ConfigError(f"An app is named module:function, such as app:answer, not {name!r}.")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     try:
-        with redirect_stdout(sys.stderr):
-            found = attrgetter(function)(importlib.import_module(module))
+        imported = attrgetter(function)(importlib.import_module(module))
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"The app {name!r} cannot be imported: {type(error).__name__}: {error}.",
-            hint=f"Modules are looked for in {folder} and among the installed packages.",
+            hint=f"Modules are searched in {folder} and among the installed packages.",
         ) from error
-    if not callable(found):
-        raise ConfigError(f"The app {name!r} is no function but a {type(found).__name__}.")
-    app: App = found
+    if not callable(imported):
+        raise ConfigError(f"The app {name!r} is not a function but a {type(imported).__name__}.")
+    app: App = imported
     return app
 
 
@@ -59,29 +57,31 @@ def run_app(
     *,
     concurrency: int = DEFAULT_CONCURRENCY,
     resume: bool = False,
-    told: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
 ) -> list[str]:
-    """What the application answers to each case.
+    """Run an application on cases.
 
-    Each answer is kept when it is there, and used again only on demand, since what a function answers depends on more
-    than can be seen.
+    Each answer is cached as soon as it is there. Cached answers are reused only on request, because a function's
+    answers may depend on more than its file.
 
     Args:
         name: The application's name.
-        app: Takes a case's fields as a dict of its own, and returns a text or something to be awaited for one.
+        app: Takes a copy of a case's fields as a dict, and returns text or an awaitable for text.
         rows: The cases.
-        concurrency: How many at a time, in threads; what is awaitable is awaited on one event loop.
-        resume: Use the answers of the last run, if the function's file is still the same.
-        told: Called with (answers there are, cases).
+        concurrency: How many cases run at a time, in threads; awaitables run on one event loop.
+        resume: Reuse the answers of the last run if the function's file is unchanged.
+        progress: Called with (answers available, cases).
+
+    Returns:
+        The answers, in the order of the cases.
 
     Raises:
-        ConfigError: it failed on a case, or returned something else than text; the message says which and why.
+        ConfigError: the application failed on a case, or did not return text; the message names the case.
     """
-    with KeptOutputs({"app": name, "source": _source(app)}, fresh=not resume) as kept:
+    with OutputCache({"app": name, "source": _source_hash(app)}, fresh=not resume) as cache:
         keys = [digest(dict(row)) for row in rows]
-        with redirect_stdout(sys.stderr):  # what the app prints is not part of the report
-            asyncio.run(_run_all(name, app, rows, keys, kept, concurrency, told))
-        return [str((kept.get(key) or {})["response"]) for key in keys]
+        asyncio.run(_run_all(name, app, rows, keys, cache, concurrency, progress))
+        return [str((cache.get(key) or {})["response"]) for key in keys]
 
 
 async def _run_all(
@@ -89,25 +89,25 @@ async def _run_all(
     app: App,
     rows: Sequence[Mapping[str, Any]],
     keys: Sequence[str],
-    kept: KeptOutputs,
+    cache: OutputCache,
     concurrency: int,
-    told: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
 ) -> None:
-    left = [number for number, key in enumerate(keys) if kept.get(key) is None]
-    done = len(rows) - len(left)
-    told(done, len(rows))
-    waiting = iter(left)
+    remaining = [index for index, key in enumerate(keys) if cache.get(key) is None]
+    done = len(rows) - len(remaining)
+    progress(done, len(rows))
+    queue = iter(remaining)
     stopped = False
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="app")
 
     async def work() -> None:
         nonlocal done, stopped
-        for number in waiting:
+        for index in queue:
             if stopped:
                 return
-            case = case_name(rows[number], number + 1)
+            case = case_name(rows[index], index + 1)
             try:
-                answer = await asyncio.get_running_loop().run_in_executor(pool, _called, app, dict(rows[number]))
+                answer = await asyncio.get_running_loop().run_in_executor(pool, _call, app, dict(rows[index]))
                 if inspect.isawaitable(answer):
                     answer = await answer
             except Exception as error:
@@ -115,14 +115,15 @@ async def _run_all(
                 raise _failed(name, case, error, done) from error
             if not isinstance(answer, str):
                 stopped = True
-                raise ConfigError(f"The app {name!r} must return text; for {case} it gave a {type(answer).__name__}.")
-            kept.add(keys[number], answer)
+                raise ConfigError(f"The app {name!r} must return text; for {case} it returned {type(answer).__name__}.")
+            cache.add(keys[index], answer)
             done += 1
-            told(done, len(rows))
+            progress(done, len(rows))
 
     try:
-        # The others end the case they are at, so that what they were at is kept too.
-        outcomes = await asyncio.gather(*(work() for _ in range(min(concurrency, len(left)))), return_exceptions=True)
+        # After an error the other workers finish their current case, so that its answer is cached too.
+        workers = (work() for _ in range(min(concurrency, len(remaining))))
+        outcomes = await asyncio.gather(*workers, return_exceptions=True)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     for outcome in outcomes:
@@ -130,10 +131,10 @@ async def _run_all(
             raise outcome
 
 
-def _called(app: App, row: Cells) -> Any:
+def _call(app: App, row: Cells) -> Any:
     try:
         return app(row)
-    except SystemExit as error:  # or an app could end the command with the exit code of a pass
+    except SystemExit as error:  # would end the command, with exit code 0 as if the check had passed
         raise RuntimeError(f"it called sys.exit({error.code!r})") from error
 
 
@@ -146,12 +147,12 @@ def _failed(name: str, case: str, error: Exception, done: int) -> ConfigError:
     answers = f"{done} answer{'s' if done != 1 else ''}"
     return ConfigError(
         f"The app {name!r} failed on {case}: {type(error).__name__}: {error}{place}.",
-        hint=f"Nothing was judged. {answers} made so far are kept: --resume goes on with them." if done else "",
+        hint=f"Nothing was judged. {answers} so far are saved; --resume continues with them." if done else "",
     )
 
 
-def _source(app: App) -> str | None:
-    """Hash of the file with the function. None: there is no file to be read."""
+def _source_hash(app: App) -> str | None:
+    """Hash of the file that defines the function. None: there is no readable file."""
     try:
         file = inspect.getsourcefile(inspect.unwrap(app))
         return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Files of cases and of outputs, read strictly: a row that cannot be used stops the command before anything is paid."""
+"""Files of cases and of outputs. A row that cannot be used stops the command before any model is called."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from rewardanything_core.cli._rows import STANDARD, format_of, read_rows
+from rewardanything_core.cli._row_readers import STANDARD, format_of, read_rows
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.tables.columns import Row, load_json
+from rewardanything_core.tables.columns import InputRow, prompt_from_csv
 
 Cells: TypeAlias = dict[str, Any]
 
 _NAMED = ("id", "prompt", "response")
 
 KNOWN = ("id", "prompt", "response", "context", "reference", "group", "min_score", "worse")
-"""The columns that mean something to a check; all others are inputs that prompts and applications may use."""
+"""The columns that a check uses; all others are inputs for prompts and applications."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Names:
-    """What the columns are called in the user's files. None: as here."""
+class ColumnNames:
+    """The names of columns in the user's files. None: the default name."""
 
     id: str | None = None
     """The case's id."""
 
     prompt: str | None = None
-    """What was asked."""
+    """The prompt."""
 
     response: str | None = None
     """The answer."""
@@ -37,61 +37,75 @@ class Names:
         return getattr(self, column, None) or column
 
 
-def read_outputs(path: str, names: Names, *, recorded: bool = False) -> list[Cells]:
-    """The rows of a file of outputs, with ``prompt`` and ``response``.
+def read_outputs(path: str, names: ColumnNames, *, recorded: bool = False) -> list[Cells]:
+    """Read a file of outputs: rows with ``prompt`` and ``response``.
 
     Args:
         path: The file.
-        names: What its columns are called.
-        recorded: Whether `baseline` may have written it, with the names that are known here whatever others have.
+        names: The names of its columns.
+        recorded: Whether `baseline` may have written the file, which uses the default names.
 
     Raises:
-        ConfigError: the file or a row cannot be used; the message says which line.
+        ConfigError: the file or a row cannot be used; the message names the line.
     """
     return _read(path, names, needed=("prompt", "response"), recorded=recorded)
 
 
-def read_cases(path: str, names: Names) -> list[Cells]:
-    """The rows of a data set: of any columns, ``prompt`` among them or not.
+def read_cases(path: str, names: ColumnNames) -> list[Cells]:
+    """Read a data set, whose rows may have any columns.
+
+    Args:
+        path: The file.
+        names: The names of its columns.
 
     Raises:
-        ConfigError: the file or a row cannot be used; the message says which line.
+        ConfigError: the file or a row cannot be used; the message names the line.
     """
     return _read(path, names, needed=tuple(c for c in ("id", "prompt") if getattr(names, c) is not None))
 
 
 def case_name(row: Mapping[str, Any], number: int) -> str:
-    """How a message speaks of a case: by its id, else by its number from 1."""
+    """The name of a case in messages: its id, or else its number.
+
+    Args:
+        row: The case.
+        number: Its number, from 1.
+    """
     return f"case {number}" if row.get("id") is None else f"case {row['id']!r}"
 
 
 def key_of(row: Mapping[str, Any], number: int) -> str:
-    """What pairs a row with its like: its id as text, else its number from 1."""
+    """The key that pairs a row with those of other files: its id as text, or else its number.
+
+    Args:
+        row: The row.
+        number: Its number, from 1.
+    """
     return str(number) if row.get("id") is None else str(row["id"])
 
 
 def prompt_of(row: Mapping[str, Any]) -> Any:
-    """What the judge is shown as the question: the row's own ``prompt``, else its inputs laid out as text."""
+    """The question that the judge sees: the row's ``prompt``, or else its inputs as text."""
     if row.get("prompt") is not None:
         return row["prompt"]
-    inputs = {name: as_text(value) for name, value in row.items() if name not in KNOWN and value is not None}
+    inputs = {name: field_text(value) for name, value in row.items() if name not in KNOWN and value is not None}
     if len(inputs) == 1:
         return next(iter(inputs.values()))
     return "\n\n".join(f"{name}: {text}" for name, text in inputs.items())
 
 
-def as_text(value: Any) -> str:
-    """A field's value as it stands in a prompt: text as it is, anything else in JSON."""
+def field_text(value: Any) -> str:
+    """A field's value in a prompt: text as it is, anything else in JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _read(path: str, names: Names, *, needed: tuple[str, ...], recorded: bool = False) -> list[Cells]:
-    kind = format_of(path) or ("jsonl" if path == STANDARD else None)
-    if kind is None:
+def _read(path: str, names: ColumnNames, *, needed: tuple[str, ...], recorded: bool = False) -> list[Cells]:
+    file_format = format_of(path) or ("jsonl" if path == STANDARD else None)
+    if file_format is None:
         raise ConfigError(
-            f"The name of {path} does not say its format.", hint="Files end in .jsonl, .ndjson, .csv, .parquet or .pq."
+            f"The name of {path} does not imply a format.", hint="Files end in .jsonl, .ndjson, .csv, .parquet or .pq."
         )
-    raw = [_readable(row, path) for row in read_rows(path, kind)]
+    raw = [_readable(row, path) for row in read_rows(path, file_format)]
     if not raw:
         raise ConfigError(f"{path} has no rows.")
     columns = dict.fromkeys(column for row in raw for column in row.columns)
@@ -99,53 +113,64 @@ def _read(path: str, names: Names, *, needed: tuple[str, ...], recorded: bool = 
         if names.of(column) not in columns and not (recorded and column in columns):
             raise ConfigError(
                 f"{path} has no column {names.of(column)!r}; it has {', '.join(map(repr, columns)) or 'none'}.",
-                hint=f"Say which it is with --{column}-column.",
+                hint=f"Name the column to use with --{column}-column.",
             )
-    own = {column: name for column in _NAMED if (name := names.of(column)) != column and name in columns}
+    renamed = {column: name for column in _NAMED if (name := names.of(column)) != column and name in columns}
     rows = []
     for row in raw:
         where = f"{path}, {row.place}"
-        cells = _known(row.columns, own)
-        rows.append((row.place, _from_csv(cells, where) if kind == "csv" else cells))
+        cells = _with_known_names(row.columns, renamed)
+        _refuse_unreadable(row, cells, renamed, where)
+        cells = _from_csv(cells, where) if file_format == "csv" else cells
         for column in needed:
-            if rows[-1][1].get(column) is None:
-                raise ConfigError(f"{where} has no {own.get(column, column)!r}.")
-    _refuse_duplicates(path, rows)
+            if cells.get(column) is None:
+                name = renamed.get(column, column)
+                empty = ' An empty answer cannot be written in CSV; use JSON lines ("response": "").'
+                raise ConfigError(
+                    f"{where} has no {name!r}.{empty if file_format == 'csv' and column == 'response' else ''}"
+                )
+        rows.append((row.place, cells))
+    _refuse_duplicate_ids(path, rows)
     return [cells for _, cells in rows]
 
 
-def _readable(row: Row, path: str) -> Row:
+def _readable(row: InputRow, path: str) -> InputRow:
     if row.problem is not None:
         raise ConfigError(f"{path}, {row.place}: {row.problem}.")
     return row
 
 
-def _known(columns: Mapping[str, Any], own: Mapping[str, str]) -> Cells:
-    """A row with the columns that are known here beside the user's own; an id need not be there twice."""
-    cells = {name: value for name, value in columns.items() if name not in own and name != own.get("id")}
-    return cells | {column: columns.get(name) for column, name in own.items()}
+def _refuse_unreadable(row: InputRow, cells: Cells, renamed: Mapping[str, str], where: str) -> None:
+    """Refuse a cell without a Python value in a column that the judge sees; other columns have text in its place."""
+    for column in KNOWN if cells.get("prompt") is not None else cells:
+        name = renamed.get(column, column)
+        if name in row.unreadable:
+            raise ConfigError(f"{where}: the column {name!r} {row.unreadable[name]}.")
+
+
+def _with_known_names(columns: Mapping[str, Any], renamed: Mapping[str, str]) -> Cells:
+    """A row with the default names added for renamed columns. The id is kept under the default name only."""
+    cells = {name: value for name, value in columns.items() if name not in renamed and name != renamed.get("id")}
+    return cells | {column: columns.get(name) for column, name in renamed.items()}
 
 
 def _from_csv(cells: Cells, where: str) -> Cells:
-    """What text-only cells mean: an empty one is none (but for an answer), a prompt may be messages in JSON."""
-    found = {name: None if value == "" and name != "response" else value for name, value in cells.items()}
-    if found.get("min_score") is not None:
+    """The values of a CSV row: an empty cell is None, and a prompt may be chat messages in JSON."""
+    values: Cells = {name: None if value == "" else value for name, value in cells.items()}
+    if values.get("min_score") is not None:
         try:
-            found["min_score"] = float(str(found["min_score"]))
+            values["min_score"] = float(str(values["min_score"]))
         except ValueError:
-            raise ConfigError(f"{where}: min_score must be a number, not {found['min_score']!r}.") from None
-    prompt = found.get("prompt")
-    if prompt is not None and prompt.lstrip().startswith("["):
+            raise ConfigError(f"{where}: min_score must be a number, not {values['min_score']!r}.") from None
+    if values.get("prompt") is not None:
         try:
-            messages = load_json(prompt)
-        except (ValueError, RecursionError):
-            return found
-        if isinstance(messages, list) and all(isinstance(m, dict) and "role" in m for m in messages):
-            found["prompt"] = messages
-    return found
+            values["prompt"] = prompt_from_csv(values["prompt"])
+        except ValueError as error:
+            raise ConfigError(f"{where}: {str(error).rstrip('.')}.") from error
+    return values
 
 
-def _refuse_duplicates(path: str, rows: list[tuple[str, Cells]]) -> None:
+def _refuse_duplicate_ids(path: str, rows: list[tuple[str, Cells]]) -> None:
     places: dict[str, str] = {}
     for place, cells in rows:
         if cells.get("id") is None:

@@ -1,4 +1,4 @@
-"""Applications that are a prompt and a model: the model, asked for free text as an application would ask it."""
+"""Applications that are a prompt and a model: the model, called for free text as an application would call it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rewardanything_core.backends.base import Backend, Completion, Request
-from rewardanything_core.backends.grammar import Grammar, Text
-from rewardanything_core.cli._check.kept import KeptOutputs, digest
+from rewardanything_core.cli._check.output_cache import OutputCache, digest
 from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.config import read_settings
 from rewardanything_core.errors import ConfigError, RewardAnythingError
@@ -28,23 +27,28 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_TOKENS = 1024
 DEFAULT_CONCURRENCY = 16
-_NEVER = "\0\0"  # a text needs something to end at; a model's own end of turn comes first
 _THOUGHTS = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One answer to be written."""
+class AnswerRequest:
+    """A request of the application to its model."""
 
     case: str
-    """What to call the case in messages."""
+    """The name of the case, for messages."""
 
     messages: tuple[Message, ...]
     """What the application sends to its model."""
 
 
-def runs_here(model: str, api_base: object = None, backend: str = "auto") -> bool:
-    """Whether a model of this name is run on this machine, rather than asked over the network or scripted."""
+def is_local(model: str, api_base: object = None, backend: str = "auto") -> bool:
+    """Whether a model runs on this machine, rather than behind an endpoint or as a script.
+
+    Args:
+        model: The model's name.
+        api_base: The address of its server, if one is given.
+        backend: ``auto``, ``local`` or ``endpoint``.
+    """
     if backend != "auto":
         return backend == "local"
     remote = model.partition("/")[0] in PROVIDERS and not Path(model).exists()
@@ -52,24 +56,28 @@ def runs_here(model: str, api_base: object = None, backend: str = "auto") -> boo
 
 
 def load_app_model(settings: Mapping[str, Any], progress: Progress | None = None) -> Backend:
-    """The application's model, from the ``app_*`` settings alone: the judge's settings are not meant for it.
+    """Load the application's model, from the ``app_*`` settings only: the judge's settings do not apply to it.
+
+    Args:
+        settings: The settings of the check.
+        progress: Called while weights are downloaded.
 
     Raises:
-        ConfigError: no model is named, or the settings do not fit it.
-        MissingExtraError: what it needs is not installed.
+        ConfigError: the settings do not fit the model.
+        MissingExtraError: a package that it needs is not installed.
     """
     model, bases = str(settings["app_model"]), settings.get("app_api_base")
     if model.startswith("scripted:"):
         from rewardanything_core.backends.scripted import ScriptedBackend
 
-        return ScriptedBackend.from_spec(model.removeprefix("scripted:"), name=model)
-    if runs_here(model, bases):
+        return ScriptedBackend.from_settings(model, {"name": model})
+    if is_local(model, bases):
         if settings.get("app_api_key_env") is not None:
-            raise ConfigError(f"app_api_key_env means nothing to {model}, which runs on this machine.")
+            raise ConfigError(f"app_api_key_env does not apply to {model}, which runs on this machine.")
         device = settings.get("app_device", "auto")
         return from_pretrained(model, device=device, progress=progress, cache="off").backend
     if settings.get("app_device") is not None:
-        raise ConfigError(f"app_device means nothing to {model}, which is asked over the network.")
+        raise ConfigError(f"app_device does not apply to {model}, which runs behind an endpoint.")
     return from_endpoint(
         model,
         api_base=bases,
@@ -80,12 +88,12 @@ def load_app_model(settings: Mapping[str, Any], progress: Progress | None = None
 
 
 class Models:
-    """The judge and the application's model of one command, loaded when needed and let go of at the end.
+    """The judge and the application's model of one command, loaded when needed and closed at the end.
 
     Args:
         settings: The settings of the check.
-        judge: Settings of the judge from the command line; None where nothing was given.
-        config: The settings file. None: as `read_settings` finds it.
+        judge: The judge's settings from the command line; None for an option that was not given.
+        config: The settings file. None: the one that `read_settings` finds.
 
     Raises:
         ConfigError: a setting of the judge is wrong.
@@ -94,44 +102,44 @@ class Models:
     def __init__(self, settings: Mapping[str, Any], judge: Mapping[str, Any], config: str | None) -> None:
         self._settings, self._config = settings, config
         self._given = {name: value for name, value in judge.items() if value is not None}
-        self._known = read_settings(config, self._given)
+        self._judge_settings = read_settings(config, self._given)
         self._judge: BaseJudge | None = None
         self._application: Backend | None = None
 
-    def ready(self, *, application: bool, judge: bool = True) -> Backend | None:
-        """Load what is needed first, so that mistakes in the settings show before anything is run.
+    def load(self, *, application: bool, judge: bool = True) -> Backend | None:
+        """Load the models, so that mistakes in the settings are reported before anything runs.
 
-        That is the judge, and the application's model if one is needed. If both are models of their own on this machine
-        the judge comes once the other is gone, so that they need not fit side by side; one model is loaded once.
+        If both are different models on this machine, the judge is loaded later, after the application's model is
+        closed, so that memory need not hold both. If both are the same model, it is loaded once.
 
         Args:
             application: Whether the application's model is needed.
-            judge: Whether the judge is.
+            judge: Whether the judge is needed.
 
         Returns:
-            The application's model. None: it was not asked for.
+            The application's model. None: it is not needed.
         """
         if not application:
             if judge:
                 self.judge()
             return None
-        settings, known = self._settings, self._known
-        model = str(known.get("model", DEFAULT_MODEL))
-        judge_here = "jury" not in known and runs_here(model, known.get("api_base"), known.get("backend", "auto"))
-        app_here = runs_here(str(settings.get("app_model")), settings.get("app_api_base"))
-        alike = (settings.get("app_model"), settings.get("app_device")) == (model, known.get("device"))
-        if judge and judge_here and app_here and alike and isinstance(both := self.judge(), Judge):
-            return both.backend
-        if judge and not (judge_here and app_here):
+        settings, own = self._settings, self._judge_settings
+        model = str(own.get("model", DEFAULT_MODEL))
+        judge_is_local = "jury" not in own and is_local(model, own.get("api_base"), own.get("backend", "auto"))
+        app_is_local = is_local(str(settings.get("app_model")), settings.get("app_api_base"))
+        same = (settings.get("app_model"), settings.get("app_device")) == (model, own.get("device"))
+        if judge and judge_is_local and app_is_local and same and isinstance(shared := self.judge(), Judge):
+            return shared.backend
+        if judge and not (judge_is_local and app_is_local):
             self.judge()
         with fetch_progress() as progress:
             self._application = load_app_model(settings, progress)
         return self._application
 
     def judge(self) -> BaseJudge:
-        """The judge, loaded now if it is not yet."""
+        """The judge, loaded on the first call."""
         if self._judge is None:
-            self._let_go()
+            self._close_application()
             with fetch_progress() as progress:
                 self._judge = load_judge(config=self._config, progress=progress, **self._given)
         return self._judge
@@ -142,11 +150,11 @@ class Models:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._let_go()
+        self._close_application()
         if self._judge is not None:
             self._judge.close()
 
-    def _let_go(self) -> None:
+    def _close_application(self) -> None:
         if self._application is not None:
             self._application.close()
             self._application = None
@@ -154,80 +162,79 @@ class Models:
 
 def write_answers(
     backend: Backend,
-    asks: Sequence[Ask],
+    requests: Sequence[AnswerRequest],
     settings: Mapping[str, Any],
     *,
     fresh: bool = False,
-    told: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
 ) -> list[Completion]:
-    """The model's answer to each; to the same messages the same one, which an earlier run may have kept.
+    """Have the model answer the requests. Requests with the same messages share one answer, which may be cached.
 
     Args:
         backend: The model.
-        asks: What to ask. The order is kept.
-        settings: ``app_temperature`` (0 if not given) and ``app_max_tokens``.
-        fresh: Use nothing that an earlier run kept.
-        told: Called with (answers there are, answers wanted).
+        requests: The requests.
+        settings: ``app_temperature`` (default 0) and ``app_max_tokens``.
+        fresh: Ignore cached answers.
+        progress: Called with (answers available, answers needed).
 
     Returns:
-        Completions of which only ``answer``, ``truncated`` and ``usage`` say anything; those kept took nothing.
+        Completions in the order of the requests, with ``answer``, ``truncated`` and ``usage``; cached ones used
+        nothing.
 
     Raises:
-        ConfigError: the model could not answer a case; the message says which and why.
+        ConfigError: the model could not answer a request; the message names the case.
     """
     sampling = SamplingParams(
         temperature=settings.get("app_temperature", 0.0),
         max_tokens=settings.get("app_max_tokens", DEFAULT_MAX_TOKENS),
         thinking_budget=0,
     )
-    scripted = backend.model.startswith("scripted:")  # a script may have changed, which nothing would show
-    maker = {"model": backend.fingerprint(), "sampling": [sampling.temperature, sampling.max_tokens]}
-    with KeptOutputs(maker, fresh=fresh or scripted) as kept:
-        keys = [digest(ask.messages) for ask in asks]
-        made: dict[str, Completion] = {}
-        left: dict[str, Ask] = {}
-        for key, ask in zip(keys, asks, strict=True):
-            if (line := kept.get(key)) is not None:
-                made[key] = Completion(answer=line["response"], truncated=bool(line.get("truncated")))
+    scripted = backend.model.startswith("scripted:")  # its fingerprint does not change when the script changes
+    producer = {"model": backend.fingerprint(), "sampling": [sampling.temperature, sampling.max_tokens]}
+    with OutputCache(producer, fresh=fresh or scripted) as cache:
+        keys = [digest(request.messages) for request in requests]
+        completions: dict[str, Completion] = {}
+        remaining: dict[str, AnswerRequest] = {}
+        for key, request in zip(keys, requests, strict=True):
+            if (entry := cache.get(key)) is not None:
+                completions[key] = Completion(answer=entry["response"], truncated=bool(entry.get("truncated")))
             else:
-                left.setdefault(key, ask)
-        wanted = len(set(keys))
-        told(len(made), wanted)
-        for key, completion in _answers(backend, left, sampling):
-            kept.add(key, completion.answer, truncated=completion.truncated)
-            made[key] = completion
-            told(len(made), wanted)
-    return [made[key] for key in keys]
+                remaining.setdefault(key, request)
+        needed = len(set(keys))
+        progress(len(completions), needed)
+        for key, completion in _answers(backend, remaining, sampling):
+            cache.add(key, completion.answer, truncated=completion.truncated)
+            completions[key] = completion
+            progress(len(completions), needed)
+    return [completions[key] for key in keys]
 
 
-def _answers(backend: Backend, left: Mapping[str, Ask], sampling: SamplingParams) -> Iterator[tuple[str, Completion]]:
+def _answers(
+    backend: Backend, remaining: Mapping[str, AnswerRequest], sampling: SamplingParams
+) -> Iterator[tuple[str, Completion]]:
     from rewardanything_core.concurrency import background_loop
 
     futures: dict[Future[Completion], str] = {}
-    for key, ask in left.items():
-        request = Request(messages=ask.messages, sampling=sampling, grammar=lambda: _free_text(sampling.max_tokens))
-        futures[background_loop.submit(backend.complete(request))] = key
+    for key, request in remaining.items():
+        call = backend.complete(Request(messages=request.messages, sampling=sampling))
+        futures[background_loop.submit(call)] = key
     try:
         for future in as_completed(futures):
-            ask = left[futures[future]]
+            request = remaining[futures[future]]
             try:
                 completion = future.result()
             except RewardAnythingError as error:
                 raise ConfigError(
-                    f"The application's model could not answer {ask.case}: {error}",
-                    hint="Nothing was judged. Answers made so far are kept; the same command goes on with them.",
+                    f"The application's model could not answer {request.case}: {error}",
+                    hint="Nothing was judged. Answers so far are saved; run the same command again to continue.",
                 ) from error
-            yield futures[future], _shown(completion, sampling)
+            yield futures[future], _without_thoughts(completion)
     finally:
         for future in futures:
             future.cancel()
 
 
-def _free_text(max_tokens: int) -> Grammar:
-    yield Text(stop=_NEVER, max_tokens=max_tokens)
-
-
-def _shown(completion: Completion, sampling: SamplingParams) -> Completion:
-    """The completion with what a user would be shown: the reasoning of a thinking model is not part of its answer."""
-    cut = completion.truncated or completion.usage.completion_tokens >= sampling.max_tokens
-    return Completion(answer=_THOUGHTS.sub("", completion.answer).strip(), truncated=cut, usage=completion.usage)
+def _without_thoughts(completion: Completion) -> Completion:
+    """The completion as a user would see it: a model's thoughts are not part of its answer."""
+    answer = _THOUGHTS.sub("", completion.answer).strip()
+    return Completion(answer=answer, truncated=completion.truncated, usage=completion.usage)

@@ -1,4 +1,4 @@
-"""Prompts under test: read from a file, a git revision or MLflow's registry, and filled in for a case."""
+"""Prompts under test: read from a file, a git revision or MLflow's registry, and filled in for each case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardanything_core.cases import ROLES
-from rewardanything_core.cli._check.dataset import as_text
+from rewardanything_core.cli._check.dataset import field_text
 from rewardanything_core.cli._check.settings import REGISTRY
 from rewardanything_core.errors import ConfigError, MissingExtraError
 from rewardanything_core.types import Message
@@ -22,21 +22,25 @@ _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][\w.-]*)\s*\}\}")
 
 @dataclass(frozen=True)
 class Prompt:
-    """The wording of an application's prompt.
+    """An application's prompt.
 
-    Messages with ``{{ name }}`` are filled in from a case's fields. A prompt without any is followed by the case's own
-    ``prompt`` as the user's message.
+    ``{{ name }}`` in a message is replaced by a field of the case. A prompt without placeholders is followed by the
+    case's own ``prompt`` as the user message.
     """
 
     source: str
-    """Where it is from, for messages."""
+    """Its origin, for messages."""
 
     messages: tuple[Message, ...]
-    """One system or user message for a text; several for a chat prompt."""
+    """One system or user message for a text; any number for a chat prompt."""
 
     @classmethod
     def of_text(cls, text: str, source: str) -> Prompt:
-        """A prompt that is one text: the user's message if it has placeholders, else the system message.
+        """A prompt of one text: the user message if it has placeholders, otherwise the system message.
+
+        Args:
+            text: The text.
+            source: Its origin, for messages.
 
         Raises:
             ConfigError: it is empty.
@@ -48,10 +52,14 @@ class Prompt:
 
     @classmethod
     def of_chat(cls, messages: Any, source: str) -> Prompt:
-        """A prompt that is a list of messages, each with ``role`` and ``content``.
+        """A prompt of chat messages.
+
+        Args:
+            messages: A list of mappings with ``role`` and ``content``.
+            source: Its origin, for messages.
 
         Raises:
-            ConfigError: it is no such list.
+            ConfigError: it is not such a list.
         """
         if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
             raise ConfigError(f"The prompt {source} must be a list of messages with 'role' and 'content'.")
@@ -70,10 +78,10 @@ class Prompt:
         return tuple(dict.fromkeys(name for m in self.messages for name in _PLACEHOLDER.findall(m["content"])))
 
     def check(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """See whether the fields of the cases can fill it at all.
+        """Check that the cases have the fields that the prompt uses.
 
         Raises:
-            ConfigError: it has a placeholder for which no case has a field, or needs a ``prompt`` that is nowhere.
+            ConfigError: no case has a field for one of the placeholders, or the ``prompt`` that is needed without them.
         """
         fields = list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
         for name in self.placeholders or ("prompt",):
@@ -82,7 +90,7 @@ class Prompt:
             if self.placeholders:
                 problem = f"has a placeholder {{{{ {name} }}}}, but the cases have no field {name!r}"
             else:
-                problem = "has no {{ placeholder }}, so it wants a field 'prompt' for the user's message"
+                problem = "has no {{ placeholder }}, so it needs a field 'prompt' for the user message"
             raise ConfigError(f"The prompt {self.source} {problem}; they have {', '.join(map(repr, fields))}.")
 
     def fill(self, row: Mapping[str, Any], case: str) -> tuple[Message, ...]:
@@ -90,7 +98,7 @@ class Prompt:
 
         Args:
             row: The case's fields.
-            case: What to call it in messages.
+            case: The name of the case, for messages.
 
         Raises:
             ConfigError: the case lacks a field that a placeholder names.
@@ -99,30 +107,33 @@ class Prompt:
             if row.get(name) is None:
                 raise ConfigError(f"The prompt {self.source} needs {name!r}, which {case} does not have.")
 
-        def value(found: re.Match[str]) -> str:
-            return as_text(row[found[1]])
+        def value(match: re.Match[str]) -> str:
+            return field_text(row[match[1]])
 
         filled = tuple(Message(role=m["role"], content=_PLACEHOLDER.sub(value, m["content"])) for m in self.messages)
         if self.placeholders:
             return filled
-        asked = row["prompt"]
-        if isinstance(asked, str):
-            return (*filled, Message(role="user", content=asked))
-        return (*filled, *Prompt.of_chat(asked, f"of {case}").messages)
+        question = row["prompt"]
+        if isinstance(question, str):
+            return (*filled, Message(role="user", content=question))
+        return (*filled, *Prompt.of_chat(question, f"of {case}").messages)
 
 
 def read_prompt(name: str, revision: str | None = None) -> Prompt:
-    """The prompt in a file, in a file at a git revision, or in MLflow's registry (``prompts:/name@alias``).
+    """Read a prompt.
 
-    A file that ends in ``.json`` holds a list of messages; any other is one text.
+    Args:
+        name: A file, or ``prompts:/name@alias`` in MLflow's registry. A file that ends in ``.json`` has a list of
+            messages; any other is one text.
+        revision: The git revision of the file. None: the file as it is now.
 
     Raises:
-        ConfigError: there is none; the message says what is missing.
+        ConfigError: it cannot be read; the message says why.
         MissingExtraError: it is in MLflow's registry and MLflow is not installed.
     """
     if name.startswith(REGISTRY):
         if revision is not None:
-            raise ConfigError(f"{name} is in MLflow's registry, which knows no git revision {revision!r}.")
+            raise ConfigError(f"{name} is in MLflow's registry, which has no git revision {revision!r}.")
         return _from_registry(name)
     if revision is not None:
         return _parsed(_at_revision(Path(name), revision), name, f"{name} at {revision}")
@@ -147,25 +158,25 @@ def _parsed(text: str, name: str, source: str) -> Prompt:
 
 def _at_revision(path: Path, revision: str) -> str:
     if not revision or revision.startswith("-"):
-        raise ConfigError(f"{revision!r} is no git revision.")
+        raise ConfigError(f"{revision!r} is not a git revision.")
     folder = next((f for f in path.absolute().parents if f.is_dir()), Path.cwd())
-    known = _git(folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
-    if known.returncode:
-        inside = _git(folder, "rev-parse", "--git-dir")
-        if inside.returncode:
-            raise ConfigError(f"{path} is in no git repository that can be read: {_said(inside)}.")
+    resolved = _git(folder, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    if resolved.returncode:
+        repository = _git(folder, "rev-parse", "--git-dir")
+        if repository.returncode:
+            raise ConfigError(f"{path} is not in a readable git repository: {_git_error(repository)}.")
         raise ConfigError(
             f"There is no git revision {revision!r} here.",
-            hint="Fetch it first (git fetch origin main); a CI checkout often has the last commit only: with "
+            hint="Fetch it first (git fetch origin main). A CI checkout often has only the last commit: with "
             "actions/checkout set fetch-depth: 0.",
         )
-    commit = known.stdout.decode().strip()
+    commit = resolved.stdout.decode().strip()
     inner = path.absolute().relative_to(folder).as_posix()
     shown = _git(folder, "show", f"{commit}:./{inner}")
     if shown.returncode:
-        raise ConfigError(f"Git revision {revision!r} has no readable {path}: {_said(shown)}.")
+        raise ConfigError(f"Git revision {revision!r} has no readable {path}: {_git_error(shown)}.")
     try:
-        return shown.stdout.decode("utf-8-sig").replace("\r\n", "\n")  # as reading the file would give it
+        return shown.stdout.decode("utf-8-sig").replace("\r\n", "\n")  # as `read_text` returns it
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} at git revision {revision!r} is not UTF-8: {error}.") from error
 
@@ -177,7 +188,7 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         raise ConfigError(f"A prompt at a git revision needs the program git: {error.strerror or error}.") from error
 
 
-def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+def _git_error(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     return lines[0].removeprefix("fatal: ").rstrip(".") if lines else f"git failed with status {done.returncode}"
 
@@ -197,5 +208,5 @@ def _from_registry(uri: str) -> Prompt:
         ) from error
     text = template if isinstance(template, str) else "".join(str(message.get("content")) for message in template)
     if re.search(r"\{%|\{#", text):
-        raise ConfigError(f"{uri} is a Jinja template with blocks; only {{{{ name }}}} placeholders can be filled in.")
+        raise ConfigError(f"{uri} is a Jinja template with blocks; only {{{{ name }}}} placeholders are supported.")
     return Prompt.of_text(template, uri) if isinstance(template, str) else Prompt.of_chat(template, uri)

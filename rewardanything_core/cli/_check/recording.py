@@ -1,4 +1,4 @@
-"""Recording a baseline: outputs, and what the judge says of each alone, in a file to be committed."""
+"""Recording a baseline: outputs with the score of each alone, in a file that can be committed."""
 
 from __future__ import annotations
 
@@ -12,43 +12,44 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.cases import Case
-from rewardanything_core.cli._check.asked import principles_of
-from rewardanything_core.cli._check.dataset import KNOWN, Cells, Names, key_of, read_outputs
-from rewardanything_core.cli._check.kept import digest
+from rewardanything_core.cli._check.dataset import KNOWN, Cells, ColumnNames, key_of, read_outputs
 from rewardanything_core.cli._check.models import Models
+from rewardanything_core.cli._check.output_cache import digest
 from rewardanything_core.cli._check.prompts import read_prompt
-from rewardanything_core.cli._check.reports import writable
-from rewardanything_core.cli._check.running import Task
+from rewardanything_core.cli._check.reports import check_writable
+from rewardanything_core.cli._check.requirements import read_principles
+from rewardanything_core.cli._check.running import CheckTask
 from rewardanything_core.cli._check.settings import merged, read_table
-from rewardanything_core.cli._check.sides import (
+from rewardanything_core.cli._check.sources import (
+    Echo,
     Plan,
-    Prompted,
-    Say,
-    cases_for,
+    PromptSource,
+    application_source,
     check_prompts,
-    made_by,
-    outputs,
     preview,
+    produce_outputs,
+    read_dataset,
 )
+from rewardanything_core.cli._judge_errors import UnusableJudgeDetector
 from rewardanything_core.cli._progress import steps_bar
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.results import Requirement
 from rewardanything_core.principles import Principle
-from rewardanything_core.types import JudgeFailure
+from rewardanything_core.types import JudgeFailure, Verdict
 
 if TYPE_CHECKING:
     from rewardanything_core.judging.base import BaseJudge
 
 VERDICTS = "verdicts"
-"""The column with the judge's verdicts: principle -> ``score``, ``record_id`` and ``judge``, a hash of all that can
-change a verdict beside the case."""
+"""The column with the verdicts: principle -> ``score``, ``record_id`` and ``judge``, a hash of everything except the
+case that can change a verdict."""
 
-_ABOUT_CASE = ("prompt", "response", "context", "reference")
+_CASE_FIELDS = ("prompt", "response", "context", "reference")
 
 
 @dataclass(kw_only=True)
 class Summary:
-    """What became of a baseline."""
+    """The changes to a baseline."""
 
     path: str
     """The file."""
@@ -57,22 +58,22 @@ class Summary:
     """Rows in it."""
 
     new: list[str] = field(default_factory=list)
-    """Ids that were not in the file before."""
+    """Ids that are new in the file."""
 
     changed: list[str] = field(default_factory=list)
-    """Ids whose prompt, output, context or reference is another one."""
+    """Ids whose prompt, output, context or reference changed."""
 
     removed: list[str] = field(default_factory=list)
     """Ids that are no longer among the cases."""
 
     judged: int = 0
-    """Verdicts asked for; the verdict store may have had them."""
+    """Number of judgements, some of which may come from the verdict store."""
 
     failures: list[JudgeFailure] = field(default_factory=list)
-    """What could not be judged; it has no score in the file."""
+    """Failed judgements; they have no score in the file."""
 
     means: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
-    """Principle -> mean score now and before. None: there are no scores."""
+    """Principle -> mean score after and before. None: there are no scores."""
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain JSON types."""
@@ -88,43 +89,44 @@ class Summary:
         }
 
 
-def run_baseline(task: Task, *, judge: bool, update: bool, say: Say) -> Summary:
-    """Run the application over the cases, judge what is new or changed, and write the file.
+def run_baseline(task: CheckTask, *, judge: bool, update: bool, echo: Echo) -> Summary:
+    """Run the application on the cases, judge what is new or changed, and write the file.
 
     Args:
-        task: What the command line asked for; the file is its setting ``baseline``.
-        judge: Whether to judge under the principles, if there are any.
-        update: Whether there may be such a file already, whose verdicts stay where nothing changed.
-        say: Told what goes on.
+        task: The options; the file is the setting ``baseline``.
+        judge: Whether to judge, if there are principles.
+        update: Whether the file may exist; its verdicts are reused where nothing changed.
+        echo: Prints progress for the user.
 
     Raises:
-        ConfigError: something does not fit, or the application failed; the file is as it was.
+        ConfigError: the settings or the files cannot be used, or the application failed; the file is unchanged.
+        RewardAnythingError: the judge can judge no case; the file is unchanged.
     """
     from rewardanything_core.gate.pairing import pair
 
     table = read_table(task.config)
     settings = merged(table, task.given)
-    principles = [principle for principle, _ in principles_of(table, task.principles)] if judge else []
+    principles = [principle for principle, _ in read_principles(table, task.principles)] if judge else []
     path = _target(settings, update=update)
-    before = read_outputs(str(path), Names()) if path.exists() else []
-    side = made_by(settings, table.folder)
-    if side is None and "baseline_prompt" in settings:
-        side = Prompted(read_prompt(settings["baseline_prompt"]))
-    if side is None:
+    before = read_outputs(str(path), ColumnNames()) if path.exists() else []
+    source = application_source(settings, table.folder)
+    if source is None and "baseline_prompt" in settings:
+        source = PromptSource(read_prompt(settings["baseline_prompt"]))
+    if source is None:
         raise ConfigError("There is nothing to run.", hint="Give --app or --prompt, or set one of them in [check].")
-    plan = Plan(baseline=side, candidates={}, cases=cases_for(settings))
+    plan = Plan(baseline=source, candidates={}, cases=read_dataset(settings))
     check_prompts(plan.prompts, plan.cases, settings)
-    shown, _ = preview(plan)
-    pair(shown, {"candidate": shown}, common_only=False)  # only to see that every row can be judged
+    expected, _ = preview(plan)
+    pair(expected, {"candidate": expected}, common_only=False)  # checks that every row can be judged
     with Models(settings, task.judge, task.config) as models:
-        backend = models.ready(application=bool(plan.prompts), judge=bool(principles))
-        wanted = {key_of(row, number) for number, row in enumerate(plan.cases, start=1)}
-        made, _ = outputs(plan, wanted, settings, backend=backend, again=task.again, say=say)
-        ids = [n if row.get("id") is None else row["id"] for n, row in enumerate(plan.cases, start=1)]
+        backend = models.load(application=bool(plan.prompts), judge=bool(principles))
+        keys = {key_of(row, number) for number, row in enumerate(plan.cases, start=1)}
+        made, _ = produce_outputs(plan, keys, settings, backend=backend, cache_policy=task.cache_policy, echo=echo)
+        ids = [number if row.get("id") is None else row["id"] for number, row in enumerate(plan.cases, start=1)]
         rows = [{**row, "id": own} for row, own in zip(made, ids, strict=True)]
-        summary = _compared(str(path), rows, before)
+        summary = _compare(str(path), rows, before)
         if principles:
-            _judge(rows, before, principles, models.judge(), summary, say)
+            _judge(rows, before, principles, models.judge(), summary, echo)
     rows.sort(key=lambda row: _natural(str(row["id"])))
     _write(path, rows)
     return summary
@@ -135,30 +137,39 @@ def _target(settings: Mapping[str, Any], *, update: bool) -> Path:
         raise ConfigError("Name the file to write with -o, or as baseline in [check].")
     path = Path(settings["baseline"]).expanduser()
     if path.suffix.lower() not in (".jsonl", ".ndjson"):
-        raise ConfigError(f"A baseline is a file of JSON lines, so that its changes can be read: not {path}.")
+        raise ConfigError(f"A baseline is a file of JSON lines (.jsonl), whose changes can be reviewed, not {path}.")
     if path.resolve() in {Path(settings[name]).resolve() for name in ("dataset", "prompt") if name in settings}:
         raise ConfigError(f"-o {path} would replace a file that is read.")
-    writable(path, "-o")
+    check_writable(path, "-o")
     if path.exists() and not update:
-        raise ConfigError(f"{path} exists.", hint="Give --update to bring it up to date.")
+        raise ConfigError(f"{path} exists.", hint="Give --update to update it.")
     return path
 
 
-def _compared(path: str, rows: Sequence[Cells], before: Sequence[Cells]) -> Summary:
+def _compare(path: str, rows: Sequence[Cells], before: Sequence[Cells]) -> Summary:
     old = {key_of(row, number): row for number, row in enumerate(before, start=1)}
     summary = Summary(path=path, cases=len(rows))
     for row in rows:
         key = str(row["id"])
         if key not in old:
             summary.new.append(key)
-        elif not _alike(row, old[key]):
+        elif not _same_case(row, old[key]):
             summary.changed.append(key)
     summary.removed = sorted(old.keys() - {str(row["id"]) for row in rows}, key=_natural)
     return summary
 
 
-def _alike(row: Cells, old: Cells) -> bool:
-    return all(row.get(name) == old.get(name) for name in _ABOUT_CASE)
+def _same_case(row: Cells, old: Cells) -> bool:
+    return all(row.get(name) == old.get(name) for name in _CASE_FIELDS)
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """A verdict that the file needs."""
+
+    row: Cells
+    principle: str
+    judge: str
 
 
 def _judge(
@@ -167,45 +178,64 @@ def _judge(
     principles: Sequence[Principle],
     judge: BaseJudge,
     summary: Summary,
-    say: Say,
+    echo: Echo,
 ) -> None:
-    """Put each row's verdicts into it: the one from before where nothing that matters has changed."""
+    """Add each row's verdicts to it, reusing those of the file where nothing that matters has changed."""
     old = {key_of(row, number): row for number, row in enumerate(before, start=1)}
-    todo: list[tuple[Cells, str, str, Case]] = []
+    needed: list[_Judgement] = []
+    cases: list[Case] = []
     for principle in principles:
         name = Requirement(principle=principle, margin=1.0).name
-        by = digest([judge.fingerprint(), principle.text])[:12]
+        judge_hash = digest([judge.fingerprint(), principle.text])[:12]
         for row in rows:
             verdicts = row.setdefault(VERDICTS, {})
-            kept = _kept(old.get(str(row["id"])), row, name, by)
-            verdicts[name] = kept
-            if kept is None:
-                responses = {"response": row["response"]}
-                case = Case(
-                    principle, row["prompt"], responses, row.get("reference"), row.get("context"), str(row["id"])
+            reusable = _reusable(old.get(str(row["id"])), row, name, judge_hash)
+            verdicts[name] = reusable
+            if reusable is None:
+                needed.append(_Judgement(row, name, judge_hash))
+                cases.append(
+                    Case(
+                        principle,
+                        row["prompt"],
+                        {"response": row["response"]},
+                        row.get("reference"),
+                        row.get("context"),
+                        str(row["id"]),
+                    )
                 )
-                todo.append((row, name, by, case))
-    if todo:
-        say(f"Judging {len(todo)} outputs with {judge.model}.")
-    with steps_bar("judging") as told:
-        for done, (index, outcome) in enumerate(judge.judge_stream([case for *_, case in todo]), start=1):
-            row, name, by, _ = todo[index]
-            if isinstance(outcome, JudgeFailure):
-                summary.failures.append(outcome)
-            else:
-                score = round(outcome.scores["response"], 3)
-                row[VERDICTS][name] = {"score": score, "record_id": " ".join(outcome.record_ids) or None, "judge": by}
-            told(done, len(todo))
-    summary.judged = len(todo)
+    if cases:
+        echo(f"Judging {len(cases)} outputs with {judge.model}.")
+    detector: UnusableJudgeDetector[_Judgement] = UnusableJudgeDetector()
+    with steps_bar("judging") as progress:
+        for done, (index, outcome) in enumerate(judge.judge_stream(cases), start=1):
+            for judgement, ready in detector.add(needed[index], outcome):
+                _record(judgement, ready, summary)
+            progress(done, len(cases))
+        for judgement, ready in detector.finish():
+            _record(judgement, ready, summary)
+    summary.judged = len(cases)
     for name in [*rows[0][VERDICTS]]:
         summary.means[name] = (_mean(rows, name), _mean(before, name))
     for row in rows:
         row[VERDICTS] = {name: verdict for name, verdict in row[VERDICTS].items() if verdict is not None}
 
 
-def _kept(old: Cells | None, row: Cells, name: str, by: str) -> Cells | None:
+def _record(judgement: _Judgement, outcome: Verdict | JudgeFailure | None, summary: Summary) -> None:
+    assert outcome is not None
+    if isinstance(outcome, JudgeFailure):
+        summary.failures.append(outcome)
+        return
+    judgement.row[VERDICTS][judgement.principle] = {
+        "score": round(outcome.scores["response"], 3),
+        "record_id": " ".join(outcome.record_ids) or None,
+        "judge": judgement.judge,
+    }
+
+
+def _reusable(old: Cells | None, row: Cells, name: str, judge_hash: str) -> Cells | None:
+    """The old verdict on a row, if the row and the judge are unchanged."""
     verdict = None if old is None or not isinstance(old.get(VERDICTS), dict) else old[VERDICTS].get(name)
-    if old is None or not isinstance(verdict, dict) or verdict.get("judge") != by or not _alike(row, old):
+    if old is None or not isinstance(verdict, dict) or verdict.get("judge") != judge_hash or not _same_case(row, old):
         return None
     return verdict if isinstance(verdict.get("score"), int | float) else None
 
@@ -217,20 +247,20 @@ def _mean(rows: Sequence[Cells], name: str) -> float | None:
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:
-    """A key that sorts q2 before q10."""
+    """A sort key that puts q2 before q10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
 
 
 def _write(path: Path, rows: Sequence[Cells]) -> None:
-    """Write all of the file or nothing of it."""
+    """Write the file atomically."""
     order = (*KNOWN, VERDICTS)
     lines = (
         json.dumps({name: row[name] for name in order if name in row}, ensure_ascii=False, default=str) for row in rows
     )
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fresh.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
-        fresh.replace(path)
+        unfinished.write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
+        unfinished.replace(path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise ConfigError(f"Cannot write {path}: {error.strerror or error}.") from error

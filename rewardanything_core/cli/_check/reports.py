@@ -1,64 +1,70 @@
-"""Writing a check's report: to standard output, and to the files that were asked for."""
+"""Writing a check's report to standard output and to files."""
 
 from __future__ import annotations
 
 import math
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from rewardanything_core.cli._options import print_json
+from rewardanything_core.cli._stdout import discard_output, output, stdout
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rewardanything_core.gate.results import CheckReport
 
 KINDS = ("html", "junit", "markdown")
-_WIDEST = 120
+_MAX_WIDTH = 120  # columns
 
 
 def targets(settings: Mapping[str, Any]) -> dict[str, Path]:
-    """Kind -> the file to write.
+    """Kind of report -> the file to write.
 
     Raises:
-        ConfigError: a file cannot be written where it is to be, or would take the place of what is read.
+        ConfigError: a file cannot be written, or would replace a file that is read.
     """
-    found = {kind: Path(settings[kind]).expanduser() for kind in KINDS if kind in settings}
+    files = {kind: Path(settings[kind]).expanduser() for kind in KINDS if kind in settings}
     inputs = [settings.get(name) for name in ("dataset", "baseline", "prompt", "baseline_prompt")]
     inputs += [path for name in ("candidate", "candidate_prompt") for _, path in settings.get(name, [])]
     taken = {Path(path).resolve(): path for path in inputs if path is not None}
-    for kind, path in found.items():
+    for kind, path in files.items():
         if path.resolve() in taken:
-            raise ConfigError(f"--{kind} {path} would replace a file that is read or written too.")
+            raise ConfigError(f"--{kind} {path} would replace a file that is also read or written.")
         taken[path.resolve()] = str(path)
-        writable(path, f"--{kind}")
-    return found
+        check_writable(path, f"--{kind}")
+    return files
 
 
-def writable(path: Path, option: str) -> None:
-    """See that a file can be written before anything is paid for.
+def check_writable(path: Path, option: str) -> None:
+    """Check that a file can be written, before any model is called.
+
+    Args:
+        path: The file.
+        option: The option that names it, for messages.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot be written.
     """
     if path.is_dir():
         raise ConfigError(f"{option} {path} is a folder; name a file.")
     if not path.parent.is_dir():
-        raise ConfigError(f"{option} {path}: there is no folder {path.parent}.", hint="Make it first.")
+        raise ConfigError(f"{option} {path}: there is no folder {path.parent}.", hint="Create it first.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ConfigError(f"{option} {path}: it may not be written.")
+        raise ConfigError(f"{option} {path}: there is no permission to write it.")
 
 
 def write(report: CheckReport, files: Mapping[str, Path]) -> None:
-    """Write the files. The one that ``GITHUB_STEP_SUMMARY`` names is appended to, as other steps' summaries are.
+    """Write the reports. The file that ``GITHUB_STEP_SUMMARY`` names is appended to, because other steps share it.
+
+    Args:
+        report: The report.
+        files: Kind of report -> the file.
 
     Raises:
-        ConfigError: one cannot be written after all.
+        ConfigError: a file cannot be written.
     """
     for kind, path in files.items():
         text = _text(report, kind)
@@ -72,20 +78,24 @@ def write(report: CheckReport, files: Mapping[str, Path]) -> None:
 
 
 def show(report: CheckReport, *, as_json: bool) -> None:
-    """Print the report. A reader that leaves early, as ``head`` does, changes nothing about the exit code."""
+    """Print the report. If the reader closes the pipe, as ``head`` does, the exit code stays that of the report.
+
+    Args:
+        report: The report.
+        as_json: Whether to print JSON instead of text.
+    """
     try:
         if as_json:
-            print_json(_plain(report.to_dict()))
+            print_json(_without_infinity(report.to_dict()))
         else:
             from rewardanything_core.gate.reports.terminal import terminal_report
 
-            drawn = sys.stdout.isatty()
-            width = min(_WIDEST, shutil.get_terminal_size((100, 24)).columns) if drawn else 100
-            color = drawn and "NO_COLOR" not in os.environ
-            typer.echo(terminal_report(report, width=width, color=color).rstrip("\n"), color=color)
-        sys.stdout.flush()
+            is_terminal = stdout().isatty()
+            width = min(_MAX_WIDTH, shutil.get_terminal_size((100, 24)).columns) if is_terminal else 100
+            color = is_terminal and "NO_COLOR" not in os.environ
+            output(terminal_report(report, width=width, color=color).rstrip("\n"), color=color)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
 
 
 def _text(report: CheckReport, kind: str) -> str:
@@ -102,10 +112,10 @@ def _text(report: CheckReport, kind: str) -> str:
     return markdown_report(report)
 
 
-def _plain(value: Any) -> Any:
-    """The value in JSON's own terms, which know no infinity."""
+def _without_infinity(value: Any) -> Any:
+    """The value with None in place of infinite and undefined numbers, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _without_infinity(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_without_infinity(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""A check from settings to report."""
+"""``ra-judge check`` from its settings to its report."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.cli._check import reports
-from rewardanything_core.cli._check.asked import PrinciplesTyped, requirements
 from rewardanything_core.cli._check.models import Models
+from rewardanything_core.cli._check.requirements import PrincipleArgs, read_requirements
 from rewardanything_core.cli._check.settings import merged, read_table
-from rewardanything_core.cli._check.sides import Again, Say, outputs, plan_check, preview
+from rewardanything_core.cli._check.sources import CachePolicy, Echo, plan_check, preview, produce_outputs
+from rewardanything_core.cli._judge_errors import raise_if_unusable
 from rewardanything_core.cli._progress import steps_bar
 
 if TYPE_CHECKING:
@@ -22,49 +23,63 @@ _RULES = ("alpha", "power", "max_failures", "sequential", "confirm")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """What the command line asked for."""
+class CheckTask:
+    """The options of ``check`` or ``baseline``."""
 
     given: Mapping[str, Any]
-    """Settings of ``[check]``; None where nothing was given."""
+    """Settings of ``[check]``; None for an option that was not given."""
 
-    principles: PrinciplesTyped
-    """The principles it names."""
+    principles: PrincipleArgs
+    """The principles."""
 
     judge: Mapping[str, Any]
-    """Settings of the judge; None where nothing was given."""
+    """Settings of the judge; None for an option that was not given."""
 
     config: str | None
-    """--config."""
+    """``--config``."""
 
-    again: Again
-    """--resume and --fresh."""
+    cache_policy: CachePolicy
+    """``--resume`` and ``--fresh``."""
 
 
-def run_check(task: Task, say: Say) -> tuple[CheckReport, dict[str, Path]]:
-    """Do it, and return the report with the files to be written.
+def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]]:
+    """Run a check.
+
+    Args:
+        task: The options.
+        echo: Prints progress for the user.
+
+    Returns:
+        The report, and kind -> file for the reports to write.
 
     Raises:
-        ConfigError: something does not fit; the message says what, and unless an application failed nothing was paid.
+        ConfigError: the settings or the files cannot be used; unless an application failed, no model was called.
+        RewardAnythingError: the judge can judge no case, for instance because of a wrong key.
     """
     from rewardanything_core.gate.checking import check
     from rewardanything_core.gate.pairing import pair
 
     table = read_table(task.config)
     settings = merged(table, task.given)
-    asked = requirements(table, task.principles, settings, task.given)
+    requirements = read_requirements(table, task.principles, settings, task.given)
     files = reports.targets(settings)
     plan = plan_check(settings, table.folder)
-    common = bool(settings.get("common_only", False))
+    common_only = bool(settings.get("common_only", False))
     baseline, candidates = preview(plan)
-    paired = pair(baseline, candidates, common_only=common)
+    paired = pair(baseline, candidates, common_only=common_only)
     with Models(settings, task.judge, task.config) as models:
-        backend = models.ready(application=bool(plan.prompts))
-        wanted = {item.id for item in paired.items}
-        baseline, candidates = outputs(plan, wanted, settings, backend=backend, again=task.again, say=say)
+        backend = models.load(application=bool(plan.prompts))
+        keys = {item.id for item in paired.items}
+        baseline, candidates = produce_outputs(
+            plan, keys, settings, backend=backend, cache_policy=task.cache_policy, echo=echo
+        )
         judge = models.judge()
         rules = {name: settings[name] for name in _RULES if name in settings}
-        say(f"Judging {len(wanted)} cases with {judge.model}.")
-        with steps_bar("judging") as told:
-            report = check(baseline, candidates, asked, judge=judge, progress=told, **rules)
+        echo(f"Judging {len(keys)} cases with {judge.model}.")
+        with steps_bar("judging") as progress:
+            report = check(baseline, candidates, requirements, judge=judge, progress=progress, **rules)
+    attempted = [pair for pair in report.pairs if not pair.unchanged]
+    failures = [pair.failure for pair in attempted if pair.failure is not None]
+    if len(failures) == len(attempted):
+        raise_if_unusable(failures)
     return dataclasses.replace(report, missing=paired.missing), files

@@ -12,13 +12,13 @@ from rewardanything_core.config import FILE_NAME
 from rewardanything_core.errors import ConfigError
 
 Settings: TypeAlias = dict[str, Any]
-"""Name of a setting -> its value; a setting that nobody gave is not there."""
+"""Name of a setting -> its value; settings that were not given are missing."""
 
 Named: TypeAlias = tuple[str | None, str]
-"""A candidate's name, if it was given one, and its path or prompt."""
+"""A candidate's name, or None, and its path or prompt."""
 
 REGISTRY = "prompts:/"
-"""How the name of a prompt in MLflow's registry begins."""
+"""The prefix of prompts in MLflow's registry."""
 
 Kind: TypeAlias = Literal["text", "path", "prompt", "texts", "sources", "prompts", "number", "count", "flag"]
 
@@ -55,7 +55,7 @@ KINDS: dict[str, Kind] = {
     "junit": "path",
     "markdown": "path",
 }
-"""All settings of ``[check]`` but ``principles``."""
+"""All settings of ``[check]`` except ``principles``."""
 
 RANGES = {
     "margin": (0.0, 4.0),
@@ -98,10 +98,10 @@ class Table:
     """The ``[check]`` table of a settings file."""
 
     path: Path | None = None
-    """The file. None: there is none."""
+    """The settings file. None: there is none."""
 
     settings: Settings = field(default_factory=dict)
-    """What it sets; paths resolved against the file's folder."""
+    """Its settings; paths are resolved against the file's folder."""
 
     principles: tuple[Settings, ...] = ()
     """``[[check.principles]]``: ``text``, ``file``, ``name``, ``margin``, ``min_score``, ``controls``, if given."""
@@ -113,10 +113,13 @@ class Table:
 
 
 def read_table(config: str | None) -> Table:
-    """The ``[check]`` table of ``config``, of the file that ``RA_JUDGE_CONFIG`` names, or of the nearest ra-judge.toml.
+    """Read the ``[check]`` table.
+
+    Args:
+        config: The settings file. None: the file that ``RA_JUDGE_CONFIG`` names, or the nearest ra-judge.toml.
 
     Raises:
-        ConfigError: the file cannot be read, or a setting is unknown or of a wrong type; the message says where.
+        ConfigError: the file cannot be read, or a setting is unknown or has a wrong type; the message names the place.
     """
     path = _find(config or os.environ.get("RA_JUDGE_CONFIG"))
     if path is None:
@@ -132,7 +135,7 @@ def read_table(config: str | None) -> Table:
         raise ConfigError(f"[check] in {path} must be a table.")
     principles = table.pop("principles", [])
     if not isinstance(principles, list) or not all(isinstance(item, dict) for item in principles):
-        raise ConfigError(f"Principles in {path} are given as tables, each beginning with [[check.principles]].")
+        raise ConfigError(f"Principles in {path} must be tables, each beginning with [[check.principles]].")
     return Table(
         path=path,
         settings=_typed_all(table, KINDS, f"[check] in {path}", path.parent, also=("principles",)),
@@ -144,16 +147,16 @@ def read_table(config: str | None) -> Table:
 
 
 def merged(table: Table, given: Mapping[str, Any]) -> Settings:
-    """The settings of the file with those of the command line over them.
+    """The settings of the file, overridden by those of the command line.
 
-    Where the command line says where a side's outputs come from, what the file says about that side does not count.
+    If the command line names the source of a side's outputs, all settings of the file for that side are ignored.
 
     Args:
-        table: The file's.
-        given: The command line's, typed; None and empty lists count as not given.
+        table: The settings of the file.
+        given: The settings of the command line; None and empty lists count as not given.
 
     Raises:
-        ConfigError: a number is out of its range, or two settings of one place say where a side comes from.
+        ConfigError: a number is out of its range, or two settings in one place name a source for the same side.
     """
     typed = {name: value for name, value in given.items() if value is not None and value != []}
     _check_ranges(typed, "")
@@ -171,9 +174,9 @@ def merged(table: Table, given: Mapping[str, Any]) -> Settings:
 
 def _refuse_two_sources(settings: Mapping[str, Any], where: str) -> None:
     for side, names in (("baseline", _BASELINE), ("candidate", _CANDIDATE)):
-        if len(found := [name for name in KINDS if name in names and name in settings]) > 1:
+        if len(sources := [name for name in KINDS if name in names and name in settings]) > 1:
             raise ConfigError(
-                f"{' and '.join(found)} in {where} each say where the outputs of the {side} come from.",
+                f"{' and '.join(sources)} in {where} each name a source for the outputs of the {side}.",
                 hint="Keep one of them.",
             )
 
@@ -185,14 +188,14 @@ def _find(config: str | None) -> Path | None:
     return next((file for folder in (here, *here.parents) if (file := folder / FILE_NAME).is_file()), None)
 
 
-def named(given: list[str]) -> list[Named]:
-    """``--candidate`` as it was typed: ``path`` or ``name=path``; what exists under its whole name is a path."""
-    found: list[Named] = []
+def parse_named(given: list[str]) -> list[Named]:
+    """Parse ``path`` or ``name=path``; an item that exists as a file under its whole name is a path."""
+    parsed: list[Named] = []
     for item in given:
         name, equals, path = item.partition("=")
-        plain = not (equals and name and path) or Path(item).exists() or "/" in name
-        found.append((None, item) if plain else (name, path))
-    return found
+        is_path = not (equals and name and path) or Path(item).exists() or "/" in name
+        parsed.append((None, item) if is_path else (name, path))
+    return parsed
 
 
 def _typed_all(
@@ -207,17 +210,17 @@ def _typed_all(
 
 
 def _typed(name: str, value: Any, kind: Kind, where: str, folder: Path) -> Any:
-    found = _convert(value, kind, folder)
-    if found is None:
+    converted = _convert(value, kind, folder)
+    if converted is None:
         raise ConfigError(f"{name!r} in {where} must be {_DESCRIBED[kind]}, not {value!r}.")
-    return found
+    return converted
 
 
 def _convert(value: Any, kind: Kind, folder: Path) -> Any:
-    """The value as its kind has it; None if it is of another."""
+    """The value, converted to its kind; None if it is not of that kind."""
     if kind in ("number", "count"):
-        wanted = int if kind == "count" else int | float
-        return value if isinstance(value, wanted) and not isinstance(value, bool) else None
+        types = int if kind == "count" else int | float
+        return value if isinstance(value, types) and not isinstance(value, bool) else None
     if kind == "flag":
         return value if isinstance(value, bool) else None
     if kind == "texts":
@@ -244,11 +247,11 @@ def _listed(value: Any) -> list[Any]:
 def _resolved(path: str, folder: Path) -> str:
     if path.startswith(REGISTRY):
         return path
-    whole = folder / Path(path).expanduser()
+    full = folder / Path(path).expanduser()
     try:
-        return str(whole.relative_to(Path.cwd()))  # short in messages and reports
+        return str(full.relative_to(Path.cwd()))  # shorter in messages and reports
     except ValueError:
-        return str(whole)
+        return str(full)
 
 
 def _check_ranges(settings: Mapping[str, Any], where: str) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of the answers: principles with their margins, from the command line or the settings file."""
+"""The requirements of a check: principles with their margins, from the command line or the settings file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from rewardanything_core.cli._check.settings import Settings, Table
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.gate.results import AUTO, Requirement
 from rewardanything_core.principles import Principle
+from rewardanything_core.tables.columns import repeated
 
 DEFAULT_MARGIN = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrinciplesTyped:
-    """Principles as the command line gives them."""
+class PrincipleArgs:
+    """The principles given on the command line."""
 
     texts: Sequence[str] = ()
     """``--principle``."""
@@ -32,7 +33,7 @@ class PrinciplesTyped:
         """All of them.
 
         Raises:
-            ConfigError: a file cannot be read, or there is none of a name.
+            ConfigError: a file cannot be read, or no principle has one of the names.
         """
         return [
             *(Principle(text) for text in self.texts),
@@ -41,55 +42,59 @@ class PrinciplesTyped:
         ]
 
 
-def principles_of(table: Table, typed: PrinciplesTyped) -> list[tuple[Principle, Settings]]:
-    """The principles of the command line, else those of the file with what the file says about each.
+def read_principles(table: Table, arguments: PrincipleArgs) -> list[tuple[Principle, Settings]]:
+    """The principles of the command line, or else those of the settings file with their own settings.
+
+    Args:
+        table: The table of the settings file.
+        arguments: The principles of the command line.
 
     Raises:
-        ConfigError: one of them is none.
+        ConfigError: one of them is invalid.
     """
     try:
-        if given := typed.principles():
+        if given := arguments.principles():
             return [(principle, {}) for principle in given]
         return [(_principle(item, number, table), item) for number, item in enumerate(table.principles, start=1)]
     except InvalidCaseError as error:
         raise ConfigError(error.message) from error
 
 
-def requirements(
-    table: Table, typed: PrinciplesTyped, settings: Mapping[str, Any], given: Mapping[str, Any]
+def read_requirements(
+    table: Table, arguments: PrincipleArgs, settings: Mapping[str, Any], given: Mapping[str, Any]
 ) -> list[Requirement]:
-    """What a check asks for.
+    """The requirements of a check.
 
     Args:
-        table: The settings file's table.
-        typed: The principles of the command line.
+        table: The table of the settings file.
+        arguments: The principles of the command line.
         settings: All settings.
-        given: Those of the command line, whose margin, min_score and controls hold for every principle.
+        given: The settings of the command line; margin, min_score and controls among them apply to every principle.
 
     Raises:
-        ConfigError: there is no principle, one of them is none, or two have one name.
+        ConfigError: there is no principle, one of them is invalid, or two have one name.
     """
-    found = [
+    requirements = [
         Requirement(
             principle=principle,
-            margin=float(_chosen("margin", given, about, settings) or DEFAULT_MARGIN),
-            min_score=_chosen("min_score", given, about, settings),
-            controls=_chosen("controls", given, about, settings) or AUTO,
+            margin=float(_first("margin", given, own, settings) or DEFAULT_MARGIN),
+            min_score=_first("min_score", given, own, settings),
+            controls=_first("controls", given, own, settings) or AUTO,
         )
-        for principle, about in principles_of(table, typed)
+        for principle, own in read_principles(table, arguments)
     ]
-    if not found:
+    if not requirements:
         raise ConfigError(
             "There is no principle to judge by.",
             hint="Give --principle, --principle-file or --principle-name, or [[check.principles]] in ra-judge.toml.",
         )
-    names = [requirement.name for requirement in found]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ConfigError(f"Two principles go by the name {twice!r}.", hint="Give each a name of its own.")
-    return found
+    if duplicates := repeated(requirement.name for requirement in requirements):
+        raise ConfigError(f"Two principles have the name {duplicates[0]!r}.", hint="Give each a name of its own.")
+    return requirements
 
 
-def _chosen(name: str, *places: Mapping[str, Any]) -> Any:
+def _first(name: str, *places: Mapping[str, Any]) -> Any:
+    """The first value of a setting that is not None, in order of precedence."""
     return next((place[name] for place in places if place.get(name) is not None), None)
 
 
@@ -100,8 +105,8 @@ def _principle(item: Settings, number: int, table: Table) -> Principle:
     if "text" in item:
         return Principle(item["text"], name=item.get("name"))
     if "file" in item:
-        found = Principle.from_file(item["file"])
-        return dataclasses.replace(found, name=item.get("name", found.name))
+        principle = Principle.from_file(item["file"])
+        return dataclasses.replace(principle, name=item.get("name", principle.name))
     if "name" in item:
         return Principle.named(item["name"])
     raise ConfigError(f"{where} needs a text, a file, or the name of a principle that ships with the package.")

@@ -1,0 +1,110 @@
+"""Failures of the judge: the exit code for each, and how a command notices that the judge cannot judge any case."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Generic, TypeAlias, TypeVar
+
+from rewardanything_core.cli import JUDGE_FAILED, USAGE
+from rewardanything_core.errors import (
+    BackendConnectionError,
+    BackendTimeoutError,
+    ContextLengthError,
+    RateLimitError,
+    RewardAnythingError,
+    VerdictParseError,
+    error_from_failure,
+)
+from rewardanything_core.types import JudgeFailure, Verdict
+
+Item = TypeVar("Item")
+Outcome: TypeAlias = Verdict | JudgeFailure
+
+ENOUGH = 50
+"""Set-up failures in a row after which a run stops. Large enough that some rows may be refused for what they contain;
+small enough that a wrong key is reported at once, since an endpoint serves 64 requests at a time."""
+
+_MOST_HELD = 5_000
+"""Rows that are held back at most, including those that need no verdict."""
+
+_MISCONFIGURED = re.compile(r"was not found|knows no provider")
+"""What an endpoint's error says about a model or an address that does not exist."""
+
+
+def exit_code(error: RewardAnythingError) -> int:
+    """The exit code of a command that ended with an error.
+
+    A judge that cannot be reached now, or gave no verdict, has failed. A refused key, an unknown model and all other
+    errors mean that the command cannot work as it was given.
+    """
+    temporary = isinstance(error, BackendConnectionError | BackendTimeoutError | RateLimitError) or error.retryable
+    if temporary or isinstance(error, VerdictParseError | ContextLengthError):
+        return JUDGE_FAILED
+    return USAGE
+
+
+def is_setup_failure(failure: JudgeFailure) -> bool:
+    """Whether the fault lies in the settings, such as the key or the model's name, and not in the case."""
+    if failure.error_type in ("AuthenticationError", "ConfigError", "MissingExtraError"):
+        return True
+    return failure.error_type == "BackendError" and _MISCONFIGURED.search(failure.message) is not None
+
+
+def raise_if_unusable(failures: Sequence[JudgeFailure]) -> None:
+    """Raise the judge's own error if the settings are at fault.
+
+    Args:
+        failures: The outcomes of all the cases, none of which has a verdict.
+
+    Raises:
+        RewardAnythingError: every one is a set-up failure.
+    """
+    if failures and all(map(is_setup_failure, failures)):
+        raise error_from_failure(failures[0])
+
+
+class UnusableJudgeDetector(Generic[Item]):
+    """Holds set-up failures back until a case is judged, and raises the judge's error if none is.
+
+    Rows that fail because of a wrong key are therefore not recorded as failed, and the same command continues with them
+    once the key is right. Outcomes leave in the order in which they came.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[tuple[Item, Outcome | None]] = []
+        self._failures: list[JudgeFailure] = []
+        self._works = False
+
+    def add(self, item: Item, outcome: Outcome | None) -> Iterator[tuple[Item, Outcome | None]]:
+        """Add an outcome, and yield what is no longer held back.
+
+        Args:
+            item: What was judged.
+            outcome: Its outcome. None: it needed no judge.
+
+        Raises:
+            RewardAnythingError: `ENOUGH` cases in a row had set-up failures.
+        """
+        self._held.append((item, outcome))
+        if isinstance(outcome, JudgeFailure) and is_setup_failure(outcome):
+            self._failures.append(outcome)
+            if len(self._failures) >= ENOUGH:
+                raise error_from_failure(self._failures[0])
+        elif outcome is not None or not self._failures or len(self._held) > _MOST_HELD:
+            self._works = self._works or isinstance(outcome, Verdict)
+            yield from self._release()
+
+    def finish(self) -> Iterator[tuple[Item, Outcome | None]]:
+        """Yield what is still held back.
+
+        Raises:
+            RewardAnythingError: cases had set-up failures, and none was judged.
+        """
+        if not self._works:
+            raise_if_unusable(self._failures)
+        yield from self._release()
+
+    def _release(self) -> Iterator[tuple[Item, Outcome | None]]:
+        held, self._held, self._failures = self._held, [], []
+        yield from held
