@@ -315,10 +315,13 @@ def test_ctrl_c_while_the_model_generates_ends_the_command_without_a_traceback(t
         text=True,
         preexec_fn=heed_ctrl_c,
     )
-    assert "Judging" in process.stderr.readline()
-    assert process.stderr.readline() == "generating\n"
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        assert "Judging" in process.stderr.readline()
+        assert process.stderr.readline() == "generating\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()  # a failed assertion must not leave it running
     assert (process.returncode, errors.strip()) == (130, "Interrupted.")
 
 
