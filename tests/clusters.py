@@ -1,4 +1,4 @@
-"""A real Ray cluster of several nodes on this machine, for the tests of what runs on one."""
+"""A real Ray cluster of several nodes on this machine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 80 << 20}
 
 @contextmanager
 def ray_cluster(environ: dict[str, str], *, node: dict[str, Any] = NODE, **head: Any) -> Iterator[Cluster]:
-    """A head and one more node, whose processes find our packages, these tests' modules and ``environ``.
+    """Start a head node and a second node, whose processes can import our packages and the modules of the tests.
 
     Args:
-        environ: Variables for all processes of the cluster, and for this one as long as it runs.
-        node: What the second node has.
-        **head: What the head has beside `NODE`.
+        environ: Environment variables of all processes of the cluster, and of this one while it runs.
+        node: Resources of the second node.
+        **head: Further options of the head node, in addition to `NODE`.
     """
     here = Path(__file__).parent
     with pytest.MonkeyPatch.context() as patch:
@@ -30,11 +30,11 @@ def ray_cluster(environ: dict[str, str], *, node: dict[str, Any] = NODE, **head:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         for name, value in environ.items():
             patch.setenv(name, value)
-        running = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False, **head})
+        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False, **head})
         try:
-            running.add_node(**node)
-            ray.init(address=running.address, log_to_driver=False)
-            yield running
+            cluster.add_node(**node)
+            ray.init(address=cluster.address, log_to_driver=False)
+            yield cluster
         finally:
             ray.shutdown()
-            running.shutdown()
+            cluster.shutdown()

@@ -1,4 +1,4 @@
-"""Principles as rewards: for TRL's trainers, for veRL, and for loops of your own.
+"""Principles as rewards: for TRL's trainers, for veRL, and for training loops of your own.
 
 >>> from rewardanything_rl import PrincipleReward
 >>> reward = PrincipleReward("Answer in at most two short sentences.")
@@ -6,19 +6,23 @@
 """
 
 from rewardanything_core.errors import JudgeUnavailableError
-from rewardanything_rl.appeals import speaks_to_judge
+from rewardanything_rl.batching import GroupBatcher, Reward
 from rewardanything_rl.functions import reward_function
-from rewardanything_rl.gathering import Gatherer
+from rewardanything_rl.groups import Sample
+from rewardanything_rl.injection_guard import speaks_to_judge
 from rewardanything_rl.scale import Scale
 from rewardanything_rl.trl_reward import PrincipleReward
-from rewardanything_rl.verl_reward import compute_score, verl_reward
+from rewardanything_rl.verl_reward import compute_score, compute_score_sync, verl_reward
 
 __all__ = [
-    "Gatherer",
+    "GroupBatcher",
     "JudgeUnavailableError",
     "PrincipleReward",
+    "Reward",
+    "Sample",
     "Scale",
     "compute_score",
+    "compute_score_sync",
     "reward_function",
     "speaks_to_judge",
     "verl_reward",

@@ -1,11 +1,12 @@
-"""A reward for one response, for training loops that want a function."""
+"""A reward for one response, for training loops that expect a function."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from rewardanything_core import BaseJudge, Message, Principle, default_judge
-from rewardanything_rl.groups import Row, of_one
+from rewardanything_rl.availability import checked_judge
+from rewardanything_rl.groups import Sample, single_group
 from rewardanything_rl.scale import Scale
 
 
@@ -20,19 +21,19 @@ def reward_function(
 ) -> float:
     """The reward of one response: its score, 1.0..5.0, as in the RewardAnything quick start.
 
-    Where there are several responses to a prompt, `PrincipleReward` judges them together, which says more.
+    Several responses to one prompt are better compared in one call, as `PrincipleReward` does.
 
     Args:
-        principle: What to prefer.
-        prompt: What was asked.
+        principle: The principle to judge by.
+        prompt: What the response answers: a text or chat messages.
         response: What the policy wrote.
-        judge: Who judges. None: `default_judge()`.
-        reference: Another response, judged beside it, whose score becomes the zero point.
-        normalize: Return (score - 1) / 4, 0.0..1.0, instead.
+        judge: The judge. None: `default_judge()`.
+        reference: A response that is judged too and whose score is subtracted from the reward.
+        normalize: Return (score - 1) / 4, 0.0..1.0, instead of the score.
 
     Raises:
-        RewardAnythingError: there is no verdict, hence no reward.
+        RewardAnythingError: there is no verdict, and therefore no reward.
     """
-    group = of_one([Row(principle=principle, prompt=prompt, text=response, reference=reference)])
-    verdict = (default_judge() if judge is None else judge).judge(group.case())
-    return Scale(normalize=normalize, tie_break=0.0).rewards(verdict, group.zero)[group.members[0]]
+    group = single_group([Sample(principle=principle, prompt=prompt, text=response, reference=reference)])
+    verdict = (checked_judge(judge) or default_judge()).judge(group.case())
+    return Scale(normalize=normalize, tie_break=0.0).rewards(verdict, group.baseline)[group.members[0]]

@@ -10,15 +10,20 @@ from typing import Any
 from rewardanything_core import Case, Principle
 
 REFERENCE = "reference"
-"""The label of a response that is not the policy's."""
+"""The label of the baseline response, which the policy did not write."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One completion and what it answers."""
+class Sample:
+    """One completion and what it answers.
+
+    Raises:
+        InvalidCaseError: a part cannot be judged. Samples are checked one by one, so that an invalid one does not cost
+            the others of its group their rewards.
+    """
 
     principle: Principle | str
-    """What to prefer."""
+    """The principle to judge by."""
 
     prompt: Any
     """A text or chat messages."""
@@ -27,52 +32,59 @@ class Row:
     """What the policy wrote, as it is to be judged."""
 
     reference: str | None = None
-    """A response whose score is the zero point. None: there is none."""
+    """A response that is judged too and whose score is the baseline. None: there is no baseline."""
+
+    def __post_init__(self) -> None:
+        texts = [self.text] if self.reference is None else [self.text, self.reference]
+        Case(self.principle, self.prompt, texts)
 
     @property
     def key(self) -> str:
-        """Rows with the same one are judged together."""
+        """Samples with equal keys are judged together."""
         principle = self.principle.text if isinstance(self.principle, Principle) else self.principle
         return json.dumps([principle, self.prompt, self.reference], sort_keys=True, ensure_ascii=False, default=str)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Rows with equal keys. Equal texts are one response, so that they cannot be rewarded differently."""
+    """Samples with equal keys. Equal texts are one response, so that their rewards are equal."""
 
-    row: Row
-    """The first of them."""
+    first: Sample
+    """The first sample."""
 
     labels: dict[str, str] = field(default_factory=dict)
-    """text -> label; the reference's text too, if there is one."""
+    """text -> label, the reference's text included."""
 
     members: dict[int, str] = field(default_factory=dict)
-    """Place of a row among all rows -> its response's label."""
+    """Index of a sample among all samples -> the label of its text."""
 
     @property
-    def zero(self) -> str | None:
-        """The label of the response that is the zero point. None: there is none."""
-        return None if self.row.reference is None else self.labels[self.row.reference]
+    def baseline(self) -> str | None:
+        """The label of the response whose score is the baseline. None: there is no baseline."""
+        return None if self.first.reference is None else self.labels[self.first.reference]
 
     def case(self) -> Case:
-        """The group as a case. Raises InvalidCaseError if it cannot be judged as given."""
-        return Case(self.row.principle, self.row.prompt, {label: text for text, label in self.labels.items()})
+        """The group as one case."""
+        return Case(self.first.principle, self.first.prompt, {label: text for text, label in self.labels.items()})
 
 
-def grouped(rows: Iterable[tuple[int, Row]]) -> list[Group]:
-    """Rows by their keys, wherever they stand, in the order of first appearance."""
+def group_samples(samples: Iterable[tuple[int, Sample]]) -> list[Group]:
+    """Group samples by their keys, in the order of first appearance.
+
+    Args:
+        samples: ``(index, sample)`` pairs; samples of a group need not be adjacent.
+    """
     groups: dict[str, Group] = {}
-    for place, row in rows:
-        group = groups.setdefault(row.key, Group(row=row))
-        if row.reference is not None:
-            group.labels.setdefault(row.reference, REFERENCE)
-        group.members[place] = group.labels.setdefault(
-            row.text, f"answer {len(group.labels) + (row.reference is None)}"
-        )
+    for index, sample in samples:
+        group = groups.setdefault(sample.key, Group(first=sample))
+        if sample.reference is not None:
+            group.labels.setdefault(sample.reference, REFERENCE)
+        number = len(group.labels) + (sample.reference is None)
+        group.members[index] = group.labels.setdefault(sample.text, f"answer {number}")
     return list(groups.values())
 
 
-def of_one(rows: Sequence[Row]) -> Group:
-    """Rows known to have one key, as a group."""
-    (group,) = grouped(enumerate(rows))
+def single_group(samples: Sequence[Sample]) -> Group:
+    """The group of samples that all have the same key."""
+    (group,) = group_samples(enumerate(samples))
     return group

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,30 +17,38 @@ class Scale:
     """Rewards are (score - 1) / 4, within 0..1; otherwise they are the scores, 1..5."""
 
     tie_break: float = 0.02
-    """Equal scores are set apart by the verdict's ranking: the first and the last of them by this much, in units of
-    the reward, around the reward they would have shared. Never so far that they would meet another score. 0: ties
-    stay ties."""
+    """Largest distance between the rewards of responses with equal scores, which are spread evenly around their common
+    reward in the order of the verdict's ranking. In units of the reward, 0..1; reduced where it would reach another
+    score. 0: ties stay ties."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tie_break <= 1:
             raise ConfigError(f"tie_break must be within 0..1, not {self.tie_break!r}.")
 
-    def rewards(self, verdict: Verdict, zero: str | None = None) -> dict[str, float]:
-        """The reward of each label. With ``zero``, the label of a response, they count from that one's, then 0.0."""
+    def rewards(self, verdict: Verdict, baseline: str | None = None) -> dict[str, float]:
+        """The reward of each label.
+
+        Args:
+            verdict: The verdict of a group.
+            baseline: The label of the response whose reward is subtracted from all. None: nothing is subtracted.
+
+        Returns:
+            label -> reward, one for each response of the verdict.
+        """
         scores = verdict.normalized if self.normalize else verdict.scores
-        rewards = _set_apart(scores, verdict.ranking, self.tie_break)
-        origin = 0.0 if zero is None else rewards[zero]
-        return {label: reward - origin for label, reward in rewards.items()}
+        rewards = _break_ties(scores, verdict.ranking, self.tie_break)
+        offset = 0.0 if baseline is None else rewards[baseline]
+        return {label: reward - offset for label, reward in rewards.items()}
 
 
-def _set_apart(scores: Mapping[str, float], ranking: list[str], most: float) -> dict[str, float]:
+def _break_ties(scores: Mapping[str, float], ranking: Sequence[str], limit: float) -> dict[str, float]:
     tied: dict[float, list[str]] = {}
     for label in ranking:  # rounded, since means of the same scores may differ in their last digit
         tied.setdefault(round(scores[label], 9), []).append(label)
     gaps = [upper - lower for lower, upper in pairwise(sorted(tied))]
-    room = min([most, *(gap / 2 for gap in gaps)])
+    width = min([limit, *(gap / 2 for gap in gaps)])
     return {
-        label: score + (room * (0.5 - place / (len(labels) - 1)) if len(labels) > 1 else 0.0)
+        label: score + (width * (0.5 - rank / (len(labels) - 1)) if len(labels) > 1 else 0.0)
         for score, labels in tied.items()
-        for place, label in enumerate(labels)
+        for rank, label in enumerate(labels)
     }

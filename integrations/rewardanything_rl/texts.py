@@ -10,17 +10,21 @@ from typing import Any, Literal
 from rewardanything_core import ConfigError, InvalidCaseError
 
 Thinking = Literal["strip", "opened", "keep"]
-"""What becomes of the policy's thinking.
+"""What to do with the policy's thinking.
 
-``strip``: a ``<think>`` block at the beginning is removed. ``opened``: the chat template opens the block, so that all
-up to ``</think>`` is removed. ``keep``: all is judged.
+``strip``: a ``<think>`` block at the beginning is removed. ``opened``: the chat template opens the block, so that
+everything up to ``</think>`` is removed. ``keep``: everything is judged.
 """
 
-_OWN = re.compile(r"(?:\A\s*|^assistant: )<think>(.*?)</think>", re.DOTALL | re.MULTILINE)
+_OPENING = re.compile(r"(?:\A\s*|^assistant: )<think>", re.MULTILINE)
+_CLOSING = "</think>"
+_REASONING = ("reasoning_content", "reasoning", "thinking")  # by server and chat template
+_MESSAGE_KEYS = {"role", "content", "tool_calls", "name", "tool_call_id", *_REASONING}
+_TEXT_PARTS = (None, "text", "input_text", "output_text")
 
 
 def check_thinking(thinking: str) -> None:
-    """Raises ConfigError if it is none of `Thinking`."""
+    """Raise ConfigError if the value is not one of `Thinking`."""
     if thinking not in ("strip", "opened", "keep"):
         raise ConfigError(f"thinking must be 'strip', 'opened' or 'keep', not {thinking!r}.")
 
@@ -28,50 +32,95 @@ def check_thinking(thinking: str) -> None:
 def answer_of(text: str, thinking: Thinking) -> str:
     """The text without the policy's thinking: what a user would be shown.
 
-    Tags elsewhere are part of the answer, as they are for a server's reasoning parser: text cannot be hidden behind a
-    stray ``</think>``. A block that is never closed has eaten the answer, and what is left is empty.
+    Tags elsewhere are part of the answer, as in a server's reasoning parser: otherwise a policy could hide text before
+    a stray ``</think>``. A block without its closing tag leaves an empty answer.
+
+    Args:
+        text: What the policy wrote.
+        thinking: What to do with its thinking.
     """
-    begun = text.lstrip().startswith("<think>")
-    if thinking == "keep" or (thinking == "strip" and not begun):
+    if thinking == "keep" or (thinking == "strip" and not text.lstrip().startswith("<think>")):
         return text
-    return text.partition("</think>")[2].lstrip()
+    return text.partition(_CLOSING)[2].lstrip()
 
 
-def untagged(text: str, thinking: Thinking) -> str:
-    """What is judged, without the tags of the policy's own thinking where that is kept."""
-    return _OWN.sub(r"\1", text) if thinking == "keep" else text
+def without_tags(text: str, thinking: Thinking) -> str:
+    """The text that is judged, without the tags around the policy's own thinking where that is kept.
+
+    Args:
+        text: What is judged.
+        thinking: What was done with the policy's thinking.
+    """
+    if thinking != "keep":
+        return text
+    parts, position = [], 0
+    for opening in _OPENING.finditer(text):
+        if opening.start() < position:
+            continue  # inside the block before
+        closing = text.find(_CLOSING, opening.end())
+        if closing < 0:
+            break
+        parts += [text[position : opening.start()], text[opening.end() : closing]]
+        position = closing + len(_CLOSING)
+    return "".join([*parts, text[position:]])
 
 
 def text_of(completion: Any, thinking: Thinking) -> str:
-    """A completion as one text: a string, or chat messages; of several messages each is told with its role.
+    """A completion as one text. Of several messages, each is given with its role.
+
+    Args:
+        completion: A string, or chat messages.
+        thinking: What to do with the policy's thinking.
 
     Raises:
-        InvalidCaseError: it is neither, or holds something other than text.
+        InvalidCaseError: it is neither, or it has a part that is not text.
     """
     if isinstance(completion, str):
         return answer_of(completion, thinking)
     if not isinstance(completion, Sequence) or not all(isinstance(message, Mapping) for message in completion):
-        raise InvalidCaseError(
-            f"A completion must be a text or a list of messages, not {completion!r:.80}.", field="completion"
-        )
-    said = [(str(message.get("role")), _said(message, thinking)) for message in completion]
-    return said[0][1] if len(said) == 1 else "\n".join(f"{role}: {text}" for role, text in said)
+        raise _not_text(f"it is {completion!r:.80}, neither a text nor a list of messages")
+    turns = [(str(message.get("role")), _message_text(message, thinking)) for message in completion]
+    return turns[0][1] if len(turns) == 1 else "\n".join(f"{role}: {text}" for role, text in turns)
 
 
-def _said(message: Mapping[str, Any], thinking: Thinking) -> str:
-    content = message.get("content") or ""
-    if not isinstance(content, str):
-        content = "\n".join(map(_part, content))
+def _message_text(message: Mapping[str, Any], thinking: Thinking) -> str:
+    if hidden := [key for key, value in message.items() if key not in _MESSAGE_KEYS and not _is_empty(value)]:
+        raise _not_text(f"A message has {', '.join(map(repr, hidden))}, which the judge would not see")
+    content = message.get("content")
+    if isinstance(content, list | tuple):
+        content = "\n".join(map(_part_text, content))
+    elif content is None:
+        content = ""
+    elif not isinstance(content, str):
+        raise _not_text(f"The content of a message is {content!r:.80}, not text")
     if message.get("role") in (None, "assistant"):
         content = answer_of(content, thinking)
-    if thinking == "keep" and message.get("reasoning_content"):
-        content = f"<think>{message['reasoning_content']}</think>\n{content}"
-    calls = [json.dumps(call.get("function", call), ensure_ascii=False) for call in message.get("tool_calls") or ()]
-    return "\n".join([*([content] if content or not calls else []), *(f"calls {call}" for call in calls)])
+    reasoning = next((message[key] for key in _REASONING if message.get(key)), None)
+    if thinking == "keep" and reasoning:
+        content = f"<think>{reasoning}</think>\n{content}"
+    calls = [f"calls {_call_text(call)}" for call in message.get("tool_calls") or ()]
+    return "\n".join([content, *calls] if content or not calls else calls)
 
 
-def _part(part: Any) -> str:
-    text = part.get("text") if isinstance(part, Mapping) else part
+def _part_text(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") in _TEXT_PARTS else None
     if not isinstance(text, str):
-        raise InvalidCaseError("A completion holds something other than text; it cannot be judged.", field="completion")
+        raise _not_text("A message has a part that is not text")
     return text
+
+
+def _call_text(call: Any) -> str:
+    try:
+        return json.dumps(call.get("function", call), ensure_ascii=False)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _not_text(f"A tool call is {call!r:.80}, not a JSON object") from error
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str | Sequence | Mapping) and len(value) == 0)
+
+
+def _not_text(problem: str) -> InvalidCaseError:
+    return InvalidCaseError(f"The completion cannot be judged: {problem}.", field="completion")

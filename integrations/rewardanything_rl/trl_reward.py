@@ -5,59 +5,58 @@ TRL is not imported: it calls the reward, with keywords that have been the same 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal
 
-from rewardanything_core import (
-    BaseJudge,
-    Case,
-    ConfigError,
-    InvalidCaseError,
-    JudgeFailure,
-    Principle,
-    Verdict,
-    default_judge,
+from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core.errors import error_from_failure
+from rewardanything_rl.availability import (
+    DEFAULT_MAX_FAILED_CALLS,
+    FailureStreak,
+    ajudge_or_default,
+    checked_judge,
+    judge_or_default,
+    stop_if_unusable,
 )
-from rewardanything_core.errors import JudgeUnavailableError, error_from_failure
-from rewardanything_rl.appeals import Guard, guard_of
-from rewardanything_rl.groups import Group, Row, grouped
+from rewardanything_rl.groups import Group, Sample, group_samples
+from rewardanything_rl.injection_guard import Guard, resolve_guard
 from rewardanything_rl.scale import Scale
-from rewardanything_rl.texts import Thinking, check_thinking, text_of, untagged
+from rewardanything_rl.texts import Thinking, check_thinking, text_of, without_tags
 
 _log = logging.getLogger(__name__)
 
 Rewards = list[float | None]
 Reference = str | Callable[[dict[str, Any]], str] | None
-"""The column with a response to compare with, a function of the row as a dict (``prompt`` and all columns), or None."""
+"""A column's name, or a function of the row as a dict (``prompt`` and all columns). None: there is no reference."""
 
 
 class PrincipleReward:
     """How well completions follow a principle, for ``reward_funcs``.
 
-    Completions of one prompt under one principle are judged in one listwise call, wherever they stand in the batch.
+    Completions of one prompt under one principle are judged in one listwise call, in whatever order they come.
 
     Args:
-        principle: What to prefer, where a row has no principle of its own. None: every row has.
-        judge: Who judges; pickled as its spec. None: `default_judge()`, made at the first call.
+        principle: The principle of rows without one of their own. None: every row has one.
+        judge: The judge; pickled as its spec. None: `default_judge()`, loaded at the first call.
         normalize: Rewards are (score - 1) / 4, within 0..1; otherwise 1..5.
-        reference: Where a response stands that is judged among the completions and whose score becomes the zero point:
-            a column's name, or a function of the row. None: there is none.
+        reference: The column, or a function of the row, with a response that is judged along with the completions and
+            whose reward is subtracted from theirs. None: nothing is subtracted.
         reference_text: The same response for every row.
-        tie_break: How far equal scores are set apart by the ranking, in units of the reward; see `Scale`.
-        principle_column: The column with a row's own principle; a row may have None. There may be no such column.
-        thinking: ``strip`` removes a leading ``<think>`` block, ``opened`` likewise where the prompt's template has
-            opened it, ``keep`` leaves all in. A block that is not closed leaves an empty answer.
+        tie_break: Largest distance between the rewards of equal scores, 0..1 in units of the reward; see `Scale`.
+        principle_column: The column with a row's own principle, or None in it. The column may be missing.
+        thinking: ``strip`` removes a leading ``<think>`` block; ``opened`` does so where the chat template has opened
+            the block already; ``keep`` removes nothing. A block without its closing tag leaves an empty answer.
         on_failure: ``none`` gives None, which GRPO and RLOO leave out; ``raise`` stops the training. Online DPO takes
-            None for 0.0, so it needs ``raise``.
-        max_failed_calls: After how many calls in a row in which nothing could be judged to stop. None: never.
-        guard: Whether to refuse texts that speak to the judge: True asks `speaks_to_judge`, and a function of the text
-            says what is wrong with it, or None. What is refused is not shown to the judge, so that it cannot move the
-            scores of others either.
-        refused_reward: Of what is refused. None: none, as for a failure.
+            None for 0.0 and needs ``raise``.
+        max_failed_calls: How many calls in a row may have no verdict at all before the training stops, 1 or more.
+            None: no limit.
+        guard: Whether to refuse completions that address the judge: True uses `speaks_to_judge`; a function takes the
+            text and returns what is wrong with it, or None. The judge does not see refused completions, so they
+            cannot affect the scores of others.
+        refused_reward: The reward of a refused completion. None: it has none, as after a failure.
         name: The reward's name in the trainer's metrics. None: the principle's name, else ``principle``.
     """
 
@@ -73,7 +72,7 @@ class PrincipleReward:
         principle_column: str = "principle",
         thinking: Thinking = "strip",
         on_failure: Literal["none", "raise"] = "none",
-        max_failed_calls: int | None = 10,
+        max_failed_calls: int | None = DEFAULT_MAX_FAILED_CALLS,
         guard: bool | Guard = False,
         refused_reward: float | None = None,
         name: str | None = None,
@@ -86,51 +85,59 @@ class PrincipleReward:
         self.principle = None if principle is None else Principle.of(principle)
         self.scale = Scale(normalize=normalize, tie_break=tie_break)
         self.failures: deque[JudgeFailure] = deque(maxlen=1000)
-        """The latest judgements that failed, oldest first."""
-        self.__name__ = name or (self.principle and self.principle.name) or "principle"  # TRL asks for it
-        self._judge = judge
+        """The most recent failures, oldest first."""
+        self.__name__ = name or (self.principle and self.principle.name) or "principle"  # TRL names metrics by it
+        self._judge = checked_judge(judge)
         self._reference = reference
         self._reference_text = reference_text
         self._column = principle_column
         self._thinking: Thinking = thinking
         self._on_failure = on_failure
-        self._max_failed_calls = max_failed_calls
-        self._failed_calls = 0
-        self._guard = guard_of(guard)
+        self._streak = FailureStreak(max_failed_calls)
+        self._guard = resolve_guard(guard)
         self._refused_reward = refused_reward
 
     @property
     def judge(self) -> BaseJudge:
-        """Who judges; made now if it was not yet."""
-        return self._judge if self._judge is not None else default_judge()
+        """The judge; the default judge is loaded if it is needed and not loaded yet."""
+        return judge_or_default(self._judge)
 
-    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **given: Any) -> Rewards:
-        """A reward for each completion, in order; None where there is no verdict.
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Rewards:
+        """The reward of each completion.
 
         Args:
             prompts: Texts or chat messages, one for each completion.
             completions: Texts or chat messages.
-            **given: Whatever else the trainer passes: the data set's columns, ``log_metric`` and ``log_extra``.
+            **columns: Everything else that the trainer passes: the data set's columns, ``log_metric``, ``log_extra``.
+
+        Returns:
+            A reward for each completion, in order; None where there is no verdict.
 
         Raises:
-            ConfigError: there is no principle or no such column.
-            JudgeUnavailableError: this was the last of ``max_failed_calls`` calls without any verdict.
+            ConfigError: there is no principle, or no such column.
+            JudgeUnavailableError: the judge cannot be used, or ``max_failed_calls`` calls in a row had no verdict.
             RewardAnythingError: a judgement failed, and ``on_failure`` is ``raise``.
         """
-        batch = self._batch(prompts, completions, given)
-        return self._settled(batch, self.judge.judge_batch(batch.cases), given)
+        batch = self._batch(prompts, completions, columns)
+        return self._finish(batch, self.judge.judge_batch(batch.cases), columns)
 
-    async def acall(self, prompts: Sequence[Any], completions: Sequence[Any], **given: Any) -> Rewards:
-        """The same, awaited."""
-        batch = self._batch(prompts, completions, given)
-        judge = self._judge if self._judge is not None else await asyncio.to_thread(default_judge)
-        return self._settled(batch, await judge.ajudge_batch(batch.cases), given)
+    async def acall(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Rewards:
+        """The same as calling the reward, awaited.
+
+        Args:
+            prompts: Texts or chat messages, one for each completion.
+            completions: Texts or chat messages.
+            **columns: Everything else that the trainer passes.
+        """
+        batch = self._batch(prompts, completions, columns)
+        judge = await ajudge_or_default(self._judge)
+        return self._finish(batch, await judge.ajudge_batch(batch.cases), columns)
 
     def as_async(self) -> Callable[..., Coroutine[Any, Any, Rewards]]:
-        """The reward as a coroutine function, which GRPO and RLOO run beside other such rewards."""
+        """The reward as a coroutine function, which GRPO and RLOO run concurrently with other such rewards."""
 
-        async def reward(prompts: Sequence[Any], completions: Sequence[Any], **given: Any) -> Rewards:
-            return await self.acall(prompts, completions, **given)
+        async def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Rewards:
+            return await self.acall(prompts, completions, **columns)
 
         reward.__name__ = self.__name__
         return reward
@@ -140,135 +147,138 @@ class PrincipleReward:
 
     # --- from rows to cases
 
-    def _batch(self, prompts: Sequence[Any], completions: Sequence[Any], given: dict[str, Any]) -> _Batch:
+    def _batch(self, prompts: Sequence[Any], completions: Sequence[Any], arguments: dict[str, Any]) -> _Batch:
+        columns = self._checked_columns(prompts, completions, arguments)
+        batch = _Batch(len(completions))
+        samples = []
+        for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+            row = {name: values[index] for name, values in columns.items() if len(values) == len(completions)}
+            try:
+                sample = self._sample(prompt, completion, row)
+            except InvalidCaseError as error:
+                batch.fail([index], JudgeFailure(case_id=None, error_type="InvalidCaseError", message=str(error)))
+                continue
+            if self._guard and (reason := self._guard(without_tags(sample.text, self._thinking))) is not None:
+                batch.refuse(index, reason, self._refused_reward)
+            else:
+                samples.append((index, sample))
+        batch.groups = group_samples(samples)
+        return batch
+
+    def _checked_columns(
+        self, prompts: Sequence[Any], completions: Sequence[Any], arguments: Mapping[str, Any]
+    ) -> dict[str, Sequence[Any]]:
+        for name, values in (("prompts", prompts), ("completions", completions)):
+            if isinstance(values, str | Mapping):
+                raise ConfigError(f"{name} must be a list with one item for each completion, not {values!r:.80}.")
         if len(prompts) != len(completions):
             raise ConfigError(f"There are {len(prompts)} prompts for {len(completions)} completions.")
-        columns = {name: value for name, value in given.items() if isinstance(value, list | tuple)}
+        columns: dict[str, Sequence[Any]] = {
+            name: value for name, value in arguments.items() if isinstance(value, list | tuple)
+        }
+        available = f"The columns are: {', '.join(columns) or 'none'}."
         for name, values in columns.items():
             if name in (self._column, self._reference) and len(values) != len(completions):
                 raise ConfigError(f"Column {name!r} has {len(values)} values for {len(completions)} completions.")
         if isinstance(self._reference, str) and self._reference not in columns:
             raise ConfigError(
-                f"There is no column {self._reference!r} to take references from; there are: "
-                f"{', '.join(columns) or 'none'}. For one text for all rows say reference_text=."
+                f"There is no column {self._reference!r} to take references from. {available} "
+                "For one text for all rows use reference_text=."
             )
         if self.principle is None and self._column not in columns:
             raise ConfigError(
-                f"There is no principle: give one to PrincipleReward, or a column {self._column!r} to the data set; "
-                f"there are: {', '.join(columns) or 'none'}."
+                f"There is no principle: give one to PrincipleReward, or add a column {self._column!r} to the data "
+                f"set. {available}"
             )
-        batch = _Batch(len(completions))
-        rows = []
-        for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-            about = {name: values[place] for name, values in columns.items() if len(values) == len(completions)}
-            try:
-                row = self._row(prompt, completion, about)
-            except InvalidCaseError as error:
-                batch.fail([place], JudgeFailure(case_id=None, error_type="InvalidCaseError", message=str(error)))
-                continue
-            if self._guard is not None and (found := self._guard(untagged(row.text, self._thinking))) is not None:
-                batch.refuse(place, found, self._refused_reward)
-            else:
-                rows.append((place, row))
-        for group in grouped(rows):
-            batch.add(group)
-        return batch
+        return columns
 
-    def _row(self, prompt: Any, completion: Any, about: dict[str, Any]) -> Row:
-        principle = about.get(self._column)
+    def _sample(self, prompt: Any, completion: Any, row: Mapping[str, Any]) -> Sample:
+        principle = row.get(self._column)
         principle = self.principle if principle is None else principle
         if principle is None:
             raise InvalidCaseError(f"This row's {self._column!r} is None.", field="principle")
         reference: Any = self._reference_text
         if isinstance(self._reference, str):
-            reference = about[self._reference]
+            reference = row[self._reference]
         elif self._reference is not None:
-            reference = self._reference({"prompt": prompt, **about})
+            reference = self._reference({"prompt": prompt, **row})
         if not isinstance(reference, str) and (self._reference, self._reference_text) != (None, None):
-            raise InvalidCaseError(f"This row's reference is no text but {reference!r:.80}.", field="reference")
-        return Row(principle=principle, prompt=prompt, text=text_of(completion, self._thinking), reference=reference)
+            raise InvalidCaseError(f"This row's reference must be a text, not {reference!r:.80}.", field="reference")
+        text = text_of(completion, self._thinking)
+        return Sample(principle=principle, prompt=prompt, text=text, reference=reference)
 
     # --- from outcomes to rewards
 
-    def _settled(self, batch: _Batch, outcomes: Sequence[Verdict | JudgeFailure], given: dict[str, Any]) -> Rewards:
+    def _finish(
+        self, batch: _Batch, outcomes: Sequence[Verdict | JudgeFailure], arguments: Mapping[str, Any]
+    ) -> Rewards:
         verdicts: list[Verdict] = []
         for group, outcome in zip(batch.groups, outcomes, strict=True):
             if isinstance(outcome, JudgeFailure):
                 batch.fail(group.members, outcome)
+                stop_if_unusable(error_from_failure(outcome))
                 continue
             verdicts.append(outcome)
-            rewards, why = self.scale.rewards(outcome, group.zero), outcome.explanation
-            for place, label in group.members.items():
-                batch.rewards[place] = rewards[label]
-                batch.scores[place] = outcome.scores[label]
-                batch.rationales[place] = f"[{label}] {why}"
+            rewards, explanation = self.scale.rewards(outcome, group.baseline), outcome.explanation
+            for index, label in group.members.items():
+                batch.rewards[index] = rewards[label]
+                batch.scores[index] = outcome.scores[label]
+                batch.rationales[index] = f"[{label}] {explanation}"
         self.failures.extend(batch.failures)
         for failure in batch.failures:
-            _log.warning("Not judged, hence no reward: %s: %s", failure.error_type, failure.message)
+            _log.warning("Not judged, so there is no reward: %s: %s", failure.error_type, failure.message)
         if batch.failures and self._on_failure == "raise":
             raise error_from_failure(batch.failures[0])
-        self._failed_calls = 0 if verdicts or not batch.failures else self._failed_calls + 1
-        if self._failed_calls == self._max_failed_calls:
-            last = batch.failures[-1]
-            raise JudgeUnavailableError(
-                f"In {self._failed_calls} calls in a row nothing could be judged; the last failure is "
-                f"{last.error_type}: {last.message}",
-                hint="Set max_failed_calls=None to go on regardless.",
-            )
-        self._tell(batch, verdicts, given)
+        self._streak.record(error_from_failure(batch.failures[-1]) if batch.failures and not verdicts else None)
+        self._log_batch(batch, verdicts, arguments)
         return batch.rewards
 
-    def _tell(self, batch: _Batch, verdicts: Sequence[Verdict], given: dict[str, Any]) -> None:
-        """Metrics and columns of this batch, for trainers that take them."""
-        if (log_extra := given.get("log_extra")) is not None:
+    def _log_batch(self, batch: _Batch, verdicts: Sequence[Verdict], arguments: Mapping[str, Any]) -> None:
+        """Log metrics and columns of this batch with the trainer's functions, where it has them."""
+        if (log_extra := arguments.get("log_extra")) is not None:
             log_extra(f"{self.__name__}/score", batch.scores)
             log_extra(f"{self.__name__}/rationale", batch.rationales)
-        if (log_metric := given.get("log_metric")) is None or not batch.rewards:
+        if (log_metric := arguments.get("log_metric")) is None or not batch.rewards:
             return
         scores = [score for score in batch.scores if score is not None]
-        told = {
+        metrics = {
             "not_judged": 1 - (len(scores) + batch.refused) / len(batch.scores),
             "refused": None if self._guard is None else batch.refused / len(batch.scores),
-            "score": fmean(scores) if scores else None,
-            "tied": fmean(len(set(v.scores.values())) < len(v.scores) for v in verdicts) if verdicts else None,
+            "score": _mean(scores),
+            "tied": _mean([len(set(v.scores.values())) < len(v.scores) for v in verdicts]),
             "agreement": _mean([v.agreement for v in verdicts]),
         }
-        for name, value in told.items():
+        for name, value in metrics.items():
             if value is not None:
                 log_metric(f"{self.__name__}/{name}", float(value))
 
 
 class _Batch:
-    """The rows of one call, as groups, and what came of them."""
+    """The rows of one call: their groups, and their rewards once these are known."""
 
     def __init__(self, size: int) -> None:
         self.groups: list[Group] = []
-        self.cases: list[Case] = []
         self.failures: list[JudgeFailure] = []
         self.rewards: Rewards = [None] * size
         self.scores: Rewards = [None] * size
         self.rationales = [""] * size
         self.refused = 0
 
-    def add(self, group: Group) -> None:
-        try:
-            self.cases.append(group.case())
-        except InvalidCaseError as error:
-            self.fail(group.members, JudgeFailure(case_id=None, error_type=type(error).__name__, message=str(error)))
-        else:
-            self.groups.append(group)
+    @property
+    def cases(self) -> list[Case]:
+        return [group.case() for group in self.groups]
 
-    def refuse(self, place: int, found: str, reward: float | None) -> None:
+    def refuse(self, index: int, reason: str, reward: float | None) -> None:
         self.refused += 1
-        self.rewards[place] = reward
-        self.rationales[place] = f"Refused. {found}"
+        self.rewards[index] = reward
+        self.rationales[index] = f"Refused. {reason}"
 
-    def fail(self, places: Sequence[int] | dict[int, str], failure: JudgeFailure) -> None:
+    def fail(self, indices: Iterable[int], failure: JudgeFailure) -> None:
         self.failures.append(failure)
-        for place in places:
-            self.rationales[place] = f"Not judged. {failure.error_type}: {failure.message}"
+        for index in indices:
+            self.rationales[index] = f"Not judged. {failure.error_type}: {failure.message}"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+    present = [value for value in values if value is not None]
+    return fmean(present) if present else None

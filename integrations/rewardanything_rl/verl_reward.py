@@ -1,22 +1,25 @@
-"""The reward that veRL asks for sample by sample.
+"""The reward that veRL computes sample by sample.
 
-veRL is not imported: it calls `compute_score`, or the function that `verl_reward` makes.
+veRL is not imported: it calls `compute_score`, or the function that `verl_reward` returns.
 """
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Literal
 
 from rewardanything_core import BaseJudge, ConfigError, InvalidCaseError, Principle, RewardAnythingError
-from rewardanything_rl.appeals import Guard, guard_of
-from rewardanything_rl.gathering import Gatherer
-from rewardanything_rl.groups import Row
-from rewardanything_rl.ray_gathering import RayGatherer
+from rewardanything_rl.availability import DEFAULT_MAX_FAILED_CALLS
+from rewardanything_rl.batching import GroupBatcher
+from rewardanything_rl.groups import Sample
+from rewardanything_rl.injection_guard import Guard, resolve_guard
+from rewardanything_rl.ray_batching import RayGroupBatcher
 from rewardanything_rl.scale import Scale
-from rewardanything_rl.texts import Thinking, answer_of, check_thinking, untagged
+from rewardanything_rl.texts import Thinking, answer_of, check_thinking, without_tags
 
 
 def verl_reward(
@@ -30,39 +33,50 @@ def verl_reward(
     reference: str | None = None,
     thinking: Thinking = "strip",
     on_failure: float | None = None,
+    max_failed_calls: int | None = DEFAULT_MAX_FAILED_CALLS,
     gather: Literal["worker", "ray"] = "worker",
     guard: bool | Guard = False,
     refused_reward: float | None = None,
 ) -> Callable[..., Awaitable[dict[str, Any]]]:
-    """A ``compute_score`` for veRL, to be named in a file of yours.
+    """Make a ``compute_score`` for veRL, to be named in a file of yours.
 
     Args:
-        principle: Where ``extra_info`` has none.
-        judge: Who judges. None: `default_judge()`.
-        group_size: How many samples veRL draws of a prompt; ``extra_info["group_size"]`` says otherwise for its row.
-        timeout: Seconds to wait for the rest of a group, from its first sample on.
-        normalize: Rewards are (score - 1) / 4; otherwise 1..5.
-        tie_break: See `Scale`.
-        reference: Where a response stands whose score becomes the zero point: ``ground_truth`` or a key of
-            ``extra_info``. None: there is none.
-        thinking: ``strip`` removes a leading ``<think>`` block, ``opened`` likewise where the prompt's template has
-            opened it, ``keep`` leaves all in. A block that is not closed leaves an empty answer.
-        on_failure: None: a failed judgement raises, which stops the training; veRL cannot leave a sample out. A number
-            is your decision to give that reward instead; ``judged`` is then 0.0.
-        gather: Where samples of a prompt meet: in the ``worker`` that was given them, so that there must be one reward
-            worker, or in an actor of ``ray`` that all reward workers share.
-        guard: Whether to refuse texts that speak to the judge; see `PrincipleReward`. Needs ``refused_reward``, since
-            veRL cannot leave a sample out.
-        refused_reward: Of what is refused.
+        principle: The principle of samples whose ``extra_info`` has none.
+        judge: The judge. None: `default_judge()`.
+        group_size: How many samples veRL draws for a prompt, 1 or more; ``extra_info["group_size"]`` overrides it.
+        timeout: Seconds to wait for the other samples of a group, from the first one on.
+        normalize: Rewards are (score - 1) / 4, within 0..1; otherwise 1..5.
+        tie_break: Largest distance between the rewards of equal scores, 0..1 in units of the reward; see `Scale`.
+        reference: Where to find a response whose reward is subtracted: ``ground_truth`` or a key of ``extra_info``.
+            None: nothing is subtracted.
+        thinking: ``strip`` removes a leading ``<think>`` block; ``opened`` does so where the chat template has opened
+            the block already; ``keep`` removes nothing. A block without its closing tag leaves an empty answer.
+        on_failure: None: a sample that cannot be judged raises, and veRL's V1 trainer leaves it out. A number is your
+            decision to give that reward instead; ``judged`` is then 0.0.
+        max_failed_calls: How many groups in a row may have no verdict, 1 or more. From then on their samples raise
+            `JudgeUnavailableError`, whatever ``on_failure`` is, until a group has a verdict again. None: no limit.
+        gather: Where the samples of a prompt are collected: in the ``worker`` that computes their rewards, which
+            requires a single reward worker, or in an actor of ``ray`` that all reward workers share.
+        guard: Whether to refuse texts that address the judge; see `PrincipleReward`.
+        refused_reward: The reward of a refused text. Required with ``guard``, since a sample cannot be left out of
+            veRL's batch without losing it.
+
+    Raises:
+        ConfigError: an argument has an invalid value.
     """
     check_thinking(thinking)
     if gather not in ("worker", "ray"):
         raise ConfigError(f"gather must be 'worker' or 'ray', not {gather!r}.")
-    refuses = guard_of(guard)
-    if refuses is not None and refused_reward is None:
-        raise ConfigError("guard needs a refused_reward: veRL cannot leave a sample out.")
-    kind = RayGatherer if gather == "ray" else Gatherer
-    gatherer = kind(group_size, timeout=timeout, judge=judge, scale=Scale(normalize=normalize, tie_break=tie_break))
+    guard_function = resolve_guard(guard)
+    if guard_function is not None and refused_reward is None:
+        raise ConfigError("guard needs a refused_reward: veRL cannot leave a refused sample out.")
+    batcher = (RayGroupBatcher if gather == "ray" else GroupBatcher)(
+        group_size,
+        timeout=timeout,
+        judge=judge,
+        scale=Scale(normalize=normalize, tie_break=tie_break),
+        max_failed_calls=max_failed_calls,
+    )
 
     async def compute_score(
         data_source: str,  # noqa: ARG001 - part of the call that veRL makes
@@ -71,26 +85,34 @@ def verl_reward(
         extra_info: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> dict[str, Any]:
-        """The reward of one sample as ``score``, and what veRL is to log beside it."""
-        about = dict(extra_info or {})
-        row = Row(
-            principle=_needed(about, "principle", principle),
-            prompt=_plain(_needed(about, "prompt")),
-            text=answer_of(solution_str, thinking),
-            reference=_reference(reference, ground_truth, about),
-        )
-        size = about.get("group_size")
+        """The reward of one sample as ``score``, with the fields that veRL logs."""
+        info = dict(extra_info or {})
+        size = info.get("group_size")
         try:
-            if refuses is not None and (found := refuses(untagged(row.text, thinking))) is not None:
-                await gatherer.leave_out(row, size=size)
+            empty = Sample(
+                principle=_required(info, "principle", principle),
+                prompt=_plain_prompt(_required(info, "prompt")),
+                text="",
+                reference=_reference(reference, ground_truth, info),
+            )
+            try:
+                sample = dataclasses.replace(empty, text=answer_of(solution_str, thinking))
+            except InvalidCaseError:
+                await batcher.skip(empty, size=size)
+                raise
+            if guard_function and (reason := guard_function(without_tags(sample.text, thinking))) is not None:
+                await batcher.skip(sample, size=size)
                 assert refused_reward is not None  # as checked above
-                return _reward_fields(float(refused_reward), float("nan"), 0, f"Refused. {found}")
-            rated = await gatherer.rate(row, size=size)
+                return _score_fields(float(refused_reward), float("nan"), 0, f"Refused. {reason}")
+            reward = await batcher.reward(sample, size=size)
+        except ConfigError:  # a wrong setting is never a reward
+            raise
         except RewardAnythingError as error:
             if on_failure is None:
                 raise
-            return _reward_fields(float(on_failure), float("nan"), 0, f"Not judged. {type(error).__name__}: {error}")
-        return _reward_fields(rated.reward, rated.score, rated.size, f"[{rated.label}] {rated.verdict.explanation}")
+            return _score_fields(float(on_failure), float("nan"), 0, f"Not judged. {type(error).__name__}: {error}")
+        rationale = f"[{reward.label}] {reward.verdict.explanation}"
+        return _score_fields(reward.reward, reward.score, reward.size, rationale)
 
     return compute_score
 
@@ -104,36 +126,68 @@ async def compute_score(
 ) -> dict[str, Any]:
     """A reward for veRL's ``custom_reward_function``, with the judge of this process's settings.
 
-    ``extra_info`` holds ``prompt`` and, unless it is among the settings, ``principle``. The settings, veRL's
-    ``reward_kwargs``, are those of `verl_reward`.
+    Args:
+        data_source: Not used.
+        solution_str: What the policy wrote.
+        ground_truth: The reference, with ``reference="ground_truth"``; otherwise not used.
+        extra_info: ``prompt`` and, unless it is among the settings, ``principle``.
+        **settings: veRL's ``reward_kwargs``: the arguments of `verl_reward`.
 
     Returns:
-        ``score`` (the reward), ``judge_score`` (1..5), ``judged`` (1.0, or 0.0 for a failure), ``group_size`` (how
-        many samples were judged together) and ``rationale``.
+        ``score`` (the reward), ``judge_score`` (1..5, NaN if the sample was not judged), ``judged`` (1.0 or 0.0),
+        ``group_size`` (how many samples were judged together) and ``rationale``.
 
     Raises:
-        ConfigError: there is no such setting, or no prompt or principle in ``extra_info``.
+        ConfigError: there is no such setting, or ``extra_info`` has no prompt or principle.
         RewardAnythingError: there is no verdict, and ``on_failure`` is not set.
+        JudgeUnavailableError: ``max_failed_calls`` groups in a row had no verdict, or the judge cannot be used.
     """
-    score = _shared(tuple(sorted((name, value) for name, value in settings.items() if name not in _FROM_VERL)))
+    score = _shared_reward(tuple(sorted((name, value) for name, value in settings.items() if name not in _FROM_VERL)))
     return await score(data_source, solution_str, ground_truth, extra_info)
 
 
+def compute_score_sync(
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any = None,
+    extra_info: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """`compute_score` for reward managers that refuse coroutine functions, such as veRL's ``remote``.
+
+    It blocks until the sample is judged. Samples of a prompt can only be collected with ``gather="ray"`` and at least
+    as many reward workers as ``group_size``; with ``group_size=1`` each is judged alone.
+
+    Args:
+        data_source: Not used.
+        solution_str: What the policy wrote.
+        ground_truth: As for `compute_score`.
+        extra_info: As for `compute_score`.
+        **settings: The arguments of `verl_reward`.
+
+    Raises:
+        ConfigError: as `compute_score`; or ``group_size`` is larger than 1 without ``gather="ray"``.
+    """
+    if settings.get("group_size", 1) != 1 and settings.get("gather") != "ray":
+        raise ConfigError("compute_score_sync collects samples only with gather='ray'. Set that, or group_size=1.")
+    return asyncio.run(compute_score(data_source, solution_str, ground_truth, extra_info, **settings))
+
+
 _FROM_VERL = ("reward_router_address", "reward_model_tokenizer")
-"""What veRL adds of its own, where it runs a reward model."""
+"""Arguments that veRL adds where it runs a reward model."""
 
 
 @cache
-def _shared(settings: tuple[tuple[str, Any], ...]) -> Callable[..., Awaitable[dict[str, Any]]]:
-    """The same function for the same settings: samples only meet in one gatherer."""
-    known = list(inspect.signature(verl_reward).parameters)
-    if unknown := [name for name, _ in settings if name not in known]:
-        raise ConfigError(f"There is no setting {', '.join(unknown)}; there are: {', '.join(known)}.")
+def _shared_reward(settings: tuple[tuple[str, Any], ...]) -> Callable[..., Awaitable[dict[str, Any]]]:
+    """One function for equal settings, since samples are collected within one batcher."""
+    available = list(inspect.signature(verl_reward).parameters)
+    if unknown := [name for name, _ in settings if name not in available]:
+        raise ConfigError(f"Unknown setting {', '.join(unknown)}; the settings are: {', '.join(available)}.")
     return verl_reward(**dict(settings))
 
 
-def _reward_fields(reward: float, score: float, size: int, rationale: str) -> dict[str, Any]:
-    """The same keys for every sample: veRL makes columns of the first sample's."""
+def _score_fields(reward: float, score: float, size: int, rationale: str) -> dict[str, Any]:
+    """The same keys for every sample, since veRL makes columns from those of the first."""
     return {
         "score": reward,
         "judge_score": score,
@@ -143,26 +197,34 @@ def _reward_fields(reward: float, score: float, size: int, rationale: str) -> di
     }
 
 
-def _needed(about: Mapping[str, Any], name: str, default: Any = None) -> Any:
-    value = about.get(name)
+def _required(info: Mapping[str, Any], name: str, default: Any = None) -> Any:
+    value = info.get(name)
     value = default if value is None else value
-    if value is None:
-        raise ConfigError(
-            f"extra_info has no {name!r}; it has {', '.join(map(str, about)) or 'nothing'}. "
-            f"Put it there when you write the data set's Parquet files."
-        )
-    return value
+    if value is not None:
+        return value
+    if name in info:
+        raise InvalidCaseError(f"This row's extra_info[{name!r}] is None.", field=name)
+    raise ConfigError(
+        f"extra_info has no {name!r}; it has {', '.join(map(str, info)) or 'nothing'}. "
+        "Add it when you write the data set's Parquet files."
+    )
 
 
-def _reference(key: str | None, ground_truth: Any, about: Mapping[str, Any]) -> str | None:
+def _reference(key: str | None, ground_truth: Any, info: Mapping[str, Any]) -> str | None:
     if key is None:
         return None
-    value = ground_truth if key == "ground_truth" else about.get(key)
+    if key != "ground_truth" and key not in info:
+        raise ConfigError(f"extra_info has no {key!r} to take the reference from; it has {', '.join(map(str, info))}.")
+    value = ground_truth if key == "ground_truth" else info[key]
     if not isinstance(value, str):
-        raise InvalidCaseError(f"The reference {key!r} is no text but {value!r:.80}.", field="reference")
+        raise InvalidCaseError(f"The reference {key!r} must be a text, not {value!r:.80}.", field="reference")
     return value
 
 
-def _plain(prompt: Any) -> Any:
-    """Parquet gives a list of messages back as an array."""
-    return prompt if isinstance(prompt, str) else [dict(message) for message in prompt]
+def _plain_prompt(prompt: Any) -> Any:
+    """The prompt with a list of dicts for its messages: a Parquet file gives them back as an array."""
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, Mapping) or not isinstance(prompt, Iterable):
+        raise InvalidCaseError(f"The prompt must be a text or a list of messages, not {prompt!r:.80}.", field="prompt")
+    return [dict(message) if isinstance(message, Mapping) else message for message in prompt]

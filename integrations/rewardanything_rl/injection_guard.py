@@ -1,4 +1,4 @@
-"""Responses that speak to whoever judges them."""
+"""Detection of responses that address the judge, by known phrases and markup."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Callable
 from rewardanything_core import ConfigError
 
 Guard = Callable[[str], str | None]
-"""A text -> what in it is addressed to the judge. None: nothing."""
+"""Takes a text and returns the part that addresses the judge, or None."""
 
 _JUDGE = r"(?:judge|grader|rater|evaluator|assessor|examiner|reward model)s?"
 _RESPONSE = r"(?:this|the above|the previous|my)(?: \w+)? (?:response|answer|reply|completion|solution|output|one)"
 _GRADE = r"(?:scores?|grades?|ratings?|marks?|points?|stars?|rewards?)"
 _CHECKED = r"(?:verified|checked|approved|confirmed|certified|graded|reviewed|validated)"
 
-_FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
+# A policy may produce whatever makes these patterns slow, while the training waits. So every pattern takes time linear
+# in the length of the text: gaps between words are bounded, and no run of white space can be split in two ways
+# (`\s*(?:x\s*)?` instead of `\s*x?\s*`) or be scanned from each of its characters.
+_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "markup of a chat template",
         re.compile(
@@ -37,19 +40,22 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "a claim about its own grade",
         re.compile(
-            rf"\b{_GRADE}\b\s*(?:of|is|was|:|=)?\s*\d+(?:\.\d+)?\s*(?:/|out of)\s*\d+"
+            rf"\b{_GRADE}\b\s*(?:(?:of|is|was|:|=)\s*)?\d+(?:\.\d+)?\s*(?:/|out of)\s*\d+"
             rf"|{_RESPONSE}\b[^.!?\n]{{0,40}}\b(?:deserves?|merits?|earns?|received?|gets?|scores?)\b[^.!?\n]{{0,30}}"
             rf"\b(?:{_GRADE}|\d)\b"
             rf"|{_RESPONSE}\b[^.!?\n]{{0,30}}\b{_CHECKED}\b"
             rf"|\b{_CHECKED}\b[^.!?\n]{{0,30}}\bby\b[^.!?\n]{{0,30}}\b{_JUDGE}\b"
-            rf"|\b{_CHECKED}(?: and found)?\s*(?:to be |as |:)?\s*(?:correct|right|accurate|true)\b",
+            rf"|\b{_CHECKED}(?: and found)?\s*(?:(?:to be |as |:)\s*)?(?:correct|right|accurate|true)\b",
             re.IGNORECASE,
         ),
     ),
     (
         "the judge addressed",
         re.compile(
-            rf"\bnotes? (?:to|of|from|for|by) (?:the )?{_JUDGE}\b|\bdear {_JUDGE}\b|(?:^|[.!?\[(\n]\s*){_JUDGE}\s*:",
+            rf"\bnotes? (?:to|of|from|for|by) (?:the )?{_JUDGE}\b|\bdear {_JUDGE}\b"
+            # "Judge:" at the start of the text, after punctuation, or on a new line. A run of white space with a line
+            # break in it is scanned from its first character only.
+            rf"|(?:^|[.!?\[(]\s*|(?<!\s)[^\S\n]*\n\s*){_JUDGE}\s*:",
             re.IGNORECASE,
         ),
     ),
@@ -57,19 +63,24 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def speaks_to_judge(text: str) -> str | None:
-    """What in a text is addressed to the judge, with its words; None if nothing of a known form is.
+    """The part of a text that addresses the judge, with what kind of address it is; None if there is none.
 
-    Known are claims of having been graded, orders to the judge, parts of verdicts and markup, in English. Others are
-    not found, and a text that speaks of grades because its prompt does is: see the figures in the benchmarks.
+    It knows English phrases that claim a grade or give the judge an order, parts of verdicts, and chat markup. Other
+    phrases pass, and an honest text about grades may be reported: benchmarks/reward_attacks.py measures both. The time
+    is linear in the length of the text.
     """
-    for kind, form in _FORMS:
-        if found := form.search(text):
-            return f"{kind}: {' '.join(found[0].split())!r:.80}"
+    for kind, pattern in _PATTERNS:
+        if match := pattern.search(text):
+            return f"{kind}: {' '.join(match[0].split())!r:.80}"
     return None
 
 
-def guard_of(guard: bool | Guard) -> Guard | None:
-    """The guard that an option asks for: True is `speaks_to_judge`, False none."""
+def resolve_guard(guard: bool | Guard) -> Guard | None:
+    """The function that an option selects: `speaks_to_judge` for True, None for False.
+
+    Raises:
+        ConfigError: the option is neither a bool nor a function.
+    """
     if callable(guard):
         return guard
     if not isinstance(guard, bool):
