@@ -1,13 +1,14 @@
-"""Do the constants of `readout="logits"` hold on prompts they were not chosen on?
+"""Do the constants of `readout="logits"` hold on prompts that they were not chosen on?
 
-    python benchmarks/constants.py DATA_FOLDER --odds FILE [--sets llmbar:36,hhh:36] [--offline]
+    python benchmarks/constants.py DATA_FOLDER --answers FILE [--sets llmbar:36,hhh:36] [--offline]
 
-Asks the model what the readout asks, once, and keeps the odds in FILE; then judges every case again under each value
-of each constant, by the package's own code, from the file alone. Each kind of question counts by the root of its
-prompts: pairs under a set's principles, its flip questions, and pairs under reversed principles ("prefer the least
-fluent one"). In each of five folds of prompts the constants are chosen on the other four (one after the other, twice
-round) and tried on it. Prints the figures with the shipped constants and their intervals, in-fold and out-of-fold
-figures, and how sure the judge is against how often it was right; --plot draws that.
+Asks the model the readout's questions once and keeps the answers in FILE. Then it judges every case again under each
+value of each constant, with the package's own code and the answers in the file. There are three kinds of questions:
+pairs under a data set's principles, its flip questions, and pairs under reversed principles ("prefer the least fluent
+one"); a kind's weight is the square root of its number of prompts. In five-fold cross-validation over prompts, the
+constants are chosen on four folds (coordinate by coordinate, twice) and evaluated on the fifth. Prints the accuracy of
+the shipped constants with intervals, the accuracy in and out of fold, and the calibration of the judge's confidence,
+which --plot draws.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kept_odds import KeptOdds
+from answer_cache import AnswerCache
 from readouts import Row, right, sampled
 
 from rewardanything_core import Case, Verdict
@@ -35,13 +36,13 @@ from rewardanything_core.readouts.logits import principle_profile, readout
 from rewardanything_core.types import JudgeFailure
 
 GRID: dict[str, tuple[float, ...]] = {
-    "WEIGHT": (0.0, 1.0, 1.5, 2.0, 3.0),
-    "SILENT": (0.2, 0.3, 0.4),
-    "GOOD": (0.0, 0.3, 0.5, 1.0, 2.0),
-    "CONTRARY": (0.2, 0.3, 0.4, 9.0),
-    "CONTRAST": (3.0, 6.0, 12.0),
-    "FORMAL": (0.3, 0.6, 1.0, 9.0),
-    "ABOUT": (0.3, 0.5, 0.8, 9.0),
+    "FEATURE_WEIGHT": (0.0, 1.0, 1.5, 2.0, 3.0),
+    "NEUTRAL_BAND": (0.2, 0.3, 0.4),
+    "QUALITY_WEIGHT": (0.0, 0.3, 0.5, 1.0, 2.0),
+    "QUALITY_INDIFFERENCE": (0.2, 0.3, 0.4, 9.0),
+    "QUALITY_SLOPE": (3.0, 6.0, 12.0),
+    "FULL_FORM_PREFERENCE": (0.3, 0.6, 1.0, 9.0),
+    "GROUNDING_THRESHOLD": (0.3, 0.5, 0.8, 9.0),
 }
 FOLDS = 5
 STYLE = (
@@ -75,11 +76,11 @@ REVERSED: Mapping[tuple[str, str], str] = {
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One question: is the better one scored higher?"""
+class Question:
+    """Whether the better of two responses gets the higher score."""
 
     kind: str
-    """Set and what it is: ``llmbar``, ``summeval flips``, ``hhh reversed``."""
+    """Data set and kind: ``llmbar``, ``summeval flips``, ``hhh reversed``."""
 
     group: str
     case: str
@@ -87,83 +88,88 @@ class Asked:
     worse: str
 
 
-def collected(folder: Path, sets: Mapping[str, int], skip: int, most: int) -> tuple[dict[str, Case], list[Asked]]:
-    """The cases, straight and reversed, and what is asked of them."""
+def collected(
+    folder: Path, sets: Mapping[str, int], skip: int, max_responses: int
+) -> tuple[dict[str, Case], list[Question]]:
+    """The cases under original and reversed principles, and the questions about them."""
     cases: dict[str, Case] = {}
-    asked: list[Asked] = []
+    questions: list[Question] = []
     for name, groups in sets.items():
-        rows, flips = sampled(folder, name, groups, skip=skip, most=most)
+        rows, flips = sampled(folder, name, groups, skip=skip, max_responses=max_responses)
         for row in rows:
             pairs = [(a, b) for a, b in row["pairs"] if {a, b} <= set(row["responses"])]
             cases[row["id"]] = Case(row["principle"], row["prompt"], row["responses"], id=row["id"])
-            asked += [Asked(name, row["group"], row["id"], a, b) for a, b in pairs]
-            if (text := reversed_principle(name, row)) is not None:
+            questions += [Question(name, row["group"], row["id"], a, b) for a, b in pairs]
+            if (principle := reversed_principle(name, row)) is not None:
                 key = f"{row['id']}/reversed"
-                cases[key] = Case(text, row["prompt"], row["responses"], id=key)
-                asked += [Asked(f"{name} reversed", row["group"], key, b, a) for a, b in pairs]
+                cases[key] = Case(principle, row["prompt"], row["responses"], id=key)
+                questions += [Question(f"{name} reversed", row["group"], key, b, a) for a, b in pairs]
         for flip in flips:
-            asked += [Asked(f"{name} flips", row["group"], row["id"], a, b) for row, a, b in flip]
-    return cases, asked
+            questions += [Question(f"{name} flips", row["group"], row["id"], a, b) for row, a, b in flip]
+    return cases, questions
 
 
 def reversed_principle(name: str, row: Row) -> str | None:
-    """The contrary of a row's principle, in our words. None: there is none."""
+    """The reversed principle of a row. None: there is none."""
     meta = row.get("meta", {})
     part = "" if name == "llmbar" else str(meta.get("criterion") or meta.get("sub"))
     return REVERSED.get((name, part))
 
 
-def home(constant: str) -> ModuleType:
-    """The module that a constant stands in."""
+def module_of(constant: str) -> ModuleType:
+    """The module that defines a constant."""
     return readout if hasattr(readout, constant) else principle_profile
 
 
-def judged(backend: KeptOdds, cases: Mapping[str, Case], constants: Mapping[str, float]) -> dict[str, Verdict]:
-    """All cases under some constants, which are put back afterwards."""
-    before = {name: getattr(home(name), name) for name in constants}
+def judged(backend: AnswerCache, cases: Mapping[str, Case], constants: Mapping[str, float]) -> dict[str, Verdict]:
+    """The verdicts on all cases under some constants, which are restored afterwards."""
+    original = {name: getattr(module_of(name), name) for name in constants}
     for name, value in constants.items():
-        setattr(home(name), name, value)
+        setattr(module_of(name), name, value)
     try:
         outcomes = Judge(backend, readout="logits", cache="off").judge_batch(list(cases.values()))
     finally:
-        for name, value in before.items():
-            setattr(home(name), name, value)
-    failed = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
-    if failed:
-        raise SystemExit(f"{len(failed)} judgements failed; the first: {failed[0].message}")
+        for name, value in original.items():
+            setattr(module_of(name), name, value)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
+    if failures:
+        raise SystemExit(f"{len(failures)} judgements failed; the first: {failures[0].message}")
     return dict(zip(cases, (outcome for outcome in outcomes if isinstance(outcome, Verdict)), strict=True))
 
 
-def credit_of(verdicts: Mapping[str, Verdict], asked: list[Asked]) -> list[float]:
-    found = []
-    for one in asked:
-        scores = verdicts[one.case].scores
-        found.append(right(scores[one.better] - scores[one.worse]))
-    return found
+def credits_of(verdicts: Mapping[str, Verdict], questions: list[Question]) -> list[float]:
+    """The credit for each question: 1, 0, or 0.5 for a tie."""
+    scores = [(verdicts[question.case].scores, question) for question in questions]
+    return [right(by_label[question.better] - by_label[question.worse]) for by_label, question in scores]
 
 
-def overall(credit: list[float], asked: list[Asked], groups: set[str]) -> float:
-    """Mean over kinds of the mean over their questions, of some groups; a kind weighs the root of its prompts."""
-    kinds: dict[str, list[float]] = defaultdict(list)
+def overall(credit: list[float], questions: list[Question], groups: set[str]) -> float:
+    """Weighted mean over kinds of the mean credit of their questions in some groups."""
+    by_kind: dict[str, list[float]] = defaultdict(list)
     prompts: dict[str, set[str]] = defaultdict(set)
-    for one, value in zip(asked, credit, strict=True):
-        if one.group in groups:
-            kinds[one.kind].append(value)
-            prompts[one.kind].add(one.group)
-    weights = {kind: math.sqrt(len(found)) for kind, found in prompts.items()}
-    return sum(weights[kind] * sum(v) / len(v) for kind, v in kinds.items()) / sum(weights.values())
+    for question, value in zip(questions, credit, strict=True):
+        if question.group in groups:
+            by_kind[question.kind].append(value)
+            prompts[question.kind].add(question.group)
+    weights = {kind: math.sqrt(len(members)) for kind, members in prompts.items()}
+    return sum(weights[kind] * sum(v) / len(v) for kind, v in by_kind.items()) / sum(weights.values())
 
 
-def chosen(table: Any, start: Mapping[str, float], asked: list[Asked], groups: set[str]) -> dict[str, float]:
-    """The best constants for these groups, one coordinate after the other; the start wins ties."""
-    at = dict(start)
+def best_constants(
+    credits_under: Any, start: Mapping[str, float], questions: list[Question], groups: set[str]
+) -> dict[str, float]:
+    """The best constants for some groups by coordinate search; ties keep the starting value."""
+    best = dict(start)
     for _ in range(2):
         for name, values in GRID.items():
-            scores = {value: overall(table(at | {name: value}), asked, groups) for value in (at[name], *values)}
-            best = max(scores.values())
-            if best > scores[at[name]] + 1e-9:
-                at[name] = max(scores, key=lambda value: scores[value])
-    return at
+            scores = {
+                value: overall(credits_under(best | {name: value}), questions, groups)
+                for value in (best[name], *values)
+            }
+            highest = max(scores.values())
+            if highest > scores[best[name]] + 1e-9:
+                best[name] = max(scores, key=lambda value: scores[value])
+    return best
 
 
 def folds(groups: list[str]) -> Iterator[set[str]]:
@@ -175,114 +181,119 @@ def folds(groups: list[str]) -> Iterator[set[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--odds", type=Path, required=True, help="where the model's answers are kept")
+    parser.add_argument("--answers", type=Path, required=True, help="file of the model's answers")
     parser.add_argument("--model", default="qwen2.5-coder-1.5b")
     parser.add_argument("--sets", default="llmbar:24,hhh:24,rm-bench:4,styleflips:4,summeval:3,topicalchat:3")
-    parser.add_argument("--skip", type=int, default=0, help="leave out so many groups of each set")
-    parser.add_argument("--responses", type=int, default=6, help="judge so many of each list")
-    parser.add_argument("--offline", action="store_true", help="only cases whose odds are in the file")
-    parser.add_argument("--no-search", action="store_true", help="only the shipped constants")
-    parser.add_argument("--plot", type=Path, help="draw how sure it is against how often it was right, as SVG")
+    parser.add_argument("--skip", type=int, default=0, help="number of groups to skip in each data set")
+    parser.add_argument("--responses", type=int, default=6, help="number of responses to judge of each list")
+    parser.add_argument("--offline", action="store_true", help="use only cases whose answers are in the file")
+    parser.add_argument("--no-search", action="store_true", help="evaluate only the shipped constants")
+    parser.add_argument("--plot", type=Path, help="draw confidence against accuracy, as SVG")
     arguments = parser.parse_args()
     sets = {name: int(number) for name, _, number in (part.partition(":") for part in arguments.sets.split(","))}
-    backend = KeptOdds(arguments.model, arguments.odds, live=not arguments.offline)
-    cases, asked = collected(arguments.data, sets, arguments.skip, arguments.responses)
+    backend = AnswerCache(arguments.model, arguments.answers, live=not arguments.offline)
+    cases, questions = collected(arguments.data, sets, arguments.skip, arguments.responses)
     if arguments.offline:
-        known = {key: case for key, case in cases.items() if answered(backend, case)}
-        cases, asked = known, [one for one in asked if one.case in known]
-    if not asked:
-        raise SystemExit(f"{arguments.odds} holds the answers for none of these cases; run without --offline.")
-    shipped = {name: float(getattr(home(name), name)) for name in GRID}
-    tried: dict[tuple[float, ...], list[float]] = {}
+        cases = {key: case for key, case in cases.items() if is_answered(backend, case)}
+        questions = [question for question in questions if question.case in cases]
+    if not questions:
+        raise SystemExit(f"{arguments.answers} has the answers for none of these cases; run without --offline.")
+    shipped = {name: float(getattr(module_of(name), name)) for name in GRID}
+    evaluated: dict[tuple[float, ...], list[float]] = {}
 
-    def table(constants: Mapping[str, float]) -> list[float]:
+    def credits_under(constants: Mapping[str, float]) -> list[float]:
         key = tuple(constants[name] for name in GRID)
-        if key not in tried:
-            tried[key] = credit_of(judged(backend, cases, constants), asked)
-        return tried[key]
+        if key not in evaluated:
+            evaluated[key] = credits_of(judged(backend, cases, constants), questions)
+        return evaluated[key]
 
-    credit = table(shipped)
-    print(f"{len(cases)} cases, {len({one.group for one in asked})} prompts; shipped: {shipped}\n")
+    credit = credits_under(shipped)
+    print(f"{len(cases)} cases, {len({question.group for question in questions})} prompts; shipped: {shipped}\n")
     print("| kind | right | 95% interval | n | prompts |\n|---|---|---|---|---|")
-    for kind in dict.fromkeys(one.kind for one in asked):
-        mine = [(value, one.group) for value, one in zip(credit, asked, strict=True) if one.kind == kind]
-        found = mean([value for value, _ in mine], [group for _, group in mine])
-        prompts = len({group for _, group in mine})
-        print(f"| {kind} | {found.value:.2f} | {found.low:.2f} to {found.high:.2f} | {found.n} | {prompts} |")
-    calibrated(judged(backend, cases, shipped), asked, arguments.plot)
-    if arguments.no_search:
-        return
-    groups = sorted({one.group for one in asked})
-    inside, picks = [], []
-    unseen: list[float] = [math.nan] * len(asked)
-    for held in folds(groups):
-        learnt = set(groups) - held
-        best = chosen(table, shipped, asked, learnt)
-        picks.append(best)
-        credit_of_best = table(best)
-        inside.append(overall(credit_of_best, asked, learnt))
-        for at, one in enumerate(asked):
-            if one.group in held:
-                unseen[at] = credit_of_best[at]
-    everything = set(groups)
-    print(f"\nmean over kinds, all prompts: shipped {overall(credit, asked, everything):.3f}")
-    there, others = sum(inside) / FOLDS, overall(unseen, asked, everything)
-    print(f"constants chosen on four fifths: there {there:.3f}, on the others {others:.3f}")
-    for best in picks:
-        print("  chosen:", {name: value for name, value in best.items() if value != shipped[name]} or "as shipped")
+    for kind in dict.fromkeys(question.kind for question in questions):
+        of_kind = [(c, question.group) for c, question in zip(credit, questions, strict=True) if question.kind == kind]
+        estimate = mean([credit for credit, _ in of_kind], [group for _, group in of_kind])
+        prompts = len({group for _, group in of_kind})
+        interval = f"{estimate.low:.2f} to {estimate.high:.2f}"
+        print(f"| {kind} | {estimate.value:.2f} | {interval} | {estimate.n} | {prompts} |")
+    print_calibration(judged(backend, cases, shipped), questions, arguments.plot)
+    if not arguments.no_search:
+        cross_validate(credits_under, shipped, questions)
 
 
-def answered(backend: KeptOdds, case: Case) -> bool:
-    """Whether the file has all that judging a case asks."""
+def cross_validate(credits_under: Any, shipped: Mapping[str, float], questions: list[Question]) -> None:
+    """Choose the constants on four folds, evaluate them on the fifth, and print both accuracies."""
+    groups = {question.group for question in questions}
+    in_fold, choices = [], []
+    out_of_fold: list[float] = [math.nan] * len(questions)
+    for held_out in folds(sorted(groups)):
+        choices.append(best_constants(credits_under, shipped, questions, groups - held_out))
+        credit = credits_under(choices[-1])
+        in_fold.append(overall(credit, questions, groups - held_out))
+        for index, question in enumerate(questions):
+            if question.group in held_out:
+                out_of_fold[index] = credit[index]
+    print(f"\nweighted mean, all prompts: shipped {overall(credits_under(shipped), questions, groups):.3f}")
+    print(
+        f"constants chosen on four folds: there {sum(in_fold) / FOLDS:.3f}, on the other fold "
+        f"{overall(out_of_fold, questions, groups):.3f}"
+    )
+    for choice in choices:
+        print("  chosen:", {name: value for name, value in choice.items() if value != shipped[name]} or "as shipped")
+
+
+def is_answered(backend: AnswerCache, case: Case) -> bool:
+    """Whether the file has all answers that judging a case needs."""
     try:
-        asyncio.run(readout.LogitsReadout(backend).poll(case, passes=1, on_usage=lambda usage: None))
+        asyncio.run(readout.LogitsReadout(backend).run(case, passes=1, on_usage=lambda usage: None))
     except KeyError:
         return False
     return True
 
 
-def calibrated(verdicts: Mapping[str, Verdict], asked: list[Asked], plot: Path | None) -> None:
-    """The probability that follows from gap and spreads against how often it was so; as it ships, and refitted."""
+def print_calibration(verdicts: Mapping[str, Verdict], questions: list[Question], plot: Path | None) -> None:
+    """Compare the probability that follows from gap and spreads with the outcomes: as shipped, and refitted."""
     gaps, spreads, groups = [], [], []
-    for one in asked:
-        if one.kind.endswith(" flips"):
+    for question in questions:
+        if question.kind.endswith(" flips"):
             continue
-        verdict = verdicts[one.case]
-        gaps.append(verdict.scores[one.better] - verdict.scores[one.worse])
-        spreads.append(math.hypot(verdict.spread[one.better], verdict.spread[one.worse]))
-        groups.append(one.group)
-    said = [0.5 * (1 + math.erf(abs(g) / s / math.sqrt(2))) for g, s in zip(gaps, spreads, strict=True)]
+        verdict = verdicts[question.case]
+        gaps.append(verdict.scores[question.better] - verdict.scores[question.worse])
+        spreads.append(math.hypot(verdict.spread[question.better], verdict.spread[question.worse]))
+        groups.append(question.group)
+    predicted = [0.5 * (1 + math.erf(abs(g) / s / math.sqrt(2))) for g, s in zip(gaps, spreads, strict=True)]
     bins = []
-    print("\n| said | was | 95% interval | n | prompts |\n|---|---|---|---|---|")
+    print("\n| predicted | observed | 95% interval | n | prompts |\n|---|---|---|---|---|")
     for low in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         high = {0.9: 0.95, 0.95: 1.01}.get(low, low + 0.1)
-        inside = [i for i, p in enumerate(said) if low <= p < high and gaps[i]]
-        if inside:
-            was = mean([float(gaps[i] > 0) for i in inside], [groups[i] for i in inside])
-            bins.append(Bin(predicted=sum(said[i] for i in inside) / len(inside), observed=was))
-            prompts = len({groups[i] for i in inside})
-            interval = f"{was.low:.2f} to {was.high:.2f}"
-            print(f"| {bins[-1].predicted:.2f} | {was.value:.2f} | {interval} | {was.n} | {prompts} |")
-    apart = [i for i, gap in enumerate(gaps) if gap]
-    error = sum(abs(one.predicted - (one.observed.value or 0)) * one.observed.n for one in bins) / len(apart)
-    brier = sum((said[i] - (gaps[i] > 0)) ** 2 for i in apart) / len(apart)
-    print(f"as it ships: calibration error {error:.3f}, Brier {brier:.3f}")
+        members = [i for i, probability in enumerate(predicted) if low <= probability < high and gaps[i]]
+        if members:
+            observed = mean([float(gaps[i] > 0) for i in members], [groups[i] for i in members])
+            bins.append(Bin(predicted=sum(predicted[i] for i in members) / len(members), observed=observed))
+            prompts = len({groups[i] for i in members})
+            interval = f"{observed.low:.2f} to {observed.high:.2f}"
+            print(f"| {bins[-1].predicted:.2f} | {observed.value:.2f} | {interval} | {observed.n} | {prompts} |")
+    unequal = [i for i, gap in enumerate(gaps) if gap]
+    error = sum(abs(each.predicted - (each.observed.value or 0)) * each.observed.n for each in bins) / len(unequal)
+    brier = sum((predicted[i] - (gaps[i] > 0)) ** 2 for i in unequal) / len(unequal)
+    print(f"as shipped: calibration error {error:.3f}, Brier score {brier:.3f}")
     if plot is not None:
-        found = Reliability(
+        shipped = Reliability(
             bins=tuple(bins),
             calibration_error=error,
             brier=brier,
-            pairs=len(apart),
+            pairs=len(unequal),
             fitted=PairProbability(slope=1.0, noise=1.0),
         )
-        opening, _, drawing = reliability_plot(found).partition(">")
-        ground = '<rect width="300" height="300" fill="#fff"/>'
+        opening, _, drawing = reliability_plot(shipped).partition(">")
+        background = '<rect width="300" height="300" fill="#fff"/>'
         namespace = 'xmlns="http://www.w3.org/2000/svg" width="420" height="420"'
-        plot.write_text(f"{opening} {namespace}><style>{STYLE}</style>{ground}{drawing}\n")
+        plot.write_text(f"{opening} {namespace}><style>{STYLE}</style>{background}{drawing}\n")
     refitted = reliability(gaps, spreads, groups)
     if refitted is not None:
         print(
-            f"refitted on other prompts: calibration error {refitted.calibration_error:.3f}, Brier {refitted.brier:.3f}"
+            f"refitted on other prompts: calibration error {refitted.calibration_error:.3f}, "
+            f"Brier score {refitted.brier:.3f}"
         )
 
 

@@ -1,13 +1,13 @@
-"""The same model behind the same server, asked by us and by others: who orders pairs as people do, at what price?
+"""Compare judges of other packages on the same model behind the same server: accuracy against people, and cost.
 
     python benchmarks/peers.py DATA_FOLDER --gguf FILE [--toy 6] [--llmbar 6] [--deepeval-python OTHER/bin/python]
 
-Starts llama.cpp's server (of the wheel xllamacpp) and asks about the toy flips of `toy_flips.py` and pairs of LLMBar:
-our judge, which reads a whole list, written and read off; DeepEval's `GEval` and MLflow's `make_judge`, which see one
-response at a time. The principle is GEval's evaluation step and the judge's instruction, so that each asks once for
-each response. DeepEval may live in another environment. Prints the share of pairs right (a tie counts half), of flip
-questions, of flips right on both sides, failures, seconds as a ratio to our written readout, and the tokens that the
-server counted.
+Starts llama.cpp's server (from the wheel xllamacpp) and judges the toy flips of `toy_flips.py` and pairs of LLMBar with
+this package's judge, which sees the whole list, under both readouts; and with DeepEval's `GEval` and MLflow's
+`make_judge`, which see one response at a time. The principle is GEval's evaluation step and the judge's instruction, so
+that each sends one request per response. DeepEval may be in another environment. Prints the share of pairs right (a tie
+counts half), of flip questions, and of flips with both questions right; failures; seconds relative to the written
+readout; and the server's token counts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 ARMS = ("written", "read", "deepeval", "mlflow")
 Scores = dict[str, float] | None
+"""Scores by label. None: the row failed."""
 
 
 def written(url: str) -> Callable[[dict[str, Any]], Scores]:
@@ -43,13 +44,13 @@ def ours(url: str, **options: Any) -> Callable[[dict[str, Any]], Scores]:
         options["sampling"] = SamplingParams(thinking_budget=0)
     judge = from_endpoint("openai/judge", api_base=url, api_key="none", timeout=600, cache="off", **options)
 
-    def one(row: dict[str, Any]) -> Scores:
+    def score(row: dict[str, Any]) -> Scores:
         (outcome,) = judge.judge_batch(
             [{"principle": row["principle"], "prompt": row["prompt"], "responses": row["responses"]}]
         )
         return outcome.scores if isinstance(outcome, Verdict) else None
 
-    return one
+    return score
 
 
 def deepeval(url: str) -> Callable[[dict[str, Any]], Scores]:
@@ -59,7 +60,7 @@ def deepeval(url: str) -> Callable[[dict[str, Any]], Scores]:
 
     model = OpenAIModel(model="judge", base_url=url, api_key="none", temperature=0)
 
-    def one(row: dict[str, Any]) -> Scores:
+    def score(row: dict[str, Any]) -> Scores:
         scores = {}
         for label, text in row["responses"].items():
             metric = GEval(
@@ -73,21 +74,21 @@ def deepeval(url: str) -> Callable[[dict[str, Any]], Scores]:
             scores[label] = float(metric.score)
         return scores
 
-    return one
+    return score
 
 
 def mlflow(url: str) -> Callable[[dict[str, Any]], Scores]:
     from mlflow.genai.judges import make_judge
 
-    os.environ.setdefault("OPENAI_API_KEY", "none")  # it insists on one
+    os.environ.setdefault("OPENAI_API_KEY", "none")  # required, although the server ignores it
 
-    def one(row: dict[str, Any]) -> Scores:
+    def score(row: dict[str, Any]) -> Scores:
         judge = make_judge(
             name="principle",
             instructions=f"{row['principle']}\n\nQuestion: {{{{ inputs }}}}\n\nAnswer: {{{{ outputs }}}}\n\n"
             "Give a score from 1 (worst) to 5 (best).",
             model="openai:/judge",
-            base_url=f"{url}/chat/completions",  # it is taken as the whole address
+            base_url=f"{url}/chat/completions",  # make_judge expects the full address
             feedback_value_type=int,
         )
         scores = {}
@@ -98,41 +99,41 @@ def mlflow(url: str) -> Callable[[dict[str, Any]], Scores]:
             scores[label] = float(value)
         return scores
 
-    return one
+    return score
 
 
 def arm(name: str, url: str) -> None:
-    """Judge the rows on standard input; a line of JSON for each."""
-    said, sys.stdout = sys.stdout, sys.stderr  # for whatever the libraries have to say
-    one = globals()[name](url)
+    """Judge the rows on standard input; writes one line of JSON for each."""
+    output, sys.stdout = sys.stdout, sys.stderr  # libraries may print to standard output
+    score = globals()[name](url)
     for line in sys.stdin:
         row = json.loads(line)
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
-            scores, error = one(row), None
+            scores, error = score(row), None
         except Exception as caught:  # noqa: BLE001
             scores, error = None, f"{type(caught).__name__}: {caught}"[:200]
-        took = time.perf_counter() - began
-        print(json.dumps({"id": row["id"], "scores": scores, "error": error, "seconds": took}), file=said, flush=True)
+        result = {"id": row["id"], "scores": scores, "error": error, "seconds": time.perf_counter() - started}
+        print(json.dumps(result), file=output, flush=True)
 
 
-def tokens(url: str) -> tuple[int, int]:
-    """How many tokens the server has read and written so far."""
+def token_counts(url: str) -> tuple[int, int]:
+    """The server's counts of prompt tokens and generated tokens so far."""
     with urllib.request.urlopen(url.removesuffix("/v1") + "/metrics", timeout=60) as reply:
         lines = reply.read().decode().splitlines()
-    found = {line.split()[0]: float(line.split()[1]) for line in lines if line and not line.startswith("#")}
-    return int(found["llamacpp:prompt_tokens_total"]), int(found["llamacpp:tokens_predicted_total"])
+    metrics = {line.split()[0]: float(line.split()[1]) for line in lines if line and not line.startswith("#")}
+    return int(metrics["llamacpp:prompt_tokens_total"]), int(metrics["llamacpp:tokens_predicted_total"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--gguf", type=Path)
-    parser.add_argument("--toy", type=int, default=6, help="flips")
-    parser.add_argument("--llmbar", type=int, default=6, help="pairs")
+    parser.add_argument("--toy", type=int, default=6, help="number of toy flips")
+    parser.add_argument("--llmbar", type=int, default=6, help="number of pairs of LLMBar")
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--deepeval-python", default=sys.executable)
-    parser.add_argument("--keep", type=Path, help="write what each arm said to this file")
+    parser.add_argument("--results", type=Path, help="append the results of each arm to this file")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -147,46 +148,44 @@ def main() -> None:
     rows, flips = rows[: 2 * arguments.toy], flips[: arguments.toy]
     rows += sampled(arguments.data, "llmbar", arguments.llmbar)[0] if arguments.llmbar else []
     pairs = [(row, a, b) for row in rows for a, b in row["pairs"]]
-    print("| asked by | pairs right (n) | flip questions | both right | failed | seconds, of written | read, written |")
+    print("| judge | pairs right (n) | flip questions | both right | failed | relative seconds | tokens in, out |")
     print("|---|---|---|---|---|---|---|", flush=True)
     first = None
     with Server(arguments.gguf) as server:
         for name in arguments.arms.split(","):
-            before = tokens(server.url)
+            before = token_counts(server.url)
             python = arguments.deepeval_python if name == "deepeval" else sys.executable
             command = [python, __file__, "--arm", name, "--url", server.url]
             lines = "\n".join(map(json.dumps, rows))
-            done = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True, check=True)
-            said = {one["id"]: one for one in map(json.loads, done.stdout.splitlines())}
-            if arguments.keep:
-                with arguments.keep.open("a") as file:
-                    file.writelines(json.dumps({"arm": name, **one}) + "\n" for one in said.values())
-            after = tokens(server.url)
-            scores = {key: one["scores"] for key, one in said.items()}
+            process = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True, check=True)
+            results = [json.loads(line) for line in process.stdout.splitlines()]
+            if arguments.results:
+                with arguments.results.open("a") as file:
+                    file.writelines(json.dumps({"arm": name, **result}) + "\n" for result in results)
+            after = token_counts(server.url)
+            scores = {result["id"]: result["scores"] for result in results}
 
             def gap(pair: tuple[Any, str, str], scores: dict[str, Scores] = scores) -> float:
                 row, better, worse = pair
-                found = scores[row["id"]]
-                return found[better] - found[worse] if found else 0.0
+                by_label = scores[row["id"]]
+                return by_label[better] - by_label[worse] if by_label else 0.0
 
-            seconds = sum(one["seconds"] for one in said.values())
+            seconds = sum(result["seconds"] for result in results)
             first = first or seconds
-            every = mean([right(gap(p)) for p in pairs], [p[0]["group"] for p in pairs])
-            asked = [(right(gap(p)), p[0]["group"]) for flip in flips for p in flip]
-            questions = mean([v for v, _ in asked], [g for _, g in asked])
+            all_pairs = mean([right(gap(p)) for p in pairs], [p[0]["group"] for p in pairs])
+            flip_pairs = [pair for flip in flips for pair in flip]
+            questions = mean([right(gap(p)) for p in flip_pairs], [p[0]["group"] for p in flip_pairs])
             both = mean([float(min(map(gap, flip)) > 0) for flip in flips], [flip[0][0]["group"] for flip in flips])
-            failed = sum(found is None for found in scores.values())
-            cells = [f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f}; {e.n})" for e in (every, questions, both) if e.n]
-            spent = f"{after[0] - before[0]:,}, {after[1] - before[1]:,}"
-            print(f"| {name} | {' | '.join(cells)} | {failed} | {seconds / first:.2f} | {spent} |", flush=True)
-            for one in said.values():
-                if one["error"]:
-                    print(f"  {one['id']}: {one['error']}")
-                    break
+            failed = sum(by_label is None for by_label in scores.values())
+            cells = [f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f}; {e.n})" for e in (all_pairs, questions, both) if e.n]
+            usage = f"{after[0] - before[0]:,}, {after[1] - before[1]:,}"
+            print(f"| {name} | {' | '.join(cells)} | {failed} | {seconds / first:.2f} | {usage} |", flush=True)
+            if error := next((result for result in results if result["error"]), None):
+                print(f"  {error['id']}: {error['error']}")
 
 
 class Server:
-    """llama.cpp's server in a process of its own, one thread, until it is left."""
+    """Context manager: llama.cpp's server in a child process, with one thread."""
 
     def __init__(self, gguf: Path) -> None:
         import socket
@@ -206,7 +205,7 @@ class Server:
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(600):
             try:
-                tokens(self.url)
+                token_counts(self.url)
                 return self
             except OSError:
                 time.sleep(0.2)

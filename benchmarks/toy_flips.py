@@ -2,8 +2,9 @@
 
     python benchmarks/toy_flips.py [--model qwen2.5-coder-1.5b]
 
-Prints, for each setting, the share of 24 questions answered right by scores (a tie counts half) and by ranking, and the
-share of the 12 pairs right under both principles ("both right"), which a judge blind to the principle never is.
+Prints, for each setting, the share of the 24 questions answered correctly by scores (a tie counts half) and by ranking,
+and the share of the 12 pairs that are right under both principles ("both right"): 0 for a judge that ignores the
+principle.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def run(name: str, judge: Judge) -> None:
     both = sum(map(all, zip(right[::2], right[1::2], strict=True))) / len(FLIPS)
     print(
         f"{name:<34} scores {by_scores:.2f}  ranking {sum(right) / len(right):.2f}  both right {both:.2f}  "
-        f"{judge.usage.completion_tokens:>6} tokens written  {time.perf_counter() - started:4.0f} s",
+        f"{judge.usage.completion_tokens:>6} tokens generated  {time.perf_counter() - started:4.0f} s",
         flush=True,
     )
 

@@ -1,15 +1,16 @@
-"""Does a model understand what a principle wants, when it is asked about the principle alone?
+"""Does a model understand what a principle rewards, when it is asked about the principle alone?
 
-    python benchmarks/understood.py [--model qwen2.5-coder-1.5b] [--data DATA_FOLDER] [--odds FILE]
+    python benchmarks/understood.py [--model qwen2.5-coder-1.5b] [--data DATA_FOLDER] [--answers FILE]
 
-`readout="logits"` counts common quality for a response, or against it, and measures its form, by what the model says of
-the principle. Asked here about the principles of understood.toml, those that the package names, and those of benchmark
-files with their contraries. Prints
+`readout="logits"` decides by the model's answers about a principle whether ordinary quality counts for a response or
+against it, and which form is wanted. This benchmark asks about the principles of understood.toml, those that ship with
+the package, and those of benchmark files with their reversals. It prints
 
-- whether it knows which principles want the contrary of what is good, "prefer the least helpful reply": the area under
-  the ROC curve (1: all contrary ones below all ordinary ones; .5: chance), with a 95% interval from resampling
-  principles, for each question and for all together; what `quality` follows; and what is taken for the other kind;
-- which demands on form it finds, misses and makes up, where our own principles are labelled.
+- whether the model tells ordinary principles from contrary ones, which reward what is usually a fault ("prefer the
+  least helpful reply"): the area under the ROC curve (1: all contrary ones below all ordinary ones; .5: chance), with a
+  95% interval from resampling principles, for each contrast pair and for their mean; the quality weight that follows;
+  and the principles that are misclassified;
+- which preferences on form it finds, misses and invents, on principles of ours with labels.
 """
 
 from __future__ import annotations
@@ -25,40 +26,40 @@ from pathlib import Path
 from statistics import fmean, quantiles, stdev
 from typing import Any
 
+from answer_cache import AnswerCache
 from constants import REVERSED
-from kept_odds import KeptOdds
 from readouts import lines
 
 from rewardanything_core import Usage
 from rewardanything_core.principles import library
-from rewardanything_core.readouts.logits import text_features
-from rewardanything_core.readouts.logits.principle_profile import Understanding
+from rewardanything_core.readouts.logits.principle_profile import PrincipleProfiler
 from rewardanything_core.readouts.logits.questions import question_set
+from rewardanything_core.readouts.logits.text_features import FEATURES
 
 HERE = Path(__file__).parent
-DRAWS = 1000
+RESAMPLES = 1000
 
 
 def area(ordinary: Sequence[float], contrary: Sequence[float]) -> float:
-    """How often an ordinary principle is above a contrary one; a tie counts half."""
+    """The probability that an ordinary principle is above a contrary one; a tie counts half."""
     return fmean((high > low) + (high == low) / 2 for high in ordinary for low in contrary)
 
 
 def interval(ordinary: Sequence[float], contrary: Sequence[float]) -> tuple[float, float]:
-    draw = random.Random(0)
+    rng = random.Random(0)
     areas = [
-        area(draw.choices(ordinary, k=len(ordinary)), draw.choices(contrary, k=len(contrary))) for _ in range(DRAWS)
+        area(rng.choices(ordinary, k=len(ordinary)), rng.choices(contrary, k=len(contrary))) for _ in range(RESAMPLES)
     ]
     cuts = quantiles(areas, n=40)
     return cuts[0], cuts[-1]
 
 
-def of_data(folder: Path) -> list[str]:
-    """The principles of benchmark files, each once."""
+def principles_in(folder: Path) -> list[str]:
+    """The different principles of benchmark files."""
     return list(dict.fromkeys(row["principle"] for path in sorted(folder.glob("*.jsonl")) for row in lines(path)))
 
 
-def named() -> list[str]:
+def shipped_principles() -> list[str]:
     """The principles that ship with the package."""
     return [principle.text for principle in library().values()]
 
@@ -67,82 +68,84 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="qwen2.5-coder-1.5b")
     parser.add_argument("--principles", type=Path, default=HERE / "understood.toml")
-    parser.add_argument("--own", action="store_true", help="only the principles of that file, none of the package")
-    parser.add_argument("--data", type=Path, help="folder of benchmark files, for their principles too")
-    parser.add_argument("--odds", type=Path, help="keep the model's answers in this file, so that a second run goes on")
+    parser.add_argument("--own", action="store_true", help="only the principles of that file, not the package's")
+    parser.add_argument("--data", type=Path, help="folder of benchmark files, to add their principles")
+    parser.add_argument("--answers", type=Path, help="file of the model's answers, which a second run resumes from")
     arguments = parser.parse_args()
     own = tomllib.loads(arguments.principles.read_text(encoding="utf-8"))
-    kinds = {
+    principles = {
         "ordinary": [
             *own["ordinary"],
-            *([] if arguments.own else named()),
-            *(of_data(arguments.data) if arguments.data else ()),
+            *([] if arguments.own else shipped_principles()),
+            *(principles_in(arguments.data) if arguments.data else ()),
         ],
         "contrary": [*own["contrary"], *(REVERSED.values() if arguments.data else ())],
         "neither": own["neither"],
     }
-    backend = KeptOdds(arguments.model, arguments.odds or Path(tempfile.mkdtemp()) / "odds.jsonl")
-    understanding = Understanding(backend, question_set())
-    asyncio.run(contrary(understanding, kinds))
-    asyncio.run(form(understanding, own["form"], own["ordinary"]))
+    backend = AnswerCache(arguments.model, arguments.answers or Path(tempfile.mkdtemp()) / "answers.jsonl")
+    profiler = PrincipleProfiler(backend, question_set())
+    asyncio.run(print_quality(profiler, principles))
+    asyncio.run(print_form(profiler, own["form"], own["ordinary"]))
     backend.close()
 
 
-async def contrary(understanding: Understanding, kinds: dict[str, list[str]]) -> None:
-    spent: list[Usage] = []
-    wants = {
-        text: await understanding.of(text, source=False, spend=spent.append)
-        for texts in kinds.values()
+async def print_quality(profiler: PrincipleProfiler, principles: dict[str, list[str]]) -> None:
+    """How well the answers tell ordinary principles from contrary ones."""
+    usages: list[Usage] = []
+    profiles = {
+        text: await profiler.profile(text, has_source=False, on_usage=usages.append)
+        for texts in principles.values()
         for text in texts
     }
-    answers = {text: (await understanding.about_itself(text))[0] for text in wants}
-    wording = question_set()
-    names = [one.name for one in (*wording.quality_traits, *wording.quality_views)]
-    print("| asked | area under the curve | 95% interval | ordinary, mean and sd | contrary |\n|---|---|---|---|---|")
-    for name in [*names, "all"]:
-        found = {
-            kind: [fmean(answers[text][one] for one in (names if name == "all" else [name])) for text in texts]
-            for kind, texts in kinds.items()
+    answers = {text: (await profiler.answers(text))[0] for text in profiles}
+    questions = question_set()
+    names = [pair.name for pair in (*questions.quality_traits, *questions.quality_principle_questions)]
+    print("| pair | area under the curve | 95% interval | ordinary, mean and sd | contrary |\n|---|---|---|---|---|")
+    for name in [*names, "mean"]:
+        values = {
+            kind: [fmean(answers[text][each] for each in (names if name == "mean" else [name])) for text in texts]
+            for kind, texts in principles.items()
         }
-        ordinary, contrary = found["ordinary"], found["contrary"]
+        ordinary, contrary = values["ordinary"], values["contrary"]
         low, high = interval(ordinary, contrary)
-        cells = [f"{fmean(values):.2f} ± {stdev(values):.2f}" for values in (ordinary, contrary)]
+        cells = [f"{fmean(side):.2f} ± {stdev(side):.2f}" for side in (ordinary, contrary)]
         print(f"| {name} | {area(ordinary, contrary):.3f} | {low:.3f} to {high:.3f} | {cells[0]} | {cells[1]} |")
-    for kind, texts in kinds.items():
-        values = sorted((wants[text].quality, text) for text in texts)
-        told = {"ordinary": [v for v in values if v[0] < 0], "contrary": [v for v in values if v[0] > 0][::-1]}
-        wrong = told.get(kind, values)
-        if not values:
+    for kind, texts in principles.items():
+        if not texts:
             continue
-        print(f"\n{kind}: {len(texts)} principles, mean {fmean(v for v, _ in values):+.2f}; {len(wrong)} shown:")
-        for value, text in wrong[:20]:
-            print(f"  {value:+.2f} (form {wants[text].formality:.1f}) {text[:100]}")
-    total = sum(spent, Usage())
-    print(f"\n{total.prompt_tokens} tokens, {math.ceil(total.seconds)} s of the model")
+        weights = sorted((profiles[text].quality_weight, text) for text in texts)
+        wrong = {
+            "ordinary": [pair for pair in weights if pair[0] < 0],
+            "contrary": [pair for pair in weights if pair[0] > 0][::-1],
+        }
+        shown = wrong.get(kind, weights)
+        print(f"\n{kind}: {len(texts)} principles, mean {fmean(w for w, _ in weights):+.2f}; {len(shown)} listed:")
+        for weight, text in shown[:20]:
+            print(f"  {weight:+.2f} (form {profiles[text].form_share:.1f}) {text[:100]}")
+    usage = sum(usages, Usage())
+    print(f"\n{usage.prompt_tokens} tokens, {math.ceil(usage.seconds)} s of the model")
 
 
-async def form(understanding: Understanding, labelled: list[dict[str, Any]], others: list[str]) -> None:
-    """What is wanted of form: a fact without a label is one that the principle is silent on."""
-    silent = [{"principle": text} for text in others if text not in {row["principle"] for row in labelled}]
-    print("\n| fact | wanted | found | missed or turned round | made up, beyond .1 |\n|---|---|---|---|---|")
-    found = [
-        (row, (await understanding.of(row["principle"], source=False, spend=lambda usage: None)).demands)
-        for row in [*labelled, *silent]
+async def print_form(profiler: PrincipleProfiler, labelled: list[dict[str, Any]], others: list[str]) -> None:
+    """How well the answers find preferences on form; a principle has no preference on a feature without a label."""
+    unlabelled = [{"principle": text} for text in others if text not in {row["principle"] for row in labelled}]
+    profiles = [
+        (row, await profiler.profile(row["principle"], has_source=False, on_usage=lambda usage: None))
+        for row in [*labelled, *unlabelled]
     ]
-    told = []
-    for fact in text_features.MEASURES:
-        wanted = [(row, demands[fact]) for row, demands in found if row.get(fact)]
-        made_up = [(row, demands[fact]) for row, demands in found if fact not in row and abs(demands[fact]) > 0.1]
-        missed = [(row, demand) for row, demand in wanted if row[fact] * demand <= 0]
-        print(f"| {fact} | {len(wanted)} | {len(wanted) - len(missed)} | {len(missed)} | {len(made_up)} |")
-        told += [
-            (f"{fact} {what}", demand, row)
-            for what, rows in (("missed", missed), ("made up", made_up))
-            for row, demand in rows
-        ]
-    print(f"\n{len(found)} principles")
-    for what, demand, row in told:
-        print(f"  {what} {demand:+.2f} {row['principle'][:90]}")
+    preferences = [(row, profile.feature_preferences) for row, profile in profiles]
+    mistakes = []
+    print("\n| feature | wanted | found | missed or reversed | invented, beyond .1 |\n|---|---|---|---|---|")
+    for feature in FEATURES:
+        wanted = [(row, found[feature]) for row, found in preferences if row.get(feature)]
+        invented = [(r, found[feature]) for r, found in preferences if feature not in r and abs(found[feature]) > 0.1]
+        missed = [(row, preference) for row, preference in wanted if row[feature] * preference <= 0]
+        print(f"| {feature} | {len(wanted)} | {len(wanted) - len(missed)} | {len(missed)} | {len(invented)} |")
+        for what, rows in (("missed", missed), ("invented", invented)):
+            mistakes += [(f"{feature} {what}", preference, row) for row, preference in rows]
+    print(f"\n{len(preferences)} principles")
+    for what, preference, row in mistakes:
+        print(f"  {what} {preference:+.2f} {row['principle'][:90]}")
 
 
 if __name__ == "__main__":

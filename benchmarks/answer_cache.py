@@ -1,7 +1,7 @@
-"""A model whose answers are kept in a file: what was once read off is not run again.
+"""A backend that caches the answer probabilities of an embedded model in a file.
 
-Scores are worked out from these odds by arithmetic, so another constant, or another way to put them together, is tried
-on a few hundred cases in seconds. The model is loaded when the first question comes that the file does not answer.
+The logits readout computes scores from these probabilities by arithmetic, so another constant or formula can be tried
+on a few hundred cases in seconds. The model is loaded on the first question whose answer is not in the file.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from rewardanything_core.backends.local.backend import LocalBackend
 from rewardanything_core.weights.fetch import fetch
 
 
-class KeptOdds(Backend):
-    """An embedded model behind a file of the odds it gave.
+class AnswerCache(Backend):
+    """An embedded model with a file of its answers.
 
     Args:
         model: Name of an embedded model.
-        file: JSON lines; made if it is not there.
-        live: Whether to ask the model what the file does not know. False: that is a KeyError.
+        file: JSON lines; created if it does not exist.
+        live: Whether to run the model for questions that are not in the file. False: they raise KeyError.
     """
 
     escapes_special_tokens = LocalBackend.escapes_special_tokens
@@ -39,10 +39,10 @@ class KeptOdds(Backend):
     def __init__(self, model: str, file: Path, *, live: bool = True) -> None:
         self._name, self._file, self._live = model, file, live
         self._local: LocalBackend | None = None
-        self._found: dict[str, tuple[list[float], float]] = {}
+        self._answers: dict[str, tuple[list[float], float]] = {}
         for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
             row = json.loads(line)
-            self._found[row["k"]] = (row["p"], row["m"])
+            self._answers[row["k"]] = (row["p"], row["m"])
 
     @property
     def model(self) -> str:
@@ -51,14 +51,10 @@ class KeptOdds(Backend):
 
     @property
     def local(self) -> LocalBackend:
-        """The model itself, loaded now if it was not."""
+        """The model itself, loaded on first use."""
         if self._local is None:
             self._local = LocalBackend(str(fetch(self._name)), name=self._name)
         return self._local
-
-    def knows(self, question: ChoiceRequest) -> bool:
-        """Whether the file answers it."""
-        return self._key(question) in self._found
 
     def _key(self, question: ChoiceRequest) -> str:
         messages = [[message["role"], message["content"]] for message in question.messages]
@@ -66,32 +62,33 @@ class KeptOdds(Backend):
         return hashlib.sha256(content.encode()).hexdigest()[:24]
 
     async def score_options(self, questions: Sequence[ChoiceRequest]) -> ChoiceResult:
-        """The odds from the file, and from the model where it has none; these are written down."""
+        """The answers from the file; those that are missing come from the model and are added to the file."""
         keys = [self._key(question) for question in questions]
-        unknown = {k: q for k, q in zip(keys, questions, strict=True) if k not in self._found}
+        missing = {key: q for key, q in zip(keys, questions, strict=True) if key not in self._answers}
         usage = Usage()
-        if unknown:
+        if missing:
             if not self._live:
-                raise KeyError(f"{len(unknown)} questions are not in {self._file}")
-            reading = await self.local.score_options(list(unknown.values()))
-            usage = reading.usage
+                raise KeyError(f"{len(missing)} questions are not in {self._file}")
+            result = await self.local.score_options(list(missing.values()))
+            usage = result.usage
             with self._file.open("a", encoding="utf-8") as file:
-                for key, odds in zip(unknown, reading.odds, strict=True):
-                    self._found[key] = (list(odds.probabilities.values()), odds.mass)
-                    file.write(json.dumps({"k": key, "p": self._found[key][0], "m": odds.mass}) + "\n")
-        odds = []
+                for key, answer in zip(missing, result.answers, strict=True):
+                    self._answers[key] = (list(answer.probabilities.values()), answer.mass)
+                    file.write(json.dumps({"k": key, "p": self._answers[key][0], "m": answer.mass}) + "\n")
+        answers = []
         for key, question in zip(keys, questions, strict=True):
-            shares, mass = self._found[key]
-            odds.append(ChoiceProbabilities(probabilities=dict(zip(question.options, shares, strict=True)), mass=mass))
-        return ChoiceResult(odds=tuple(odds), usage=usage)
+            probabilities, mass = self._answers[key]
+            by_option = dict(zip(question.options, probabilities, strict=True))
+            answers.append(ChoiceProbabilities(probabilities=by_option, mass=mass))
+        return ChoiceResult(answers=tuple(answers), usage=usage)
 
     async def complete(self, request: Request) -> Completion:
-        """What the model writes; that is not kept."""
+        """Generate with the model; replies are not cached."""
         return await self.local.complete(request)
 
     @property
     def supports_option_scores(self) -> bool:
-        """Yes."""
+        """Always."""
         return True
 
     def fingerprint(self) -> dict[str, Any]:
@@ -99,10 +96,10 @@ class KeptOdds(Backend):
         return {"kind": "kept", "model": self._name}
 
     def spec(self) -> dict[str, Any]:
-        """There is none: it is for this process."""
+        """Not supported: the backend is for one process."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Close the model if it was loaded."""
         if self._local is not None:
             self._local.close()
