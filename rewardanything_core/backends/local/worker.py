@@ -116,23 +116,25 @@ class Worker:
 
     def _run(self) -> None:
         self._restart()
-        while not self.closed:
-            try:
-                self._receive()
-                self._score()
-                self._generate()
-            except Exception as error:  # noqa: BLE001  # reported to the callers; the thread must outlive it
-                _log.exception("The worker of the local model failed.")
-                failed: list[PendingRequest] = [*self._generating.values(), *self._scoring]
-                self._restart()
-                for pending in failed:
-                    self._fail(pending, error)
-        unfinished: list[PendingRequest | None] = [*self._generating.values(), *self._scoring]
-        while not self._queue.empty():
-            unfinished.append(self._queue.get())
-        for request in unfinished:
-            if request is not None:
-                self._fail(request, self._closed_error())
+        try:
+            while not self.closed:
+                try:
+                    self._receive()
+                    self._score()
+                    self._generate()
+                except Exception as error:  # noqa: BLE001  # reported to the callers; the thread must outlive it
+                    _log.exception("The worker of the local model failed.")
+                    failed: list[PendingRequest] = [*self._generating.values(), *self._scoring]
+                    self._restart()
+                    for pending in failed:
+                        self._fail(pending, error)
+        finally:  # also after a SystemExit: no caller may wait for a thread that has ended
+            unfinished: list[PendingRequest | None] = [*self._generating.values(), *self._scoring]
+            while not self._queue.empty():
+                unfinished.append(self._queue.get())
+            for request in unfinished:
+                if request is not None:
+                    self._fail(request, self._closed_error())
 
     def _restart(self) -> None:
         self._engine, self._generating, self._scoring = self.new_engine(), {}, []

@@ -212,6 +212,16 @@ def test_an_unexpected_error_of_the_worker_fails_its_requests_and_later_ones_are
     assert reply.answer.startswith('{"scores"')
 
 
+def test_a_thread_that_ends_by_itself_fails_its_requests_and_is_replaced(backend, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("rewardanything_core.backends.local.engine.engine.Engine.step", lambda self: sys.exit())
+        (failed,) = gathered(backend.complete(verdict_request("Hi")))
+    assert isinstance(failed, BackendError)
+    backend._worker._thread.join(timeout=60)
+    (reply,) = gathered(backend.complete(verdict_request("Hi")))
+    assert reply.answer.startswith('{"scores"')
+
+
 def test_a_request_that_exceeds_the_window_fails_with_both_numbers(backend):
     long = "word " * 9000
     window = backend._preparer.window
