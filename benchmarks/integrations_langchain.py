@@ -1,8 +1,8 @@
-"""What a row costs with our evaluators, over the same run with evaluators that return a constant.
+"""Time per row of the LangChain integration, compared with evaluators that return a constant.
 
     PYTHONPATH=integrations python benchmarks/integrations_langchain.py
 
-The judge answers from a script, so what is left is the host, our translation, and the core: rendering, parsing, engine.
+The judge is scripted, so the time is that of the host, the integration, and the core's rendering and parsing.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def constant(inputs: Any, outputs: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rows", type=int, default=200)
-    options.add_argument("--rounds", type=int, default=5)
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
     logging.disable(logging.WARNING)
 
     judge = Judge(ScriptedBackend.scoring(lambda text: 1 + len(text) % 5), cache="off")
     client = Client(api_key="none", api_url="http://127.0.0.1:9", auto_batch_tracing=False)
-    texts = [f"question {i}" for i in range(chosen.rows)]
+    texts = [f"question {i}" for i in range(arguments.rows)]
     data = [Example(id=uuid.uuid4(), inputs={"q": text}, dataset_id=uuid.uuid4()) for text in texts]
     rows = [{"prompt": text, "responses": {"a": text}} for text in texts]
     judged = principle_evaluator("Be short.", judge=judge)
@@ -72,14 +72,15 @@ def main() -> None:
         ),
     }
     for name, (bare, ours) in pairs.items():
-        taken: tuple[list[float], list[float]] = ([], [])
-        for _ in range(chosen.rounds):
-            for call, times in zip((bare, ours), taken, strict=True):
+        milliseconds: tuple[list[float], list[float]] = ([], [])
+        for _ in range(arguments.rounds):
+            for call, times in zip((bare, ours), milliseconds, strict=True):
                 start = time.perf_counter()
                 call()
-                times.append((time.perf_counter() - start) / chosen.rows * 1000)
-        was, now = map(statistics.median, taken)
-        print(f"{name:<30} bare {was:7.3f}  ours {now:7.3f} ms a row  x{now / was:.2f}  (+{now - was:.3f} ms)")
+                times.append((time.perf_counter() - start) / arguments.rows * 1000)
+        bare_time, our_time = map(statistics.median, milliseconds)
+        figures = f"bare {bare_time:7.3f}  ours {our_time:7.3f} ms a row  x{our_time / bare_time:.2f}"
+        print(f"{name:<30} {figures}  (+{our_time - bare_time:.3f} ms)")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""What the MLflow integration costs a row, beside a scorer that returns a constant.
+"""Time per row of the MLflow integration, compared with a scorer that returns a constant.
 
     PYTHONPATH=integrations python benchmarks/integrations_mlflow.py [--rows 100] [--repeats 3]
 
-Both sides are the host's own entry points on a fresh SQLite store, taken in turns in the same process, with MLflow's
-rate limits off. The judge is scripted and its verdicts are stored, as they are in use: what is timed is everything but
-the model.
+Both sides run MLflow's own entry points on a new SQLite store, alternately in one process, with MLflow's rate limits
+off. The judge is scripted and stores its verdicts, as in normal use, so everything except the model is timed.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     os.chdir(tempfile.mkdtemp())
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
     mlflow.set_experiment("overhead")
@@ -63,30 +62,30 @@ def main() -> None:
     ours = principle_metric("Be brief.", judge=judge, name="brief")
 
     def evaluate(scorers, turn):
-        rows = [{"inputs": {"q": f"question {turn} {i}"}, "outputs": f"answer {i}"} for i in range(given.rows)]
+        rows = [{"inputs": {"q": f"question {turn} {i}"}, "outputs": f"answer {i}"} for i in range(arguments.rows)]
         return lambda: mlflow.genai.evaluate(data=rows, scorers=scorers)
 
     def table(metric, turn):
-        texts = [f"question t{turn} {i}" for i in range(given.rows)]
-        data = pd.DataFrame({"inputs": texts, "outputs": [f"answer {i}" for i in range(given.rows)]})
+        texts = [f"question t{turn} {i}" for i in range(arguments.rows)]
+        data = pd.DataFrame({"inputs": texts, "outputs": [f"answer {i}" for i in range(arguments.rows)]})
         return lambda: mlflow.models.evaluate(
             data=data, predictions="outputs", extra_metrics=[metric], evaluators="default"
         )
 
-    figures = {"rows": given.rows, "repeats": given.repeats}
+    figures = {"rows": arguments.rows, "repeats": arguments.repeats}
     for entry, make, sides in (
         ("genai.evaluate", evaluate, {"constant": [constant], "judge": [scorer]}),
         ("models.evaluate", table, {"constant": plain, "judge": ours}),
     ):
-        taken = {name: [] for name in (*sides, "judge again")}
+        seconds_of = {name: [] for name in (*sides, "judge again")}
         seconds(make(sides["constant"], "warm-up"))
-        for turn in range(given.repeats):
-            for name, what in sides.items():
-                taken[name].append(seconds(make(what, turn)))
-            taken["judge again"].append(seconds(make(sides["judge"], turn)))
-        medians = {name: statistics.median(times) for name, times in taken.items()}
+        for turn in range(arguments.repeats):
+            for name, scorer_or_metric in sides.items():
+                seconds_of[name].append(seconds(make(scorer_or_metric, turn)))
+            seconds_of["judge again"].append(seconds(make(sides["judge"], turn)))
+        medians = {name: statistics.median(times) for name, times in seconds_of.items()}
         figures[entry] = {
-            **{f"ms a row, {name}": round(1000 * value / given.rows, 1) for name, value in medians.items()},
+            **{f"ms a row, {name}": round(1000 * value / arguments.rows, 1) for name, value in medians.items()},
             "ratio": round(medians["judge"] / medians["constant"], 2),
             "ratio, from the store": round(medians["judge again"] / medians["constant"], 2),
         }

@@ -1,11 +1,11 @@
-"""What `mlflow.genai.evaluate` gains from rows being judged together in one resident batch, with a local model.
+"""Speed-up of `mlflow.genai.evaluate` from judging its rows in one continuous batch, with a local model.
 
     PYTHONPATH=integrations python benchmarks/mlflow_coalescing.py [--rows 200] [--workers 10,32] [--thinking 32]
 
-MLflow scores one row at a time, from as many threads as MLFLOW_GENAI_EVAL_MAX_WORKERS says. The same rows, scorer and
-model, once with the engine as it is and once with room for one judgement at a time (`max_batch_size=1`); each run has
-rows of its own, sides take turns. Prints seconds and the ratio, and last all figures as JSON. CPU seconds beside them
-say more on a busy machine.
+MLflow scores one row at a time, in MLFLOW_GENAI_EVAL_MAX_WORKERS threads. The same scorer and model run with
+`max_batch_size=32` and with `max_batch_size=1`. Each run has its own rows, and the two sides alternate. The script
+prints seconds and the ratio, and finally all figures as JSON. On a busy machine, the CPU seconds are more meaningful
+than the wall time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ from rewardanything_mlflow import PrincipleScorer
 
 
 def evaluated(scorer: PrincipleScorer, count: int, draw: int) -> tuple[float, float]:
-    """Seconds by the clock and of the processor, for rows that no other run has seen."""
+    """Wall and CPU seconds for rows that no other run has judged.
+
+    Args:
+        scorer: The scorer.
+        count: Number of rows.
+        draw: Seed of the rows; different for each run.
+    """
     rows = [
         {"inputs": {"q": str(case.prompt)}, "outputs": case.responses["a"]} for case in cases_of(count, 1, 500 + draw)
     ]
@@ -52,34 +58,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--alone-rows", type=int, default=0, help="rows of the other side, which stand for all; 0: all")
+    parser.add_argument(
+        "--alone-rows", type=int, default=0, help="rows of the side without batching; 0: as many as --rows"
+    )
     parser.add_argument("--workers", default="10,32")
-    parser.add_argument("--thinking", type=int, default=32, help="tokens of reasoning in a reply")
+    parser.add_argument("--thinking", type=int, default=32, help="reasoning tokens per reply")
     parser.add_argument("--repeats", type=int, default=1)
-    given = parser.parse_args()
-    folder = fetch(given.model)
+    arguments = parser.parse_args()
+    folder = fetch(arguments.model)
     os.chdir(tempfile.mkdtemp())
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
     mlflow.set_experiment("coalescing")
-    figures: dict[str, object] = {"arguments": vars(given)}
-    for workers in given.workers.split(","):
+    figures: dict[str, object] = {"arguments": vars(arguments)}
+    for workers in arguments.workers.split(","):
         os.environ["MLFLOW_GENAI_EVAL_MAX_WORKERS"] = workers
         spent: dict[str, list[tuple[float, float]]] = {"together": [], "alone": []}
-        for repeat in range(given.repeats):
-            for at, (side, seats, rows) in enumerate(
-                (("together", 32, given.rows), ("alone", 1, given.alone_rows or given.rows))
+        for repeat in range(arguments.repeats):
+            for number, (side, batch_size, rows) in enumerate(
+                (("together", 32, arguments.rows), ("alone", 1, arguments.alone_rows or arguments.rows))
             ):
-                backend = LocalBackend(folder, name=given.model, max_batch_size=seats)
+                backend = LocalBackend(folder, name=arguments.model, max_batch_size=batch_size)
                 judge = Judge(
                     backend,
                     readout="generate",
-                    sampling=SamplingParams(thinking_budget=given.thinking),
+                    sampling=SamplingParams(thinking_budget=arguments.thinking),
                     cache="off",
                     retries=0,
                 )
                 scorer = PrincipleScorer(principle="Prefer the shortest answer.", judge=judge, name="brief")
-                evaluated(scorer, 4, 90 + 2 * repeat + at)
-                wall, cpu = evaluated(scorer, rows, 2 * repeat + at)
+                evaluated(scorer, 4, 90 + 2 * repeat + number)
+                wall, cpu = evaluated(scorer, rows, 2 * repeat + number)
                 spent[side].append((wall / rows, cpu / rows))
                 print(f"{workers} workers, {side}: {wall / rows:.3f} s a row, processor {cpu / rows:.3f}", flush=True)
                 backend.close()

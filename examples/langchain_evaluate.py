@@ -1,10 +1,10 @@
-"""The judge in LangChain and LangSmith, with the embedded model on this machine's CPU and nothing sent anywhere.
+"""The judge in LangChain and LangSmith, with the built-in model on this machine's CPU; nothing leaves the machine.
 
     pip install "rewardanything-core[local,langchain]" langchain-classic
-    python examples/langchain_evaluate.py           # a minute or so; the judge is downloaded once
+    python examples/langchain_evaluate.py           # about a minute; the judge is downloaded once
 
-Set RA_JUDGE_MODEL, or write a ra-judge.toml, for another judge: the embedded one is small, and good for a first look
-only.
+Set RA_JUDGE_MODEL, or write a ra-judge.toml, for another judge. The built-in one is small and only meant for a first
+look.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHORT, LONG = (
 
 
 def main() -> None:
-    """One verdict each way."""
+    """Judge with each of the four interfaces."""
     os.environ.setdefault("LANGSMITH_TRACING", "false")
 
     print("As a Runnable")

@@ -1,15 +1,15 @@
-"""Two sets of answers in MLflow: score each under a principle, then judge them side by side.
+"""Two sets of answers in MLflow: score each under a principle, then compare them side by side.
 
     pip install 'rewardanything-core[local,mlflow]'
     python examples/mlflow_evaluate.py
     mlflow ui --backend-store-uri sqlite:///mlflow.db
 
-The judge is the small embedded model on the CPU (a few minutes), or what RA_JUDGE_* or ra-judge.toml say.
+The judge is the small built-in model on the CPU (a few minutes), unless RA_JUDGE_* or ra-judge.toml name another.
 """
 
 import os
 
-# MLflow may hang on SQLite with its default of 40 threads; see docs/integrations/mlflow.md.
+# With its default of 40 threads, MLflow may hang on SQLite; see docs/integrations/mlflow.md.
 os.environ.setdefault("MLFLOW_GENAI_EVAL_MAX_WORKERS", "10")
 
 import mlflow

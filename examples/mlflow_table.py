@@ -1,4 +1,4 @@
-"""Principles as columns of an `mlflow.models.evaluate` table, all rows judged in one batch.
+"""Principles as columns of an `mlflow.models.evaluate` table. All rows are judged in one batch.
 
 pip install 'rewardanything-core[local,mlflow]'
 python examples/mlflow_table.py

@@ -1,4 +1,4 @@
-"""The same cases judged through several frameworks are paid for once, since all of them share the verdict store."""
+"""Cases judged through several frameworks are paid for once, since all of them share the verdict store."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def through_mlflow_genai(judge: Judge) -> list[float]:
     return [scores[question] for question in QUESTIONS]
 
 
-# Another framework joins by being added here: a function from a judge to the scores 0..1 of QUESTIONS, in order.
+# To add a framework, add a function from a judge to the scores 0..1 of QUESTIONS, in order.
 ROUTES: list[Callable[[Judge], list[float]]] = [
     through_dspy,
     through_langsmith,
@@ -90,11 +90,11 @@ ROUTES: list[Callable[[Judge], list[float]]] = [
 
 @pytest.fixture(autouse=True)
 def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow writes here, and LangSmith sends nothing."""
+    """MLflow writes to a temporary folder, and LangSmith sends nothing."""
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     monkeypatch.setenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", "10")
     monkeypatch.setenv("MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT", "0")
-    monkeypatch.chdir(tmp_path)  # MLflow writes artifacts beside its database
+    monkeypatch.chdir(tmp_path)  # MLflow writes artifacts next to its database
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     mlflow.set_experiment("shared")
 
@@ -102,35 +102,35 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_hundred_cases_through_every_framework_cost_two_hundred_judgements(tmp_path: Path) -> None:
     expected = [(score_text(answer(question)) - 1) / 4 for question in QUESTIONS]
     with FakeOpenAI() as server:
-        for place, route in enumerate(ROUTES):
-            # A judge of its own for each, as in processes of their own: what they share is the store.
+        for number, route in enumerate(ROUTES):
+            # Each route has its own judge, as separate processes would; only the store is shared.
             judge = from_endpoint("hosted_vllm/fake", api_base=server.url, store=tmp_path / "store.sqlite")
             assert route(judge) == expected, route.__name__
             assert server.count == 200
-            assert judge.usage.calls == (200 if place == 0 else 0)
+            assert judge.usage.calls == (200 if number == 0 else 0)
             judge.close()
 
 
-# --- what people read
+# --- the texts that users read
 
 
-def says_its_own_name(request: Request) -> str:
+def mentions_a_masked_name(request: Request) -> str:
     return verdict_reply({"model-1": 4}, thoughts="model-1 is brief.")
 
 
-def test_nobody_reads_the_names_that_the_judge_saw() -> None:
-    judge = Judge(ScriptedBackend(says_its_own_name), cache="off")
+def test_no_framework_shows_the_masked_names_of_responses() -> None:
+    judge = Judge(ScriptedBackend(mentions_a_masked_name), cache="off")
     case = {"inputs": {"question": "2+2?"}, "outputs": {"answer": "4"}}
     table = pandas.DataFrame({"inputs": ["2+2?"], "outputs": ["4"]})
     metric = principle_metric(PRINCIPLE, judge=judge, name="high")
     logged = mlflow.models.evaluate(data=table, predictions="outputs", extra_metrics=[metric], evaluators="default")
     evaluator = PrincipleEvaluator(principle=PRINCIPLE, judge=judge)
     gold = dspy.Example(question="2+2?").with_inputs("question")
-    read = [
+    texts = [
         PrincipleScorer(principle=PRINCIPLE, judge=judge)(**case).rationale,
         logged.tables["eval_results_table"]["high/justification"][0],
         principle_evaluator(PRINCIPLE, judge=judge)(**case)["comment"],
         evaluator.evaluate_strings(input="2+2?", prediction="4")["reasoning"],
         PrincipleMetric(PRINCIPLE, judge=judge)(gold, dspy.Prediction(answer="4")).feedback.rpartition(": ")[2],
     ]
-    assert read == ["The response is brief."] * len(read)
+    assert texts == ["The response is brief."] * len(texts)
