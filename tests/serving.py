@@ -22,8 +22,8 @@ from rewardanything_core import Judge, ScriptedBackend
 from rewardanything_core.backends import Request
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.server.app import create_app
-from rewardanything_core.server.gate import Gate
 from rewardanything_core.server.limits import Limits
+from rewardanything_core.server.middleware import AuthMiddleware
 from rewardanything_core.server.running import Server, listen
 
 CASE = {"principle": "Be brief.", "prompt": "How far is the moon?", "responses": {"a": "Far.", "b": "It is far."}}
@@ -71,7 +71,7 @@ class Running:
     """A server in a thread."""
 
     url: str
-    gate: Gate
+    app: AuthMiddleware
     client: httpx.Client
 
     def post(self, path: str, body: Any, **about: Any) -> httpx.Response:
@@ -90,16 +90,16 @@ def serving(
 
 
 @contextmanager
-def running(gate: Gate) -> Iterator[Running]:
+def running(app: AuthMiddleware) -> Iterator[Running]:
     """Run an application."""
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = Server(gate)
+    server = Server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     until(lambda: server.started)
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-        yield Running(url, gate, client)
+        yield Running(url, app, client)
     server.should_exit = True
     thread.join(60)
     assert not thread.is_alive()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +25,7 @@ def serve(
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Accept requests without a token.")] = False,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="Additional Host header to accept when there is no token."),
+        typer.Option("--allow-host", metavar="NAME", help="Additional host name to accept in requests; repeatable."),
     ] = None,
     timeout: Annotated[float, typer.Option(help="Maximum time per case, in seconds.")] = 600,
     max_pending: Annotated[int, typer.Option(help="Maximum number of unfinished cases; beyond it 429.")] = 2000,
@@ -60,27 +59,23 @@ def serve(
 
     require()
     from rewardanything_core.server.app import create_app
+    from rewardanything_core.server.hosts import accepted_hosts, is_loopback
     from rewardanything_core.server.limits import Limits
-    from rewardanything_core.server.middleware import LOOPBACK_NAMES
     from rewardanything_core.server.running import listen
     from rewardanything_core.server.running import serve as run
 
     tokens = _tokens(token_env or [])
-    hosts = None
     if tokens and no_auth:
         raise ConfigError("Give --token-env or --no-auth, not both.")
-    if not tokens and not no_auth:
-        if not _is_loopback(host):
-            raise ConfigError(
-                f"{host} can be reached by others, who could use your model at your cost.",
-                hint="Put a token into an environment variable and give --token-env NAME, or give --no-auth.",
-            )
-        # Against DNS rebinding: a web page must not reach the judge under a host name of its own.
-        hosts = [*LOOPBACK_NAMES, host, *(allow_host or [])]
+    if not tokens and not no_auth and not is_loopback(host):
+        raise ConfigError(
+            f"{host} can be reached by others, who could use your model at your cost.",
+            hint="Put a token into an environment variable and give --token-env NAME, or give --no-auth.",
+        )
     application = create_app(
         None,
         tokens=tokens,
-        hosts=hosts,
+        hosts=accepted_hosts(host, allow_host or [], has_tokens=bool(tokens)),
         limits=Limits(
             seconds=timeout,
             pending=max_pending,
@@ -130,15 +125,6 @@ def _tokens(variables: list[str]) -> list[str]:
             )
         tokens.append(token)
     return tokens
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _log_to_stderr() -> None:

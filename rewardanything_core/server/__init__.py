@@ -1,4 +1,7 @@
-"""A judge behind HTTP: ``ra-judge serve``, or `app.create_app` under a server of your own. The extra is ``serve``."""
+"""An HTTP server for a judge: ``ra-judge serve``, or `app.create_app` under any ASGI server.
+
+Needs the extra ``serve``.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ from rewardanything_core.errors import MissingExtraError
 
 
 def require() -> None:
-    """Check that what serving needs is installed.
+    """Check that the packages of the extra ``serve`` are installed.
 
     Raises:
-        MissingExtraError: it is not.
+        MissingExtraError: one of them is missing.
     """
     try:
         import fastapi  # noqa: F401

@@ -1,48 +1,53 @@
-"""How many cases a server has accepted, and when it takes no more."""
+"""Admission control: how many cases a server accepts before it answers 429."""
 
 from __future__ import annotations
 
-from rewardanything_core.server.refusals import Refusal
+from rewardanything_core.server.errors import APIError
 
-_WEIGHT_OF_LATEST = 0.1
+_SMOOTHING = 0.1
+"""Weight of the latest duration in the moving average."""
 
 
 class Admission:
-    """Counts the cases accepted and not yet judged; used on one event loop only.
+    """Counts the cases that are accepted and not yet judged. Used on one event loop only.
 
     Args:
-        most: How many there may be.
+        max_pending: Maximum number of such cases, 1 or more.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_pending: int) -> None:
+        self.max_pending = max_pending
         self.pending = 0
-        self._typical = 1.0
+        self._average_seconds = 1.0
 
     def check(self, count: int = 1) -> None:
-        """Raise the refusal with which ``count`` more cases would be met now, if they would."""
-        if self.pending + count > self.most:
-            raise Refusal(
-                429,
-                "overloaded",
-                f"{self.pending:,} cases are waiting or being judged, and this server takes {self.most:,} at a time.",
-                hint="Ask again after the seconds in Retry-After.",
-                retry_after=min(60.0, self._typical),
-            )
-
-    def enter(self, count: int = 1) -> None:
-        """Accept cases.
+        """Check that ``count`` more cases would be accepted now.
 
         Raises:
-            Refusal: there would be too many.
+            APIError: they would exceed the limit.
+        """
+        if self.pending + count > self.max_pending:
+            raise APIError(
+                429,
+                "overloaded",
+                f"{self.pending:,} cases are pending and this server accepts at most {self.max_pending:,}.",
+                hint="Retry after the number of seconds in the Retry-After header.",
+                retry_after=min(60.0, self._average_seconds),
+            )
+
+    def admit(self, count: int = 1) -> None:
+        """Accept ``count`` cases; each must be released with `release`.
+
+        Raises:
+            APIError: they would exceed the limit.
         """
         self.check(count)
         self.pending += count
 
-    def leave(self) -> None:
-        """One case is done, or given up."""
+    def release(self) -> None:
+        """Release one case, judged or abandoned."""
         self.pending -= 1
 
-    def took(self, seconds: float) -> None:
-        """Learn how long a case typically takes, which is when a place will be free again."""
-        self._typical += _WEIGHT_OF_LATEST * (seconds - self._typical)
+    def record_duration(self, seconds: float) -> None:
+        """Update the average duration of a case, which is what ``Retry-After`` is based on."""
+        self._average_seconds += _SMOOTHING * (seconds - self._average_seconds)

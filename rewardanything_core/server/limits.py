@@ -1,4 +1,4 @@
-"""How much a server takes on: of one request, of one client, of all of them."""
+"""The limits of a server: per request, per connection, and for all requests together."""
 
 from __future__ import annotations
 
@@ -10,41 +10,54 @@ from rewardanything_core.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The limits of a server. Each is above 0.
+    """The limits of a server. Every value is above 0.
 
     Raises:
-        ConfigError: one is not, or a batch may have more cases than may be pending.
+        ConfigError: a value is not above 0, or a batch may be larger than the number of pending cases.
     """
 
     body_bytes: int = 16 * 2**20
-    """Longest request body, in bytes."""
+    """Maximum size of a request body, in bytes."""
+
+    bodies_bytes: int = 128 * 2**20
+    """Maximum size of all request bodies in memory, in bytes, until they are parsed; at least ``body_bytes``. When it
+    is reached, the body that has received no data for the longest time is dropped."""
 
     text_chars: int = 200_000
-    """Longest single text of a case (principle, message, response, reference, context), in characters."""
+    """Maximum length of one text of a case (principle, message, response, reference, context), in characters."""
 
     responses: int = 64
-    """Most responses of one case."""
+    """Maximum number of responses in a case."""
 
     messages: int = 200
-    """Most messages of one prompt."""
+    """Maximum number of messages in a prompt."""
 
     batch: int = 1000
-    """Most cases of one batch."""
+    """Maximum number of cases in a batch."""
 
     pending: int = 2000
-    """Most cases accepted and not yet judged, of all requests together; beyond it there is 429."""
+    """Maximum number of cases accepted and not yet judged, over all requests; beyond it the server answers 429."""
 
     window: int = 128
-    """Most cases of one batch that are with the judge at a time, so that a long batch leaves room for others."""
+    """Maximum number of cases of one batch judged concurrently, so that a large batch leaves room for others."""
+
+    connections: int = 2048
+    """Maximum number of open connections. `connections.max_connections` lowers it to fit the process's descriptors."""
 
     seconds: float = 600.0
-    """Longest that one case may be with the judge."""
+    """Maximum time that judging one case may take, in seconds."""
+
+    header_seconds: float = 10.0
+    """Maximum time from the first byte of a request, or from the connection, to the end of its headers, in seconds."""
 
     body_seconds: float = 30.0
-    """Longest that a client may take to send its body."""
+    """Maximum time that a client may take to send a body, in seconds."""
+
+    send_seconds: float = 60.0
+    """Maximum time that a client may leave an answer unread, in seconds."""
 
     drain_seconds: float = 30.0
-    """Longest that a stopping server goes on with what it has accepted."""
+    """Maximum time that a stopping server spends on accepted requests, in seconds."""
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
@@ -58,5 +71,5 @@ class Limits:
 
     @property
     def open_requests(self) -> int:
-        """Most requests that are answered at a time, so that bodies alone cannot fill the memory."""
+        """Maximum number of requests being handled: one per pending case, and some for health checks and metrics."""
         return self.pending + 64

@@ -1,4 +1,4 @@
-"""What a server counts, for Prometheus. Each server has counters of its own; nothing is registered for the process."""
+"""Prometheus metrics. Each server has its own registry; nothing is registered for the process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Metrics:
     """Counters and gauges of one server.
 
     Args:
-        usage: Tells what the judge has asked of its model so far. None while there is no judge.
-        pending: Tells how many cases are accepted and not yet judged.
-        ready: Tells whether a judge is there.
+        usage: Returns the usage of the judge's model so far. None while no judge is loaded.
+        pending: Returns the number of cases accepted and not yet judged.
+        ready: Returns whether the judge is loaded.
     """
 
     def __init__(
@@ -30,38 +30,36 @@ class Metrics:
         self.requests = Counter("ra_judge_requests", "Requests answered.", ["route", "status"], registry=registry)
         self.request_seconds = Histogram(
             "ra_judge_request_seconds",
-            "Seconds to the end of the answer.",
+            "Seconds from a request to the end of its answer.",
             ["route"],
             buckets=_BUCKETS,
             registry=registry,
         )
         self.cases = Counter(
             "ra_judge_cases",
-            "Cases by how they ended: verdict, stored (a verdict from the store), or the error's type.",
+            "Cases by outcome: verdict, stored (a verdict from the store), or the type of the error.",
             ["outcome"],
             registry=registry,
         )
         self.case_seconds = Histogram(
-            "ra_judge_case_seconds", "Seconds a case was with the judge.", buckets=_BUCKETS, registry=registry
+            "ra_judge_case_seconds", "Seconds to judge a case.", buckets=_BUCKETS, registry=registry
         )
         Gauge("ra_judge_pending_cases", "Cases accepted and not yet judged.", registry=registry).set_function(pending)
         Gauge("ra_judge_ready", "1 once the judge is loaded.", registry=registry).set_function(lambda: float(ready()))
-        registry.register(_Usage(usage))
+        registry.register(_UsageCollector(usage))
         ProcessCollector(registry=registry)
 
-    def page(self) -> bytes:
-        """All of it as text."""
+    def render(self) -> bytes:
+        """All metrics in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
-class _Usage(Collector):
+class _UsageCollector(Collector):
     def __init__(self, usage: Callable[[], Usage | None]) -> None:
         self._usage = usage
 
     def collect(self) -> Iterator[Metric]:
         usage = self._usage() or Usage()
-        yield CounterMetricFamily("ra_judge_model_calls", "Completions asked of the model.", value=usage.calls)
-        yield CounterMetricFamily("ra_judge_prompt_tokens", "Tokens the model read.", value=usage.prompt_tokens)
-        yield CounterMetricFamily(
-            "ra_judge_completion_tokens", "Tokens the model wrote.", value=usage.completion_tokens
-        )
+        yield CounterMetricFamily("ra_judge_model_calls", "Completions requested from the model.", value=usage.calls)
+        yield CounterMetricFamily("ra_judge_prompt_tokens", "Prompt tokens processed.", value=usage.prompt_tokens)
+        yield CounterMetricFamily("ra_judge_completion_tokens", "Tokens generated.", value=usage.completion_tokens)

@@ -1,16 +1,24 @@
-"""What the server says of itself in OpenAPI: the forms of requests and answers, with examples and its limits."""
+"""The OpenAPI document: pydantic models of requests and answers, with examples and the server's limits.
+
+The models only describe. Requests are validated by `parsing` and `Case`, which stop at the first error; pydantic
+collects one error per wrong item, which for a hostile body is millions. Tests generate requests from the document and
+check that the server accepts and refuses what the document says.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
+from pydantic.json_schema import models_json_schema
 
+from rewardanything_core import types
 from rewardanything_core.cases import ROLES
 from rewardanything_core.principles import library
 from rewardanything_core.server.limits import Limits
-from rewardanything_core.types import JudgeFailure, Verdict
+from rewardanything_core.server.parsing import ID_CHARS
 
 Json = dict[str, Any]
 
@@ -20,259 +28,267 @@ EXAMPLE: Json = {
     "responses": {"a": "George Eliot.", "b": "It was written by Jane Austen in 1813, to great acclaim."},
     "id": "q1",
 }
-_REFUSALS = {
-    401: "No token, or a wrong one.",
-    408: "The body came too slowly.",
-    413: "The body, a text or a list is longer than this server or its model takes.",
-    415: "The body is not said to be JSON.",
-    421: "The server is not called by that host name.",
-    422: "The case cannot be judged as given; `field` says what is wrong.",
-    429: "Too much is waiting; ask again after `Retry-After` seconds.",
-    500: "Something in the server broke.",
-    502: "The model gave no verdict, or refused to be asked.",
+_ERRORS = {
+    400: "The request has both Content-Length and Transfer-Encoding.",
+    401: "The token is missing or wrong.",
+    408: "The body took too long to arrive.",
+    413: "The body, a text or a list exceeds a limit of this server or of its model.",
+    415: "The body is not declared as JSON.",
+    421: "The server does not accept requests for that host name.",
+    422: "The case cannot be judged as given; `field` has the invalid part.",
+    429: "Too much is pending; retry after `Retry-After` seconds.",
+    500: "The server failed with an internal error.",
+    502: "The model gave no verdict, or its server refused the request.",
     503: "The model cannot be reached, or the server is loading or stopping.",
     504: "There was no verdict in time.",
 }
-# No white space, said so that every dialect of regular expressions means what `str.strip` means.
-_INK = "[^\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]"
-_NULL: Json = {"type": "null"}
-_OPERATIONAL = (401, 421, 429, 500, 503)
+_OPERATION_ERRORS = (400, 401, 421, 429, 500, 503)
+_REF = "#/components/schemas/{model}"
+
+# A character that is not white space for `str.strip`, spelled out because dialects of regular expressions differ.
+_NOT_BLANK = "[^\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]"
+_NON_BLANK_MESSAGE: Json = {"properties": {"content": {"pattern": _NOT_BLANK}}}
+# Keys that a message may have because clients add them, as long as they are empty.
+_EMPTY_EXTRAS: Json = {"additionalProperties": {"enum": [None, "", [], {}]}}
+
+Score = Annotated[float, Field(ge=types.MIN_SCORE, le=types.MAX_SCORE)]
+Scores = Annotated[dict[str, Score], Field(min_length=1)]
+
+
+class DerivedFields(BaseModel):
+    """The fields that ``Verdict.to_dict`` adds to the dataclass."""
+
+    scores: Scores = Field(description="Label -> 1..5.")
+    reasoning: str = Field(description="The reasoning of all replies.")
+    raw_output: str = Field(description="All replies as received.")
+    normalized: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(description="Label -> 0..1.")
+    best: str = Field(description="The label ranked first.")
+    explanation: str = Field(description="The reasoning with your labels in place of the judge's names.")
+
+
+class Health(BaseModel):
+    """The state of the server."""
+
+    status: Literal["ready", "loading", "draining"]
+
+
+class IndexedFailure(BaseModel):
+    """A failed case of a batch."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    index: int
+    failure: types.JudgeFailure
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str = Field(description="A stable name for programs, such as `invalid_case`.")
+    message: str = Field(description="A description for people.")
+    hint: str | None = Field(None, description="What to do about it.")
+    field: str | None = Field(None, description="The invalid part of the request.")
+    request_id: str | None = Field(None, description="The id that the server's log has.")
+    failure: types.JudgeFailure | None = Field(None, description="The failed judgement, if one had begun.")
+    failures: list[IndexedFailure] | None = Field(None, description="The failed judgements of a batch.")
+
+
+class Error(BaseModel):
+    """Every error has this shape."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    error: ErrorDetail
+
+
+class VerdictLine(BaseModel):
+    """A judged case of a batch."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    index: int
+    verdict: types.Verdict
+
+
+class BatchLine(RootModel[VerdictLine | IndexedFailure]):
+    """One line of a batch's answer, which has one for each case; `index` is the position of the case."""
+
+
+class CompatResults(BaseModel):
+    """Scores and ranking."""
+
+    scores: Scores
+    ranking: list[str] = Field(alias="best-to-worst", min_length=1)
+
+
+class CompatVerdict(BaseModel):
+    """A verdict in the format of rewardanything 1.0.1."""
+
+    thoughts: str
+    results: CompatResults
+
+
+class CompatVerdicts(RootModel[Annotated[list[CompatVerdict], Field(min_length=1)]]):
+    """Verdicts in the order of the cases."""
+
+
+def request_models(limits: Limits) -> list[type[BaseModel]]:
+    """The models of request bodies.
+
+    Args:
+        limits: The limits to document.
+    """
+    Text = Annotated[str, Field(max_length=limits.text_chars)]  # noqa: N806  # a type
+    Statement = Annotated[str, Field(min_length=1, max_length=limits.text_chars, pattern=_NOT_BLANK)]  # noqa: N806
+    ByLabel = Annotated[dict[Text, Text], Field(min_length=1, max_length=limits.responses)]  # noqa: N806
+    Listed = Annotated[list[Text], Field(min_length=1, max_length=limits.responses)]  # noqa: N806
+
+    class Message(BaseModel):
+        """A chat message with text only."""
+
+        model_config = ConfigDict(json_schema_extra=_EMPTY_EXTRAS)
+
+        role: str = Field(json_schema_extra={"enum": list(ROLES)})
+        content: Text
+
+    Messages = Annotated[  # noqa: N806
+        list[Message],
+        Field(min_length=1, max_length=limits.messages, json_schema_extra={"contains": _NON_BLANK_MESSAGE}),
+    ]
+
+    class Case(BaseModel):
+        """Responses to judge under a principle. Give either `principle` or `principle_name`."""
+
+        model_config = ConfigDict(
+            extra="forbid",
+            json_schema_extra={
+                "examples": [EXAMPLE],
+                "oneOf": [_only("principle", "principle_name"), _only("principle_name", "principle")],
+            },
+        )
+
+        principle: Statement | None = Field(None, description="What makes a response good, in plain words.")
+        principle_name: Any = Field(
+            None,
+            description="The name of a principle that ships with the package.",
+            json_schema_extra={"enum": [*library(), None]},
+        )
+        prompt: Statement | Messages = Field(
+            description="What the responses answer: a text, or chat messages of which at least one has text."
+        )
+        responses: ByLabel | Listed = Field(
+            description="By label, or a list, which is labelled 0, 1, and so on. The judge does not see the labels."
+        )
+        reference: Text | None = Field(None, description="A good answer to compare with.")
+        context: Text | None = Field(None, description="Background that the judge should know.")
+        id: Annotated[str, Field(max_length=ID_CHARS)] | None = Field(
+            None, description="Your name for the case, returned as case_id."
+        )
+
+    class Batch(BaseModel):
+        """Cases to judge."""
+
+        model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"cases": [EXAMPLE]}]})
+
+        cases: list[Case | Any] = Field(
+            min_length=1, max_length=limits.batch, description="An item that is not a valid case fails by itself."
+        )
+
+    class CompatCase(BaseModel):
+        """A case in the format of rewardanything 1.0.1."""
+
+        model_config = ConfigDict(
+            extra="forbid",
+            json_schema_extra={"examples": [{name: EXAMPLE[name] for name in ("principle", "prompt", "responses")}]},
+        )
+
+        principle: Statement
+        prompt: Statement
+        responses: ByLabel
+        mask_responses: bool = Field(True, description="Has no effect: judging is always blind.")
+
+    class CompatBatch(RootModel[Annotated[list[CompatCase], Field(min_length=1, max_length=limits.batch)]]):
+        """Cases in the format of rewardanything 1.0.1."""
+
+    return [Case, Batch, CompatCase, CompatBatch]
+
+
+def components(limits: Limits) -> dict[str, Json]:
+    """The JSON schemas of all models, by name.
+
+    Args:
+        limits: The limits to document.
+    """
+    answers: list[type[BaseModel]] = [Health, Error, BatchLine, CompatVerdict, CompatVerdicts]
+    models = [(model, "validation") for model in [*request_models(limits), *answers]]
+    schemas: dict[str, Json] = models_json_schema(models, ref_template=_REF)[1]["$defs"]  # type: ignore[arg-type]
+    outcome = TypeAdapter(types.Verdict | types.JudgeFailure).json_schema(mode="serialization", ref_template=_REF)
+    for name, schema in outcome["$defs"].items():
+        if name == "Verdict":
+            schema["properties"] |= DerivedFields.model_json_schema()["properties"]
+        schema["required"] = list(schema["properties"])
+        schemas[name] = schema
+    return schemas
 
 
 def ref(name: str) -> Json:
     """A reference to one of `components`."""
-    return {"$ref": f"#/components/schemas/{name}"}
+    return {"$ref": _REF.format(model=name)}
 
 
-def accepts(name: str) -> Json:
-    """For ``openapi_extra``: the body."""
+def documented_body(name: str) -> Json:
+    """The request body of a route, for ``openapi_extra``."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": ref(name)}}}}
 
 
-def answers(name: str, *, media_type: str = "application/json") -> dict[int | str, Json]:
-    """For ``responses``: what comes when all goes well, and when it does not."""
+def documented_responses(name: str, *, media_type: str = "application/json") -> dict[int | str, Json]:
+    """The answers of a route, for ``responses``.
+
+    Args:
+        name: The model of the answer with status 200, or ``"Metrics"``.
+        media_type: The media type of that answer.
+    """
     if name == "Metrics":
         media_type, schema = "text/plain", {"type": "string"}
     else:
         schema = ref(name)
     judging = name not in ("Health", "Metrics")
-    found: dict[int | str, Json] = {200: {"description": "Done.", "content": {media_type: {"schema": schema}}}}
-    for status, description in _REFUSALS.items():
-        if judging or status in _OPERATIONAL:
-            found[status] = {"description": description, "content": {"application/json": {"schema": ref("Error")}}}
+    responses: dict[int | str, Json] = {200: {"description": "Success.", "content": {media_type: {"schema": schema}}}}
+    for status, description in _ERRORS.items():
+        if judging or status in _OPERATION_ERRORS:
+            responses[status] = {"description": description, "content": {"application/json": {"schema": ref("Error")}}}
     if name == "Health":
-        found[503] = {"description": "Not now.", "content": {"application/json": {"schema": ref("Health")}}}
-    return found
+        either = {"anyOf": [ref("Health"), ref("Error")]}
+        responses[503] = {"description": "It cannot judge.", "content": {"application/json": {"schema": either}}}
+    return responses
 
 
-def describe(app: FastAPI, limits: Limits, *, secured: bool) -> None:
-    """Give the application its OpenAPI document."""
+def install_openapi(app: FastAPI, limits: Limits, *, secured: bool) -> None:
+    """Give an application its OpenAPI document.
+
+    Args:
+        app: The application.
+        limits: The limits to document.
+        secured: Whether requests need a token.
+    """
 
     def document() -> Json:
         if app.openapi_schema is None:
-            made = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-            parts = made.setdefault("components", {})
+            openapi = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+            parts = openapi.setdefault("components", {})
             parts["schemas"] = components(limits)
             if secured:
                 parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-                for path, methods in made["paths"].items():
+                for path, methods in openapi["paths"].items():
                     for operation in methods.values():
                         operation["security"] = [] if path.startswith("/health") else [{"token": []}]
-            app.openapi_schema = made
+            app.openapi_schema = openapi
         return app.openapi_schema
 
-    app.openapi = document  # type: ignore[method-assign]  # as FastAPI's documentation has it
-
-
-def components(limits: Limits) -> dict[str, Json]:
-    """All forms by name."""
-    text: Json = {"type": "string", "maxLength": limits.text_chars}
-    said: Json = {**text, "minLength": 1, "pattern": _INK}
-    either = [{"type": "string", "maxLength": limits.text_chars}, _NULL]
-    message: Json = {
-        "type": "object",
-        "required": ["role", "content"],
-        "properties": {"role": {"enum": list(ROLES)}, "content": text},
-        "additionalProperties": {"enum": [None, "", [], {}], "description": "What the judge would not see is refused."},
-    }
-    by_label: Json = {
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": limits.responses,
-        "propertyNames": {"maxLength": limits.text_chars},
-        "additionalProperties": text,
-    }
-    case: Json = {
-        "type": "object",
-        "required": ["prompt", "responses"],
-        "oneOf": [_only("principle", "principle_name"), _only("principle_name", "principle")],
-        "additionalProperties": False,
-        "properties": {
-            "principle": {"anyOf": [said, _NULL], "description": "What makes a response good, in plain words."},
-            "principle_name": {
-                "enum": [*library(), None],
-                "description": "Instead: one that ships with the package.",
-            },
-            "prompt": {
-                "description": "What the responses answer: a text, or chat messages of which one has text.",
-                "anyOf": [
-                    said,
-                    {
-                        "type": "array",
-                        "minItems": 1,
-                        "maxItems": limits.messages,
-                        "items": message,
-                        "contains": {"properties": {"content": {"pattern": _INK}}},
-                    },
-                ],
-            },
-            "responses": {
-                "description": "By label, or a list, whose labels are then 0, 1, and so on. The judge sees no label.",
-                "anyOf": [by_label, {"type": "array", "minItems": 1, "maxItems": limits.responses, "items": text}],
-            },
-            "reference": {"anyOf": either, "description": "A good answer to compare with."},
-            "context": {"anyOf": either, "description": "Background that the judge should know."},
-            "id": {
-                "anyOf": [{"type": "string", "maxLength": 512}, _NULL],
-                "description": "Your name for the case; it comes back as case_id.",
-            },
-        },
-        "examples": [EXAMPLE],
-    }
-    batch: Json = {
-        "type": "object",
-        "required": ["cases"],
-        "additionalProperties": False,
-        "properties": {
-            "cases": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": limits.batch,
-                "items": {"anyOf": [ref("Case"), {"description": "Whatever else it is, it fails on its own."}]},
-            }
-        },
-        "examples": [{"cases": [EXAMPLE]}],
-    }
-    return {
-        "Case": case,
-        "Batch": batch,
-        **_outcomes(),
-        "Line": {
-            "type": "object",
-            "required": ["index"],
-            "properties": {"index": {"type": "integer"}, "verdict": ref("Verdict"), "failure": ref("JudgeFailure")},
-            "oneOf": [{"required": ["verdict"]}, {"required": ["failure"]}],
-            "additionalProperties": False,
-            "description": "One line; the answer has one for each case.",
-        },
-        "Error": _error(),
-        "Health": {
-            "anyOf": [
-                {
-                    "type": "object",
-                    "required": ["status"],
-                    "properties": {"status": {"enum": ["ready", "loading", "draining"]}},
-                },
-                ref("Error"),
-            ]
-        },
-        **_paper(limits, said, by_label),
-    }
+    app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
 def _only(name: str, other: str) -> Json:
-    return {"required": [name], "properties": {name: {"type": "string"}, other: _NULL}}
-
-
-def _paper(limits: Limits, said: Json, by_label: Json) -> dict[str, Json]:
-    case = {
-        "type": "object",
-        "required": ["principle", "prompt", "responses"],
-        "additionalProperties": False,
-        "properties": {
-            "principle": said,
-            "prompt": said,
-            "responses": by_label,
-            "mask_responses": {"type": "boolean", "description": "Has no effect: judging is always blind."},
-        },
-        "examples": [{name: EXAMPLE[name] for name in ("principle", "prompt", "responses")}],
-    }
-    verdict = {
-        "type": "object",
-        "required": ["thoughts", "results"],
-        "properties": {
-            "thoughts": {"type": "string"},
-            "results": {
-                "type": "object",
-                "required": ["scores", "best-to-worst"],
-                "properties": {
-                    "scores": {"type": "object", "minProperties": 1, "additionalProperties": _SCORE},
-                    "best-to-worst": {"type": "array", "minItems": 1, "items": {"type": "string"}},
-                },
-            },
-        },
-    }
-    return {
-        "PaperCase": case,
-        "PaperBatch": {"type": "array", "minItems": 1, "maxItems": limits.batch, "items": ref("PaperCase")},
-        "PaperVerdict": verdict,
-        "PaperVerdicts": {"type": "array", "minItems": 1, "items": ref("PaperVerdict")},
-    }
-
-
-_SCORE: Json = {"type": "number", "minimum": 1, "maximum": 5}
-
-
-def _outcomes() -> dict[str, Json]:
-    """The schemas of `Verdict` and `JudgeFailure` as they are defined, with what ``to_dict`` adds."""
-    from pydantic import TypeAdapter
-
-    schema = TypeAdapter(Verdict | JudgeFailure).json_schema(
-        mode="serialization", ref_template="#/components/schemas/{model}"
-    )
-    found: dict[str, Json] = schema["$defs"]
-    by_label = {"type": "object", "minProperties": 1, "additionalProperties": _SCORE}
-    verdict = found["Verdict"]
-    verdict["properties"] |= {
-        "scores": {**by_label, "description": "Label -> 1..5."},
-        "normalized": {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1}},
-        "best": {"type": "string", "description": "The label ranked first."},
-        "explanation": {"type": "string", "description": "The reasoning with your labels for the judge's names."},
-    }
-    for part in found.values():
-        part["required"] = list(part["properties"])
-        for described in part["properties"].values():
-            described.pop("default", None)
-    return found
-
-
-def _error() -> Json:
-    failure = ref("JudgeFailure")
-    return {
-        "type": "object",
-        "required": ["error"],
-        "additionalProperties": False,
-        "properties": {
-            "error": {
-                "type": "object",
-                "required": ["type", "message"],
-                "additionalProperties": False,
-                "properties": {
-                    "type": {"type": "string", "description": "For programs, such as `invalid_case`."},
-                    "message": {"type": "string", "description": "For people."},
-                    "hint": {"type": "string", "description": "What to do about it."},
-                    "field": {"type": "string", "description": "What in the request is wrong."},
-                    "request_id": {"type": "string", "description": "Under which the server's log has it."},
-                    "failure": failure,
-                    "failures": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["index", "failure"],
-                            "properties": {"index": {"type": "integer"}, "failure": failure},
-                        },
-                    },
-                },
-            }
-        },
-    }
+    return {"required": [name], "properties": {name: {"type": "string"}, other: {"type": "null"}}}

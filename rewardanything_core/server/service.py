@@ -1,21 +1,25 @@
-"""The judge of a server, and what happens between a case and its outcome."""
+"""The judge of a server, and the way from a case to its outcome."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
-from typing import Literal
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Literal
+
+from starlette.requests import Request
 
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import RewardAnythingError
 from rewardanything_core.judging.base import BaseJudge, Outcome
-from rewardanything_core.server import refusals
+from rewardanything_core.server import errors
 from rewardanything_core.server.admission import Admission
+from rewardanything_core.server.bodies import BodyReader
+from rewardanything_core.server.errors import APIError
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.server.metrics import Metrics
-from rewardanything_core.server.refusals import Refusal
+from rewardanything_core.server.ndjson import cancel_on_disconnect
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 Order = Literal["input", "completed"]
@@ -24,11 +28,11 @@ _log = logging.getLogger("rewardanything_core.server")
 
 
 class Service:
-    """One judge for all requests.
+    """One judge and the state that all requests share.
 
     Args:
-        judge: The judge. None: it is still being loaded, and will be set.
-        limits: How much is taken on.
+        judge: The judge. None: it is still loading; set ``judge`` later.
+        limits: The server's limits.
     """
 
     def __init__(self, judge: BaseJudge | None, limits: Limits) -> None:
@@ -36,84 +40,98 @@ class Service:
         self.limits = limits
         self.draining = False
         self.admission = Admission(limits.pending)
+        self.bodies = BodyReader(limits)
         self.metrics = Metrics(
             usage=self._usage, pending=lambda: self.admission.pending, ready=lambda: self.judge is not None
         )
         self._deadlines: set[asyncio.Timeout] = set()
-        self._cut_off = False
+        self._stopped = False
 
     @property
     def state(self) -> Literal["ready", "loading", "draining"]:
-        """What the server is up to."""
+        """The state that ``/health`` reports."""
         if self.draining:
             return "draining"
         return "loading" if self.judge is None else "ready"
 
-    def ready(self) -> BaseJudge:
+    def require_judge(self) -> BaseJudge:
         """The judge.
 
         Raises:
-            Refusal: it is not there yet.
+            APIError: it is not loaded yet.
         """
         if self.judge is None:
-            raise Refusal(503, "loading", "The judge is still being loaded.", retry_after=5)
+            raise APIError(503, "loading", "The judge is still loading.", retry_after=5)
         return self.judge
 
     async def verdict(self, case: Case, request_id: str | None) -> Verdict:
-        """The verdict of a case that was admitted.
+        """The verdict of an admitted case.
+
+        Args:
+            case: The case.
+            request_id: The request's id, for the log.
 
         Raises:
-            Refusal: there is none; its ``failure`` says why.
+            APIError: there is no verdict; its ``failure`` has the reason.
         """
         started = time.perf_counter()
         try:
-            verdict = await self._judged(case, request_id)
-        except Refusal as refusal:
-            assert refusal.failure is not None
-            self.metrics.cases.labels(refusal.failure.error_type).inc()
+            verdict = await self._judge(case, request_id)
+        except APIError as error:
+            assert error.failure is not None
+            self.metrics.cases.labels(error.failure.error_type).inc()
             raise
         seconds = time.perf_counter() - started
-        self.admission.took(seconds)
+        self.admission.record_duration(seconds)
         self.metrics.case_seconds.observe(seconds)
         self.metrics.cases.labels("stored" if verdict.cached else "verdict").inc()
         return verdict
 
     async def outcome(self, case: Case, request_id: str | None) -> Outcome:
-        """`verdict`, with a failure as a value."""
+        """`verdict`, with a failure as a value.
+
+        Args:
+            case: The case.
+            request_id: The request's id, for the log.
+        """
         try:
             return await self.verdict(case, request_id)
-        except Refusal as refusal:
-            assert refusal.failure is not None
-            return refusal.failure
+        except APIError as error:
+            assert error.failure is not None
+            return error.failure
 
-    async def _judged(self, case: Case, request_id: str | None) -> Verdict:
-        judge = self.ready()
-        if self._cut_off:
-            raise refusals.stopping(case.id)
+    async def _judge(self, case: Case, request_id: str | None) -> Verdict:
+        judge = self.require_judge()
+        if self._stopped:
+            raise errors.case_abandoned(case.id)
         deadline = asyncio.timeout(self.limits.seconds)
         try:
             async with deadline:
                 self._deadlines.add(deadline)
                 return await judge.ajudge(case)
         except TimeoutError:
-            raise refusals.stopping(case.id) if self._cut_off else refusals.late(case.id, self.limits.seconds) from None
+            if self._stopped:
+                raise errors.case_abandoned(case.id) from None
+            raise errors.case_timeout(case.id, self.limits.seconds) from None
         except RewardAnythingError as error:
-            raise refusals.failed(error, case.id, request_id) from error
+            raise errors.judging_failed(error, case.id, request_id) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            _log.error("%s: the judge gave the case up", request_id or "-")  # it was closed, say, by its owner
-            raise refusals.broken(case.id) from None
+            # The judge cancelled the case itself: its owner has closed it, for example.
+            _log.error("%s: the judge cancelled the case", request_id or "-")
+            raise errors.internal_error(case.id) from None
         except Exception as error:
-            _log.exception("%s: judging broke", request_id or "-")
-            raise refusals.broken(case.id) from error
+            _log.exception("%s: judging failed with an internal error", request_id or "-")
+            raise errors.internal_error(case.id) from error
         finally:
             self._deadlines.discard(deadline)
 
-    def cut_off(self) -> None:
-        """End every case that is with the judge, and each that comes, as a failure: time is up."""
-        self._cut_off = True
+    def stop(self) -> None:
+        """Abandon all that is in flight: cases end as failures, and bodies being read are answered with 503."""
+        self._stopped = True
+        self.bodies.stop()
         now = asyncio.get_running_loop().time()
         for deadline in list(self._deadlines):
             if not deadline.expired():
@@ -123,10 +141,36 @@ class Service:
         return self.judge.usage if self.judge else None
 
 
-class Batch:
-    """The outcomes of many cases, some of which may have failed before they could be judged.
+async def judge_request(service: Service, request: Request, parse: Callable[[Any, Limits], Case]) -> Verdict:
+    """The verdict of the one case in a request's body.
 
-    Judging starts at once. Every case must have been admitted; each leaves when it is done.
+    Args:
+        service: The judge and its limits.
+        request: The request.
+        parse: Makes a case from the body's JSON.
+
+    Raises:
+        APIError: there is no verdict.
+        InvalidCaseError: the case cannot be judged.
+    """
+    service.require_judge()
+    service.admission.check()
+    case = parse(await service.bodies.read_json(request), service.limits)
+    request.state.cases = 1
+    service.admission.admit()
+    try:
+        return await cancel_on_disconnect(request.receive, service.verdict(case, request.state.request_id))
+    finally:
+        service.admission.release()
+
+
+class Batch:
+    """The outcomes of many cases, some of which were invalid from the start. Judging begins at once.
+
+    Args:
+        service: The judge and its limits.
+        items: The cases, or their failures. All must have been admitted; each is released when it is done.
+        request_id: The request's id, for the log.
     """
 
     def __init__(self, service: Service, items: Sequence[Case | JudgeFailure], request_id: str | None) -> None:
@@ -134,11 +178,11 @@ class Batch:
         self._request_id = request_id
         self._window = asyncio.Semaphore(service.limits.window)
         self._done: asyncio.Queue[tuple[int, Outcome]] = asyncio.Queue()
-        self._tasks = [asyncio.create_task(self._one(index, item)) for index, item in enumerate(items)]
+        self._tasks = [asyncio.create_task(self._run(index, item)) for index, item in enumerate(items)]
         for task in self._tasks:
-            task.add_done_callback(lambda _: service.admission.leave())
+            task.add_done_callback(lambda _: service.admission.release())
 
-    async def _one(self, index: int, item: Case | JudgeFailure) -> Outcome:
+    async def _run(self, index: int, item: Case | JudgeFailure) -> Outcome:
         if isinstance(item, JudgeFailure):
             self._service.metrics.cases.labels(item.error_type).inc()
             outcome: Outcome = item
@@ -149,13 +193,19 @@ class Batch:
         return outcome
 
     async def outcomes(self, order: Order) -> AsyncGenerator[tuple[int, Outcome], None]:
-        """``(index, outcome)`` of each case, as they are done or in the order given. Leaving early cancels the rest."""
+        """``(index, outcome)`` of each case. Closing the generator early cancels the rest.
+
+        Args:
+            order: In the order of the cases, or of their completion.
+        """
         try:
             for index, task in enumerate(self._tasks):
                 if order == "completed":
                     yield await self._done.get()
                 else:
-                    await asyncio.wait([task])  # to await it would also cancel it first, and let the next one begin
+                    # Awaiting the task itself would propagate a cancellation to it before the others are cancelled,
+                    # and the freed place in the window would start another case.
+                    await asyncio.wait([task])
                     yield index, task.result()
         finally:
             for task in self._tasks:

@@ -69,7 +69,7 @@ def test_everything_a_case_has_reaches_the_judge():
         ({"principle": " "}, "principle", "empty"),
         ({"principle": 3}, "principle", "must be a string"),
         ({"principle_name": "concise"}, "principle_name", "not both"),
-        ({"principle": None, "principle_name": "nonesuch"}, "principle_name", "there are: "),
+        ({"principle": None, "principle_name": "nonesuch"}, "principle_name", "the library has: "),
         ({"principle": None}, "principle", "no 'principle'"),
         ({"prompt": ""}, "prompt", "is empty"),
         ({"prompt": [{"role": "wizard", "content": "x"}]}, "prompt", "roles are"),
@@ -109,7 +109,7 @@ def test_no_request_can_name_an_endpoint_a_key_a_path_or_a_model(plain, path, fi
         (b"", "Expecting value"),
         (b"{", "property name"),
         (b"[1]", "must be a JSON object, not a list"),
-        (b'{"prompt": NaN}', "NaN is no number"),
+        (b'{"prompt": NaN}', "NaN is not a JSON number"),
         (b'{"responses": {"a": "x", "a": "y"}}', "the key 'a' twice"),
         (b"\xff\xfe", "codec can't decode"),
         (b"[" * 100_000, "nested too deeply"),
@@ -152,7 +152,7 @@ def test_a_model_that_gives_no_verdict_is_an_error_with_its_reply():
         (BackendError("inner sk-secret"), 502),
         (StoreError("/srv/inner/sk-secret.sqlite3"), 503),
         (ContextLengthError(tokens=5000, limit=4096), 413),
-        (ZeroDivisionError("inner sk-secret"), 500),
+        (ZeroDivisionError("inner sk-secret"), 502),
     ],
 )
 def test_what_goes_wrong_behind_has_its_status_and_stays_behind(error, status, caplog):
@@ -252,7 +252,7 @@ def test_hanging_up_cancels_what_was_asked():
         with pytest.raises(httpx.ReadTimeout):
             server.post(PAPER_BATCH, [case(str(i)) for i in range(20)], timeout=0.5)
         until(lambda: held.cancelled == held.started == 17)
-        until(lambda: server.gate.service.admission.pending == 0)
+        until(lambda: server.app.service.admission.pending == 0)
 
 
 def test_the_same_case_asked_by_many_at_once_is_asked_once():
@@ -260,7 +260,7 @@ def test_the_same_case_asked_by_many_at_once_is_asked_once():
     judge = Judge(ScriptedBackend(held.reply))  # with its store, for those who come when it has just been answered
     with serving(judge) as server, ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(server.post, "/v1/judge", {**CASE, "id": str(i)}) for i in range(20)]
-        until(lambda: server.gate.service.admission.pending == 20)
+        until(lambda: server.app.service.admission.pending == 20)
         held.released.set()
         assert [answer.result().json()["case_id"] for answer in asked] == [str(i) for i in range(20)]
     assert held.started == 1
@@ -322,7 +322,7 @@ def test_while_the_judge_is_loaded():
         assert (health.status_code, health.json()) == (503, {"status": "loading"})
         assert server.client.get("/health/live").status_code == 200
         assert "ra_judge_ready 0.0" in server.client.get("/metrics").text
-        server.gate.service.judge = Judge(ScriptedBackend(by_length), cache="off")
+        server.app.service.judge = Judge(ScriptedBackend(by_length), cache="off")
         assert server.client.get("/health").json() == {"status": "ready"}
         assert server.post("/v1/judge", CASE).status_code == 200
 

@@ -64,6 +64,6 @@ def test_the_limits_on_the_page_are_the_defaults(option, value):
 
 def test_every_type_of_error_is_on_the_page():
     sources = "".join(path.read_text() for path in (ROOT / "rewardanything_core" / "server").glob("*.py"))
-    kinds = set(re.findall(r'Refusal\(\s*\d{3},\s*"(\w+)"', sources)) - {"client_gone"}
+    kinds = set(re.findall(r'APIError\(\s*\d{3},\s*"(\w+)"', sources)) - {"client_gone"}
     assert len(kinds) > 10
     assert [kind for kind in kinds if f"`{kind}`" not in PAGE] == []

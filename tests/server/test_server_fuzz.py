@@ -41,7 +41,7 @@ def test_answers_are_as_described(case, server):
 
 def _check_lines(case, answer):
     """One line of the form described for each case, with its index; schemathesis reads no such streams."""
-    form = Draft202012Validator({"$ref": "#/components/schemas/Line", "components": DOCUMENT["components"]})
+    form = Draft202012Validator({"$ref": "#/components/schemas/BatchLine", "components": DOCUMENT["components"]})
     got = [json.loads(line) for line in answer.content.splitlines()]
     for line in got:
         form.validate(line)

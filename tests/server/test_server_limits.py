@@ -119,10 +119,10 @@ def test_beyond_so_many_cases_there_is_429():
         held.released.set()
         assert one.result().status_code == two.result().status_code == 200
         assert server.post("/v1/judge", CASE).status_code == 200
-        assert server.gate.service.admission.pending == 0
+        assert server.app.service.admission.pending == 0
         held.released.clear()
         one = pool.submit(server.post, "/v1/judge", case("four"))
-        until(lambda: server.gate.service.admission.pending == 1)
+        until(lambda: server.app.service.admission.pending == 1)
         assert server.post("/v1/judge/batch", {"cases": [CASE] * 3}).status_code == 429
         held.released.set()
         one.result()
@@ -281,6 +281,6 @@ def test_a_judge_that_breaks_leaves_the_server_standing(caplog):
 
     with serving(Judge(ScriptedBackend(reply), cache="off")) as server:
         answer = server.post("/v1/judge", CASE)
-        assert (answer.status_code, answer.json()["error"]["type"]) == (500, "internal")
+        assert (answer.status_code, answer.json()["error"]["type"]) == (502, "judge_failed")
         broken.clear()
         assert server.post("/v1/judge", CASE).status_code == 200

@@ -1,0 +1,180 @@
+"""From the JSON of a request to cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from starlette.requests import Request
+
+from rewardanything_core.cases import Case
+from rewardanything_core.errors import ConfigError, InvalidCaseError
+from rewardanything_core.principles import Principle
+from rewardanything_core.server.errors import APIError
+from rewardanything_core.server.limits import Limits
+from rewardanything_core.types import JudgeFailure
+
+CASE_FIELDS = ("principle", "principle_name", "prompt", "responses", "reference", "context", "id")
+ID_CHARS = 512
+"""Maximum length of a case's id, in characters."""
+
+_MESSAGE_CHARS = 2000
+"""Maximum length of an error message: messages quote parts of the request, which can be long."""
+
+
+def check_query(request: Request, *known: str) -> None:
+    """Check that a request has no other query parameters than the known ones.
+
+    Args:
+        request: The request.
+        *known: The names of its parameters.
+
+    Raises:
+        APIError: it has another one.
+    """
+    if unknown := sorted(set(request.query_params) - set(known)):
+        name = unknown[0][:80]
+        raise APIError(
+            422,
+            "invalid_request",
+            f"There is no query parameter {name!r}.",
+            hint=f"The parameters are: {', '.join(known)}." if known else "",
+            field=name,
+        )
+
+
+def check_object(data: Any, allowed: tuple[str, ...], noun: str) -> dict[str, Any]:
+    """A JSON object without unknown fields.
+
+    Args:
+        data: The parsed JSON.
+        allowed: The names of the known fields.
+        noun: What the object is, for messages: ``"A case"``.
+
+    Raises:
+        APIError: it is not an object, or has an unknown field.
+    """
+    if not isinstance(data, dict):
+        raise APIError(422, "invalid_request", f"{noun} must be a JSON object, not {_type_name(data)}.", field="body")
+    if unknown := sorted(data.keys() - set(allowed)):
+        raise APIError(
+            422,
+            "invalid_request",
+            f"{noun} has an unknown field {unknown[0][:80]!r}; the fields are: {', '.join(allowed)}.",
+            hint="Models, endpoints, keys and files are settings of the server; a request cannot choose them.",
+            field=unknown[0][:80],
+        )
+    return data
+
+
+def check_batch(items: Any, limits: Limits, field: str) -> list[Any]:
+    """The items of a batch, which may be invalid cases.
+
+    Args:
+        items: The parsed JSON.
+        limits: The server's limits.
+        field: The field that the items are in, or ``"body"``.
+
+    Raises:
+        APIError: it is not a list, is empty, or is too long.
+    """
+    if not isinstance(items, list) or not items:
+        what = "The body" if field == "body" else field
+        raise APIError(422, "invalid_request", f"{what} must be a list of one or more cases.", field=field)
+    if len(items) > limits.batch:
+        message = f"There are {len(items):,} cases and this server's limit for a batch is {limits.batch:,}."
+        raise APIError(413, "too_large", message, hint="Send several batches.", field=field)
+    return items
+
+
+def parse_case(data: Any, limits: Limits) -> Case:
+    """The case that a JSON object describes.
+
+    Args:
+        data: The parsed JSON.
+        limits: The server's limits.
+
+    Raises:
+        APIError: it is not an object, has an unknown field, or exceeds a limit.
+        InvalidCaseError: it cannot be judged.
+    """
+    fields = {name: value for name, value in check_object(data, CASE_FIELDS, "A case").items() if value is not None}
+    case_id = fields.get("id")
+    fields = _with_principle(fields, case_id if isinstance(case_id, str) else None)
+    for name, text in _texts(fields):
+        limit = ID_CHARS if name == "id" else limits.text_chars
+        if len(text) > limit:
+            message = f"A text in {name} has {len(text):,} characters and this server's limit is {limit:,}."
+            raise APIError(413, "too_large", message, field=name)
+    for name, limit, noun in (("responses", limits.responses, "responses"), ("prompt", limits.messages, "messages")):
+        value = fields.get(name)
+        if isinstance(value, dict | list) and len(value) > limit:
+            message = f"A case has {len(value):,} {noun} and this server's limit is {limit:,}."
+            raise APIError(413, "too_large", message, field=name)
+    try:
+        return Case.of(fields)
+    except RecursionError:
+        raise APIError(422, "invalid_request", "A case is nested too deeply.", field="body") from None
+
+
+def parse_item(data: Any, limits: Limits) -> Case | JudgeFailure:
+    """`parse_case` for an item of a batch, where an invalid case is a failure.
+
+    Args:
+        data: The parsed JSON.
+        limits: The server's limits.
+    """
+    try:
+        return parse_case(data, limits)
+    except InvalidCaseError as error:
+        message = str(error)
+    except APIError as error:
+        message = f"{error.message} {error.hint}".strip()
+    case_id = data.get("id") if isinstance(data, dict) else None
+    case_id = case_id[:200] if isinstance(case_id, str) else None
+    return JudgeFailure(case_id=case_id, error_type="InvalidCaseError", message=message[:_MESSAGE_CHARS])
+
+
+def invalid_case(error: InvalidCaseError, prefix: str = "") -> APIError:
+    """The answer for a case that cannot be judged.
+
+    Args:
+        error: What is wrong with it.
+        prefix: The beginning of the message, such as ``"Item 3: "``.
+    """
+    message = f"{prefix}{error.message}"[:_MESSAGE_CHARS]
+    return APIError(422, "invalid_case", message, hint=error.hint, field=error.field[:80])
+
+
+def _with_principle(fields: dict[str, Any], case_id: str | None) -> dict[str, Any]:
+    """The fields with the library's principle in place of its name."""
+    if "principle_name" not in fields:
+        return fields
+    name = fields.pop("principle_name")
+    if "principle" in fields:
+        raise InvalidCaseError("Give principle or principle_name, not both.", field="principle_name", case_id=case_id)
+    if not isinstance(name, str):
+        raise InvalidCaseError("principle_name must be a string.", field="principle_name", case_id=case_id)
+    try:
+        return {**fields, "principle": Principle.named(name[:80])}
+    except ConfigError as error:
+        raise InvalidCaseError(error.message, field="principle_name", case_id=case_id) from None
+
+
+def _texts(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every string in the fields of a case with the field's name; also labels and the parts of messages."""
+    for name, value in fields.items():
+        stack = [value]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, str):
+                yield name, item
+            elif isinstance(item, dict):
+                stack += [*item.keys(), *item.values()]
+            elif isinstance(item, list):
+                stack += item
+
+
+def _type_name(value: Any) -> str:
+    names = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
