@@ -1,4 +1,4 @@
-"""`assert_not_worse`: a response must hold its own against another, or against a recorded baseline."""
+"""`assert_not_worse`: a response must not score less than another, or than a recorded baseline."""
 
 from __future__ import annotations
 
@@ -10,22 +10,37 @@ import pytest
 
 from rewardanything_core import BaseJudge, JudgeFailure, Principle, RewardAnythingError
 from rewardanything_core.gate import CheckReport, Comparison, Pair, check
-from rewardanything_pytest import baselines, wording
-from rewardanything_pytest.judging import Assertion, Principles, Prompt, Row, resampled, rows_of
+from rewardanything_pytest import baselines, messages
+from rewardanything_pytest.judging import (
+    Assertion,
+    Principles,
+    Prompt,
+    Row,
+    principles_of,
+    resampled,
+    rows_of,
+    with_responses,
+)
 
-FEWEST = 5
-"""With fewer inputs no drop can be significant at 5%, and means are compared instead."""
+MIN_TEST_INPUTS = 20
+"""Number of inputs from which the gate tests for significance. With fewer it seldom has a result, and means are
+compared instead: 13 inputs that all lose one point are not yet a significant drop."""
 
 MAX_FAILURES = 0.05
-"""Share of judgements that may fail in a comparison of many, if the outcome is clear without them."""
+"""Share of judgements that may fail in a significance test, if the outcome is clear without them."""
 
 
 class AssertNotWorse(Assertion):
-    """The fixture ``assert_not_worse``."""
+    """The fixture ``assert_not_worse``.
 
-    def __init__(self, item: pytest.Item, judge: Callable[[], BaseJudge]) -> None:
-        super().__init__(item, judge)
-        self._numbered = 0
+    Args:
+        item: The test.
+        get_judge: Returns the value of the fixture ``judge``.
+    """
+
+    def __init__(self, item: pytest.Item, get_judge: Callable[[], BaseJudge]) -> None:
+        super().__init__(item, get_judge)
+        self._unnamed = 0
 
     def __call__(
         self,
@@ -42,71 +57,71 @@ class AssertNotWorse(Assertion):
     ) -> None:
         """Assert that a response is not worse than another under a principle.
 
-        Both are judged together, blind, in both orders. Fewer than five inputs fail if the candidate's mean score is
-        lower by more than the margin, and again in fresh orders. Five and more are tested as ``ra-judge check`` does.
+        Both are judged together, blind, in both orders. Fewer than 20 inputs fail if the candidate's mean score is
+        lower by more than the margin, and again in fresh orders. 20 and more are tested as ``ra-judge check`` does.
 
         Args:
-            candidate: The response, or several.
+            candidate: The response, or a list of responses.
             baseline: What to compare it with. None: what ``pytest --ra-update`` recorded for this test.
-            principle: What to judge by, or several principles, each of which must be kept.
+            principle: The principle to judge by, or a list of principles, each of which must be met.
             prompt: What both answer: a text or chat messages; for several responses, one for all or a list.
-            margin: The drop in mean score that is tolerated, points of the 1..5 scale. None: 0.5 for fewer than five
-                inputs, else 0.3, which a pass then rules out.
-            name: Of the recorded baseline. None: its number among those of the test.
-            on_inconclusive: What to do where five inputs or more show neither a drop nor its absence.
+            margin: The tolerated drop in mean score, in points of the 1..5 scale. None: 0.5 for fewer than 20 inputs,
+                else 0.3, which a pass then rules out.
+            name: Name of the recorded baseline. None: the number of the assertion in its test.
+            on_inconclusive: What to do where 20 inputs or more show neither a drop nor its absence.
             reference: A good answer for the judge to compare with; one for all or a list.
             context: Background that the judge should know; one for all or a list.
 
         Raises:
-            AssertionError: the candidate is worse, or there is no baseline. The message holds the judge's reasoning.
+            AssertionError: the candidate is worse, or there is no baseline. The message has the judge's reasoning.
             NotJudgedError: the judge failed.
-            InvalidCaseError: a text is empty or no text.
+            InvalidCaseError: a text is empty, or an argument is not a text or list, such as a mapping.
+            ValueError: lists have different lengths.
         """
         __tracebackhide__ = True
         if principle is None:
             raise TypeError("assert_not_worse() needs a principle; the second argument is the baseline.")
         if baseline is not None and isinstance(baseline, str) != isinstance(candidate, str):
             raise TypeError("Give either one candidate and one baseline, or lists of both.")
-        principles = Principle.several(principle)
-        rows = rows_of(self.item, candidate, prompt, reference, context)
+        principles = principles_of(principle)
+        rows = rows_of(self.item, candidate, prompt, reference, context, what="candidate")
         if baseline is None:
-            recorded = self._recorded(rows, name, one=isinstance(candidate, str))
+            recorded = self._recorded(rows, name, single=isinstance(candidate, str))
             if recorded is None:
                 return
             baseline = recorded
-        before = rows_of(self.item, baseline, prompt, reference, context)
-        if len(before) != len(rows):
-            raise ValueError(f"There are {len(rows)} candidates and {len(before)} baselines.")
-        if len({repr(row["prompt"]) for row in rows}) < FEWEST:
-            self._compare(before, rows, principles, 0.5 if margin is None else margin)
+        before = with_responses(rows, baseline, what="baseline")
+        if len({repr(row["prompt"]) for row in rows}) < MIN_TEST_INPUTS:
+            self._compare_means(before, rows, principles, 0.5 if margin is None else margin)
         else:
-            self._test(before, rows, principles, 0.3 if margin is None else margin, on_inconclusive)
+            self._test_significance(before, rows, principles, 0.3 if margin is None else margin, on_inconclusive)
 
-    def _compare(self, before: list[Row], rows: list[Row], principles: Sequence[Principle], margin: float) -> None:
-        """Few inputs: the mean difference, looked at twice."""
+    def _compare_means(
+        self, before: list[Row], rows: list[Row], principles: Sequence[Principle], margin: float
+    ) -> None:
+        """Fail if the mean difference is below the margin in two looks."""
         __tracebackhide__ = True
-        first = self._checked(self.judge, before, rows, principles, margin, max_failures=0.0)
-        lower = [found for found in first.comparisons if (found.difference or 0.0) < -margin - 1e-9]
-        if not lower:
+        report = self._report(self.judge, before, rows, principles, margin, max_failures=0.0)
+        suspects = [comparison for comparison in report.comparisons if _is_below(comparison, margin)]
+        if not suspects:
             return
-        suspected = [found.requirement.principle for found in lower]
-        again = self._checked(resampled(self.judge), before, rows, suspected, margin, max_failures=0.0)
-        worse = []
-        for found, then in zip(lower, again.comparisons, strict=True):
-            assert found.difference is not None
-            assert then.difference is not None
-            told = (
-                f"{found.difference:+.2f} against the baseline, judged again {then.difference:+.2f} "
-                f"(-{margin:g} is allowed), under {wording.named(found.requirement.principle)}"
+        suspected = [comparison.requirement.principle for comparison in suspects]
+        second_report = self._report(resampled(self.judge), before, rows, suspected, margin, max_failures=0.0)
+        failed = []
+        for first, second in zip(suspects, second_report.comparisons, strict=True):
+            message = (
+                f"{first.difference:+.2f} against the baseline, judged again {second.difference:+.2f} "
+                f"(-{margin:g} is allowed), under {messages.quoted(first.requirement.principle)}"
             )
-            if then.difference < -margin - 1e-9:
-                worse.append(self._lost(told, first, found, {pair.id: pair for pair in again.of(then)}))
+            if _is_below(second, margin):
+                second_look = {pair.id: pair for pair in second_report.of(second)}
+                failed.append(self._worse(message, report, first, second_look))
             else:
-                self.notes.remarks.append(f"suspected, not confirmed: {told}")
-        if worse:
-            raise AssertionError("\n\n".join(worse))
+                self.notes.remarks.append(f"suspected, not confirmed: {message}")
+        if failed:
+            raise AssertionError("\n\n".join(failed))
 
-    def _test(
+    def _test_significance(
         self,
         before: list[Row],
         rows: list[Row],
@@ -114,27 +129,28 @@ class AssertNotWorse(Assertion):
         margin: float,
         on_inconclusive: str,
     ) -> None:
-        """Five inputs and more: the gate's three outcomes."""
+        """Fail on a significant drop, as the gate finds it."""
         __tracebackhide__ = True
-        report = self._checked(self.judge, before, rows, principles, margin, max_failures=MAX_FAILURES)
-        worse, open_ = [], []
-        for found in report.comparisons:
-            told = f"{wording.named(found.requirement.principle)}: {found.reason}{_looks(report.of(found))}"
-            if found.outcome == "regression":
-                worse.append(self._lost(f"worse than the baseline under {told}", report, found, {}))
-            elif found.outcome == "inconclusive":
-                open_.append(self._lost(f"inconclusive under {told}", report, found, {}))
-                self.notes.remarks.append(f"inconclusive under {told}")
-            elif found.confirmed is False:
-                self.notes.remarks.append(f"suspected, not confirmed, under {told}")
-        if worse or (open_ and on_inconclusive == "fail"):
-            raise AssertionError("\n\n".join(worse or open_))
+        report = self._report(self.judge, before, rows, principles, margin, max_failures=MAX_FAILURES)
+        regressions, inconclusive = [], []
+        for comparison in report.comparisons:
+            principle = messages.quoted(comparison.requirement.principle)
+            message = f"{principle}: {comparison.reason}{_both_looks(report.of(comparison))}"
+            if comparison.outcome == "regression":
+                regressions.append(self._worse(f"worse than the baseline under {message}", report, comparison, {}))
+            elif comparison.outcome == "inconclusive":
+                inconclusive.append(self._worse(f"inconclusive under {message}", report, comparison, {}))
+                self.notes.remarks.append(f"inconclusive under {message}")
+            elif comparison.confirmed is False:
+                self.notes.remarks.append(f"suspected, not confirmed, under {message}")
+        if regressions or (inconclusive and on_inconclusive == "fail"):
+            raise AssertionError("\n\n".join(regressions or inconclusive))
 
-    def _lost(self, head: str, report: CheckReport, found: Comparison, again: Mapping[str, Pair]) -> str:
-        pairs = report.worst(found, limit=len(report.pairs))
-        return wording.lost(head, found.requirement.principle, pairs, again, verbose=self.verbose)
+    def _worse(self, head: str, report: CheckReport, comparison: Comparison, second_look: Mapping[str, Pair]) -> str:
+        pairs = report.worst(comparison, limit=len(report.pairs))
+        return messages.worse(head, comparison.requirement.principle, pairs, second_look, verbose=self.verbose)
 
-    def _checked(
+    def _report(
         self,
         judge: BaseJudge,
         before: list[Row],
@@ -144,63 +160,68 @@ class AssertNotWorse(Assertion):
         *,
         max_failures: float,
     ) -> CheckReport:
-        """The gate's report, if the judge could say enough for one."""
+        """The gate's report. Fails or skips the test if too many judgements failed for an outcome."""
         __tracebackhide__ = True
         try:
             report = check(before, rows, principles, judge=judge, margin=margin, max_failures=max_failures)
         except RewardAnythingError as error:
-            self.give_up_on(error)
+            self.not_judged_because(error)
         failures = [pair.failure for pair in report.pairs if pair.failure] or _unconfirmed(report)
         looks = [bool(look) for pair in report.pairs for look in (pair.pass_differences, pair.fresh_differences)]
         self.note(judge.model, judged=sum(looks), failed=len(failures), usage=report.usage)
         if failures and (max_failures == 0 or report.outcome == "inconclusive"):
-            self.give_up(failures, of=len(report.pairs))
+            self.not_judged(failures, total=len(report.pairs))
         return report
 
     # --- recorded baselines
 
-    def _recorded(self, rows: list[Row], name: str | None, *, one: bool) -> str | list[str] | None:
-        """The recorded responses; None if the present ones were recorded instead."""
+    def _recorded(self, rows: list[Row], name: str | None, *, single: bool) -> str | list[str] | None:
+        """The recorded responses. None: the present ones were recorded instead."""
         __tracebackhide__ = True
-        self._numbered += name is None
-        name = str(self._numbered) if name is None else name
-        path = baselines.baselines_of(self.item.path)
-        notes, test = self.notes, baselines.key_of(self.item)
+        self._unnamed += name is None
+        name = str(self._unnamed) if name is None else name
+        path, test, notes = baselines.baseline_file(self.item.path), baselines.test_key(self.item), self.notes
         notes.file, notes.test = str(path), test
         if name in notes.used:
-            raise ValueError(f"Two baselines of this test are named {name!r}; each needs a name of its own.")
+            raise ValueError(f"Two baselines of this test are named {name!r}; each needs its own name.")
         notes.used.append(name)
-        there = baselines.read(path).get(test, {}).get(name)
-        now = [{key: baselines.fold(row[key]) for key in ("prompt", "response")} for row in rows]
+        stored = baselines.read(path).get(test, {}).get(name)
+        present = [{key: baselines.to_lines(row[key]) for key in ("prompt", "response")} for row in rows]
         if self.item.config.getoption("--ra-update"):
-            notes.recorded[name] = now[0] if one else now
+            notes.recorded[name] = present[0] if single else present
             return None
         where = f"{name!r} of {test} in {baselines.FOLDER}/{path.name}"
-        if there is None:
+        if stored is None:
             raise AssertionError(f"there is no baseline {where}; record it with: pytest --ra-update")
-        exchanges = [there] if isinstance(there, dict) else there
-        if [found["prompt"] for found in exchanges] != [found["prompt"] for found in now]:
-            raise AssertionError(f"the baseline {where} answers other prompts; record it anew with: pytest --ra-update")
-        responses = [baselines.unfold(found["response"]) for found in exchanges]
-        return responses[0] if one else responses
+        entries = [stored] if isinstance(stored, dict) else stored
+        if [entry["prompt"] for entry in entries] != [entry["prompt"] for entry in present]:
+            raise AssertionError(
+                f"the baseline {where} belongs to other prompts; record it again with: pytest --ra-update"
+            )
+        responses = [baselines.from_lines(entry["response"]) for entry in entries]
+        return responses[0] if single else responses
+
+
+def _is_below(comparison: Comparison, margin: float) -> bool:
+    return (comparison.difference or 0.0) < -margin - 1e-9
 
 
 def _unconfirmed(report: CheckReport) -> list[JudgeFailure]:
-    """What could not be judged when a suspicion was looked at again: the gate counts the first look alone there."""
+    """Pairs whose confirmation failed. The gate counts only failures of the first look."""
     return [
         JudgeFailure(case_id=pair.id, error_type="JudgeFailure", message=f"{pair.id} could not be judged again.")
-        for found in report.comparisons
-        if found.confirmed is not None or report.exhausted
-        for pair in report.of(found)
+        for comparison in report.comparisons
+        if comparison.confirmed is not None or report.exhausted
+        for pair in report.of(comparison)
         if pair.pass_differences and not pair.fresh_differences and not pair.unchanged
     ]
 
 
-def _looks(pairs: Sequence[Pair]) -> str:
-    """The mean differences at first and when judged again, if both were needed."""
-    looked = [pair for pair in pairs if pair.fresh_differences]
-    if not looked:
+def _both_looks(pairs: Sequence[Pair]) -> str:
+    """The mean differences of the first and the second look, if there was a second one."""
+    confirmed = [pair for pair in pairs if pair.fresh_differences]
+    if not confirmed:
         return ""
-    first = fmean(fmean(pair.pass_differences) for pair in looked)
-    again = fmean(fmean(pair.fresh_differences) for pair in looked)
-    return f" At first {first:+.2f}, judged again {again:+.2f}."
+    first = fmean(fmean(pair.pass_differences) for pair in confirmed)
+    second = fmean(fmean(pair.fresh_differences) for pair in confirmed)
+    return f" At first {first:+.2f}, judged again {second:+.2f}."

@@ -17,7 +17,7 @@ from rewardanything_core.types import JudgeFailure, Usage, Verdict
 Progress = Callable[[Mapping[str, int]], None]
 """Called after each judgement with the counts ``rows``, ``failed``, ``from_store`` and ``done_before`` (0)."""
 
-_FEW_GROUPS = 10  # with fewer the report warns
+_FEW_GROUPS = 20  # with fewer the report warns; see the section "intervals" of benchmarks/gate_error_rates.py
 
 
 def run_bench(
@@ -146,6 +146,9 @@ def _notes(judged: Sequence[JudgedItem], flips: Sequence[Flip], missing: int, *,
         yield f"{missing} flip pairs were left out, because these files lack an item or a response that they refer to."
     if groups < _FEW_GROUPS:
         prompts = "is only 1 group" if groups == 1 else f"are only {groups} groups"
-        yield f"There {prompts} of prompts, too few for a precise figure; see the intervals."
+        yield (
+            f"There {prompts} of prompts, too few for precise figures. The intervals of figures in points can be too "
+            "narrow if a few prompts differ a lot from the others."
+        )
     if written and any(len(verdict.orders) == 1 for verdict in verdicts):
         yield "Each list was judged in one order; --passes 2 judges pairs in both orders, as LLMBar and JudgeBench do."

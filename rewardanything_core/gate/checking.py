@@ -9,7 +9,6 @@ from rewardanything_core.gate.controls import parse_controls
 from rewardanything_core.gate.decision import DecisionMaker, pairs_of
 from rewardanything_core.gate.pairing import Row, pair
 from rewardanything_core.gate.results import AUTO, CheckReport, Requirement
-from rewardanything_core.gate.sequential import LOOKS
 from rewardanything_core.gate.summary import conclude, summarize
 from rewardanything_core.gate.trial import Trial
 from rewardanything_core.judging.base import BaseJudge
@@ -18,7 +17,10 @@ from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 Rows = Iterable[Row]
 
-_MIN_CASES_PER_LOOK = 5  # with fewer, the first look of a sequential check cannot be significant
+LOOKS = (0.25, 0.5, 0.75, 1.0)
+"""The shares of the cases after which a sequential check looks at the results."""
+
+_MIN_CASES_PER_LOOK = 5  # with fewer, the first look of a sequential check cannot show anything
 
 
 def check(
@@ -91,10 +93,10 @@ def check(
         progress=progress,
     )
     looks = LOOKS if sequential and len(paired.items) >= _MIN_CASES_PER_LOOK * len(LOOKS) else (1.0,)
-    maker = DecisionMaker(trial, list(candidates), requirements, alpha=alpha, looks=looks, confirm=confirm)
-    for look, share in enumerate(looks):
+    maker = DecisionMaker(trial, list(candidates), requirements, alpha=alpha, confirm=confirm)
+    for share in looks:
         trial.judge_up_to(round(share * len(paired.items)))
-        decisions = maker.decide(look, last=share == 1.0)
+        decisions = maker.decide(last=share == 1.0)
         outcomes = {decision.outcome for decision in decisions.values()}
         if trial.exhausted or "regression" in outcomes or (outcomes == {"passed"} and not has_minimums):
             break

@@ -71,7 +71,6 @@ class DecisionMaker:
         candidates: Names of the candidates.
         requirements: The principles.
         alpha: One-sided error probability.
-        looks: Shares of the cases at which results are tested, the last one 1.
         confirm: Whether suspected regressions are judged again before they count.
     """
 
@@ -82,30 +81,28 @@ class DecisionMaker:
         requirements: Sequence[Requirement],
         *,
         alpha: float,
-        looks: Sequence[float],
         confirm: bool,
     ) -> None:
         self.requirements = {requirement.name: requirement for requirement in requirements}
         self._trial = trial
         self._keys: list[Key] = [(candidate, name) for name in self.requirements for candidate in candidates]
-        self._alpha, self._looks, self._confirm = alpha, looks, confirm
+        self._alpha, self._confirm = alpha, confirm
 
-    def decide(self, look: int, *, last: bool) -> dict[Key, Decision]:
-        """Decide on every comparison at a look.
+    def decide(self, *, last: bool) -> dict[Key, Decision]:
+        """Decide on every comparison after the cases judged so far.
 
         Args:
-            look: Index of the look.
             last: Whether all cases are judged; minimum scores count only then.
         """
         pairs = self._trial.pairs()
-        tests = self._tests(pairs, look)
+        tests = self._tests(pairs)
         missed = {key for key in self._keys if last and self._misses_minimum(pairs, key)}
         regressed = suspects = {key for key in self._keys if tests[key].suspected} | missed
         if suspects and self._confirm and not self._trial.exhausted:
             self._trial.confirm(name for _, name in suspects)
             dropped = {key for key in suspects if tests[key].suspected}
             pairs = self._trial.pairs()
-            tests = self._tests(pairs, look)
+            tests = self._tests(pairs)
             regressed = {
                 key
                 for key in suspects
@@ -138,14 +135,22 @@ class DecisionMaker:
             [self._trial.control(requirement, kind, alpha=self._alpha, why=why) for kind, why in required.items()]
         )
 
-    def _tests(self, pairs: Sequence[Pair], look: int) -> dict[Key, TestResult]:
-        return run_tests(
-            {key: by_input(pairs_of(pairs, key)) for key in self._keys},
-            {key: self.requirements[key[1]].margin for key in self._keys},
-            alpha=self._alpha,
-            looks=self._looks,
-            look=look,
+    def _tests(self, pairs: Sequence[Pair]) -> dict[Key, TestResult]:
+        """The tests on the first judgement of every case, and on all judgements if cases were judged again.
+
+        A result must hold in both. What was judged again depends on the first judgement, so a test of all judgements
+        alone would have a larger error probability than alpha.
+        """
+        ordered = {key: self._trial.in_random_order(pairs_of(pairs, key)) for key in self._keys}
+        margins = {key: self.requirements[key[1]].margin for key in self._keys}
+        first, together = (
+            {key: by_input(ordered[key], first_only=first_only) for key in self._keys} for first_only in (True, False)
         )
+        results = run_tests(first, margins, alpha=self._alpha, horizon=self._trial.inputs)
+        if first == together:
+            return results
+        others = run_tests(together, margins, alpha=self._alpha, horizon=self._trial.inputs)
+        return {key: results[key].and_also(others[key]) for key in self._keys}
 
     def _misses_minimum(self, pairs: Sequence[Pair], key: Key) -> bool:
         return misses_minimum(pairs_of(pairs, key), self.requirements[key[1]])

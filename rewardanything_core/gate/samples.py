@@ -10,12 +10,18 @@ from statistics import fmean, variance
 from rewardanything_core.gate.results import JudgeNoise, Pair, Requirement
 
 
-def by_input(pairs: Sequence[Pair]) -> list[float]:
-    """The differences of independent inputs: the mean over the cases that share an input."""
+def by_input(pairs: Sequence[Pair], *, first_only: bool = False) -> list[float]:
+    """The differences of independent inputs: the mean over the cases that share an input, in order of the pairs.
+
+    Args:
+        pairs: The pairs of one comparison.
+        first_only: Leave out the passes of a confirmation.
+    """
     groups: dict[str, list[float]] = defaultdict(list)
     for pair in pairs:
         if pair.difference is not None:
-            groups[pair.group].append(pair.difference)
+            first = fmean(pair.pass_differences) if pair.fresh_differences else pair.difference
+            groups[pair.group].append(first if first_only else pair.difference)
     return [fmean(differences) for differences in groups.values()]
 
 

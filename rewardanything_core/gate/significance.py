@@ -6,21 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rewardanything_core.gate.inference import LARGEST_DIFFERENCE, typical_values
-from rewardanything_core.gate.sequential import levels
+from rewardanything_core.gate.inference import analyse_mean
 
 Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestResult:
-    """The tests of one comparison at a look."""
+    """The tests of one comparison."""
 
     p_drop: float
     """One-sided p-value of "no drop"; 1.0 without data."""
 
     level: float
-    """The threshold for ``p_drop``, after Holm's correction and for this look."""
+    """The threshold for ``p_drop``, after Holm's correction."""
 
     dropped: bool
     """Whether there is a significant drop of any size."""
@@ -32,7 +31,7 @@ class TestResult:
     """Whether a drop of the margin or more is ruled out."""
 
     low: float
-    """Lower end of the interval for the mean difference, consistent with ``within``."""
+    """Lower end of the interval for the mean difference; ``-margin`` or more exactly if ``within``."""
 
     high: float
     """Upper end of that interval."""
@@ -45,49 +44,70 @@ class TestResult:
         """Whether there is a drop that may be as large as the margin."""
         return self.dropped and not self.within
 
+    def and_also(self, other: TestResult) -> TestResult:
+        """Both results together: something holds only if it holds in both.
+
+        Args:
+            other: The tests of the same comparison on other judgements of the same cases.
+        """
+        return TestResult(
+            p_drop=max(self.p_drop, other.p_drop),
+            level=min(self.level, other.level),
+            dropped=self.dropped and other.dropped,
+            p_margin=max(self.p_margin, other.p_margin),
+            within=self.within and other.within,
+            low=min(self.low, other.low),
+            high=max(self.high, other.high),
+            confidence=self.confidence,
+        )
+
 
 def run_tests(
     samples: Mapping[Key, Sequence[float]],
     margins: Mapping[Key, float],
     *,
     alpha: float,
-    looks: Sequence[float] = (1.0,),
-    look: int = 0,
+    horizon: int | None = None,
 ) -> dict[Key, TestResult]:
     """Test every comparison for a drop, and for the absence of a drop as large as its margin.
 
-    Tests for a drop are corrected for the number of comparisons (Holm, Scandinavian Journal of Statistics 6, 1979; with
-    several looks, each step uses that look's level as in Ye et al., Statistics in Medicine 32, 2013). Tests of the
+    The p-values hold at every look of a sequential check (see `analyse_mean`), so looks need no correction. Tests for a
+    drop are corrected for the number of comparisons (Holm, Scandinavian Journal of Statistics 6, 1979). Tests of the
     margin need no correction: a check passes only if all of them succeed (Berger, Technometrics 24, 1982).
 
     Args:
-        samples: Comparison -> differences of independent units, candidate minus baseline; may be empty.
+        samples: Comparison -> differences of independent units, candidate minus baseline, each in -4..4, in a random
+            order; may be empty.
         margins: Comparison -> the drop to rule out, above 0.
         alpha: One-sided error probability.
-        looks: Shares of the data at which results are or were tested, the last one 1.
-        look: Index of the present look.
+        horizon: Planned number of units. None: the number of units in each sample.
     """
-    values = {key: typical_values(sample) if len(sample) else None for key, sample in samples.items()}
-    p_drop = {key: found.p_below(0.0) if found else 1.0 for key, found in values.items()}
-    level = levels(alpha, looks)[look]
-    corrected: dict[Key, float] = {}
-    dropped: set[Key] = set()
-    for rank, key in enumerate(sorted(p_drop, key=lambda key: p_drop[key])):
-        corrected[key] = levels(alpha / (len(p_drop) - rank), looks)[look]
-        if p_drop[key] <= corrected[key] and len(dropped) == rank:
-            dropped.add(key)
-    results = {}
-    for key, found in values.items():
-        p_margin = found.p_above(-margins[key]) if found else 1.0
-        low, high = found.interval(level) if found else (-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
-        results[key] = TestResult(
-            p_drop=p_drop[key],
-            level=corrected[key],
-            dropped=key in dropped,
-            p_margin=p_margin,
-            within=p_margin <= level,
-            low=low,
-            high=high,
-            confidence=1 - 2 * level,
+    results = {
+        key: analyse_mean(
+            sample,
+            margins[key],
+            level=alpha,
+            drop_level=alpha / len(samples),
+            horizon=len(sample) if horizon is None else horizon,
         )
-    return results
+        for key, sample in samples.items()
+    }
+    levels: dict[Key, float] = {}
+    dropped: set[Key] = set()
+    for rank, key in enumerate(sorted(results, key=lambda key: results[key].p_drop)):
+        levels[key] = alpha / (len(results) - rank)
+        if results[key].p_drop <= levels[key] and len(dropped) == rank:
+            dropped.add(key)
+    return {
+        key: TestResult(
+            p_drop=result.p_drop,
+            level=levels[key],
+            dropped=key in dropped,
+            p_margin=result.p_margin,
+            within=result.p_margin <= alpha,
+            low=result.low,
+            high=result.high,
+            confidence=1 - 2 * alpha,
+        )
+        for key, result in results.items()
+    }

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from rewardanything_core.gate.controls import unnoticed
 from rewardanything_core.gate.decision import Decision
-from rewardanything_core.gate.inference import cases_needed, smallest_number
+from rewardanything_core.gate.inference import cases_needed, fewest_cases
 from rewardanything_core.gate.results import CheckOutcome, Comparison, Control, ControlKind, Pair, Requirement
 from rewardanything_core.gate.samples import by_input, judge_noise, mean_of_known, mean_too_low, misses_minimum
 
@@ -41,7 +41,7 @@ def summarize(
         if len(sample) > 1:
             needed = cases_needed(sample, requirement.margin, level=level, power=power)
         else:
-            needed = smallest_number(level)
+            needed = fewest_cases(requirement.margin, level)
     comparison = Comparison(
         candidate=candidate,
         requirement=requirement,
@@ -123,10 +123,15 @@ def _reason(comparison: Comparison, pairs: Sequence[Pair], decision: Decision) -
         return f"{change}, but this judge would not have seen it: {'; '.join(map(_overlooked, overlooked))}. {_REMEDY}"
     if comparison.confirmed is False:
         return f"A suspected drop was not confirmed in fresh orders. {change} over all passes, which is inconclusive."
-    needed = ""
+    fewest = fewest_cases(requirement.margin, (1 - comparison.confidence) / 2)
+    sentences = [f"{change}: neither a drop nor the absence of a drop of {requirement.margin:g} is shown."]
+    if comparison.n < fewest:
+        cases = "case" if comparison.n == 1 else "cases"
+        sentences.append(f"{comparison.n:,} {cases} cannot rule out rare large drops; {fewest:,} could.")
     if comparison.cases_needed:
-        needed = f" About {comparison.cases_needed:,} cases would settle it if the difference stays as it is."
-    return f"{change}: neither a drop nor the absence of a drop of {requirement.margin:g} is shown.{needed}"
+        number = f"{comparison.cases_needed:,}"
+        sentences.append(f"About {number} cases would settle it if the difference stays as it is.")
+    return " ".join(sentences)
 
 
 def _change(comparison: Comparison) -> str:

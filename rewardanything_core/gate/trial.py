@@ -17,6 +17,9 @@ from rewardanything_core.types import JudgeFailure, Usage
 class Trial:
     """All cases under all requirements, in a random order, with the results so far.
 
+    Cases with the same input stay together in that order. The order depends on ids and inputs alone, so it is the same
+    in every run and independent of the scores.
+
     Args:
         items: The cases with every side's answers.
         candidates: Names of the sides that are compared with the baseline.
@@ -40,7 +43,9 @@ class Trial:
     ) -> None:
         self._candidates = candidates
         self._places = {item.id: place for place, item in enumerate(items)}
-        self._order = sorted(items, key=lambda item: random.Random(item.id).random())
+        self._order = sorted(items, key=lambda item: (_random(item.group), item.group, _random(item.id)))
+        self._ranks = {item.id: rank for rank, item in enumerate(self._order)}
+        self.inputs = len({item.group for item in items})
         self._units = {item.id: [JudgingUnit(item, requirement) for requirement in requirements] for item in items}
         self._keep_scores = keep_scores
         self._first: dict[JudgingUnit, UnitResult] = {}
@@ -77,7 +82,9 @@ class Trial:
         return self._judge.usage
 
     def judge_up_to(self, number: int) -> None:
-        """Judge the first ``number`` cases of the random order that are not judged yet."""
+        """Judge the first ``number`` cases of the random order, and the others that share the last one's input."""
+        while number < len(self._order) and self._order[number].group == self._order[number - 1].group:
+            number += 1
         self._reached = self._order[:number]
         self._first |= self._judge.judge([unit for unit in self._to_judge(self._reached) if unit not in self._first])
 
@@ -125,6 +132,10 @@ class Trial:
             if (pair := self._pair(unit, candidate)) is not None
         )
 
+    def in_random_order(self, pairs: Iterable[Pair]) -> list[Pair]:
+        """Pairs in the order in which their cases are judged."""
+        return sorted(pairs, key=lambda pair: self._ranks[pair.id])
+
     def _to_judge(self, items: Iterable[PairedCase]) -> list[JudgingUnit]:
         units = [unit for item in items for unit in self._units[item.id]]
         return units if self._keep_scores else [unit for unit in units if len(unit.texts) > 1]
@@ -165,6 +176,10 @@ class Trial:
         self._done += 1
         if self._progress:
             self._progress(self._done, self._planned)
+
+
+def _random(name: str) -> float:
+    return random.Random(name).random()
 
 
 def _mean_score(scored: Sequence[UnitScores], side: str) -> float | None:

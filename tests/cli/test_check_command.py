@@ -9,7 +9,10 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from checks import PRINCIPLE, RA_JUDGE, complaint, environ, errors_of, invoke, judged, outputs, write_jsonl
+import typer
+from checks import NAMES, PRINCIPLE, RA_JUDGE, complaint, environ, errors_of, invoke, judged, outputs, write_jsonl
+
+from rewardanything_core.cli.check import check as command
 
 FILES = ["--baseline", "a.jsonl", "--candidate", "b.jsonl"]
 
@@ -34,8 +37,8 @@ def test_a_regression_exits_with_1(files):
     assert "REGRESSION" in done.stdout
     assert "-1.50" in done.stdout
     assert "b.jsonl" not in done.stderr
-    assert "Judging 12 cases with scripted." in done.stderr
-    assert len({json.dumps(case["responses"]) for case in judged()}) == 24  # both orders of each pair
+    assert f"Judging {len(NAMES)} cases with scripted." in done.stderr
+    assert len({json.dumps(case["responses"]) for case in judged()}) == 2 * len(NAMES)  # both orders of each pair
 
 
 def test_equally_good_answers_pass_with_0(files):
@@ -53,7 +56,7 @@ def test_too_few_cases_are_inconclusive_with_3(here):
 
 def test_judge_failures_are_inconclusive_and_have_no_score(here):
     rows = outputs(4)
-    for row in rows[:3]:
+    for row in rows[:9]:
         row["prompt"] += " UNJUDGEABLE"
     write_jsonl("a.jsonl", rows)
     write_jsonl("b.jsonl", [{**row, "response": "this is 5"} for row in rows])
@@ -92,10 +95,10 @@ def test_several_candidates_and_principles(files):
 
 
 def test_cases_missing_on_one_side_are_an_error_or_skipped(files):
-    write_jsonl("b.jsonl", [*outputs(4)[1:], {**outputs(4, n=13)[12]}])
-    assert "'q-m' not in baseline" in errors_of(check(*FILES, code=2))
+    write_jsonl("b.jsonl", [*outputs(4)[1:], {**outputs(4)[0], "id": "q-new"}])
+    assert "'q-new' not in baseline" in errors_of(check(*FILES, code=2))
     report = json.loads(check(*FILES, "--common-only", "--json").stdout)
-    assert (report["missing"], report["planned"]) == (["q-a", "q-m"], 11)
+    assert (report["missing"], report["planned"]) == (["q-a", "q-new"], len(NAMES) - 1)
 
 
 # --- files in -------------------------------------------------------------------------------------------------------
@@ -138,7 +141,7 @@ def test_chat_messages_in_csv_and_a_candidate_on_standard_input(files):
         (["--baseline", "a.jsonl", "--candidate", "nope.jsonl"], "Cannot read nope.jsonl: No such file"),
         (["--baseline", "a.jsonl", "--candidate", "b.txt"], "does not imply a format"),
         (["--baseline", "a.jsonl", "--candidate", "bad.jsonl"], "bad.jsonl, line 2: it cannot be read as JSON"),
-        (["--baseline", "a.jsonl", "--candidate", "twice.jsonl"], "line 13: the id 'q-a' is already in line 1"),
+        (["--baseline", "a.jsonl", "--candidate", "twice.jsonl"], "line 61: the id 'q-a' is already in line 1"),
         (["--baseline", "a.jsonl", "--candidate", "empty.jsonl"], "empty.jsonl has no rows"),
         ([*FILES, "--response-column", "text"], "has no column 'text'; it has 'id', 'prompt'"),
         (["--baseline", "a.jsonl", "--candidate", "holes.jsonl"], "holes.jsonl, line 3 has no 'response'"),
@@ -153,12 +156,12 @@ def test_chat_messages_in_csv_and_a_candidate_on_standard_input(files):
         ([*FILES, "--min-score", "7"], "min_score must be within 1..5"),
         ([*FILES, "--html", "no/such/report.html"], "there is no folder no/such"),
         ([*FILES, "--html", "home"], "is a folder"),
-        ([*FILES, "--markdown", "a.jsonl"], "would replace a file that is read"),
+        ([*FILES, "--markdown", "a.jsonl"], "would replace a file that is also read"),
         ([*FILES, "--html", "r", "--junit", "r"], "would replace a file"),
         ([*FILES, "--principle", PRINCIPLE], "Two principles have the name"),
         ([*FILES, "--principle", " "], "The principle is empty"),
         ([*FILES, "--principle-name", "nope"], "no principle named 'nope'"),
-        ([*FILES, "--backend", "nope"], "backend must be auto, local"),
+        ([*FILES, "--backend", "nope"], "backend must be auto"),
         ([*FILES, "--config", "nope.toml"], "Cannot read the settings file"),
         (["--baseline", "a.jsonl", "--prompt", "p.md", "--dataset", "a.jsonl"], "Cannot read the prompt p.md: No such"),
     ],
@@ -207,11 +210,19 @@ def test_a_closed_pipe_does_not_turn_a_regression_into_a_pass(files):
     assert running.wait(60) == 1
 
 
-def test_a_crash_does_not_look_like_a_regression(files):
-    command = [RA_JUDGE, "check", *FILES, "--principle", PRINCIPLE, "--model", "scripted:checks:crash"]
-    done = subprocess.run(command, env=environ(), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert "LookupError: a bug" in done.stderr
+def test_a_crash_does_not_look_like_a_regression(files, monkeypatch, capsys):
+    def crash(task, echo):
+        raise LookupError("a bug")
+
+    monkeypatch.setattr("rewardanything_core.cli._check.running.run_check", crash)
+    with pytest.raises(typer.Exit) as leaving:
+        command("a.jsonl", ["b.jsonl"])
+    assert leaving.value.exit_code == 2
+    assert "LookupError: a bug" in capsys.readouterr().err
+
+
+def test_a_judge_with_a_bug_is_a_judge_failure(files):
+    assert "a bug" in check(*FILES, "--model", "scripted:checks:crash", "--json", code=3).stdout
 
 
 def test_a_jury_can_judge(files):

@@ -66,7 +66,8 @@ def recorded(here):
 
 
 def check(*arguments: object, **how):
-    return ra_judge("check", "--dataset", "cases.jsonl", *arguments, "--principle", PRINCIPLE, **how)
+    options = ("--dataset", "cases.jsonl", "--margin", 1)  # 12 cases rule out no smaller margin
+    return ra_judge("check", *options, *arguments, "--principle", PRINCIPLE, **how)
 
 
 def ran() -> list[str]:
@@ -270,6 +271,7 @@ dataset = "cases.jsonl"
 prompt = "prompts/answer.md"
 baseline_rev = "main"
 app_model = "scripted:checks:application"
+margin = 1
 
 [[check.principles]]
 text = "{PRINCIPLE}"

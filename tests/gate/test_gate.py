@@ -3,14 +3,17 @@
 import hashlib
 import itertools
 import json
+import math
 import random
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from evalproof.stats import mcnemar_exact, paired_bootstrap
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm, permutation_test
+from scipy.stats import permutation_test
 from statsmodels.stats.multitest import multipletests
 
 from rewardanything_core import ConfigError, Judge, Jury, ScriptedBackend, Verdict
@@ -18,8 +21,14 @@ from rewardanything_core.backends import Request, verdict_reply
 from rewardanything_core.backends.base import ChoiceRequest
 from rewardanything_core.errors import AuthenticationError, BackendConnectionError, MissingExtraError, ModelFetchError
 from rewardanything_core.gate import CheckReport, Comparison, Requirement, check
-from rewardanything_core.gate.inference import cases_needed, typical_values
-from rewardanything_core.gate.sequential import LOOKS, levels
+from rewardanything_core.gate.inference import (
+    MeanAnalysis,
+    analyse_mean,
+    cases_needed,
+    fewest_cases,
+    log_capital,
+    typical_values,
+)
 from rewardanything_core.gate.significance import run_tests
 from rewardanything_core.principles import Principle
 
@@ -29,7 +38,7 @@ differences = st.lists(st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.25, 1.0]), min_
 
 
 @given(differences)
-def test_p_values_equal_those_of_the_exact_sign_flipping_test(sample: list[float]) -> None:
+def test_p_values_of_controls_equal_those_of_the_exact_sign_flipping_test(sample: list[float]) -> None:
     # Subsets whose mean equals the null count against significance, as ties do in scipy.
     if len(sample) < 2:
         return
@@ -38,7 +47,7 @@ def test_p_values_equal_those_of_the_exact_sign_flipping_test(sample: list[float
 
 
 @given(differences, st.sampled_from([0.01, 0.05, 0.2]))
-def test_the_interval_and_the_p_value_agree(sample: list[float], level: float) -> None:
+def test_the_interval_and_the_p_value_of_controls_agree(sample: list[float], level: float) -> None:
     values = typical_values(sample)
     low, high = values.interval(level)
     for null in (low - 1e-6, low + 1e-6):
@@ -47,54 +56,110 @@ def test_the_interval_and_the_p_value_agree(sample: list[float], level: float) -
         assert (values.p_below(null) <= level) == (null > high and high < 4)
 
 
-def test_the_interval_is_close_to_a_paired_bootstrap_interval() -> None:
+@pytest.mark.parametrize("values", [[], [float("nan")], [0.0] * 14])
+def test_sign_flipping_needs_a_few_finite_differences(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="1 to 13 finite"):
+        typical_values(values)
+
+
+@pytest.mark.parametrize("values", [[float("nan")], [float("inf")], [4.5, 0.0]])
+def test_differences_must_be_finite_and_bounded(values: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"finite and within -4\.\.4"):
+        analyse(values)
+
+
+def analyse(sample: Sequence[float], margin: float = 0.3, horizon: int = 0) -> MeanAnalysis:
+    return analyse_mean(sample, margin, level=0.05, drop_level=0.05, horizon=horizon or len(sample))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(*[st.sampled_from([-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0])] * 3).filter(
+        lambda v: len({*v}) == 3
+    ),
+    st.floats(0.05, 0.9),
+    st.floats(0.05, 0.9),
+    st.sampled_from([0.05, 0.1, 0.2]),
+)
+def test_the_error_probability_is_exactly_bounded_for_any_distribution_on_three_values(
+    values: tuple[float, float, float], first: float, second: float, level: float
+) -> None:
+    """All series of seven differences, each with its probability, where the mean is the null hypothesis."""
+    shares = np.array([first * second, first * (1 - second), 1 - first])
+    null = float(np.dot(values, shares))
+    series = np.array(list(itertools.product(range(3), repeat=7)))
+    rejected = log_capital(np.array(values)[series], null, horizon=7, level=level) >= -math.log(level)
+    assert shares[series].prod(axis=1)[rejected].sum() <= level + 1e-9
+
+
+@pytest.mark.parametrize("number", [20, 39, 60, 100])
+@pytest.mark.parametrize(
+    ("values", "shares"),
+    [
+        ((-4.0, 0.0), (0.075, 0.925)),  # rare large drops
+        ((-4.0, 0.5, 0.0), (0.15, 0.6, 0.25)),  # and many small gains
+        ((-2.0, 0.5, 0.0), (0.25, 0.4, 0.35)),
+        ((-1.0, 0.0), (0.3, 0.7)),
+    ],
+)
+def test_a_drop_of_exactly_the_margin_passes_in_at_most_five_percent(values, shares, number: int) -> None:
+    draws = 20_000
+    sample = np.random.default_rng(number).choice(values, size=(draws, number), p=shares)
+    for null, found in ((-0.3, sample), (0.0, -(sample + 0.3).clip(-4, 4))):  # a false pass, and a false alarm
+        wrong = (log_capital(found, null, horizon=number, level=0.05) >= math.log(20)).mean()
+        assert wrong <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / draws)
+
+
+@pytest.mark.parametrize(("margin", "fewest"), [(0.1, 119), (0.2, 59), (0.3, 39), (0.5, 23), (1.0, 11), (2.0, 5)])
+def test_without_any_drop_the_fewest_possible_cases_pass(margin: float, fewest: int) -> None:
+    assert fewest_cases(margin, 0.05) == fewest
+    assert analyse([0.0] * fewest, margin).p_margin <= 0.05
+    assert analyse([0.0] * (fewest - 1), margin).p_margin > 0.05
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([-4.0, -1.0, -0.5, 0.0, 0.0, 0.0, 0.5, 4.0]), min_size=1, max_size=60))
+def test_the_interval_agrees_with_the_margins_test_and_holds_the_mean(sample: list[float]) -> None:
+    found = analyse(sample)
+    assert (found.low >= -0.3) == (found.p_margin <= 0.05)
+    assert -4 <= found.low <= np.mean(sample) + 1e-9
+    assert np.mean(sample) - 1e-9 <= found.high <= 4
+
+
+def test_nothing_is_known_without_data() -> None:
+    assert analyse([]) == MeanAnalysis(p_drop=1.0, p_margin=1.0, low=-4.0, high=4.0)
+
+
+def test_the_interval_is_not_much_wider_than_a_bootstrap_interval_for_many_cases() -> None:
     rng = np.random.default_rng(3)
-    before, after = rng.normal(3, 1, 80), rng.normal(2.8, 1, 80)
+    before, after = rng.uniform(2, 4, 400), rng.uniform(1.8, 3.8, 400)
     theirs = paired_bootstrap(before, after, alpha=0.1)
-    low, high = typical_values(after - before).interval(0.05)
+    found = analyse(after - before)
     width = theirs.ci_high - theirs.ci_low
-    assert low == pytest.approx(theirs.ci_low, abs=0.08 * width)
-    assert high == pytest.approx(theirs.ci_high, abs=0.08 * width)
+    assert found.low == pytest.approx(theirs.ci_low, abs=width / 2)
+    assert found.high == pytest.approx(theirs.ci_high, abs=width / 2)
+    assert width < found.high - found.low < 1.6 * width
 
 
 def test_drops_are_corrected_by_holms_method() -> None:
     rng = np.random.default_rng(5)
     for _ in range(40):
-        samples = {key: rng.normal(-shift, 1, 12) for key, shift in enumerate(rng.uniform(0, 0.9, 4))}
+        samples = {key: rng.normal(-shift, 0.5, 25).clip(-4, 4) for key, shift in enumerate(rng.uniform(0, 0.9, 4))}
         found = run_tests(samples, dict.fromkeys(samples, 0.3), alpha=0.05)
         theirs, *_ = multipletests([found[key].p_drop for key in samples], alpha=0.05, method="holm")
         assert [found[key].dropped for key in samples] == list(theirs)
 
 
-@pytest.mark.parametrize("shape", [-4.0, -2.0, 1.0])
-def test_repeated_looks_spend_no_more_than_alpha(shape: float) -> None:
-    steps = np.random.default_rng(0).normal(size=(200_000, len(LOOKS)))
-    z = steps.cumsum(axis=1) / np.sqrt(np.arange(1, len(LOOKS) + 1))
-    crossed = (norm.sf(z) <= levels(0.05, LOOKS, shape)).any(axis=1).mean()
-    assert crossed == pytest.approx(0.05, abs=0.002)
-    assert levels(0.05, (1.0,), shape) == (0.05,)
-
-
-def test_levels_match_the_published_table() -> None:
-    """Two-sided .05 with five looks and Pocock's spending (shape 1 is close to it): Hwang, Shih & DeCani 1990."""
-    found = [norm.isf(level) for level in levels(0.025, (0.2, 0.4, 0.6, 0.8, 1.0), 1.0)]
-    assert found == pytest.approx([2.44, 2.43, 2.41, 2.40, 2.39], abs=0.05)
-
-
-def test_the_suggested_number_of_cases_has_the_promised_power() -> None:
+@pytest.mark.parametrize("deviation", [0.5, 1.0])
+def test_the_suggested_number_of_cases_has_the_promised_power(deviation: float) -> None:
     rng = np.random.default_rng(1)
     pilot = rng.normal(0, 1.0, 30)
-    pilot -= pilot.mean()
+    pilot = (pilot - pilot.mean()) / pilot.std(ddof=1) * deviation
     needed = cases_needed(pilot, 0.3, level=0.05, power=0.8)
     assert needed is not None
-    settled = [typical_values(rng.normal(0, pilot.std(ddof=1), needed)).p_above(-0.3) <= 0.05 for _ in range(400)]
-    assert np.mean(settled) == pytest.approx(0.8, abs=0.06)
-
-
-@pytest.mark.parametrize("values", [[], [float("nan")]])
-def test_inference_needs_finite_differences(values: list[float]) -> None:
-    with pytest.raises(ValueError, match="one or more finite"):
-        typical_values(values)
+    sample = rng.normal(0, deviation, (2_000, needed)).clip(-4, 4)
+    passed = log_capital(sample, -0.3, horizon=needed, level=0.05) >= math.log(20)
+    assert passed.mean() == pytest.approx(0.8, abs=0.06)
 
 
 # --- decisions
@@ -140,7 +205,7 @@ def only(report: CheckReport) -> Comparison:
     return comparison
 
 
-BASE = [3, 4, 5, 4, 3, 5, 4, 4, 3, 5] * 3
+BASE = [3, 4, 5, 4, 3, 5, 4, 4, 3, 5] * 4
 
 
 def test_the_same_answers_pass_without_a_call() -> None:
@@ -153,7 +218,7 @@ def test_the_same_answers_pass_without_a_call() -> None:
 
 def test_better_answers_pass() -> None:
     report = check(rows([s - 1 for s in BASE]), rows(BASE), "Be right.", judge=judge_with())
-    assert (report.outcome, only(report).wins, only(report).losses) == ("passed", 30, 0)
+    assert (report.outcome, only(report).wins, only(report).losses) == ("passed", 40, 0)
     assert only(report).difference == pytest.approx(1.0)
 
 
@@ -166,11 +231,16 @@ def test_worse_answers_are_a_confirmed_regression_with_the_worst_case_first() ->
     worst = report.worst(comparison)[0]
     assert (worst.id, worst.difference, len(worst.fresh_differences)) == ("case-007", -3.0, 2)
     assert "baseline" in worst.reasoning or "candidate" in worst.reasoning
-    assert comparison.p_sign == pytest.approx(mcnemar_exact(30, 0))
+    assert comparison.p_sign == pytest.approx(mcnemar_exact(40, 0))
     json.dumps(report.to_dict())
 
 
 def test_few_cases_are_inconclusive_and_the_report_suggests_a_number() -> None:
+    same = check(rows([4] * 12), rows([4.001] * 12), "Be right.", judge=judge_with())
+    assert same.outcome == "inconclusive"
+    assert "12 cases cannot rule out rare large drops; 39 could." in same.reason
+    enough = check(rows([4] * 39), rows([4.001] * 39), "Be right.", judge=judge_with())
+    assert enough.outcome == "passed"
     report = check(rows([4, 4, 4]), rows([3, 3, 4]), "Be right.", judge=judge_with())
     assert (report.outcome, report.exit_code) == ("inconclusive", 3)
     assert only(report).cases_needed is not None
@@ -193,12 +263,12 @@ def test_a_significant_drop_within_the_margin_passes_and_is_reported() -> None:
 
 
 def test_position_bias_of_the_judge_causes_no_false_alarm() -> None:
-    candidate = [s + random.Random(i).choice([-1, 0, 1]) for i, s in enumerate(BASE * 3)]
-    report = check(rows(BASE * 3), rows(candidate), "Be right.", judge=judge_with(noisily(0.3, first=1.0)))
+    candidate = [3 + random.Random(i).choice([-1, 0, 1]) for i in range(120)]
+    report = check(rows([3] * 120), rows(candidate), "Be right.", judge=judge_with(noisily(0.3, first=1.0)))
     assert report.outcome != "regression"
     noise = only(report).noise
     assert noise is not None
-    assert noise.position_bias == pytest.approx(0.85, abs=0.35)  # clipped at 5 for good answers
+    assert noise.position_bias == pytest.approx(1.0, abs=0.2)
     assert noise.deviation < 0.8  # the bias is not counted as noise
 
 
@@ -207,7 +277,7 @@ def test_answers_scored_one_at_a_time_have_no_position_bias() -> None:
         bad = "Response: worth 1" in question.messages[-1]["content"]
         return {question.options[0]: 0.2 if bad else 0.8, question.options[1]: 0.8 if bad else 0.2}
 
-    judge = Judge(ScriptedBackend([], odds=odds), readout="logits", cache="off")
+    judge = Judge(ScriptedBackend([], probabilities=odds), readout="logits", cache="off")
     comparison = only(check(rows([5] * 12), rows([1] * 12), "Be right.", judge=judge))
     assert comparison.outcome == "regression"
     assert comparison.noise is not None
@@ -254,6 +324,16 @@ def test_an_extreme_first_judgement_is_not_confirmed_by_a_neutral_one() -> None:
     assert (report.outcome, only(report).confirmed, only(report).difference) == ("inconclusive", False, -2.0)
 
 
+def test_cases_with_the_same_input_are_judged_at_the_same_look() -> None:
+    grouped = [{**row, "group": f"input {i % 40}"} for i, row in enumerate(rows(BASE * 4))]
+    worse = [{**row, "response": f"worth {worth(str(row['response'])) - 2:g}"} for row in grouped]
+    report = check(grouped, worse, "Be right.", judge=judge_with(), sequential=True)
+    judged = Counter(pair.group for pair in report.pairs)
+    assert (report.outcome, report.looked) == ("regression", 80)
+    assert set(judged.values()) == {4}
+    assert only(report).n == 20
+
+
 def test_a_judge_that_fails_during_confirmation_makes_the_check_inconclusive() -> None:
     def dying(request: Request) -> str:
         return by_worth(request) if request.sampling.temperature == 0 else "no verdict"
@@ -268,9 +348,9 @@ def test_cases_with_the_same_input_count_once() -> None:
     repeated = [{**row, "prompt": f"Question {i % 4}"} for i, row in enumerate(rows(BASE))]
     worse = [{**row, "response": f"worth {worth(str(row['response'])) - 1:g}"} for row in repeated]
     report = check(repeated, worse, "Be right.", judge=judge_with())
-    assert (only(report).n, only(report).cases, report.outcome) == (4, 30, "inconclusive")
+    assert (only(report).n, only(report).cases, report.outcome) == (4, 40, "inconclusive")
     named = check([{**r, "group": r["id"]} for r in repeated], worse, "Be right.", judge=judge_with())
-    assert (only(named).n, named.outcome) == (30, "regression")
+    assert (only(named).n, named.outcome) == (40, "regression")
 
 
 def test_several_candidates_share_a_list_and_take_every_position() -> None:
@@ -296,7 +376,7 @@ def test_minimum_scores_for_the_mean_and_for_one_case() -> None:
     floor = Requirement(principle=Principle("Be right.", name="right"), margin=0.3, min_score=4.5)
     report = check(rows(BASE), rows(BASE), floor, judge=judge_with())
     assert (report.outcome, report.reason) == ("regression", "The mean score is 4.00, below the required 4.5. The mean "
-            "score changed by +0.00 (90% interval +0.00 to +0.00).")  # fmt: skip
+            "score changed by +0.00 (90% interval -0.29 to +0.29).")  # fmt: skip
     must = rows(BASE)
     must[4]["min_score"] = 4
     broken = check(rows(BASE), must, "Be right.", judge=judge_with())
@@ -314,7 +394,7 @@ def test_failed_judgements_are_excluded() -> None:
         return by_worth(request)
 
     report = check(rows(BASE), rows([s + 0.001 for s in BASE]), "Be right.", judge=judge_with(failing))
-    assert (report.outcome, only(report).failures, only(report).cases) == ("passed", 1, 29)
+    assert (report.outcome, only(report).failures, only(report).cases) == ("passed", 1, 39)
     (pair,) = report.failures
     assert pair.difference is None
     assert pair.failure is not None
@@ -357,7 +437,7 @@ def test_a_judge_that_cannot_work_at_all_raises_its_error_after_a_few_calls(erro
     with pytest.raises(type(error)) as raised:
         check(rows(many), rows([s - 1 for s in many]), "Be right.", judge=judge_with(broken))
     assert str(error).split(".")[0] in str(raised.value)
-    assert len(calls) < len(many) / 2
+    assert len(calls) < len(many)  # two orders each; as many as were in flight
     with pytest.raises(type(error)):
         check(rows([4, 4]), rows([3, 3]), "Be right.", judge=judge_with(broken), max_failures=1)
 
@@ -384,15 +464,15 @@ def test_other_errors_of_every_judgement_make_the_check_inconclusive() -> None:
 
 
 def test_a_sequential_check_stops_early_on_a_clear_result() -> None:
-    many = BASE * 4
+    many = BASE * 4  # 160 cases: the first look has 40
     clear = check(rows(many), rows([s - 2 for s in many]), "Be right.", judge=judge_with(), sequential=True)
-    assert (clear.outcome, clear.looked, clear.planned) == ("regression", 30, 120)
+    assert (clear.outcome, clear.looked, clear.planned) == ("regression", 40, 160)
     fine = check(rows(many), rows([s + 0.001 for s in many]), "Be right.", judge=judge_with(), sequential=True)
-    assert (fine.outcome, fine.looked) == ("passed", 30)
+    assert (fine.outcome, fine.looked) == ("passed", 80)
     floor = check(
         rows(many), rows([s + 0.001 for s in many]), "Be right.", judge=judge_with(), sequential=True, min_score=2
     )
-    assert (floor.outcome, floor.looked) == ("passed", 120)  # minimum scores apply to all cases
+    assert (floor.outcome, floor.looked) == ("passed", 160)  # minimum scores apply to all cases
 
 
 def test_a_second_check_costs_nothing(tmp_path) -> None:
@@ -464,8 +544,8 @@ def test_invalid_arguments_are_reported(options: dict, problem: str) -> None:
 
 
 def test_cases_that_one_side_lacks_can_be_left_out() -> None:
-    report = check(rows(BASE), rows(BASE[:20]), "Be right.", judge=judge_with(), common_only=True)
-    assert (report.planned, len(report.missing), report.outcome) == (20, 10, "passed")
+    report = check(rows(BASE), rows(BASE[:30]), "Be right.", judge=judge_with(), common_only=True)
+    assert (report.planned, len(report.missing), report.outcome) == (30, 10, "passed")
 
 
 def test_progress_includes_the_confirmation() -> None:
@@ -477,8 +557,8 @@ def test_progress_includes_the_confirmation() -> None:
         judge=judge_with(),
         progress=lambda done, planned: calls.append((done, planned)),
     )
-    assert calls[29] == (30, 30)
-    assert calls[-1] == (60, 60)
+    assert calls[39] == (40, 40)
+    assert calls[-1] == (80, 80)
 
 
 def test_a_jury_can_check_too() -> None:

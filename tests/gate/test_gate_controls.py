@@ -37,7 +37,7 @@ def rows(ending: str = "", number: int = 20, **columns: object) -> list[dict[str
 
 
 def compare(judge: Judge, *sides: list[dict[str, object]], **settings: object) -> CheckReport:
-    return check(*sides, "Short and to the point.", judge=judge, margin=0.3, **settings)
+    return check(*sides, "Short and to the point.", judge=judge, margin=0.8, **settings)
 
 
 def test_longer_answers_do_not_pass_with_a_judge_that_overlooks_padding() -> None:
@@ -113,8 +113,8 @@ def test_worse_answers_from_the_user_are_a_control() -> None:
 def test_each_principle_has_its_own_controls() -> None:
     judge, _ = judge_disliking()
     asked = [
-        Requirement(principle=Principle("Polite.", name="polite"), margin=0.3, controls="none"),
-        Requirement(principle=Principle("Short.", name="short"), margin=0.3),
+        Requirement(principle=Principle("Polite.", name="polite"), margin=0.8, controls="none"),
+        Requirement(principle=Principle("Short.", name="short"), margin=0.8),
     ]
     report = check(rows(), rows(LONGER), asked, judge=judge)
     assert [found.outcome for found in report.comparisons] == ["passed", "inconclusive"]
@@ -133,7 +133,7 @@ def test_a_control_without_degradable_answers_is_inconclusive() -> None:
 def test_several_candidates_and_looks_share_the_judgements_of_a_control() -> None:
     judge, asked = judge_disliking()
     sides = {"one": rows(LONGER), "two": rows(LONGER + " ")}
-    report = check(rows(), sides, "Short.", judge=judge, sequential=True)
+    report = check(rows(), sides, "Short.", judge=judge, margin=0.8, sequential=True)
     assert [found.controls[0].n for found in report.comparisons] == [12, 12]
     assert sum(len(texts) == 2 for texts in asked) == 24
 
@@ -182,7 +182,7 @@ def test_the_command_takes_controls_from_options_and_settings(tmp_path, monkeypa
         write_jsonl(
             f"{name}.jsonl", [row | {"id": f"q{i}", "response": f"4 {ANSWER}{ending}"} for i, row in enumerate(rows())]
         )
-    files = ("check", "--baseline", "a.jsonl", "--candidate", "b.jsonl")
+    files = ("check", "--baseline", "a.jsonl", "--candidate", "b.jsonl", "--margin", "0.8")
     asked = ("--principle", "p")
     assert "does not notice" in " ".join(ra_judge(*files, *asked, code=3).stdout.split())
     ra_judge(*files, *asked, "--controls", "none")

@@ -213,20 +213,20 @@ def test_many_are_tested_as_the_gate_does(project):
     write(
         project,
         """
-ASKED = [f"Question {i}" for i in range(10)]
+ASKED = [f"Question {i}" for i in range(40)]
 
 def test_dropped(assert_not_worse):
-    assert_not_worse(["no"] * 10, ["please"] * 10, POLITE, prompt=ASKED)
+    assert_not_worse(["no"] * 40, ["please"] * 40, POLITE, prompt=ASKED)
 
 def test_no_drop(assert_not_worse):
-    assert_not_worse(["please"] * 10, ["no"] * 10, POLITE, prompt=ASKED, on_inconclusive="fail")
+    assert_not_worse(["please"] * 40, ["no"] * 40, POLITE, prompt=ASKED, on_inconclusive="fail")
 
 @pytest.mark.parametrize("then", ["report", "fail"])
 def test_open(assert_not_worse, then):
-    assert_not_worse(["no", "please"] * 5, ["please", "no"] * 5, POLITE, prompt=ASKED, on_inconclusive=then)
+    assert_not_worse(["no", "please"] * 20, ["please", "no"] * 20, POLITE, prompt=ASKED, on_inconclusive=then)
 
 def test_wavering(assert_not_worse):
-    assert_not_worse(["wavering"] * 10, ["no"] * 10, POLITE, prompt=ASKED)
+    assert_not_worse(["wavering"] * 40, ["no"] * 40, POLITE, prompt=ASKED)
 
 def test_few_go_by_their_mean(assert_not_worse):
     assert_not_worse(["no", "no", "please"], ["no", "please", "no"], POLITE, prompt=ASKED[:3])
@@ -247,7 +247,7 @@ def test_lengths(assert_not_worse):
     result.stdout.fnmatch_lines(
         [
             'E*AssertionError: worse than the baseline under "Be polite.": The mean score changed by -3.00 *',
-            "E*and 7 more (pytest -vv)",
+            "E*and 37 more (pytest -vv)",
             'E*AssertionError: inconclusive under "Be polite.": *',
             "*::test_open?report?: inconclusive under *About * cases would settle it*",
             "*::test_wavering: *At first -1.00, judged again +3.00.",
@@ -272,10 +272,10 @@ def test_pair_again(assert_not_worse):
     assert_not_worse("unsure", "please", POLITE, prompt=ASK)
 
 def test_many(assert_not_worse):
-    assert_not_worse(["gibberish"] * 9, ["please"] * 9, POLITE, prompt=[f"Question {i}" for i in range(9)])
+    assert_not_worse(["gibberish"] * 20, ["please"] * 20, POLITE, prompt=[f"Question {i}" for i in range(20)])
 
 def test_many_again(assert_not_worse):
-    assert_not_worse(["unsure"] * 9, ["please"] * 9, POLITE, prompt=[f"Question {i}" for i in range(9)])
+    assert_not_worse(["unsure"] * 20, ["please"] * 20, POLITE, prompt=[f"Question {i}" for i in range(20)])
 
 @pytest.mark.xfail(raises=AssertionError)
 def test_not_even_expected(assert_principle):
