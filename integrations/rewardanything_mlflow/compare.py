@@ -209,9 +209,8 @@ def _cases(
             responses = {label: response_from(evaluated.outputs, response) for label, evaluated in row.items()}
             cases.append(Case(principle, prompt_from(first.inputs, prompt), responses, id=first.trace_id))
         except InvalidCaseError as error:
-            error.case_id = first.trace_id
             errors.append(error)
-            cases.append(failure_of(error))
+            cases.append(failure_of(error, first.trace_id))
     if len(errors) == len(rows) and all(isinstance(error, SelectorError) for error in errors):
         raise ConfigError(f"{errors[0].message} No row fits it.") from errors[0]
     return cases

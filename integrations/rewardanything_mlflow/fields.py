@@ -101,16 +101,23 @@ def candidates_from(outputs: Any, selector: Selector | None = None) -> dict[str,
     return {label: text for label, text in texts.items() if text is not None}
 
 
-def reference_from(expectations: Any, key: str | None) -> str | None:
+def reference_from(expectations: Any, key: str | None, *, required: bool = False) -> str | None:
     """The reference answer under a key of ``expectations``; None if there is none.
 
     Args:
         expectations: The row's expectations.
         key: The expectation's name. None: no reference.
+        required: Whether expectations without this key are an error; a row without expectations is none.
 
     Raises:
+        SelectorError: the key is required, and there are only others.
         InvalidCaseError: there is one, but it is not a text or a reply in a known shape.
     """
+    if required and isinstance(expectations, Mapping) and expectations and key not in expectations:
+        raise SelectorError(
+            f"There is no {key!r} in expectations, which {_shape(expectations)}; correct reference=.",
+            field="reference",
+        )
     value = plain(expectations.get(key)) if key is not None and isinstance(expectations, Mapping) else None
     if value is None:
         return None

@@ -10,7 +10,6 @@ from rewardanything_core import (
     BaseJudge,
     Case,
     ConfigError,
-    InvalidCaseError,
     JudgeFailure,
     MissingExtraError,
     ModelFetchError,
@@ -102,9 +101,12 @@ def _stop_if_not_found(judge: BaseJudge, case: Case) -> None:
         stop_if_unusable(error)
 
 
-def failure_of(error: RewardAnythingError) -> JudgeFailure:
-    """An error as the failure of its row; the judge's own record of it, if there is one."""
-    if error.failure is not None:
-        return error.failure
-    case_id = error.case_id if isinstance(error, InvalidCaseError) else None
-    return JudgeFailure(case_id=case_id, error_type=type(error).__name__, message=str(error))
+def failure_of(error: Exception, case_id: str | None = None) -> JudgeFailure:
+    """An exception as the failure of its row; the judge's own record of it, if there is one.
+
+    Args:
+        error: Why the row was not judged.
+        case_id: The row's id. None: it has none.
+    """
+    failure = error.failure if isinstance(error, RewardAnythingError) else None
+    return failure or JudgeFailure(case_id=case_id, error_type=type(error).__name__, message=str(error))

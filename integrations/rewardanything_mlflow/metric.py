@@ -11,7 +11,7 @@ import mlflow.metrics
 from mlflow.metrics import MetricValue
 from mlflow.models import EvaluationMetric
 
-from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core import BaseJudge, Case, JudgeFailure, Principle, Verdict
 from rewardanything_mlflow.feedback import ScoreScale, metric_name, metric_names, scores_of
 from rewardanything_mlflow.fields import prompt_from, reference_from, response_from
 from rewardanything_mlflow.judging import Outcome, checked_judge, failure_of, judge_all, judge_or_default
@@ -102,9 +102,8 @@ def _case(principle: Principle, index: int, prediction: Any, inputs: Any, refere
             reference_from({"reference": reference}, "reference"),
             id=f"row {index}",
         )
-    except InvalidCaseError as error:
-        error.case_id = f"row {index}"
-        return failure_of(error)
+    except Exception as error:  # noqa: BLE001 - a row with an odd object must not take the table with it
+        return failure_of(error, f"row {index}")
 
 
 def _outcomes(

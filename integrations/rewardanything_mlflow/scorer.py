@@ -149,6 +149,10 @@ class PrincipleScorer(Scorer):
             self._selected.add("response")
             prompt = prompt_from(inputs, self.prompt)
             self._selected.add("prompt")
+            explicit = self.reference is not None and "reference" in self.model_fields_set
+            reference = reference_from(expectations, self.reference, required=explicit)
+            if reference is not None:
+                self._selected.add("reference")
         except SelectorError as error:
             if error.field in self._selected:
                 raise
@@ -157,13 +161,7 @@ class PrincipleScorer(Scorer):
                 hint="No row has fitted it so far, so nothing was scored. If rows may lack it, set a function that "
                 "returns None for them.",
             ) from error
-        return Case(
-            self.principle,
-            prompt,
-            responses,
-            reference_from(expectations, self.reference),
-            id=trace.info.trace_id if trace else None,
-        )
+        return Case(self.principle, prompt, responses, reference, id=trace.info.trace_id if trace else None)
 
 
 def principle_scorers(principles: Iterable[Principle | str], **options: Any) -> list[PrincipleScorer]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rewardanything_core.judging.observers import VerdictEvent
 
 _logged: list[BaseJudge | None] = []
-"""The judges whose verdicts are logged; None stands for all of them."""
+"""The judges whose verdicts are logged. None: all judges."""
 
 _own_traces: ContextVar[bool] = ContextVar("own_traces", default=True)
 

@@ -304,6 +304,20 @@ def test_a_judge_that_cannot_be_used_stops_the_table_and_the_comparison(code, se
             ra.compare_runs(runs, principle=BRIEF, judge=unusable)
 
 
+def test_a_row_with_an_object_that_cannot_be_read_costs_that_row(judge):
+    class Broken:
+        def model_dump(self):
+            raise RuntimeError("no idea")
+
+    result = mlflow.models.evaluate(
+        data=table([Broken(), "say 3"]),
+        predictions="outputs",
+        extra_metrics=[ra.principle_metric(BRIEF, judge=judge)],
+        evaluators="default",
+    )
+    assert (result.metrics["brief/mean"], result.metrics["brief/failures"]) == (3, 1)
+
+
 def test_one_refused_row_does_not_stop_the_table(server, own_store):
     server.reply = lambda body: Fault.status(400, "refused") if "BAD" in str(body) else None
     with from_endpoint("hosted_vllm/fake", api_base=server.url, api_key="x", store=own_store, attempts=1) as judge:
@@ -316,13 +330,25 @@ def test_one_refused_row_does_not_stop_the_table(server, own_store):
     assert (result.metrics["brief/judged"], result.metrics["brief/failures"]) == (1, 1)
 
 
-@pytest.mark.parametrize("option", ["prompt", "response"])
-@pytest.mark.parametrize("selector", ["misspelt", lambda fields: fields["misspelt"]])
-def test_a_selector_that_has_fitted_no_row_stops_the_evaluation(judge, option, selector):
-    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge, **{option: selector})
-    data = [{"inputs": {"q": str(i)}, "outputs": {"answer": "say 3"}} for i in range(5)]
-    with pytest.raises(ra.JudgeUnavailableError, match=rf"{option}=.*'(q|answer)'|'(q|answer)'.*{option}="):
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"prompt": "misspelt"},
+        {"prompt": lambda inputs: inputs["misspelt"]},
+        {"response": "misspelt"},
+        {"response": lambda outputs: outputs["misspelt"]},
+        {"reference": "misspelt"},
+    ],
+)
+def test_a_selector_that_has_fitted_no_row_stops_the_evaluation(judge, option):
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge, **option)
+    data = [
+        {"inputs": {"q": str(i)}, "outputs": {"answer": "say 3"}, "expectations": {"gold": "say 4"}} for i in range(5)
+    ]
+    with pytest.raises(ra.JudgeUnavailableError, match=r"misspelt.*No row has fitted it so far") as error:
         mlflow.genai.evaluate(data=data, scorers=[scorer])
+    assert f"{next(iter(option))}=" in str(error.value)
+    assert any(field in str(error.value) for field in ("'q'", "'answer'", "'gold'"))
     assert judge.backend.calls == 0
 
 
