@@ -21,6 +21,9 @@ from rewardanything_core.cli._judge_errors import exit_code
 from rewardanything_core.cli.app import app
 
 RA_JUDGE = str(Path(sys.executable).with_name("ra-judge"))
+NAMES = [first + second for first in ("", *"abcdefgh") for second in "abcdefghijkl"][:60]
+"""Names of cases: enough for a check to rule out a drop of its default margin, rare large drops included."""
+
 PRINCIPLE = "The higher the number in the answer, the better."
 
 
@@ -150,11 +153,14 @@ def read_jsonl(path: str | Path) -> list[Any]:
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def outputs(score: int | Callable[[int], int], n: int = 12, **more: Any) -> list[dict[str, Any]]:
+def outputs(score: int | Callable[[int], int], n: int = len(NAMES), **more: Any) -> list[dict[str, Any]]:
     """Rows of outputs to which `judge` gives this score, or the score for each row number."""
-    scores = [score(i) if callable(score) else score for i in range(n)]
-    names = "abcdefghijklmnopqrstuvwxyz"
     return [
-        {"id": f"q-{names[i]}", "prompt": f"question {names[i]}", "response": f"{names[i]} is {scores[i]}", **more}
-        for i in range(n)
+        {
+            "id": f"q-{name}",
+            "prompt": f"question {name}",
+            "response": f"{name} is {score(number) if callable(score) else score}",
+            **more,
+        }
+        for number, name in enumerate(NAMES[:n])
     ]

@@ -9,11 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from checks import PRINCIPLE, RA_JUDGE, environ, errors_of, invoke, judged, write_jsonl
+from checks import NAMES, PRINCIPLE, RA_JUDGE, environ, errors_of, invoke, judged, ra_judge, write_jsonl
 from scripts import heed_ctrl_c
 from servers import FakeOpenAI, Fault
-
-NAMES = "abcdefghijkl"
 
 
 @pytest.fixture
@@ -65,24 +63,24 @@ def test_answers_to_two_prompts_are_cached(here, model):
     assert (model.bodies[0]["temperature"], model.bodies[0]["max_tokens"]) == (0.0, 1024)
     assert "response_format" not in model.bodies[0]
     invoke(*both, code=1)
-    assert model.count == 24  # from the cache
+    assert model.count == 2 * len(NAMES)  # from the cache
     invoke(*both, "--fresh", code=1)
-    assert model.count == 48
+    assert model.count == 4 * len(NAMES)
     invoke(*both, "--app-temperature", "0.5", "--app-max-tokens", "9", code=1)
-    assert model.count == 72
+    assert model.count == 6 * len(NAMES)
     assert (model.bodies[-1]["temperature"], model.bodies[-1]["max_tokens"]) == (0.5, 9)
 
 
 def test_a_model_failure_names_the_case_and_keeps_earlier_answers(here, model):
     model.reply = lambda body: Fault.status(400, "no g") if body["messages"][0]["content"][-1] == "g" else reply(body)
-    message = errors_of(invoke(*one_prompt(model, "--app-concurrency", "1"), code=2))
+    message = errors_of(ra_judge(*one_prompt(model, "--app-concurrency", "1"), code=2))
     assert "could not answer case 'q-g'" in message
     assert "run the same command again to continue" in message
     assert judged() == []
     before, available = model.count, len(cached())
     model.reply = reply
     invoke(*one_prompt(model))
-    assert model.count - before == 12 - available
+    assert model.count - before == len(NAMES) - available
 
 
 def test_a_killed_run_continues(here, model):
@@ -100,15 +98,15 @@ def test_a_killed_run_continues(here, model):
         torn.write('{"key": "torn')
     before, model.latency = model.count, 0.0
     invoke(*arguments)
-    assert model.count - before <= 8
+    assert model.count - before <= len(NAMES) - 4
     whole = [line for line in cached() if line.endswith("}")]
-    assert len({json.loads(line)["key"] for line in whole}) == len(whole) == 12
+    assert len({json.loads(line)["key"] for line in whole}) == len(whole) == len(NAMES)
 
 
 def test_truncated_outputs_are_reported_and_thoughts_are_not_part_of_an_answer(here, model):
     model.reply = lambda body: {"content": f"<think>\nhm 1\n</think>\n\n{reply(body)}", "finish_reason": "length"}
     done = invoke(*one_prompt(model, "--json"))
-    assert "12 of 12 outputs were cut off at 1024 tokens; --app-max-tokens" in errors_of(done)
+    assert f"{len(NAMES)} of {len(NAMES)} outputs were cut off at 1024 tokens; --app-max-tokens" in errors_of(done)
     assert json.loads(done.stdout)["pairs"][0]["candidate_response"] == "a is 4"
 
 
