@@ -32,7 +32,7 @@ class Setting:
     """Type of its value; a list also accepts a string with items separated by commas."""
 
     belongs: str
-    """What it configures: ``judge``, ``sampling``, ``jury``, or a backend: ``local``, ``endpoint``, ``plugin``, ``any``."""
+    """``judge``, ``sampling``, ``jury``, or a backend it configures: ``local``, ``endpoint``, ``plugin``, ``any``."""
 
 
 def _settings_of(options: type, belongs: str, *, without: frozenset[str]) -> dict[str, Setting]:

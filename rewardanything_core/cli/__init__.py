@@ -9,9 +9,8 @@ from __future__ import annotations
 import sys
 import warnings
 
+from rewardanything_core.cli.exit_codes import INTERRUPTED
 from rewardanything_core.errors import RewardAnythingError
-
-USAGE, JUDGE_FAILED, INTERRUPTED = 2, 3, 130
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
-from rewardanything_core.cli import JUDGE_FAILED, USAGE
+from rewardanything_core.cli.exit_codes import JUDGE_FAILED, USAGE
 from rewardanything_core.errors import (
     BackendConnectionError,
     BackendTimeoutError,

@@ -1,0 +1,10 @@
+"""Exit codes of ``ra-judge``. 0 means done or passed, 1 that a regression was found."""
+
+USAGE = 2
+"""A usage or configuration error."""
+
+JUDGE_FAILED = 3
+"""Judge failures, or an inconclusive result."""
+
+INTERRUPTED = 130
+"""Interrupted by Ctrl-C."""
