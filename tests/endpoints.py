@@ -7,10 +7,10 @@ import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from servers import FakeOpenAI
+from servers import FakeOpenAI, tokens_of, verdict_for
 
 from rewardanything_core import Case
-from rewardanything_core.backends.base import Completion, Request
+from rewardanything_core.backends.base import ChoiceRequest, Completion, Request
 from rewardanything_core.backends.endpoint.backend import EndpointBackend
 from rewardanything_core.backends.endpoint.retry import Backoff
 from rewardanything_core.judging.judge import Judge
@@ -24,6 +24,9 @@ SCHEMA = verdict_schema(["model-1", "model-2"], reasoning=False)
 
 MODELS = ["hosted_vllm/fake", "openai/fake"]
 """A model that is called directly and one that is called through LiteLLM."""
+
+
+CHOICE = ChoiceRequest(messages=(Message(role="user", content="Does it?"),), options=("Yes", "No"))
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -63,3 +66,16 @@ def complete(backend: EndpointBackend, request: Request | None = None) -> Comple
 
 def scores(completion: Completion) -> dict[str, int]:
     return json.loads(completion.answer)["scores"]
+
+
+def token_entry(token: str, *others: dict[str, Any]) -> dict[str, Any]:
+    return {"token": token, "bytes": list(token.encode()), "logprob": -0.7, "top_logprobs": list(others)}
+
+
+def usual_reply(body: dict[str, Any], readout: str) -> dict[str, Any]:
+    """The reply of a server without faults to a question of this readout."""
+    if readout == "generate":
+        return {"content": verdict_for(body), "tokens": tokens_of(verdict_for(body))}
+    asks_for_quality = "Good or Bad" in body["messages"][-1]["content"]
+    first, second = ("Good", "Bad") if asks_for_quality else ("Yes", "No")
+    return {"content": first, "tokens": [token_entry(first, token_entry(second))]}

@@ -101,7 +101,11 @@ class LogitsReadout:
             if error.usage is not None:
                 on_usage(error.usage)
             error.failure = JudgeFailure(
-                case_id=case.id, error_type=type(error).__name__, message=str(error), attempts=1
+                case_id=case.id,
+                error_type=type(error).__name__,
+                message=str(error),
+                raw_output=error.raw,
+                attempts=1,
             )
             raise
 

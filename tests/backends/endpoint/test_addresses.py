@@ -166,7 +166,7 @@ def test_the_proxy_is_the_environments(
 
 
 def test_requests_go_through_a_proxy_without_a_scheme(server: FakeOpenAI, proxies: pytest.MonkeyPatch) -> None:
-    # The server answers what a proxy would be asked for: a request line with the whole URL.
+    # A proxy gets a request line with the whole URL, whose path is the server's.
     proxies.setenv("http_proxy", server.url.removeprefix("http://").removesuffix("/v1"))
     backend = backend_for(server, api_base="http://judge.invalid:8000/v1")
     assert scores(complete(backend))["model-1"] == 4

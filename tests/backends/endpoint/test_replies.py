@@ -7,15 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from endpoints import MODELS, a_case, backend_for, complete, judge_for, request_for, run, scores
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from servers import FakeOpenAI, Fault, RawReply, tokens_of, verdict_for
+from endpoints import CHOICE, MODELS, a_case, backend_for, complete, judge_for, request_for, run, scores, usual_reply
+from servers import FakeOpenAI, Fault, RawReply
 
 from rewardanything_core import Case, JudgeFailure, Verdict
-from rewardanything_core.backends.base import ChoiceRequest, ChoiceResult, Completion
-from rewardanything_core.errors import BackendError, RefusalError, RewardAnythingError
-from rewardanything_core.types import Message
+from rewardanything_core.backends.base import ChoiceResult
+from rewardanything_core.errors import BackendError, RefusalError
 
 # LiteLLM's warnings about odd values
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
@@ -181,8 +178,6 @@ def test_an_error_with_status_200_has_the_status_that_it_names(server: FakeOpenA
 
 # --- token log-probabilities
 
-CHOICE = ChoiceRequest(messages=(Message(role="user", content="Does it?"),), options=("Yes", "No"))
-
 GOOD = {"token": "Yes", "bytes": [89, 101, 115], "logprob": -0.1, "top_logprobs": [{"token": "No", "logprob": -2.5}]}
 
 
@@ -270,23 +265,10 @@ def test_an_odd_reply_is_the_failure_of_its_case_alone(server: FakeOpenAI, model
     assert [isinstance(outcome, JudgeFailure) for outcome in outcomes] == [True, False] * len(ODD_REPLIES)
 
 
-def _entry(token: str, *others: dict[str, Any]) -> dict[str, Any]:
-    return {"token": token, "bytes": list(token.encode()), "logprob": -0.7, "top_logprobs": list(others)}
-
-
-def _usual(body: dict[str, Any], readout: str) -> dict[str, Any]:
-    """The reply of a server without faults to a question of this readout."""
-    if readout == "generate":
-        return {"content": verdict_for(body), "tokens": tokens_of(verdict_for(body))}
-    asks_for_quality = "Good or Bad" in body["messages"][-1]["content"]
-    first, second = ("Good", "Bad") if asks_for_quality else ("Yes", "No")
-    return {"content": first, "tokens": [_entry(first, _entry(second))]}
-
-
 @pytest.mark.parametrize("readout", ["generate", "logits"])
 def test_odd_log_probabilities_are_the_failure_of_their_case_alone(server: FakeOpenAI, readout: str) -> None:
     odd = {"content": "Yes", "tokens": [{"token": None, "logprob": "x", "top_logprobs": {}}]}
-    server.reply = lambda body: odd if "odd" in body["messages"][-1]["content"] else _usual(body, readout)
+    server.reply = lambda body: odd if "odd" in body["messages"][-1]["content"] else usual_reply(body, readout)
     judge = judge_for(server, readout=readout, expected_scores=readout == "generate")
     outcomes = judge.judge_batch([a_case("odd 4"), a_case("is 4"), a_case("odd 3"), a_case("is 3")])
     assert [isinstance(outcome, Verdict) for outcome in outcomes] == [False, True, False, True]
@@ -344,90 +326,3 @@ def test_a_request_that_a_content_filter_rejects_is_a_refusal(server: FakeOpenAI
         with pytest.raises(RefusalError, match="content management policy"):
             complete(backend_for(server, model))
     assert server.count == 2
-
-
-# --- any JSON
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=8)
-    | st.sampled_from(["text", "thinking", "length", "error", "content_filter", VERDICT, "Yes"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["type", "text", "thinking", "token", "message", "content"]), inner, max_size=3
-        )
-    ),
-    max_leaves=6,
-)
-
-
-def maybe(usual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return usual | JSON
-
-
-def record(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.fixed_dictionaries({}, optional={name: maybe(strategy) for name, strategy in fields.items()})
-
-
-TOKEN = {"token": st.just("Yes"), "bytes": st.none() | st.just([89]), "logprob": st.floats()}
-ENTRY = record(**TOKEN, top_logprobs=st.lists(maybe(record(**TOKEN)), max_size=2))
-PART = record(
-    type=st.sampled_from(["text", "thinking", "refusal"]), text=st.just(VERDICT), thinking=st.text(max_size=5)
-)
-MESSAGE = record(
-    role=st.just("assistant"),
-    content=st.just(VERDICT) | st.lists(maybe(PART), max_size=3),
-    reasoning_content=st.text(max_size=5) | st.lists(st.text(max_size=3), max_size=2),
-    refusal=st.none() | st.text(max_size=3),
-    tool_calls=st.none(),
-)
-CHOICES = record(
-    index=st.just(0),
-    message=MESSAGE,
-    finish_reason=st.sampled_from(["stop", "length", "error"]),
-    logprobs=st.none() | record(content=st.lists(maybe(ENTRY), max_size=2)),
-    error=record(code=st.integers(), message=st.text(max_size=5)),
-)
-REPLY = record(
-    id=st.text(max_size=3),
-    choices=st.lists(maybe(CHOICES), min_size=1, max_size=2),
-    usage=record(prompt_tokens=st.integers(), completion_tokens=st.text(max_size=3)),
-    model=st.just("fake"),
-    error=record(code=st.integers(0, 600), message=st.text(max_size=5)),
-)
-
-
-@pytest.mark.parametrize("model", MODELS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(reply=maybe(REPLY), code=st.sampled_from([200, 200, 200, 400, 422, 500]))
-def test_any_json_is_a_completion_or_an_error_of_ours(server: FakeOpenAI, model: str, reply: Any, code: int) -> None:
-    server.reply = RawReply(reply, code)
-    backend = backend_for(server, model, attempts=1)
-    for attempt in (
-        backend.complete(request_for()),
-        backend.complete(request_for(token_probabilities=True)),
-        backend.score_options([CHOICE]),
-    ):
-        try:
-            result = run(attempt)
-        except RewardAnythingError as error:
-            assert str(error)
-        else:
-            assert isinstance(result, Completion | ChoiceResult)
-            if isinstance(result, Completion):
-                result.raw.encode()
-
-
-@pytest.mark.parametrize("readout", ["generate", "logits"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(reply=maybe(REPLY))
-def test_any_json_is_one_outcome_of_its_case(server: FakeOpenAI, readout: str, reply: Any) -> None:
-    server.reply = lambda body: RawReply(reply) if "odd" in body["messages"][-1]["content"] else _usual(body, readout)
-    judge = judge_for(server, attempts=1, readout=readout, retries=0)
-    first, odd, last = judge.judge_batch([a_case(), a_case("odd 4"), a_case("is 1", "is 5")])
-    assert isinstance(odd, Verdict | JudgeFailure)
-    assert isinstance(first, Verdict) and isinstance(last, Verdict)
