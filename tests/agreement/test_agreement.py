@@ -16,9 +16,9 @@ from rewardanything_core.agreement.krippendorff import krippendorff_alpha
 
 class TestIntervals:
     def test_the_value_is_the_plain_mean(self):
-        found = mean([1, 0, 1, 1], ["a", "a", "b", "c"])
-        assert (found.value, found.n) == (0.75, 4)
-        assert 0 <= found.low <= 0.75 <= found.high <= 1
+        result = mean([1, 0, 1, 1], ["a", "a", "b", "c"])
+        assert (result.value, result.n) == (0.75, 4)
+        assert 0 <= result.low <= 0.75 <= result.high <= 1
 
     def test_no_data_give_no_value(self):
         assert mean([], []).to_dict() == {"value": None, "low": None, "high": None, "n": 0}
@@ -35,23 +35,23 @@ class TestIntervals:
         assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high))
 
     def test_a_perfect_score_on_few_groups_is_not_certain(self):
-        found = mean([1.0] * 8, list(range(8)))
-        assert found.value == found.high == 1.0
-        assert found.low == pytest.approx(0.025 ** (1 / 8))  # Clopper and Pearson for 8 of 8
+        result = mean([1.0] * 8, list(range(8)))
+        assert result.value == result.high == 1.0
+        assert result.low == pytest.approx(0.025 ** (1 / 8))  # Clopper and Pearson for 8 of 8
 
     def test_one_group_gives_almost_the_widest_interval(self):
-        found = mean([1.0, 0.0, 1.0], ["a", "a", "a"])
-        assert found.low < 0.02
-        assert found.high > 0.98
+        result = mean([1.0, 0.0, 1.0], ["a", "a", "a"])
+        assert result.low < 0.02
+        assert result.high > 0.98
 
     def test_two_groups_give_the_widest_interval(self):
-        found = mean([0.4, 0.6], ["a", "b"])
-        assert (found.low, found.high) == (0.0, 1.0)
+        result = mean([0.4, 0.6], ["a", "b"])
+        assert (result.low, result.high) == (0.0, 1.0)
 
     def test_strata_have_equal_weights(self):
-        found = stratified_mean([([1.0] * 90, list(range(90))), ([0.0] * 10, list(range(100, 110))), ([], [])])
-        assert found.value == 0.5
-        assert found.n == 100
+        result = stratified_mean([([1.0] * 90, list(range(90))), ([0.0] * 10, list(range(100, 110))), ([], [])])
+        assert result.value == 0.5
+        assert result.n == 100
 
     @pytest.mark.parametrize("groups", [5, 10, 40])
     def test_intervals_have_about_their_nominal_coverage(self, groups):
@@ -61,8 +61,8 @@ class TestIntervals:
         for _ in range(400):
             rates = random.beta(2, 1, size=groups)
             values = (random.random((groups, 4)) < rates[:, None]).astype(float)
-            found = mean(values.ravel().tolist(), np.repeat(np.arange(groups), 4).tolist())
-            covered += found.low <= 2 / 3 <= found.high
+            result = mean(values.ravel().tolist(), np.repeat(np.arange(groups), 4).tolist())
+            covered += result.low <= 2 / 3 <= result.high
         assert 0.92 <= covered / 400 <= 0.99
 
     def test_resamples_of_many_groups_are_limited_in_size(self):
@@ -100,9 +100,9 @@ class TestPairs:
         random = np.random.default_rng(0)
         chosen, rejected = random.integers(1, 5, (50, 3)), random.integers(1, 5, (50, 3))
         expected = (chosen[:, :, None] > rejected[:, None, :]).mean(axis=0)
-        found = np.mean([pairs.rm_bench_matrix(c, r) for c, r in zip(chosen, rejected, strict=True)], axis=0)
-        assert found == pytest.approx(expected)
-        levels = pairs.rm_bench_levels(found)
+        result = np.mean([pairs.rm_bench_matrix(c, r) for c, r in zip(chosen, rejected, strict=True)], axis=0)
+        assert result == pytest.approx(expected)
+        levels = pairs.rm_bench_levels(result)
         assert levels["hard"] == pytest.approx(np.triu(expected, 1).sum() / 3)
         assert levels["easy"] == pytest.approx(np.tril(expected, -1).sum() / 3)
         with pytest.raises(ValueError, match="three"):
@@ -118,11 +118,11 @@ class TestLists:
     def test_ndcg_equals_scikit_learns(self, both):
         scores = {str(i): float(judged) for i, (judged, _) in enumerate(both)}
         human = {str(i): float(truth) for i, (_, truth) in enumerate(both)}
-        found = lists.ndcg(scores, human)
+        result = lists.ndcg(scores, human)
         if len(set(human.values())) == 1:
-            assert found is None
+            assert result is None
         else:
-            assert found == pytest.approx(ndcg_score([list(human.values())], [list(scores.values())]))
+            assert result == pytest.approx(ndcg_score([list(human.values())], [list(scores.values())]))
 
     def test_chance_ndcg_is_the_mean_of_random_orders(self):
         human = {"a": 5.0, "b": 1.0, "c": 2.0, "d": 4.0}
@@ -160,10 +160,10 @@ class TestScores:
     @pytest.mark.parametrize(("ours", "theirs"), [("none", None), ("linear", "linear"), ("quadratic", "quadratic")])
     def test_kappa_equals_scikit_learns(self, ours, theirs):
         human, judged, groups = self.both()
-        found = scores.cohen_kappa(human, judged, groups, 5, weights=ours)
-        assert found.value == pytest.approx(cohen_kappa_score(human, judged, weights=theirs))
-        assert found.low < found.value < found.high
-        assert found.n == 120
+        result = scores.cohen_kappa(human, judged, groups, 5, weights=ours)
+        assert result.value == pytest.approx(cohen_kappa_score(human, judged, weights=theirs))
+        assert result.low < result.value < result.high
+        assert result.n == 120
 
     def test_interval_alpha_equals_krippendorff_alpha(self):
         human, judged, groups = self.both()
@@ -171,16 +171,16 @@ class TestScores:
 
     def test_spearman_equals_scipys(self):
         human, judged, groups = self.both()
-        found = scores.pooled_spearman(human, judged, groups)
-        assert found.value == pytest.approx(spearmanr(human, judged).statistic)
-        assert found.low < found.value < found.high
+        result = scores.pooled_spearman(human, judged, groups)
+        assert result.value == pytest.approx(spearmanr(human, judged).statistic)
+        assert result.low < result.value < result.high
 
     def test_constant_scores_have_no_agreement_value(self):
-        for found in (
+        for result in (
             scores.cohen_kappa([2, 2], [2, 2], ["a", "b"], 5),
             scores.interval_alpha([2, 2], [2, 2], ["a", "b"]),
         ):
-            assert (found.value, found.n) == (None, 2)
+            assert (result.value, result.n) == (None, 2)
         assert scores.pooled_spearman([1, 1], [1, 2], ["a", "b"]).value is None
         for nothing in (
             scores.interval_alpha([], [], []),
@@ -211,16 +211,16 @@ class TestPairProbability:
         assert fitted.predict(0.0) == 0.5
 
     def test_predictions_for_held_out_groups_are_calibrated(self):
-        found = pair_probability.reliability(*self.drawn(1.0))
-        assert found.calibration_error < 0.04
-        assert found.brier < 0.2
-        assert [b.predicted for b in found.bins] == sorted(b.predicted for b in found.bins)
-        assert sum(b.observed.n for b in found.bins) == found.pairs
+        result = pair_probability.reliability(*self.drawn(1.0))
+        assert result.calibration_error < 0.04
+        assert result.brier < 0.2
+        assert [b.predicted for b in result.bins] == sorted(b.predicted for b in result.bins)
+        assert sum(b.observed.n for b in result.bins) == result.pairs
 
     def test_predictions_for_a_guessing_judge_are_near_one_half(self):
-        found = pair_probability.reliability(*self.drawn(0.0))
-        assert abs(found.fitted.slope) < 0.1
-        assert max(b.predicted for b in found.bins) < 0.6
+        result = pair_probability.reliability(*self.drawn(0.0))
+        assert abs(result.fitted.slope) < 0.1
+        assert max(b.predicted for b in result.bins) < 0.6
 
     def test_too_few_groups_or_only_ties_give_no_reliability(self):
         assert pair_probability.reliability([], [], []) is None

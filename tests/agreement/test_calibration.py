@@ -18,8 +18,8 @@ GENTLE = Calibration(judge=(1.0, 3.0, 5.0), human=(2.0, 4.0, 4.5))
 
 class TestMap:
     def test_the_map_is_linear_between_knots(self):
-        found = [GENTLE.apply(score) for score in (1, 2, 3, 4, 5)]
-        assert found == [2.0, 3.0, 4.0, 4.25, 4.5]
+        result = [GENTLE.apply(score) for score in (1, 2, 3, 4, 5)]
+        assert result == [2.0, 3.0, 4.0, 4.25, 4.5]
         assert (GENTLE.apply(0.5), GENTLE.apply(6)) == (2.0, 4.5)
 
     def test_a_calibrated_verdict_keeps_its_ranking_and_pass_scores(self):
@@ -27,10 +27,10 @@ class TestMap:
             scores={"a": 3.0, "b": 1.0}, ranking=["a", "b"], spread={"a": 1.0, "b": 0.0},
             pass_scores=[{"a": 2.0, "b": 1.0}, {"a": 4.0, "b": 1.0}],
         )  # fmt: skip
-        found = GENTLE.calibrate(verdict)
-        assert found.scores == {"a": 4.0, "b": 2.0}
-        assert found.spread == {"a": (4.25 - 3.0) / 2, "b": 0.0}
-        assert (found.ranking, found.pass_scores) == (verdict.ranking, verdict.pass_scores)
+        result = GENTLE.calibrate(verdict)
+        assert result.scores == {"a": 4.0, "b": 2.0}
+        assert result.spread == {"a": (4.25 - 3.0) / 2, "b": 0.0}
+        assert (result.ranking, result.pass_scores) == (verdict.ranking, verdict.pass_scores)
 
     def test_a_saved_calibration_is_loaded(self, tmp_path):
         GENTLE.save(tmp_path / "c.json")
@@ -61,15 +61,15 @@ class TestLearning:
     @given(st.lists(st.tuples(st.floats(1, 5), st.floats(1, 5)), min_size=1, max_size=40))
     @settings(max_examples=150, deadline=None)
     def test_fitted_maps_always_increase_within_the_scale(self, labels):
-        found = fit_calibration([judged for judged, _ in labels], [human for _, human in labels])
-        mapped = [found.apply(score) for score in np.linspace(1, 5, 50)]
+        result = fit_calibration([judged for judged, _ in labels], [human for _, human in labels])
+        mapped = [result.apply(score) for score in np.linspace(1, 5, 50)]
         assert all(one < following for one, following in pairwise(mapped))
         assert 1 <= mapped[0] < mapped[-1] <= 5
 
     def test_increasing_labels_are_fitted_exactly(self):
-        found = fit_calibration([1, 2, 3, 4, 5], [1, 1.5, 2, 4, 4.5], {"labels": 5})
-        assert [found.apply(score) for score in (1, 2, 3, 4, 5)] == pytest.approx([1, 1.5, 2, 4, 4.5])
-        assert found.about == {"labels": 5}
+        result = fit_calibration([1, 2, 3, 4, 5], [1, 1.5, 2, 4, 4.5], {"labels": 5})
+        assert [result.apply(score) for score in (1, 2, 3, 4, 5)] == pytest.approx([1, 1.5, 2, 4, 4.5])
+        assert result.about == {"labels": 5}
 
     def test_a_lenient_judge_is_corrected_on_held_out_labels(self):
         random = np.random.default_rng(0)

@@ -2,6 +2,7 @@ import ast
 import json
 import subprocess
 import sys
+import time
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -10,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewardanything_core import Case, Template, render
-from rewardanything_core.prompting.templates import _SPECIAL_TOKEN, is_rewardanything, trained_system_prompt
+from rewardanything_core.prompting.templates import (
+    _SPECIAL_TOKEN,
+    is_rewardanything,
+    neutralize_special_tokens,
+    trained_system_prompt,
+)
 
 CASE = Case("be brief", "2+2?", {"long": "It is 4.", "short": "4"})
 
@@ -142,3 +148,13 @@ def test_a_rewardanything_model_without_its_wording_warns():
 def test_the_prompts_ship_as_data():
     names = {entry.name for entry in resources.files("rewardanything_core").joinpath("prompting", "prompts").iterdir()}
     assert {"judge.md", "reply-think.md", "reply-json.md", "wrap-up.md", "principles.toml"} <= names
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("unit", ["<", "<|", "<|a", "<|im_end", "<｜", "[", "<s", "[INST]", "<|im_end|>", "|", "\n"])
+def test_escaping_a_megabyte_takes_linear_time(unit):
+    text = (unit * 1_000_000)[:1_000_000]
+    started = time.perf_counter()
+    neutralize_special_tokens(text)
+    render(Case("p", "q", [text]))
+    assert time.perf_counter() - started < 10

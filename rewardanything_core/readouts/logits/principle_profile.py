@@ -144,9 +144,9 @@ class PrincipleProfiler:
         """The answers about a principle, less the average answers about the examples' principles."""
 
         async def answers(principle: str) -> _Answers:
-            found, usage = await ask(principle)
+            result, usage = await ask(principle)
             on_usage(usage)
-            return found
+            return result
 
         async def average() -> _Answers:
             each = await asyncio.gather(*(answers(example.principle) for example in self._questions.examples))

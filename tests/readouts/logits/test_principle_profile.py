@@ -41,7 +41,7 @@ def test_profiles_are_stored_beyond_the_process(tmp_path: Path) -> None:
     assert questions_asked("on", "another") == first
 
 
-def profile(principle: str, good: float) -> PrincipleProfile:
+def profile_by_quality_answers(principle: str, good: float) -> PrincipleProfile:
     """The profile by a model that says "good" with this probability to each question about quality."""
 
     def answers(question: ChoiceRequest) -> Mapping[str, float]:
@@ -56,7 +56,7 @@ def profile(principle: str, good: float) -> PrincipleProfile:
 
 
 def test_the_quality_weight_falls_from_one_to_minus_one() -> None:
-    weights = [profile("Ours.", good).quality_weight for good in (0.7, 0.6, 0.5, 0.4, 0.2)]
+    weights = [profile_by_quality_answers("Ours.", good).quality_weight for good in (0.7, 0.6, 0.5, 0.4, 0.2)]
     assert weights[0] == pytest.approx(1.0)
     assert weights == sorted(weights, reverse=True)
     assert weights[-1] == -1.0
@@ -64,10 +64,10 @@ def test_the_quality_weight_falls_from_one_to_minus_one() -> None:
 
 def test_where_form_decides_quality_and_groundedness_do_not_count() -> None:
     profiler = PrincipleProfiler(ScriptedBackend([], probabilities=answers), question_set())
-    found = asyncio.run(profiler.profile(BRIEF, has_source=True, on_usage=lambda usage: None))
-    assert found.feature_preferences["length"] < 0
-    assert found.form_share == 1.0
-    assert (found.quality_weight, found.groundedness_weight) == (0.0, 0.0)
+    profile = asyncio.run(profiler.profile(BRIEF, has_source=True, on_usage=lambda usage: None))
+    assert profile.feature_preferences["length"] < 0
+    assert profile.form_share == 1.0
+    assert (profile.quality_weight, profile.groundedness_weight) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(("principle", "counts"), [("Be good.", True), (BRIEF, False)])
