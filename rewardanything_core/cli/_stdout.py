@@ -12,6 +12,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
@@ -59,10 +60,11 @@ def reserve_stdout() -> Iterator[None]:
     """
     global _reserved
     original = sys.stdout
-    whole_process = original is not None and original is sys.__stdout__ and _descriptor(original) == 1
-    if original is None or _reserved is not None:  # no standard output, or a command that calls another
+    if original is None:  # it was closed by whoever started the process
+        _reserved = sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         yield
         return
+    whole_process = original is sys.__stdout__ and _descriptor(original) == 1
     _reserved = _take_over(original) if whole_process else original
     sys.stdout = sys.stderr
     try:
