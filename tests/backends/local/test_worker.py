@@ -212,6 +212,7 @@ def test_an_unexpected_error_of_the_worker_fails_its_requests_and_later_ones_are
     assert reply.answer.startswith('{"scores"')
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_ends_by_itself_fails_its_requests_and_is_replaced(backend, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("rewardanything_core.backends.local.engine.engine.Engine.step", lambda self: sys.exit())
