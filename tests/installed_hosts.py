@@ -45,7 +45,9 @@ HOSTS = {
     "transformers": Host("local", "local engine chat_tokenizer logits fetch", "endpoint", torch=True),
     "trl": Host("rl", "rl injection_guard verl", "local endpoint", torch=True),
     "ray": Host("ray", "ray", "endpoint"),
-    "pytest": Host("pytest", "pytest_plugin", "endpoint local +pytest-xdist", torch=True),
+    "pytest": Host(
+        "pytest", "pytest_plugin pytest_assertions pytest_baselines", "endpoint local +pytest-xdist", torch=True
+    ),
 }
 
 

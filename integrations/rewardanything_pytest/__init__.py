@@ -3,7 +3,7 @@
 >>> def test_refund(assert_principle):
 ...     assert_principle(answer(QUESTION), "Polite, and never blames the customer.", prompt=QUESTION)
 
-pytest loads this package in every run, so nothing is imported before it is used.
+pytest loads this package in every run, so it imports its modules only when they are used.
 """
 
 from importlib import import_module
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AssertNotWorse", "AssertPrinciple", "NotJudgedError"]
 
-_HOME_OF = {"AssertNotWorse": "not_worse", "AssertPrinciple": "principle", "NotJudgedError": "judging"}
+_MODULE_OF = {"AssertNotWorse": "not_worse", "AssertPrinciple": "principle", "NotJudgedError": "judging"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,8 +1,8 @@
-"""What both assertions do: take cases, ask the judge, look again, and give up where the judge failed."""
+"""What both assertions share: their rows, the judge, the second look, and what happens when the judge fails."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, NoReturn
 
 import pytest
@@ -17,31 +17,35 @@ from rewardanything_core import (
     RewardAnythingError,
     Usage,
 )
-from rewardanything_pytest import wording
-from rewardanything_pytest.plugin import NOTES
-from rewardanything_pytest.tally import Notes
+from rewardanything_pytest import messages
+from rewardanything_pytest.tally import NOTES, Notes
 
 Prompt = str | Sequence[Mapping[str, Any]]
 Principles = Principle | str | Sequence[Principle | str]
 Row = dict[str, Any]
-"""A response with all that belongs to it, as `check` takes it."""
+"""A response with its prompt, reference, context and id, as `rewardanything_core.gate.check` takes it."""
 
-FRESH_PASSES = 4
-"""Second looks are the mean of so many passes or more; they are only paid for where a test would fail."""
+SECOND_LOOK_PASSES = 4
+"""The score of a second look is the mean of at least so many passes. They are only paid for where a test would fail."""
 
 
 class NotJudgedError(Exception):
-    """The judge failed, so nothing is known about the responses. No AssertionError: they may be fine."""
+    """The judge failed, so nothing is known about the responses. Not an AssertionError: they may be fine."""
 
-    __module__ = "rewardanything_pytest"  # as it is imported, and as reports will show it
+    __module__ = "rewardanything_pytest"  # as it is imported, and as reports show it
 
 
 class Assertion:
-    """An assertion in one test."""
+    """An assertion in one test.
 
-    def __init__(self, item: pytest.Item, judge: Callable[[], BaseJudge]) -> None:
+    Args:
+        item: The test.
+        get_judge: Returns the value of the fixture ``judge``.
+    """
+
+    def __init__(self, item: pytest.Item, get_judge: Callable[[], BaseJudge]) -> None:
         self.item = item
-        self._get_judge = judge
+        self._get_judge = get_judge
         self.verbose = item.config.get_verbosity() > 1
 
     @property
@@ -50,71 +54,148 @@ class Assertion:
         judge = self._get_judge()
         if not isinstance(judge, BaseJudge):
             raise TypeError(
-                f"The fixture 'judge' gives a {type(judge).__name__}, and assertions need a Judge or Jury: "
+                f"The fixture 'judge' returns a {type(judge).__name__}, and assertions need a Judge or Jury: "
                 f"let your own fixture return one, or give it another name."
             )
         return judge
 
     @property
     def notes(self) -> Notes:
-        """Where to note what the summary tells."""
+        """The test's notes for the summary."""
         notes: Notes = self.item.stash.setdefault(NOTES, Notes())
         return notes
 
     def note(self, model: str, *, judged: int, failed: int, usage: Usage) -> None:
-        """Note what was judged."""
+        """Add judgements to the notes.
+
+        Args:
+            model: The name of the judge's model.
+            judged: Number of verdicts.
+            failed: Number of judgements that failed.
+            usage: What they cost.
+        """
         notes = self.notes
         notes.model = model
         notes.judged += judged
         notes.failed += failed
         notes.usage += usage
 
-    def give_up(self, failures: Sequence[JudgeFailure], *, of: int, then: str = "") -> NoReturn:
-        """Fail, or skip, because the judge did."""
+    def not_judged(self, failures: Sequence[JudgeFailure], *, total: int, when: str = "") -> NoReturn:
+        """Fail or skip the test because judgements failed.
+
+        Args:
+            failures: The failed judgements, 1 or more.
+            total: Number of all judgements.
+            when: In which step, to complete the message.
+        """
         __tracebackhide__ = True
-        message = wording.not_judged(failures, of=of, then=then, verbose=self.verbose)
+        message = messages.not_judged(failures, total=total, when=when, verbose=self.verbose)
         if self.item.config.getoption("--ra-judge-failures") == "skip":
             pytest.skip(message)
         raise NotJudgedError(message) from None
 
-    def give_up_on(self, error: RewardAnythingError) -> NoReturn:
-        """The same for an error that is not a single judgement's; one of the settings is raised as it is."""
+    def not_judged_because(self, error: RewardAnythingError) -> NoReturn:
+        """Fail or skip the test because the whole batch failed; errors of the test or of the settings are raised."""
         __tracebackhide__ = True
         if isinstance(error, InvalidCaseError | ConfigError):
             raise error
         self.note("", judged=0, failed=1, usage=Usage())
-        self.give_up([JudgeFailure(case_id=None, error_type=type(error).__name__, message=str(error))], of=1)
+        self.not_judged([JudgeFailure(case_id=None, error_type=type(error).__name__, message=str(error))], total=1)
 
 
 def resampled(judge: BaseJudge) -> BaseJudge:
-    """The judge for a second look."""
-    return judge.resampled().with_balanced_passes(FRESH_PASSES)
+    """The judge of a second look."""
+    return judge.resampled().with_balanced_passes(SECOND_LOOK_PASSES)
 
 
-def rows_of(item: pytest.Item, responses: Any, prompts: Any, references: Any, contexts: Any) -> list[Row]:
-    """One row for each response, with what belongs to it."""
+def principles_of(value: Principles) -> tuple[Principle, ...]:
+    """One principle, or several, as a tuple.
+
+    Raises:
+        InvalidCaseError: the value is neither.
+    """
+    return Principle.several(value if isinstance(value, Principle | str) else listed(value, "principle"))
+
+
+def listed(value: Iterable[Any], what: str) -> list[Any]:
+    """The items of a list.
+
+    Args:
+        value: The list, or any other iterable with an order.
+        what: The name of the argument, for the message.
+
+    Raises:
+        InvalidCaseError: it is a mapping, which would be judged by its keys, or a set, which has no order; or it
+            cannot be iterated.
+    """
+    if isinstance(value, Mapping | Set | bytes) or not isinstance(value, Iterable):
+        hint = "; for the values of a mapping use list(mapping.values())" if isinstance(value, Mapping) else ""
+        raise InvalidCaseError(f"{what} must be a text or a list, not {type(value).__name__}{hint}.", field=what)
+    return list(value)
+
+
+def rows_of(
+    item: pytest.Item, responses: Any, prompts: Any, references: Any, contexts: Any, *, what: str = "response"
+) -> list[Row]:
+    """One row for each response.
+
+    Args:
+        item: The test; its node id becomes part of the rows' ids.
+        responses: A text, or a list of texts.
+        prompts: A prompt for all responses, or a list with one for each.
+        references: A text for all responses, a list with one for each, or None.
+        contexts: The same.
+        what: The name of the responses' argument, for messages.
+
+    Raises:
+        InvalidCaseError: one of them has a wrong type, or a response cannot be judged.
+        ValueError: there are no responses, or a list has another length.
+    """
     if isinstance(responses, str):
         return [_row(item.nodeid, responses, prompts, references, contexts)]
-    responses = list(responses)
+    responses = listed(responses, what)
     if not responses:
         raise ValueError("There are no responses to judge.")
-    one_chat = not isinstance(prompts, str) and all(isinstance(each, Mapping) for each in prompts)
-    prompts = [prompts] * len(responses) if one_chat else _each(prompts, len(responses), "prompts")
-    about = _each(references, len(responses), "references"), _each(contexts, len(responses), "contexts")
+    prompts = prompts if isinstance(prompts, str) else listed(prompts, "prompt")
+    one_chat = not isinstance(prompts, str) and all(isinstance(message, Mapping) for message in prompts)
+    columns = [
+        [prompts] * len(responses) if one_chat else _one_each(prompts, len(responses), "prompt"),
+        _one_each(references, len(responses), "reference"),
+        _one_each(contexts, len(responses), "context"),
+    ]
+    return [_row(f"{item.nodeid} #{i}", *row) for i, row in enumerate(zip(responses, *columns, strict=True), start=1)]
+
+
+def with_responses(rows: Sequence[Row], responses: Any, *, what: str) -> list[Row]:
+    """The rows with other responses in place of theirs.
+
+    Args:
+        rows: The rows.
+        responses: A text, or a list with one text for each row.
+        what: The name of the responses' argument, for messages.
+
+    Raises:
+        InvalidCaseError: a response cannot be judged.
+        ValueError: there are more or fewer responses than rows.
+    """
+    texts = [responses] if isinstance(responses, str) else listed(responses, what)
+    if len(texts) != len(rows):
+        raise ValueError(f"There are {len(rows)} candidates and {len(texts)} {what}s.")
     return [
-        _row(f"{item.nodeid} #{i}", *row) for i, row in enumerate(zip(responses, prompts, *about, strict=True), start=1)
+        _row(row["id"], text, row["prompt"], row["reference"], row["context"])
+        for row, text in zip(rows, texts, strict=True)
     ]
 
 
 def _row(key: str, response: str, prompt: Any, reference: str | None, context: str | None) -> Row:
-    case = Case("-", prompt, [response], reference, context, key)  # refuses what cannot be judged
+    case = Case("-", prompt, [response], reference, context, key)  # raises InvalidCaseError
     return {"id": key, "prompt": case.prompt, "response": response, "reference": reference, "context": context}
 
 
-def _each(value: Any, number: int, what: str) -> list[Any]:
+def _one_each(value: Any, number: int, what: str) -> list[Any]:
     if value is None or isinstance(value, str):
         return [value] * number
-    values = list(value)
+    values = listed(value, what)
     if len(values) != number:
-        raise ValueError(f"There are {number} responses and {len(values)} {what}; give one for all, or one for each.")
+        raise ValueError(f"There are {number} responses and {len(values)} {what}s; give one for all, or one for each.")
     return values

@@ -1,7 +1,8 @@
-"""What pytest sees: options, fixtures and hooks. Every run loads it, so it imports nothing before that is needed."""
+"""Options, fixtures and hooks. Every pytest run loads this module, so it imports everything else when it is needed."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,31 +12,28 @@ if TYPE_CHECKING:
     from rewardanything_core import BaseJudge
     from rewardanything_pytest.not_worse import AssertNotWorse
     from rewardanything_pytest.principle import AssertPrinciple
-    from rewardanything_pytest.tally import Notes, Tally
-
-NOTES: pytest.StashKey[Notes] = pytest.StashKey()
-"""What a test judged since its last report."""
+    from rewardanything_pytest.tally import Tally
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options, in a group of their own."""
+    """Add the options, in a group of their own."""
     group = parser.getgroup("rewardanything", "judging under principles (rewardanything)")
     group.addoption(
         "--ra-update",
         action="store_true",
-        help="Record what assert_not_worse is given as the new baselines instead of comparing with the old ones.",
+        help="Record the responses given to assert_not_worse as the new baselines instead of comparing with them.",
     )
     group.addoption(
         "--ra-judge-failures",
         choices=("fail", "skip"),
         default="fail",
-        help="What becomes of a test whose answers could not be judged. Never that it passes.",
+        help="Whether a test whose responses could not be judged fails or is skipped. It never passes.",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch what is judged, for the summary and the baselines."""
-    config.pluginmanager.register(Watch(config), "rewardanything-watch")
+    """Register the plugin that follows the session."""
+    config.pluginmanager.register(SessionMonitor(config), "rewardanything-monitor")
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +41,8 @@ def judge() -> Iterator[BaseJudge]:
     """The judge of the session, from ra-judge.toml and RA_JUDGE_*. Define a fixture of this name to use another."""
     from rewardanything_core import load_judge
 
-    with load_judge() as made:
-        yield made
+    with load_judge() as loaded:
+        yield loaded
 
 
 @pytest.fixture
@@ -60,66 +58,71 @@ def assert_not_worse(request: pytest.FixtureRequest) -> AssertNotWorse:
     """Assert that responses are no worse than others, or than the recorded baseline, under a principle."""
     from rewardanything_pytest.not_worse import AssertNotWorse
 
-    if not request.config.getoption("--ra-update"):  # recording needs no judge, and so no model
+    if not request.config.getoption("--ra-update"):  # recording needs no judge, and therefore no model
         request.getfixturevalue("judge")
     return AssertNotWorse(request.node, lambda: request.getfixturevalue("judge"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a test's report carry its notes: reports also travel from the workers of pytest-xdist."""
+    """Attach a test's notes to its report: with pytest-xdist, workers send reports to the controller."""
     report = yield
-    if notes := item.stash.get(NOTES, None):
+    tally = sys.modules.get("rewardanything_pytest.tally")  # not imported if no test has judged anything
+    if tally is not None and (notes := item.stash.get(tally.NOTES, None)):
         report.__dict__["rewardanything"] = notes.to_json()
-        del item.stash[NOTES]
+        del item.stash[tally.NOTES]
     return report
 
 
-class Watch:
-    """Follows a session. Under pytest-xdist the one on the controller hears everything; workers only tell."""
+class SessionMonitor:
+    """Collects the notes of all tests. With pytest-xdist, the controller collects and workers report to it.
+
+    Args:
+        config: The configuration of the session.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.worker: dict[str, Any] | None = getattr(config, "workeroutput", None)
+        self.worker_output: dict[str, Any] | None = getattr(config, "workeroutput", None)
         self.tally: Tally | None = None
         self.not_passed: set[str] = set()
-        self.collected: dict[str, dict[str, str]] = {}  # file of baselines -> node id -> test
-        chosen = any("::" in argument for argument in config.args) or config.getoption("lf", default=False)
-        self.whole = not (chosen or config.getoption("collectonly", default=False))
+        self.collected: dict[str, dict[str, str]] = {}  # baseline file -> node id -> test
+        selected = any("::" in argument for argument in config.args) or config.getoption("lf", default=False)
+        self.complete = not (selected or config.getoption("collectonly", default=False))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file that cannot be read may hold tests that use what seems unused."""
-        self.whole &= not report.failed
+        """A file that cannot be collected may have tests that use a seemingly unused baseline."""
+        self.complete &= not report.failed
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """So may tests that were not chosen."""
-        self.whole &= not items
+        """Deselected tests may use a seemingly unused baseline."""
+        self.complete &= not items
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note the tests of files that have baselines."""
+        """Record the tests beside baseline files."""
         if not any((folder / "__baselines__").is_dir() for folder in {item.path.parent for item in session.items}):
             return
-        from rewardanything_pytest.baselines import baselines_of, key_of
+        from rewardanything_pytest.baselines import baseline_file, test_key
 
         for item in session.items:
-            self.collected.setdefault(str(baselines_of(item.path)), {})[item.nodeid] = key_of(item)
-        if self.worker is not None:
+            self.collected.setdefault(str(baseline_file(item.path)), {})[item.nodeid] = test_key(item)
+        if self.worker_output is not None:
             import json
 
-            self.worker["rewardanything"] = json.dumps([self.collected, self.whole])
+            self.worker_output["rewardanything"] = json.dumps([self.collected, self.complete])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take over what a worker collected."""
+        """Merge the tests that a worker collected."""
         import json
 
-        collected, whole = json.loads(getattr(node, "workeroutput", {}).get("rewardanything", "[{}, true]"))
+        collected, complete = json.loads(getattr(node, "workeroutput", {}).get("rewardanything", "[{}, true]"))
         self.collected.update(collected)
-        self.whole &= whole
+        self.complete &= complete
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add a test's notes up."""
-        if self.worker is not None:
+        """Add a test's notes to the tally."""
+        if self.worker_output is not None:
             return
         if report.outcome != "passed":
             self.not_passed.add(report.nodeid)
@@ -127,20 +130,24 @@ class Watch:
             self._tally().add(report.nodeid, notes, failed=report.failed)
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write baselines."""
-        if self.worker is not None or (self.tally is None and not self.collected):
+        """Write the recorded baselines.
+
+        Args:
+            session: The session.
+            exitstatus: 0 or 1 if all selected tests ran.
+        """
+        if self.worker_output is not None or (self.tally is None and not self.collected):
             return
         stopped = session.shouldstop or session.shouldfail or exitstatus not in (0, 1)
-        update = self.config.getoption("--ra-update")
-        collected = self.collected if self.whole and not stopped else {}
-        self._tally().settle(collected, self.not_passed, update=update)
+        collected = self.collected if self.complete and not stopped else {}
+        self._tally().write_baselines(collected, self.not_passed, update=self.config.getoption("--ra-update"))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say what was judged, if anything was."""
-        if self.tally is not None and (lines := list(self.tally.lines(self.config.rootpath))):
+        """Print the summary, if anything was judged or written."""
+        if self.tally is not None and (lines := list(self.tally.summary(self.config.rootpath))):
             terminalreporter.section("rewardanything")
-            for text, alarming in lines:
-                terminalreporter.write_line(text, yellow=alarming)
+            for text, highlighted in lines:
+                terminalreporter.write_line(text, yellow=highlighted)
 
     def _tally(self) -> Tally:
         if self.tally is None:
