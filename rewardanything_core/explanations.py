@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 _MASKED_NAME = re.compile(r"(?i)\b(?:response )?model-(?P<place>\d+)\b")
 _SOLE_NAME = re.compile(
-    r"(?i)(?:\bthe )?(?:\bresponse )?(?P<quote>[\"'`*]*)\bmodel-1\b(?P=quote)"
+    r"(?i)(?:\bthe )?(?:\bresponse )?(?P<quote>[\"'`*]{0,3})\bmodel-1\b(?P=quote)"
     r"(?:'s (?:response|answer|reply|output)\b| response\b)?"
 )
 _REFERENCE_BY_POSITION = re.compile(

@@ -46,7 +46,7 @@ RUN_ELSEWHERE = {
 CLUSTER = re.compile(r"\bray\.|\bspark\.|\bgrade_dataset\(")
 """What stands in a block that is only compiled here; test_ray.py and test_spark.py run such calls."""
 
-NEEDS = {"a GPU", "a model"}
+NEEDS = {"a GPU", "a model", "the distribution above"}
 """A block whose first line is ``# needs ...`` is only compiled; a reader sees the line too."""
 
 
@@ -166,7 +166,8 @@ def test_python_on_the_pages_runs(page: str, elsewhere: Path, served: str, monke
     for line, block in blocks:
         compile("\n" * (line - 1) + block, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if page in RUN_ELSEWHERE:
-        test = (ROOT / "tests" / RUN_ELSEWHERE[page]).read_text()
+        (path,) = (ROOT / "tests").rglob(RUN_ELSEWHERE[page])
+        test = path.read_text()
         assert Path(page).name in test, f"{RUN_ELSEWHERE[page]} no longer runs {page}"
         return
     names = prepare(page, elsewhere, monkeypatch)

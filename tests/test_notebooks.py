@@ -135,7 +135,8 @@ def test_names_in_the_code_are_there(name: str) -> None:
 def known_names() -> set[str]:
     """What the package and its integrations export, and the public members of the classes among it."""
     names = {*SETTINGS, *(f"RA_JUDGE_{setting.upper()}" for setting in SETTINGS), *INTEGRATIONS}
-    for module in map(importlib.import_module, ["rewardanything_core", *INTEGRATIONS]):
+    packages = [f"rewardanything_core.{name}" for name in ("agreement", "backends", "bench", "gate", "tables")]
+    for module in map(importlib.import_module, ["rewardanything_core", *packages, *INTEGRATIONS]):
         for exported in module.__all__:
             found = getattr(module, exported)
             names |= {exported, *(member for member in dir(found) if isinstance(found, type) and member[0] != "_")}

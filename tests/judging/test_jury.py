@@ -260,7 +260,7 @@ def test_a_jury_in_every_framework(tmp_path, monkeypatch):
     assert [juror["model"] for juror in told["metadata"]["jurors"]] == ["length", "vowels"]
     example = dspy.Example(question="q").with_inputs("question")
     assert PrincipleMetric("p", judge=jury)(example, dspy.Prediction(answer="aeio")) == pytest.approx(3.5 / 4)
-    scorer = PrincipleScorer(principle="p", judge=jury, name="fit")
+    scorer = PrincipleScorer(principle="p", judge=jury, name="fit", candidates=True)
     one, two = scorer(inputs={"q": "q"}, outputs={"x": "aeio", "y": "b"})
     assert (one.value, two.value) == (4.5, 1.0)
     assert one.rationale == "[length]\nby length\n\n[vowels]\nx has the most vowels"
