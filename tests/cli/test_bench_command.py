@@ -1,92 +1,96 @@
+"""``ra-judge bench``: its report, its files, and what it refuses."""
+
 from __future__ import annotations
 
 import json
-import os
+import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from paths import TESTS
+from checks import RA_JUDGE, Invocation, environ, errors_of, invoke, write_jsonl
 from scripts import heed_ctrl_c
-from test_bench import toy, write
 
 from rewardanything_core.bench.measures import HEADLINE
 
-RA_JUDGE = str(Path(sys.executable).with_name("ra-judge"))
+
+def bench(*arguments: object, **how) -> Invocation:
+    return invoke("bench", *arguments, **{"RA_JUDGE_MODEL": "scripted:bench_judges:by_principle", **how})
 
 
-@pytest.fixture
-def bench(tmp_path):
+def row(group: str, criterion: str, responses: dict[str, str], better: str, worse: str) -> dict:
+    return {
+        "id": f"{group}/{criterion}",
+        "principle": f"Prefer the {criterion} answer.",
+        "prompt": f"Question of {group}?",
+        "responses": responses,
+        "pairs": [[better, worse]],
+        "group": group,
+        "meta": {"criterion": criterion},
+    }
+
+
+def toy(groups: int = 6) -> tuple[list[dict], list[dict]]:
+    """Pairs of a short and a long response under two opposite principles, and the flips between them."""
+    rows, flips = [], []
+    for number in range(groups):
+        responses = {"r1": "Yes." + "!" * number, "r2": "Yes, because " + "of this and that and " * (9 + number)}
+        rows += [row(f"g{number}", "long", responses, "r2", "r1"), row(f"g{number}", "short", responses, "r1", "r2")]
+        flips.append({"group": f"g{number}", "a": "long", "b": "short", "better_under_a": "r2", "better_under_b": "r1"})
+    return rows, flips
+
+
+@pytest.fixture(autouse=True)
+def files(here):
     rows, flips = toy()
-    write(tmp_path / "toy.jsonl", rows)
-    write(tmp_path / "flips.jsonl", flips)
-    write(tmp_path / "scored.jsonl", [{"principle": "P", "prompt": "Q", "response": "R", "score": 3}])
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("RA_JUDGE_")}
-    environ |= {"RA_JUDGE_HOME": str(tmp_path / "home"), "PYTHONPATH": TESTS, "COLUMNS": "200"}
-    environ |= {"RA_JUDGE_MODEL": "scripted:bench_judges:by_principle"}
-
-    def run(*arguments: object, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [RA_JUDGE, "bench", *map(str, arguments)],
-            cwd=tmp_path,
-            env=environ | env,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    run.environ = environ
-    return run
+    write_jsonl("toy.jsonl", rows)
+    write_jsonl("flips.jsonl", flips)
+    write_jsonl("scored.jsonl", [{"principle": "P", "prompt": "Q", "response": "R", "score": 3}])
+    return here
 
 
-def test_the_headline_comes_first(bench):
+def test_the_report_begins_with_the_headline():
     done = bench("toy.jsonl", "--flips", "flips.jsonl")
     lines = done.stdout.splitlines()
     assert lines[0] == "Judge: scripted"
     assert lines[3].startswith("Flip questions right\t1.000\t")
     assert lines[4].startswith("Flips with both right\t1.000\t")
     assert "12 judgements" in done.stdout
-    assert "-\t\t\t\t0" in done.stdout  # no tau: these lists have pairs only
+    assert "-\t\t\t\t0" in done.stdout  # no tau, since there are only pairs
 
 
-def test_json_has_the_names_that_were_agreed(bench):
-    found = json.loads(bench("toy.jsonl", "--flips", "flips.jsonl", "--json").stdout)
+def test_json_has_the_headline_figures():
+    report = json.loads(bench("toy.jsonl", "--flips", "flips.jsonl", "--json").stdout)
     for name in HEADLINE:
-        assert set(found[name]) == {"value", "low", "high", "n"}
-    assert found["both_right"]["value"] == 1.0
-    assert found["flip_accuracy"]["n"] == 12
+        assert set(report[name]) == {"value", "low", "high", "n"}
+    assert report["both_right"]["value"] == 1.0
+    assert report["flip_accuracy"]["n"] == 12
 
 
-def test_flips_among_the_files_are_taken_for_what_they_are(bench):
-    found = json.loads(bench("toy.jsonl", "flips.jsonl", "--json").stdout)
-    assert found["both_right"]["n"] == 6
+def test_files_of_flips_are_recognised():
+    report = json.loads(bench("toy.jsonl", "flips.jsonl", "--json").stdout)
+    assert report["both_right"]["n"] == 6
 
 
-def test_groups_and_passes(bench):
+def test_a_limit_on_groups_and_several_passes():
     options = ("--flips", "flips.jsonl", "--json", "--limit-groups", 2, "--passes", 2)
-    found = json.loads(bench("toy.jsonl", *options).stdout)
-    assert (found["groups"], found["items"], found["flips"]) == (2, 4, 2)
-    assert found["spent"]["calls"] == 8
-    assert any("only 2 groups" in note for note in found["notes"])
+    report = json.loads(bench("toy.jsonl", *options).stdout)
+    assert (report["groups"], report["items"], report["flips"]) == (2, 4, 2)
+    assert report["spent"]["calls"] == 8
+    assert any("only 2 groups" in note for note in report["notes"])
     more = json.loads(bench("toy.jsonl", "--flips", "flips.jsonl", "--json", "--passes", 2).stdout)
-    assert more["from_store"] == 4  # a larger sample uses the verdicts of the smaller
+    assert more["from_store"] == 4  # the larger sample reuses the verdicts of the smaller
 
 
-def test_a_run_that_was_killed_goes_on(bench, tmp_path):
-    calls = tmp_path / "calls"
-    environ = bench.environ | {"CALLS": str(calls), "RA_JUDGE_MODEL": "scripted:scripts:slowly"}
+def test_an_interrupted_run_can_continue():
+    calls, slowly = Path("calls"), {"CALLS": "calls", "RA_JUDGE_MODEL": "scripted:scripts:slowly"}
     command = [RA_JUDGE, "bench", "many.jsonl", "--json"]
-    write(tmp_path / "many.jsonl", toy(600)[0])
+    write_jsonl("many.jsonl", toy(600)[0])
     running = subprocess.Popen(
         command,
-        cwd=tmp_path,
-        env=environ,
+        env=environ(**slowly),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -96,70 +100,70 @@ def test_a_run_that_was_killed_goes_on(bench, tmp_path):
     while time.monotonic() < until and (not calls.exists() or len(calls.read_text().splitlines()) < 300):
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
-    _, complaint = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "goes on from here" in complaint
-    found = json.loads(bench("many.jsonl", "--json", CALLS=str(calls), RA_JUDGE_MODEL="scripted:scripts:slowly").stdout)
-    assert found["from_store"] > 0
-    assert found["from_store"] + found["spent"]["calls"] == 1200
+    assert "run the same command again to continue" in errors
+    report = json.loads(bench("many.jsonl", "--json", **slowly).stdout)
+    assert report["from_store"] > 0
+    assert report["from_store"] + report["spent"]["calls"] == 1200
 
 
-def test_a_real_server_through_the_endpoint(bench, server):
-    # The server scores by the first number in a text or by its length: it does not read the principle.
+def test_a_judge_behind_an_endpoint(server):
+    # The server scores a text by its first number or its length and ignores the principle.
     model = ("--model", "hosted_vllm/fake", "--api-base", server.url)
-    found = json.loads(bench("toy.jsonl", "--flips", "flips.jsonl", "--json", *model).stdout)
-    assert found["model"] == "hosted_vllm/fake"
-    assert found["flip_accuracy"]["value"] == 0.5
-    assert found["both_right"]["value"] == 0.0
-    assert found["spent"]["prompt_tokens"] > 0
+    report = json.loads(bench("toy.jsonl", "--flips", "flips.jsonl", "--json", *model).stdout)
+    assert report["model"] == "hosted_vllm/fake"
+    assert report["flip_accuracy"]["value"] == 0.5
+    assert report["both_right"]["value"] == 0.0
+    assert report["spent"]["prompt_tokens"] > 0
 
 
-def test_failures_are_reported_and_too_many_fail_the_run(bench, server):
+def test_failures_are_reported_and_too_many_exit_with_3(server):
     server.reply = "I would rather not."
     model = ("--model", "hosted_vllm/fake", "--api-base", server.url)
     done = bench("toy.jsonl", "--flips", "flips.jsonl", *model, code=3)
     assert "12 of 12 judgements failed (12 VerdictParseError)" in done.stdout
-    found = json.loads(bench("toy.jsonl", "--flips", "flips.jsonl", "--json", *model, code=3).stdout)
-    assert found["pairwise_accuracy"] == {"value": None, "low": None, "high": None, "n": 0}
-    assert found["pairwise_accuracy_failures_wrong"]["value"] == 0.0
-    assert found["failures_by_type"] == {"VerdictParseError": 12}
+    report = json.loads(bench("toy.jsonl", "--flips", "flips.jsonl", "--json", *model, code=3).stdout)
+    assert report["pairwise_accuracy"] == {"value": None, "low": None, "high": None, "n": 0}
+    assert report["pairwise_accuracy_failures_wrong"]["value"] == 0.0
+    assert report["failures_by_type"] == {"VerdictParseError": 12}
 
 
-def test_audits_and_a_page(bench, tmp_path):
+def test_audits_and_a_page():
     done = bench("toy.jsonl", "--audit", "all", "--audit-groups", 2, "--html", "page.html", "--json")
-    found = json.loads(done.stdout)
-    assert set(found["audits"]) == {"length", "position", "repeat", "injection"}
-    assert found["audits"]["repeat"]["judged"] == 4
-    assert found["audits"]["repeat"]["figures"]["same_score"] == {
+    report = json.loads(done.stdout)
+    assert set(report["audits"]) == {"length", "position", "repeat", "injection"}
+    assert report["audits"]["repeat"]["judged"] == 4
+    assert report["audits"]["repeat"]["figures"]["same_score"] == {
         "value": 1.0,
         "low": pytest.approx(0.158, abs=0.01),
         "high": 1.0,
         "n": 8,
     }
-    assert "Audit: injection" in (tmp_path / "page.html").read_text()
+    assert "Audit: injection" in Path("page.html").read_text()
     assert "Audit: position" in bench("toy.jsonl", "--audit", "position").stdout
 
 
-def test_own_labels_and_the_calibration_learnt_from_them(bench, tmp_path):
+def test_own_labels_and_a_calibration_from_them():
     # The judge gives a long response at most 5 and people at most 3.
     rows = [
         {"prompt": f"Question {n // 4}?", "response": "x" * (100 * (n % 10)), "score": 1 + n % 10 / 5}
         for n in range(40)
     ]
-    write(tmp_path / "labels.jsonl", rows)
+    write_jsonl("labels.jsonl", rows)
     options = ("--labels", "labels.jsonl", "--principle", "Be long.", "--save-calibration", "calibration.json")
     done = bench(*options)
     assert "krippendorff alpha" in done.stdout
     assert "Worst disagreements" in done.stdout
-    found = json.loads(bench(*options, "--json").stdout)
-    assert found["labels"]["bias"]["value"] > 1.0
-    assert found["labels"]["calibrated"]["mae"]["value"] < 0.2
+    report = json.loads(bench(*options, "--json").stdout)
+    assert report["labels"]["bias"]["value"] > 1.0
+    assert report["labels"]["calibrated"]["mae"]["value"] < 0.2
     again = json.loads(bench(*options[:4], "--json", RA_JUDGE_CALIBRATION="calibration.json").stdout)
     assert again["labels"]["mae"]["value"] < 0.1
     assert again["from_store"] == 40
     assert again["judge"]["calibration"]["about"]["labels"] == 40
-    beside = json.loads(bench("toy.jsonl", *options[:4], "--json").stdout)
-    assert (beside["items"], beside["labels"]["mae"]["n"]) == (12, 40)
+    both = json.loads(bench("toy.jsonl", *options[:4], "--json").stdout)
+    assert (both["items"], both["labels"]["mae"]["n"]) == (12, 40)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +181,5 @@ def test_own_labels_and_the_calibration_learnt_from_them(bench, tmp_path):
         (("--labels", "scored.jsonl", "--scale", "5:10"), "lies outside the scale 5 to 10"),
     ],
 )
-def test_what_cannot_work_is_said_before_anything_is_judged(bench, arguments, message):
-    import re
-
-    assert re.search(message, bench(*arguments, code=2).stderr)
+def test_a_command_that_cannot_work_exits_with_2(arguments, message):
+    assert re.search(message, errors_of(bench(*arguments, code=2)))
