@@ -26,7 +26,7 @@ THREADS = 32
 
 
 def cases(count: int) -> list[Case]:
-    """Cases of two responses, made anew each time, as a program that asks again would make them."""
+    """New cases of two responses each time, as a program that judges the same texts again would make them."""
     principle = "Concise before complete; never invent facts."
     return [Case(principle, f"Who wrote it ({i})?", {"a": f"George Eliot ({i}). " * 8, "b": "?"}) for i in range(count)]
 

@@ -44,7 +44,7 @@ RUN_ELSEWHERE = {
 """Pages whose blocks need an environment of their own, and the tests that set it up."""
 
 CLUSTER = re.compile(r"\bray\.|\bspark\.|\bgrade_dataset\(")
-"""What stands in a block that is only compiled here; test_ray.py and test_spark.py run such calls."""
+"""Blocks with these calls are only compiled here; test_ray.py and test_spark.py run such calls."""
 
 NEEDS = {"a GPU", "a model", "the distribution above"}
 """A block whose first line is ``# needs ...`` is only compiled; a reader sees the line too."""

@@ -146,7 +146,7 @@ def known_names() -> set[str]:
 
 @every
 def test_names_in_the_prose_are_there(name: str) -> None:
-    """A name in backquotes stands in the notebook's own code or outputs, or is ours, or is a file."""
+    """A name in backquotes is in the notebook's own code or outputs, or is ours, or is a file."""
     notebook = NOTEBOOKS[name]
     seen = "\n".join(
         [

@@ -17,7 +17,7 @@ def test_the_check_prints_what_its_picture_shows() -> None:
     before = picture.read_text(encoding="utf-8")
     try:
         assert pictures.draw("check", pictures.made("check")).read_text(encoding="utf-8") == before, (
-            "python docs/_pictures.py check draws it anew"
+            "python docs/_pictures.py check draws it again"
         )
     finally:
         picture.write_text(before, encoding="utf-8")

@@ -1,6 +1,6 @@
 """A support bot for a shoe shop, to be tested.
 
-It stands in for yours: instead of a language model it follows the few instructions that it knows, when it finds them in
+It replaces your application: instead of a language model it follows the few instructions that it knows, when it finds them in
 its prompt. So it costs nothing, and the same prompt always gives the same answers.
 """
 
