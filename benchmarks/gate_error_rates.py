@@ -521,7 +521,7 @@ def section_checks(runs: int) -> None:
 
 
 def wilson(wins: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """The interval of win rates in ``compare_runs``."""
+    """Wilson's interval for a share, which ``compare_runs`` used for win rates."""
     z = float(norm.ppf(0.975))
     share, scale = wins / rows, 1 + z**2 / rows
     middle = (share + z**2 / (2 * rows)) / scale
@@ -530,7 +530,7 @@ def wilson(wins: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def percentile(samples: np.ndarray, resamples: int = 2_000) -> tuple[np.ndarray, np.ndarray]:
-    """The interval of mean scores and gains in ``compare_runs``: a percentile bootstrap over rows."""
+    """A percentile bootstrap over rows, which ``compare_runs`` used for mean scores and gains."""
     rows = samples.shape[1]
     counts = np.random.default_rng(0).multinomial(rows, np.full(rows, 1 / rows), size=resamples)
     low, high = np.quantile(samples @ counts.T / rows, [0.025, 0.975], axis=1)
@@ -545,7 +545,7 @@ def cluster_bootstrap(samples: np.ndarray, bounds: tuple[float, float], size: in
 
 
 def betting_intervals(samples: np.ndarray, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """The gate's interval for means of bounded values."""
+    """The gate's interval for means of bounded values, also that of all figures of ``compare_runs``."""
     low, high = zip(*(mean_interval(row, low=bounds[0], high=bounds[1]) for row in samples), strict=True)
     return np.array(low), np.array(high)
 
@@ -561,7 +561,7 @@ def section_intervals(draws: int) -> None:
         ("symmetric, deviation 0.7", symmetric(0.7, 0.0), 0.0, (-4.0, 4.0)),
     ]
     print(f"\n95% intervals that miss the true value ({draws:,} draws): all, and those wholly above / below it")
-    print(f"{'':<56}" + "".join(f"{number:>19}" for number in numbers))
+    print(f"{'':<66}" + "".join(f"{number:>19}" for number in numbers))
 
     def row(name: str, world: str, interval: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray, float]]]) -> None:
         cells = []
@@ -569,7 +569,7 @@ def section_intervals(draws: int) -> None:
             ((low, high, truth),) = interval(number)
             above, below = (low > truth + 1e-9).mean(), (high < truth - 1e-9).mean()
             cells.append(f"{above + below:>7.3f} {above:.3f}/{below:.3f}")
-        print(f"{name + ': ' + world:<56}" + "".join(cells), flush=True)
+        print(f"{name + ': ' + world:<66}" + "".join(cells), flush=True)
 
     for world, draw, truth, bounds in [*shares, *points]:
         row("bench, a value a prompt", world, lambda number, d=draw, t=truth, b=bounds: iter([
@@ -580,15 +580,15 @@ def section_intervals(draws: int) -> None:
             (*cluster_bootstrap(np.repeat(d(np.random.default_rng([number, 22]), (draws, number)), 4, axis=1), b, 4), t)
         ]))  # fmt: skip
     for world, draw, truth, _ in shares:
-        row("compare_runs, win rate", world, lambda number, d=draw, t=truth: iter([
+        row("formerly compare_runs: Wilson", world, lambda number, d=draw, t=truth: iter([
             (*wilson(d(np.random.default_rng([number, 23]), (20 * draws, number)).sum(axis=1), number), t)
         ]))  # fmt: skip
-    for world, draw, truth, bounds in points:
-        row("mean_interval of the gate", world, lambda number, d=draw, t=truth, b=bounds: iter([
+    for world, draw, truth, bounds in [*shares, *points]:
+        row("mean_interval", world, lambda number, d=draw, t=truth, b=bounds: iter([
             (*betting_intervals(d(np.random.default_rng([number, 24]), (draws, number)), b), t)
         ]))  # fmt: skip
     for world, draw, truth, _ in points:
-        row("compare_runs, gain", world, lambda number, d=draw, t=truth: iter([
+        row("formerly compare_runs: bootstrap", world, lambda number, d=draw, t=truth: iter([
             (*percentile(d(np.random.default_rng([number, 24]), (draws, number))), t)
         ]))  # fmt: skip
 

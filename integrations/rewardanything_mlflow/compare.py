@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import mlflow
@@ -15,6 +13,8 @@ import numpy as np
 from mlflow.entities import Run, Trace
 
 from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core.gate.inference import mean_interval
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 from rewardanything_mlflow.feedback import ScoreScale, log_verdict, metric_name, scores_of
 from rewardanything_mlflow.fields import Selector, SelectorError, prompt_from, response_from
 from rewardanything_mlflow.judging import Outcome, checked_judge, failure_of, judge_all, judge_or_default
@@ -27,9 +27,6 @@ COMPARISON_TABLE = "comparison.json"
 
 MAX_LINKS = 100
 """Maximum number of traces that MLflow links to a run in one call."""
-
-RESAMPLES = 2000
-"""Number of bootstrap resamples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +51,14 @@ class RunComparison:
     """The new run, which holds these figures as metrics and the rows as a table."""
 
     win_rates: dict[str, MeanEstimate]
-    """label -> share of rows in which the judge ranked it first, 0..1, with a Wilson interval. The labels are the runs'
-    names. Responses with the same text share a win."""
+    """label -> share of rows in which the judge ranked it first, 0..1. The labels are the runs' names. Responses with
+    the same text share a win. The intervals of all figures are those of `mean_interval`."""
 
     scores: dict[str, MeanEstimate]
-    """label -> mean score, with a percentile bootstrap interval over rows."""
+    """label -> mean score."""
 
     gains: dict[str, MeanEstimate]
-    """label -> mean difference of its score from the first run's, row by row, with a bootstrap interval; the first run
-    has none."""
+    """label -> mean difference of its score from the first run's, row by row; the first run has none."""
 
     outcomes: list[Verdict | JudgeFailure]
     """One for each row, in the first run's order."""
@@ -93,7 +89,6 @@ def compare_runs(
     prompt: Selector | None = None,
     response: Selector | None = None,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> RunComparison:
     """Judge the runs' responses to the same inputs side by side, with one listwise verdict for each row.
 
@@ -111,7 +106,6 @@ def compare_runs(
             or a dict with it as the only field.
         response: Where the response is in the outputs, likewise.
         confidence: Coverage of the intervals, in (0, 1).
-        seed: Seed of the bootstrap.
 
     Raises:
         ValueError: there are not two different runs, or no row that all of them have.
@@ -138,7 +132,7 @@ def compare_runs(
             run_id=run.info.run_id,
             outcomes=outcomes,
             unmatched=unmatched,
-            **_figures(list(tables), cases, outcomes, scale, confidence, seed),
+            **_figures(list(tables), cases, outcomes, scale, confidence),
         )
         _log_run(comparison, name, principle, dict(zip(tables, compared, strict=True)), rows)
     for row, outcome in zip(rows, outcomes, strict=True):
@@ -222,19 +216,23 @@ def _figures(
     outcomes: Sequence[Outcome],
     scale: ScoreScale,
     confidence: float,
-    seed: int,
 ) -> dict[str, dict[str, MeanEstimate]]:
     judged = [(c, o) for c, o in zip(cases, outcomes, strict=True) if isinstance(c, Case) and isinstance(o, Verdict)]
     if not judged:
         return {"win_rates": {}, "scores": {}, "gains": {}}
     scores = np.array([[scores_of(verdict, scale)[label] for label in labels] for _, verdict in judged])
-    wins = np.array([_wins(case, verdict, labels) for case, verdict in judged]).sum(axis=0)
-    resampled = np.random.default_rng(seed).integers(0, len(judged), size=(RESAMPLES, len(judged)))
+    wins = np.array([_wins(case, verdict, labels) for case, verdict in judged])
     gains = scores - scores[:, :1]
+    low, high = (MIN_SCORE, MAX_SCORE) if scale == "raw" else (0.0, 1.0)
+
+    def estimate(values: Any, low: float, high: float) -> MeanEstimate:
+        ends = mean_interval(values, low=low, high=high, confidence=confidence)
+        return MeanEstimate(value=float(values.mean()), low=ends[0], high=ends[1])
+
     return {
-        "win_rates": {label: _wilson(won, len(judged), confidence) for label, won in zip(labels, wins, strict=True)},
-        "scores": {label: _bootstrap(scores[:, i], resampled, confidence) for i, label in enumerate(labels)},
-        "gains": {label: _bootstrap(gains[:, i], resampled, confidence) for i, label in enumerate(labels) if i},
+        "win_rates": {label: estimate(wins[:, i], 0.0, 1.0) for i, label in enumerate(labels)},
+        "scores": {label: estimate(scores[:, i], low, high) for i, label in enumerate(labels)},
+        "gains": {label: estimate(gains[:, i], low - high, high - low) for i, label in enumerate(labels) if i},
     }
 
 
@@ -242,19 +240,6 @@ def _wins(case: Case, verdict: Verdict, labels: Sequence[str]) -> list[float]:
     """The share of a row's win for each label."""
     first = [case.responses[label] == case.responses[verdict.best] for label in labels]
     return [is_first / sum(first) for is_first in first]
-
-
-def _wilson(wins: float, rows: int, confidence: float) -> MeanEstimate:
-    z, share = NormalDist().inv_cdf(0.5 + confidence / 2), wins / rows
-    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
-    reach = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows)) / (1 + z * z / rows)
-    return MeanEstimate(value=float(share), low=max(0.0, float(middle - reach)), high=min(1.0, float(middle + reach)))
-
-
-def _bootstrap(values: Any, resampled: Any, confidence: float) -> MeanEstimate:
-    means = values[resampled].mean(axis=1)
-    low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return MeanEstimate(value=float(values.mean()), low=float(low), high=float(high))
 
 
 def _log_run(comparison: RunComparison, name: str, principle: Principle, runs: Mapping[str, Run], rows: Any) -> None:
