@@ -1,8 +1,8 @@
-"""What a row costs in `dspy.Evaluate` with our metric, over the same run with a metric that returns a constant.
+"""Time per row of `dspy.Evaluate` with our metric, and with a metric that returns a constant.
 
     PYTHONPATH=integrations python benchmarks/integrations_dspy.py
 
-The judge answers from a script, so what is left is DSPy, our translation, and the core (rendering, parsing, engine).
+The judge answers from a script, so the time is that of DSPy, the metric and the core (rendering and parsing).
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=1000)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--threads", type=int, default=16)
-    chosen = options.parse_args()
+    arguments = options.parse_args()
     logging.disable(logging.WARNING)
 
     judge = Judge(ScriptedBackend.scoring(lambda text: 1 + len(text) % 5), cache="off")
-    stored = Judge(ScriptedBackend.scoring(lambda text: 1 + len(text) % 5), store=tempfile.mktemp(suffix=".sqlite"))
+    storing = Judge(ScriptedBackend.scoring(lambda text: 1 + len(text) % 5), store=tempfile.mktemp(suffix=".sqlite"))
     metrics: dict[str, Any] = {
         "constant": lambda *_: 1.0,
         "judge, no store": PrincipleMetric("Be short.", judge=judge),
-        "judge, every verdict stored": PrincipleMetric("Be short.", judge=stored),
+        "judge, every verdict stored": PrincipleMetric("Be short.", judge=storing),
     }
-    devset = [dspy.Example(question=f"question {i}").with_inputs("question") for i in range(chosen.rows)]
-    taken: dict[str, list[float]] = {name: [] for name in metrics}
-    for round_ in range(chosen.rounds):
+    devset = [dspy.Example(question=f"question {i}").with_inputs("question") for i in range(arguments.rows)]
+    times: dict[str, list[float]] = {name: [] for name in metrics}  # milliseconds per row, one for each round
+    for round_ in range(arguments.rounds):
         rows = [dspy.Example(question=f"{e.question}, round {round_}").with_inputs("question") for e in devset]
         for name, metric in metrics.items():
             start = time.perf_counter()
-            dspy.Evaluate(devset=rows, metric=metric, num_threads=chosen.threads)(Echo())
-            taken[name].append((time.perf_counter() - start) / chosen.rows * 1000)
-    bare = statistics.median(taken["constant"])
-    for name, times in taken.items():
-        middle = statistics.median(times)
-        print(f"{name:<30} {middle:7.3f} ms a row ({min(times):.3f} to {max(times):.3f})  x{middle / bare:.2f}")
+            dspy.Evaluate(devset=rows, metric=metric, num_threads=arguments.threads)(Echo())
+            times[name].append((time.perf_counter() - start) / arguments.rows * 1000)
+    constant = statistics.median(times["constant"])
+    for name, values in times.items():
+        median = statistics.median(values)
+        print(f"{name:<30} {median:7.3f} ms a row ({min(values):.3f} to {max(values):.3f})  x{median / constant:.2f}")
 
 
 if __name__ == "__main__":

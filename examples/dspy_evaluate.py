@@ -1,10 +1,10 @@
-"""`dspy.Evaluate` and best-of-n under a principle, with the embedded judge on this machine's CPU.
+"""`dspy.Evaluate` under a principle, with the built-in small model on this machine's CPU.
 
     pip install "rewardanything-core[local,dspy]"
-    python examples/dspy_evaluate.py                # a minute or so; the judge is downloaded once
+    python examples/dspy_evaluate.py                # about a minute; downloads the model once
 
-The program returns written answers, so no other model is needed. Set RA_JUDGE_MODEL, or write a ra-judge.toml, for
-another judge: the embedded one is small, and good for a first look only.
+The program returns fixed answers, so it needs no model of its own. Set RA_JUDGE_MODEL, or write a ra-judge.toml, for
+another judge: the built-in model is small and only shows how things work.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ ANSWERS = {
 }
 
 
-class Written(dspy.Module):  # type: ignore[misc]
-    """A program whose answers are known beforehand."""
+class FixedAnswers(dspy.Module):  # type: ignore[misc]
+    """A program with a fixed answer to each question."""
 
     def forward(self, question: str) -> Any:
-        """Look the answer up."""
+        """Return the answer to the question."""
         return dspy.Prediction(answer=ANSWERS[question])
 
 
 def main() -> None:
-    """Evaluate, and print each score with what the judge thought."""
+    """Evaluate, and print each score with the judge's feedback."""
     devset = [dspy.Example(question=question).with_inputs("question") for question in ANSWERS]
     metric = PrincipleMetric(PRINCIPLE)
-    result = dspy.Evaluate(devset=devset, metric=metric, num_threads=3)(Written())
+    result = dspy.Evaluate(devset=devset, metric=metric, num_threads=3)(FixedAnswers())
     for example, prediction, score in result.results:
         print(f"\n{example.question}  {prediction.answer}")
-        told = f"not judged: {score.error}" if isinstance(score, NotJudged) else f"{score:.2f}  {score.feedback}"
-        for line in told.splitlines():
+        result_text = f"not judged: {score.error}" if isinstance(score, NotJudged) else f"{score:.2f}  {score.feedback}"
+        for line in result_text.splitlines():
             print(fill(line, 98, initial_indent="  ", subsequent_indent="  "))
-    print(f"\nMean over what was judged: {result.score} of 100. {len(metric.failures)} judgements failed.")
+    print(f"\nMean of the judged answers: {result.score} of 100. {len(metric.failures)} judgements failed.")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""GEPA improves a small program under a principle, on this machine alone. Prints the score before and after.
+"""GEPA improves a small program under a principle, on this machine. Prints the score before and after.
 
     pip install "rewardanything-core[dspy]" && pip install --no-deps xllamacpp
-    python examples/dspy_gepa.py                    # one or two minutes on two cores, after a download of 1.1 GB
+    python examples/dspy_gepa.py                    # one or two minutes on two cores; downloads 1.1 GB once
 
-The program's model is the embedded Qwen2.5-Coder-1.5B, served by llama.cpp on localhost; it also reflects for GEPA. A
-model of that size is no judge, so the judge here is a script: it counts words. With a real one, say
-`judge=from_endpoint(...)` or leave `judge` out, and change nothing else.
+The program's model is the known small model Qwen2.5-Coder-1.5B, served by llama.cpp on localhost; GEPA reflects with it
+too. A model of that size is not a reliable judge, so a script that counts words judges here. For a real judge use
+`judge=from_endpoint(...)`, or omit `judge`, and change nothing else.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ QUESTIONS = [
 
 
 def count_words(request: Request) -> Completion:
-    """Judge as the principle says: 5 up to twelve words, one less for every ten more, and advice as judges give it."""
+    """Judge by the principle: 5 for up to twelve words, one less for every further ten; with advice."""
     (text,) = json.loads(request.messages[1]["content"])["responses"].values()
     words = len(text.split())
     score = max(1, 5 - max(0, -(-(words - 12) // 10)))
@@ -54,11 +54,17 @@ def count_words(request: Request) -> Completion:
 
 
 def propose(
-    candidate: dict[str, str],  # noqa: ARG001 - GEPA goes by the names
+    candidate: dict[str, str],  # noqa: ARG001 - GEPA passes it by name
     reflective_dataset: Any,
     components_to_update: list[str],
 ) -> dict[str, str]:
-    """GEPA's proposer in a few words: its own prompt is more than a model of this size can follow."""
+    """An instruction proposer with a short prompt: a model of this size cannot follow GEPA's own.
+
+    Args:
+        candidate: Name of each predictor -> its present instruction.
+        reflective_dataset: Name of each predictor -> records with feedback.
+        components_to_update: Names of the predictors that need a new instruction.
+    """
     proposed = {}
     for name in components_to_update:
         feedback = "\n".join(f"- {record['Feedback']}" for record in reflective_dataset[name])
@@ -70,26 +76,26 @@ def propose(
 
 
 def serve(model: str) -> tuple[xllamacpp.Server, str]:
-    """A llama.cpp server on a free port: the server, to be kept, and its URL."""
+    """A llama.cpp server on a free port and its URL. The server stops when it is garbage-collected."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     params = xllamacpp.CommonParams()
     params.model.path = str(fetch_gguf(model))
-    # One thread: on cores that others use too, more of them wait for each other most of the time.
+    # One thread: on shared cores, several threads mostly wait for each other.
     params.n_ctx, params.n_parallel, params.cpuparams.n_threads, params.port = 16384, 3, 1, port
     return xllamacpp.Server(params), f"http://127.0.0.1:{port}/v1"
 
 
 def main() -> None:
-    """Serve, evaluate, optimise, evaluate."""
+    """Start the server, evaluate, optimise, and evaluate again."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model", default="qwen2.5-coder-1.5b")
     options.add_argument("--metric-calls", type=int, default=24)
-    chosen = options.parse_args()
+    arguments = options.parse_args()
 
-    _server, url = serve(chosen.model)
-    name = f"hosted_vllm/{chosen.model}"
+    _server, url = serve(arguments.model)
+    name = f"hosted_vllm/{arguments.model}"
     lm = dspy.LM(name, api_base=url, api_key="none", max_tokens=60, temperature=0.0, timeout=600)
     reflection = lm.copy(max_tokens=150, temperature=0.7)
     dspy.configure(lm=lm)
@@ -104,7 +110,7 @@ def main() -> None:
     before = evaluate(program).score
     optimizer = dspy.GEPA(
         metric=metric,
-        max_metric_calls=chosen.metric_calls,
+        max_metric_calls=arguments.metric_calls,
         reflection_lm=reflection,
         reflection_minibatch_size=3,
         instruction_proposer=propose,
@@ -114,8 +120,8 @@ def main() -> None:
     improved = optimizer.compile(program, trainset=train, valset=validation)
     after = evaluate(improved).score
 
-    print(f"\nThe instruction GEPA arrived at:\n{improved.signature.instructions}\n")
-    print(f"Principle score on {len(held_out)} questions never seen: {before:.1f} before, {after:.1f} after (of 100).")
+    print(f"\nThe instruction that GEPA found:\n{improved.signature.instructions}\n")
+    print(f"Principle score on {len(held_out)} unseen questions: {before:.1f} before, {after:.1f} after (of 100).")
     print(f"{len(metric.failures)} not judged; {time.monotonic() - start:.0f} s.")
 
 

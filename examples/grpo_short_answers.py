@@ -1,16 +1,16 @@
-"""GRPO or RLOO teaches a 135M model to answer in at most two short sentences, on this machine's CPU.
+"""GRPO or RLOO trains a 135M model to answer in at most two short sentences, on this machine's CPU.
 
     pip install "rewardanything-core[local,rl]" matplotlib
     python examples/grpo_short_answers.py                     # GRPO, 32 steps
-    python examples/grpo_short_answers.py --trainer rloo      # the same through TRL's RLOO trainer
+    python examples/grpo_short_answers.py --trainer rloo      # the same with TRL's RLOO trainer
     python examples/grpo_short_answers.py --judge qwen2.5-coder-1.5b --steps 4
 
-Without `--judge` a script judges: it counts words and sentences, which is all that this principle asks for, and a model
-small enough to judge here at training speed is no judge. With `--judge` the embedded model of that name does; with
-`--judge settings` whatever `load_judge()` finds. Nothing else changes.
+Without `--judge` a script judges: it counts words and sentences, which is what this principle asks for, while a model
+that is small enough to judge here at training speed is not reliable. With `--judge` the known small model of that name
+judges; with `--judge settings` the judge of `load_judge()`. Nothing else changes.
 
-Prints the score of greedy answers to questions that were not trained on, before and after, and writes what was
-logged in each step to FOLDER/TRAINER.json. `--figure` draws all such files of the folder.
+Prints the score of greedy answers to held-out questions, before and after, and writes the log of each step to
+FOLDER/TRAINER.json. `--figure` draws all such files of the folder.
 """
 
 from __future__ import annotations
@@ -66,42 +66,59 @@ HELD_OUT = [
 
 
 def short(text: str, question: str) -> float:
-    """5 for one or two finished sentences of up to 15 words in all, less for every word and sentence more."""
+    """5 for one or two complete sentences of up to 15 words in total, less for every further word and sentence.
+
+    Args:
+        text: The answer.
+        question: The question; repeating its words is not an answer.
+    """
     words, sentences = len(text.split()), len(re.findall(r"[.!?](?=\s|$)", text))
     own = set(re.findall(r"\w+", text.lower())) - set(re.findall(r"\w+", question.lower()))
     if len(own) < 4:
-        return 1.0  # that is no answer; without this line the policy learnt within 30 steps to repeat the question
+        return 1.0  # not an answer; without this line the policy learned within 30 steps to repeat the question
     unfinished = not text.rstrip().endswith((".", "!"))
     return min(5.0, max(1.0, 5 - max(0, words - 15) / 10 - max(0, sentences - 2) / 2 - unfinished))
 
 
 def by_rule(request: Request) -> str:
     """The verdict of the script."""
-    asked = json.loads(request.messages[1]["content"])
-    return verdict_reply({name: short(text, str(asked["prompt"])) for name, text in asked["responses"].items()})
+    case = json.loads(request.messages[1]["content"])
+    return verdict_reply({name: short(text, str(case["prompt"])) for name, text in case["responses"].items()})
 
 
 def judge_named(name: str) -> BaseJudge:
-    """The judge that the command line asks for."""
+    """The judge that the command line selects."""
     if name == "rule":
         return Judge(ScriptedBackend(by_rule, name="a script that counts words and sentences"), cache="off")
     return load_judge() if name == "settings" else from_pretrained(name)
 
 
 def answers(model: Any, tokenizer: Any, questions: list[str], length: int) -> list[str]:
-    """Greedy answers."""
+    """Greedy answers.
+
+    Args:
+        model: The policy.
+        tokenizer: Its tokenizer.
+        questions: The questions, one for each answer.
+        length: The most tokens of an answer.
+    """
     texts = [
         tokenizer.apply_chat_template([{"role": "user", "content": q}], tokenize=False, add_generation_prompt=True)
         for q in questions
     ]
     batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
     with torch.no_grad():
-        written = model.generate(**batch, max_new_tokens=length, do_sample=False)
-    return tokenizer.batch_decode(written[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        outputs = model.generate(**batch, max_new_tokens=length, do_sample=False)
+    return tokenizer.batch_decode(outputs[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
 def draw(folder: Path, figure: Path) -> None:
-    """The reward of each step and its running mean, one line for each file."""
+    """Draw the reward of each step and its running mean, one line for each file.
+
+    Args:
+        folder: The folder with the logs.
+        figure: The file to write.
+    """
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -124,60 +141,60 @@ def draw(folder: Path, figure: Path) -> None:
 
 
 def main() -> None:
-    """Answer, train, answer."""
+    """Answer, train, and answer again."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--trainer", choices=["grpo", "rloo"], default="grpo")
     options.add_argument("--judge", default="rule")
     options.add_argument("--steps", type=int, default=32)
-    options.add_argument("--completions", type=int, default=16, help="in a step: half for each of two questions")
+    options.add_argument("--completions", type=int, default=16, help="in a step, half for each of two questions")
     options.add_argument("--length", type=int, default=48, help="most tokens of a completion")
     options.add_argument("--folder", type=Path, default=Path("outputs/short-answers"))
     options.add_argument("--figure", type=Path)
-    chosen = options.parse_args()
+    arguments = options.parse_args()
 
-    torch.set_num_threads(1)  # two threads on busy cores mostly wait for each other
+    torch.set_num_threads(1)  # on shared cores, two threads mostly wait for each other
     folder = fetch("smollm2-135m")
     model, tokenizer = (
         AutoModelForCausalLM.from_pretrained(folder, dtype="float32"),
         AutoTokenizer.from_pretrained(folder),
     )
-    judge = judge_named(chosen.judge)
+    judge = judge_named(arguments.judge)
     reward = PrincipleReward(PRINCIPLE, judge=judge)
 
     kinds: dict[str, Any] = {"grpo": (GRPOConfig, GRPOTrainer), "rloo": (RLOOConfig, RLOOTrainer)}
-    config, trainer = kinds[chosen.trainer]
+    config, trainer = kinds[arguments.trainer]
     running = trainer(
         model=model,
         processing_class=tokenizer,
         reward_funcs=reward,
         train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": q}]} for q in QUESTIONS]),
         args=config(
-            output_dir=str(chosen.folder / "trainer"),
-            max_steps=chosen.steps,
-            per_device_train_batch_size=chosen.completions,
-            num_generations=chosen.completions // 2,
-            max_completion_length=chosen.length,
+            output_dir=str(arguments.folder / "trainer"),
+            max_steps=arguments.steps,
+            per_device_train_batch_size=arguments.completions,
+            num_generations=arguments.completions // 2,
+            max_completion_length=arguments.length,
             learning_rate=2e-5,
             lr_scheduler_type="constant_with_warmup",
             warmup_steps=2,
-            beta=0.05,  # with nothing that holds it to its old self, the policy forgets how to write
+            beta=0.05,  # without a penalty for leaving the initial policy, it forgets how to write
             logging_steps=1,
             seed=0,
             use_cpu=True,
-            bf16=True,  # where the CPU cannot multiply in it, False is faster
+            bf16=True,  # False is faster on a CPU without bfloat16 instructions
             gradient_checkpointing=False,
             save_strategy="no",
             report_to="none",
         ),
     )
 
-    before = answers(model, tokenizer, HELD_OUT, chosen.length)
+    before = answers(model, tokenizer, HELD_OUT, arguments.length)
     start = time.monotonic()
     running.train()
     seconds = time.monotonic() - start
-    after = answers(model, tokenizer, HELD_OUT, chosen.length)
+    after = answers(model, tokenizer, HELD_OUT, arguments.length)
 
-    # Both answers to a question in one list, so that one reading scores them.
+    # Both answers to a question are judged in one list, on one scale.
     cases = [Case(PRINCIPLE, q, {"before": b, "after": a}) for q, b, a in zip(HELD_OUT, before, after, strict=True)]
     verdicts = [judge.judge(case) for case in cases]
     means = {when: fmean(verdict.scores[when] for verdict in verdicts) for when in ("before", "after")}
@@ -186,17 +203,17 @@ def main() -> None:
     steps = [entry for entry in running.state.log_history if "reward" in entry]
     tenth = max(1, len(steps) // 10)
     first, last = (fmean(step["reward"] for step in part) for part in (steps[:tenth], steps[-tenth:]))
-    print(f"\n{chosen.trainer.upper()}, {len(steps)} steps, {seconds:.0f} s; judge: {judge.model}.")
+    print(f"\n{arguments.trainer.upper()}, {len(steps)} steps, {seconds:.0f} s; judge: {judge.model}.")
     print(
         f"Reward {first:.2f} in the first {tenth} steps, {last:.2f} in the last {tenth}; "
         f"{len(reward.failures)} not judged."
     )
     print(f"Held-out questions, greedy answers: {means['before']:.2f} before, {means['after']:.2f} after (1..5).")
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    told = {"judge": judge.model, "seconds": seconds, "held_out": means, "steps": steps}
-    (chosen.folder / f"{chosen.trainer}.json").write_text(json.dumps(told, indent=1))
-    if chosen.figure:
-        draw(chosen.folder, chosen.figure)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    log = {"judge": judge.model, "seconds": seconds, "held_out": means, "steps": steps}
+    (arguments.folder / f"{arguments.trainer}.json").write_text(json.dumps(log, indent=1))
+    if arguments.figure:
+        draw(arguments.folder, arguments.figure)
 
 
 if __name__ == "__main__":

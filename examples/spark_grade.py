@@ -1,4 +1,4 @@
-"""Judge a table with Spark, over as many model servers as there are; run it again and it goes on.
+"""Judge a table with Spark, on any number of model servers. A second run continues the first.
 
 pip install 'rewardanything-core[spark,endpoint]'          # and a Java runtime
 python examples/spark_grade.py cases.parquet judged --model hosted_vllm/WisdomShell/RewardAnything-8B-v1 \
@@ -18,31 +18,31 @@ from rewardanything_core.tables import judge_frames, portable_spec, spark_column
 
 
 def main() -> None:
-    """Grade what is not graded yet, and count what came of it."""
+    """Grade the cases that are not graded yet, and count the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", help="a file or folder of Parquet")
     parser.add_argument("out", help="a folder")
     parser.add_argument("--principle", default="Concise before complete; never invent facts.")
     parser.add_argument("--model", required=True)
     parser.add_argument("--api-base", action="append")
-    parser.add_argument("--partitions", type=int, default=4, help="what is written, and judged again if lost, in one")
-    chosen = parser.parse_args()
+    parser.add_argument("--partitions", type=int, default=4, help="units of writing, and of judging again")
+    arguments = parser.parse_args()
 
     spark = SparkSession.builder.getOrCreate()
-    cases = spark.read.parquet(chosen.cases)
-    if Path(chosen.out).exists():
-        cases = cases.join(spark.read.parquet(chosen.out).select("id"), on="id", how="left_anti")
-    spec = portable_spec({"model": chosen.model, "api_base": chosen.api_base})  # each Python worker loads it once
-    principle = chosen.principle
+    cases = spark.read.parquet(arguments.cases)
+    if Path(arguments.out).exists():
+        cases = cases.join(spark.read.parquet(arguments.out).select("id"), on="id", how="left_anti")
+    spec = portable_spec({"model": arguments.model, "api_base": arguments.api_base})  # each Python worker loads it once
+    principle = arguments.principle
     schema = StructType([*cases.schema, *spark.createDataFrame([], spark_columns()).schema])
-    judged = cases.repartition(chosen.partitions).mapInPandas(
+    judged = cases.repartition(arguments.partitions).mapInPandas(
         lambda frames: judge_frames(frames, principle=principle, judge=spec, id_column="id"), schema
     )
-    judged.write.mode("append").parquet(chosen.out)
+    judged.write.mode("append").parquet(arguments.out)
 
-    rows = spark.read.parquet(chosen.out)
+    rows = spark.read.parquet(arguments.out)
     failed = rows.filter(col("error").isNotNull())
-    print(f"{rows.count():,} rows in {chosen.out}, {failed.count():,} of them without a verdict")
+    print(f"{rows.count():,} rows in {arguments.out}, {failed.count():,} of them without a verdict")
     spark.stop()
 
 

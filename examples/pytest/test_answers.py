@@ -1,11 +1,11 @@
-"""Answers under principles, as tests; with the embedded judge on this machine's CPU.
+"""Tests that judge answers under principles, with the built-in small model on this machine's CPU.
 
     pip install "rewardanything-core[local,pytest]"
     pytest examples/pytest --ra-update    # record today's answers in examples/pytest/__baselines__
-    pytest examples/pytest                # the judge is downloaded once, and asked only about what changed
+    pytest examples/pytest                # downloads the model once; judges only what has changed
 
-Change an answer and run it again. Set RA_JUDGE_MODEL, or write a ra-judge.toml, for another judge: the embedded one is
-small, and good for a first look only.
+Change an answer and run it again. Set RA_JUDGE_MODEL, or write a ra-judge.toml, for another judge: the built-in model
+is small and only shows how things work.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ ANSWERS = {
 
 
 def answer(question: str) -> str:
-    """Stands for the prompt, chain or agent under test."""
+    """The prompt, chain or agent under test would be called here."""
     return ANSWERS[question]
 
 
 @pytest.mark.parametrize("question", ANSWERS)
-def test_answers_are_to_the_point(assert_principle: AssertPrinciple, question: str) -> None:
+def test_answers_are_short_and_correct(assert_principle: AssertPrinciple, question: str) -> None:
     assert_principle(answer(question), "Answer the question correctly, in one short sentence.", prompt=question)
 
 
-def test_no_worse_than_what_was_recorded(assert_not_worse: AssertNotWorse) -> None:
+def test_answers_are_no_worse_than_the_recorded_ones(assert_not_worse: AssertNotWorse) -> None:
     answers = [answer(question) for question in ANSWERS]
     assert_not_worse(answers, principle="Answer in one short sentence.", prompt=list(ANSWERS))

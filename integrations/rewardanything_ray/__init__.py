@@ -1,4 +1,4 @@
-"""Judge a Ray dataset of any size: the same judge on many machines, one row out for each row in.
+"""Judging a Ray dataset of any size: the same judge on many machines, one row out for each row in.
 
 >>> from rewardanything_ray import grade_dataset
 >>> judged = grade_dataset(ds, principle="Prefer the shorter answer.", judge={"model": ..., "api_base": ...})

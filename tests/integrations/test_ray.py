@@ -1,4 +1,4 @@
-"""Datasets over a real Ray cluster: a head and two more nodes on this machine."""
+"""Datasets on a real Ray cluster: a head and two more nodes on this machine."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def graded(ds, **options):
 
 def by_id(rows):
     rows = list(rows)
-    found = {row["id"]: row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    unique = {row["id"]: row for row in rows}
+    assert len(unique) == len(rows)
+    return unique
 
 
-def test_one_row_for_each_row_failures_in_their_column_and_resumed_by_id(cluster, tmp_path):
+def test_each_row_gives_one_row_and_a_second_run_skips_completed_ids(cluster, tmp_path):
     rows = [
         *({"id": i, "prompt": f"q{i}", "responses": {"a": "x" * (i % 5), "b": "xx"}} for i in range(20)),
         {"id": 20, "prompt": "FAIL", "responses": {"a": "x", "b": None}},
@@ -64,50 +64,50 @@ def test_one_row_for_each_row_failures_in_their_column_and_resumed_by_id(cluster
     graded(ds, concurrency=2, batch_size=8, done=out).write_parquet(out)
     table = pyarrow.parquet.read_table(out)
     assert table.column_names == ["id", "prompt", "responses", *RESULT_COLUMNS]
-    found = by_id(table.to_pylist(maps_as_pydicts="strict"))
-    assert set(found) == {*range(22), None}
+    judged = by_id(table.to_pylist(maps_as_pydicts="strict"))
+    assert set(judged) == {*range(22), None}
     for number in range(20):
-        assert found[number]["scores"] == {"a": max(1.0, number % 5), "b": 2.0}
-        assert found[number]["error"] is None
-    assert found[20]["error"].startswith("VerdictParseError")
-    assert found[21]["error"].startswith("InvalidCaseError: In row ")
-    assert found[None]["error"].startswith("InvalidCaseError: In row ")
-    assert [found[20][name] for name in RESULT_COLUMNS if name != "error"] == [None] * 7
+        assert judged[number]["scores"] == {"a": max(1.0, number % 5), "b": 2.0}
+        assert judged[number]["error"] is None
+    assert judged[20]["error"].startswith("VerdictParseError")
+    assert judged[21]["error"].startswith("InvalidCaseError: In row ")
+    assert judged[None]["error"].startswith("InvalidCaseError: In row ")
+    assert [judged[20][name] for name in RESULT_COLUMNS if name != "error"] == [None] * 7
 
     parts = sorted(out.glob("*.parquet"))
     lost = pyarrow.parquet.read_table(parts[0], columns=["id"])["id"].to_pylist()
     parts[0].write_bytes(parts[0].read_bytes()[:-9])
-    with pytest.warns(UserWarning, match="is not whole"):
+    with pytest.warns(UserWarning, match="is incomplete"):
         rest = graded(ds, done=str(out), batch_size=8)
     assert sorted(map(str, by_id(rest.take_all()))) == sorted({*map(str, lost), "None"})
 
-    done = ray.data.from_items([found[key] for key in found if key != 3])
+    done = ray.data.from_items([judged[key] for key in judged if key != 3])
     assert set(by_id(graded(ds, done=done, retry_failed=True).take_all())) == {3, 20, 21, None}
 
 
-def test_a_node_that_is_lost_in_the_middle_costs_no_row(cluster):
+def test_no_row_is_lost_with_a_node(cluster):
     node = cluster.add_node(**NODE)
     cluster.wait_for_nodes()
     calls, lost = Path(os.environ["CALLS"]), node.node_id
 
-    def lose():  # while it has just been asked about more than one batch, and has not answered all of them
+    def remove_node():  # when it has requests of more than one batch, and has not answered all of them
         while not calls.exists() or calls.read_text().count(lost) < 5:
             time.sleep(0.05)
         cluster.remove_node(node, allow_graceful=False)
 
-    losing = threading.Thread(target=lose, daemon=True)
-    losing.start()
+    removal = threading.Thread(target=remove_node, daemon=True)
+    removal.start()
     out = graded(dataset(48, blocks=12), judge={"model": "scripted:scripts:placed"}, concurrency=2, batch_size=4)
-    found = out.take_all()
-    losing.join(60)
-    asked = Counter(calls.read_text().split())
-    assert asked[lost] > sum(row["reasoning"] == lost for row in found)
-    assert len(asked) > 1
-    assert set(by_id(found)) == set(range(48))
-    assert all(row["error"] is None and len(row["scores"]) == 2 for row in found)
+    rows = out.take_all()
+    removal.join(60)
+    requests = Counter(calls.read_text().split())
+    assert requests[lost] > sum(row["reasoning"] == lost for row in rows)
+    assert len(requests) > 1
+    assert set(by_id(rows)) == set(range(48))
+    assert all(row["error"] is None and len(row["scores"]) == 2 for row in rows)
 
 
-def test_clients_of_an_endpoint_and_a_store_on_the_node(cluster, tmp_path, monkeypatch):
+def test_workers_use_an_endpoint_and_a_store_on_their_node(cluster, tmp_path, monkeypatch):
     path = tmp_path / "node.sqlite3"
     with FakeOpenAI() as server:
         judge = load_judge(model="hosted_vllm/m", api_base=[server.url], cache="off", attempts=3)
@@ -118,7 +118,7 @@ def test_clients_of_an_endpoint_and_a_store_on_the_node(cluster, tmp_path, monke
     judge.close()
 
 
-def test_workers_that_leave_no_cpu_for_reading_are_warned_of(cluster):
+def test_a_warning_if_workers_leave_no_cpu_for_reading(cluster):
     cpus = ray.cluster_resources()["CPU"]
     with pytest.warns(UserWarning, match=f"4 workers of {cpus / 4:g} CPUs each leave none of the cluster's {cpus:g} "):
         graded(dataset(4), concurrency=4, num_cpus=cpus / 4)
@@ -127,7 +127,7 @@ def test_workers_that_leave_no_cpu_for_reading_are_warned_of(cluster):
         graded(dataset(4), concurrency=4, num_cpus=0.1)
 
 
-def test_a_judge_that_cannot_be_had_ends_the_run_with_its_reason(cluster):
+def test_a_judge_that_cannot_be_loaded_ends_the_run_with_the_reason(cluster):
     started = time.monotonic()
     with pytest.raises(ray.exceptions.RayError, match="no function 'scripts:nobody'"):
         graded(dataset(2, blocks=1), judge={"model": "scripted:scripts:nobody"}).take_all()

@@ -50,7 +50,7 @@ def graded(spark, df, judge=SPEC, **options):
     return df.mapInPandas(judge_partition, schema(spark, df))
 
 
-def test_one_row_for_each_row_and_failures_in_their_column(spark, tmp_path):
+def test_each_row_gives_one_row_and_failures_are_in_their_column(spark, tmp_path):
     rows = [(i, f"q{i}", {"a": "x" * (i % 5), "b": "xx"}, 1.5) for i in range(60)]
     rows += [(60, "FAIL", {"a": "x"}, 1.5), (61, None, {"a": "x"}, None), (62, "q", None, None)]
     kinds = "id long, prompt string, responses map<string,string>, note double"
@@ -59,22 +59,22 @@ def test_one_row_for_each_row_and_failures_in_their_column(spark, tmp_path):
     graded(spark, df).write.parquet(out)
     judged = spark.read.parquet(out)
     assert judged.columns == [*df.columns, *RESULT_COLUMNS]
-    found = {row.id: row for row in judged.collect()}
-    assert judged.count() == len(found) == 63
+    by_id = {row.id: row for row in judged.collect()}
+    assert judged.count() == len(by_id) == 63
     for number in range(60):
-        assert found[number].scores == {"a": max(1.0, number % 5), "b": 2.0}
-        assert (found[number].error, found[number].note) == (None, 1.5)
-        assert found[number].ranking[0] == found[number].best
-    assert found[60].error.startswith("VerdictParseError")
-    assert found[61].error.startswith("InvalidCaseError: In row ")
-    assert found[62].scores is found[62].agreement is found[62].note is None
+        assert by_id[number].scores == {"a": max(1.0, number % 5), "b": 2.0}
+        assert (by_id[number].error, by_id[number].note) == (None, 1.5)
+        assert by_id[number].ranking[0] == by_id[number].best
+    assert by_id[60].error.startswith("VerdictParseError")
+    assert by_id[61].error.startswith("InvalidCaseError: In row ")
+    assert by_id[62].scores is by_id[62].agreement is by_id[62].note is None
 
-    more = spark.createDataFrame([(62, "q", {"a": "x"}, None), (63, "q", {"a": "xx"}, None)], kinds)
-    rest = more.join(judged.select("id"), on="id", how="left_anti")
+    second_run = spark.createDataFrame([(62, "q", {"a": "x"}, None), (63, "q", {"a": "xx"}, None)], kinds)
+    rest = second_run.join(judged.select("id"), on="id", how="left_anti")
     assert [(row.id, row.scores) for row in graded(spark, rest).collect()] == [(63, {"a": 2.0})]
 
 
-def test_lists_rows_within_rows_and_messages(spark):
+def test_responses_may_be_lists_structs_or_texts_and_prompts_messages(spark):
     kinds = (
         "id int, prompt array<struct<role:string,content:string>>, listed array<string>, "
         "structured struct<old:string,new:string>, one string"
@@ -93,7 +93,7 @@ def test_lists_rows_within_rows_and_messages(spark):
         assert [row.scores for row in rows] == scores, column
 
 
-def test_clients_of_an_endpoint(spark):
+def test_workers_use_an_endpoint(spark):
     df = spark.createDataFrame(
         [(i, f"q{i}", ["x", "y"]) for i in range(12)], "id int, prompt string, responses array<string>"
     )
@@ -103,17 +103,17 @@ def test_clients_of_an_endpoint(spark):
     assert all(row.error is None and row.scores for row in rows)
 
 
-def test_a_python_worker_that_is_lost_in_the_middle_costs_no_row(spark, tmp_path):
+def test_no_row_is_lost_with_a_python_worker(spark, tmp_path):
     df = spark.createDataFrame(
         [(i, f"q{i}", {"a": "x" * (i % 5)}) for i in range(40)], "id int, prompt string, responses map<string,string>"
     )
-    marker, tried = tmp_path / "lost", tmp_path / "tried"
-    tried.mkdir()
+    marker, attempts = tmp_path / "lost", tmp_path / "attempts"
+    attempts.mkdir()
 
     def judge_partition(frames):
         import tempfile
 
-        tempfile.mkstemp(dir=tried)  # one for each attempt at a partition
+        tempfile.mkstemp(dir=attempts)  # one for each attempt at a partition
         for number, frame in enumerate(judge_frames(frames, principle=PRINCIPLE, judge=SPEC, id_column="id")):
             yield frame
             if number == 1 and not marker.exists():
@@ -126,13 +126,13 @@ def test_a_python_worker_that_is_lost_in_the_middle_costs_no_row(spark, tmp_path
     finally:
         spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
     rows = spark.read.parquet(str(tmp_path / "judged")).collect()
-    assert marker.exists() and len(list(tried.iterdir())) >= 3
+    assert marker.exists() and len(list(attempts.iterdir())) >= 3
     assert sorted(row.id for row in rows) == list(range(40))
     assert all(row.scores == {"a": max(1.0, row.id % 5)} and row.error is None for row in rows)
 
 
 @pytest.mark.timeout(600)
-def test_the_example_goes_on_where_a_run_ended(spark, tmp_path):
+def test_the_example_continues_an_interrupted_run(spark, tmp_path):
     cases, judged = tmp_path / "cases", tmp_path / "judged"
     rows = [(i, f"q{i}", ["x", "y"]) for i in range(6)]
     df = spark.createDataFrame(rows, "id int, prompt string, responses array<string>")
