@@ -292,8 +292,21 @@ def integrations() -> str:
     written = []
     for folder in sorted((ROOT / "integrations").glob("rewardanything_*")):
         written.append(f"## {folder.name}\n")
-        written += [f"::: {folder.name}.{name}" for name in exported(folder)]
+        from_core = imported_from_core(folder)
+        written += [f"::: {folder.name}.{name}" for name in exported(folder) if name not in from_core]
+        for name in exported(folder):
+            if name in from_core:
+                target = f"{from_core[name]}.{name}"
+                written.append(f"\nAlso exported: [`{name}`][{target}].\n")
     return "\n".join(written)
+
+
+def imported_from_core(package: Path) -> dict[str, str]:
+    """Names that a package's ``__init__`` imports from the core -> the core's module."""
+    tree = ast.parse((package / "__init__.py").read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    from_core = [node for node in imports if str(node.module).startswith("rewardanything_core")]
+    return {alias.name: str(node.module) for node in from_core for alias in node.names}
 
 
 def exported(package: Path) -> list[str]:
