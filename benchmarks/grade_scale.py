@@ -1,8 +1,8 @@
-"""Does `ra-judge grade` stay as fast and as small to the end of a long file?
+"""Measures whether `ra-judge grade` stays fast, and its memory small, to the end of a long file.
 
-A JSONL file of many rows goes through the command with a scripted judge, which answers at once, so that all that is
-measured is ours: reading, rendering, parsing, storing, writing. Then once more into another file, with every verdict
-from the store. Rows per second are counted from the growing output, memory is read from /proc (Linux).
+A JSONL file goes through the command with a scripted judge that answers at once, so that only reading, rendering,
+parsing, storing and writing are measured. A second run writes another file with every verdict from the store. Rows per
+second are counted in the growing output; memory is read from /proc (Linux).
 
     python benchmarks/grade_scale.py --rows 1000000 --json grade.json
 """
@@ -22,8 +22,8 @@ from typing import Any
 from rewardanything_core.backends import verdict_reply
 from rewardanything_core.backends.base import Request
 
-STEP = 0.5
-PARTS = 10
+INTERVAL = 0.5  # seconds between measurements
+PARTS = 10  # parts of the file that are reported separately
 
 
 def reply(request: Request) -> str:
@@ -33,7 +33,12 @@ def reply(request: Request) -> str:
 
 
 def write_rows(path: Path, rows: int) -> None:
-    """Rows of two responses, each of its own, some 400 bytes long."""
+    """Write different rows of about 400 bytes, with two responses each.
+
+    Args:
+        path: The file.
+        rows: The number of rows.
+    """
     with path.open("w") as file:
         for i in range(rows):
             responses = {
@@ -44,25 +49,34 @@ def write_rows(path: Path, rows: int) -> None:
 
 
 def grade(source: Path, out: Path, rows: int) -> dict[str, Any]:
-    """Run the command, and watch its output and its memory."""
+    """Run the command and measure its output and its memory.
+
+    Args:
+        source: The input.
+        out: The output.
+        rows: The number of rows in the input.
+
+    Returns:
+        ``rows_per_second`` over all; ``by_part``, in rows per second, and ``peak_mb_by_part`` for each part.
+    """
     here = Path(__file__).resolve().parent
     command = [str(Path(sys.executable).with_name("ra-judge")), "grade", str(source), "-o", str(out), "--json"]
     command += ["--model", "scripted:grade_scale:reply", "--principle", "The longer, the better.", "--id-column", "id"]
     environment = {**os.environ, "PYTHONPATH": str(here), "RA_JUDGE_STORE": str(source.parent / "verdicts.sqlite3")}
     began = time.perf_counter()
     process = subprocess.Popen(command, env=environment, cwd=source.parent, stdout=subprocess.PIPE)
-    seen: list[tuple[float, int]] = []
+    progress: list[tuple[float, int]] = []
     memory: list[tuple[int, float]] = []
-    written, at = 0, 0
+    written, position = 0, 0
     while process.poll() is None:
-        time.sleep(STEP)
+        time.sleep(INTERVAL)
         if out.exists():
             with out.open("rb") as file:
-                file.seek(at)
+                file.seek(position)
                 while chunk := file.read(1 << 20):
-                    at += len(chunk)
+                    position += len(chunk)
                     written += chunk.count(b"\n")
-        seen.append((time.perf_counter() - began, written))
+        progress.append((time.perf_counter() - began, written))
         memory.append((written, resident(process.pid)))
     assert process.stdout is not None
     summary = json.loads(process.stdout.read())
@@ -73,13 +87,13 @@ def grade(source: Path, out: Path, rows: int) -> dict[str, Any]:
         "from_store": summary["from_store"],
         "seconds": round(seconds, 1),
         "rows_per_second": round(rows / seconds),
-        "by_part": rates(seen, rows),
+        "by_part": rates(progress, rows),
         "peak_mb_by_part": peaks(memory, rows),
     }
 
 
 def resident(pid: int) -> float:
-    """Megabytes of memory of a process; 0 where it cannot be read."""
+    """Resident memory of a process in megabytes; 0 where it cannot be read."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -87,18 +101,28 @@ def resident(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0.0)
 
 
-def rates(seen: list[tuple[float, int]], rows: int) -> list[int]:
-    """Rows per second in each part of the file."""
-    found = []
+def rates(progress: list[tuple[float, int]], rows: int) -> list[int]:
+    """Rows per second in each part of the file.
+
+    Args:
+        progress: (seconds, rows written) over time.
+        rows: The number of rows in the file.
+    """
+    speeds = []
     for part in range(PARTS):
-        inside = [(when, count) for when, count in seen if part * rows <= count * PARTS <= (part + 1) * rows]
+        inside = [(when, count) for when, count in progress if part * rows <= count * PARTS <= (part + 1) * rows]
         if len(inside) > 1 and inside[-1][0] > inside[0][0]:
-            found.append(round((inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])))
-    return found
+            speeds.append(round((inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])))
+    return speeds
 
 
 def peaks(memory: list[tuple[int, float]], rows: int) -> list[int]:
-    """The most megabytes in each part of the file."""
+    """Peak memory in each part of the file, in megabytes.
+
+    Args:
+        memory: (rows written, megabytes) over time.
+        rows: The number of rows in the file.
+    """
     return [
         round(max((used for count, used in memory if part * rows <= count * PARTS <= (part + 1) * rows), default=0))
         for part in range(PARTS)
@@ -106,25 +130,25 @@ def peaks(memory: list[tuple[int, float]], rows: int) -> list[int]:
 
 
 def main() -> None:
-    """Measure, print, and write JSON if asked to."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rows", type=int, default=200_000)
-    options.add_argument("--json", type=Path)
-    given = options.parse_args()
+    """Measure and print; with ``--json``, also write the figures to a file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "rows.jsonl"
-        write_rows(source, given.rows)
-        found = {}
+        write_rows(source, options.rows)
+        figures: dict[str, Any] = {}
         for name in ("judged", "from the store"):
-            found[name] = grade(source, Path(folder) / f"{name.replace(' ', '-')}.jsonl", given.rows)
-            speed = f"{found[name]['seconds']} s, {found[name]['rows_per_second']:,} a second"
-            print(f"{name}: {given.rows:,} rows in {speed}")
-            print(f"  rows a second in each {100 // PARTS}%: {found[name]['by_part']}")
-            print(f"  most memory in each, MB: {found[name]['peak_mb_by_part']}", flush=True)
-        found["store_bytes_per_row"] = (Path(folder) / "verdicts.sqlite3").stat().st_size // given.rows
-        print(f"store: {found['store_bytes_per_row']:,} bytes a row")
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n")
+            figures[name] = grade(source, Path(folder) / f"{name.replace(' ', '-')}.jsonl", options.rows)
+            speed = f"{figures[name]['seconds']} s, {figures[name]['rows_per_second']:,} a second"
+            print(f"{name}: {options.rows:,} rows in {speed}")
+            print(f"  rows per second in each {100 // PARTS}%: {figures[name]['by_part']}")
+            print(f"  peak memory in each, MB: {figures[name]['peak_mb_by_part']}", flush=True)
+        figures["store_bytes_per_row"] = (Path(folder) / "verdicts.sqlite3").stat().st_size // options.rows
+        print(f"store: {figures['store_bytes_per_row']:,} bytes per row")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ _MOST_HELD = 5_000
 """Rows that are held back at most, including those that need no verdict."""
 
 _MISCONFIGURED = re.compile(r"was not found|knows no provider")
-"""What an endpoint's error says about a model or an address that does not exist."""
+"""Words of an endpoint's error messages about a model or an address that does not exist."""
 
 
 def exit_code(error: RewardAnythingError) -> int:

@@ -123,8 +123,8 @@ def _inferred_types(rows: Iterable[Mapping[str, Any]], prefix: str) -> dict[str,
     while group := [input_cells(row, prefix) for row in islice(remaining, _GROUP)]:
         for name in dict.fromkeys(name for row in group for name in row):
             try:
-                found = pyarrow.array([row.get(name) for row in group]).type
-                types[name] = _common(types.get(name, found), found)
+                group_type = pyarrow.array([row.get(name) for row in group]).type
+                types[name] = _common(types.get(name, group_type), group_type)
             except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
                 types[name] = pyarrow.string()
     unusable = [name for name, kind in types.items() if pyarrow.types.is_null(kind) or not can_be_stored(kind)]

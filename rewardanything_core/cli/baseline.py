@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rewardanything_core.cli import _options as options
+from rewardanything_core.cli.exit_codes import JUDGE_FAILED
 
 if TYPE_CHECKING:
     from rewardanything_core.cli._check.recording import Summary
@@ -123,7 +124,7 @@ def baseline(
     else:
         _print(summary)
     if summary.failures:
-        raise typer.Exit(3)
+        raise typer.Exit(JUDGE_FAILED)
 
 
 def _print(summary: Summary) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rewardanything_core.cli.exit_codes import USAGE
 from rewardanything_core.cli import _options as options
+from rewardanything_core.cli.exit_codes import USAGE
 from rewardanything_core.errors import RewardAnythingError
 
 Repeatable = list[str] | None

@@ -133,8 +133,8 @@ def demo(
             )
     judge.close()
     if failures:
-        from rewardanything_core.cli.exit_codes import JUDGE_FAILED, USAGE
         from rewardanything_core.cli._judge_errors import is_setup_failure
+        from rewardanything_core.cli.exit_codes import JUDGE_FAILED, USAGE
 
         raise typer.Exit(USAGE if not verdicts and all(map(is_setup_failure, failures)) else JUDGE_FAILED)
 

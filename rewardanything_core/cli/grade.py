@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewardanything_core.cli.exit_codes import JUDGE_FAILED
 from rewardanything_core.cli import _options as options
 from rewardanything_core.cli._stdout import output
+from rewardanything_core.cli.exit_codes import JUDGE_FAILED
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -134,6 +134,38 @@ def test_chat_messages_in_csv_and_a_candidate_on_standard_input(files):
     assert judged()[0]["prompt"] != json.dumps(messages)
 
 
+def test_an_empty_csv_cell_means_the_same_as_a_null(files):
+    for name in ("id", "prompt", "response", "context", "reference", "group", "min_score", "worse"):
+        rows = [{**row, "context": "c", "reference": "r", "group": f"g{row['id']}"} for row in outputs(4)]
+        rows[0] |= {"min_score": 1.0, "worse": "1"} | {name: None}
+        write_jsonl("nulls.jsonl", rows)
+        with Path("nulls.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*rows[0]])
+            writer.writeheader()
+            writer.writerows(rows)
+        results = []
+        for source in ("nulls.jsonl", "nulls.csv"):
+            done = check("--baseline", source, "--candidate", source, "--json", code=None)
+            message = errors_of(done).replace("line 2", "line 1").replace(source, "FILE")
+            results.append((done.code, message.partition(" An empty answer cannot be")[0], done.stdout))
+        assert results[0] == results[1]
+        assert (results[0][0] == 2) is (name in ("id", "prompt", "response"))
+
+
+def test_parquet_cells_without_a_python_value_are_refused_only_where_they_are_used(files):
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = outputs(4)
+    far = pyarrow.array([2**62] * len(rows), pyarrow.int64()).cast(pyarrow.timestamp("us"))
+    table = pyarrow.Table.from_pylist(rows)
+    pyarrow.parquet.write_table(table.append_column("when", far), "unused.parquet")
+    pyarrow.parquet.write_table(table.append_column("context", far), "used.parquet")
+    check("--baseline", "a.jsonl", "--candidate", "unused.parquet")
+    message = errors_of(check("--baseline", "a.jsonl", "--candidate", "used.parquet", code=2))
+    assert "used.parquet, row 1: the column 'context' holds a value of type timestamp[us]" in message
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -143,6 +175,10 @@ def test_chat_messages_in_csv_and_a_candidate_on_standard_input(files):
         (["--baseline", "a.jsonl", "--candidate", "bad.jsonl"], "bad.jsonl, line 2: it cannot be read as JSON"),
         (["--baseline", "a.jsonl", "--candidate", "twice.jsonl"], "line 61: the id 'q-a' is already in line 1"),
         (["--baseline", "a.jsonl", "--candidate", "empty.jsonl"], "empty.jsonl has no rows"),
+        (["--baseline", "a.jsonl", "--candidate", "header.csv"], "header.csv has no rows"),
+        (["--baseline", "a.jsonl", "--candidate", "names.csv"], "names.csv has more than one column named 'response'"),
+        (["--baseline", "a.jsonl", "--candidate", "array.jsonl"], "array.jsonl is a JSON array, not JSON lines"),
+        (["--baseline", "a.jsonl", "--candidate", "python.csv"], "line 2: the prompt holds chat messages as Python"),
         ([*FILES, "--response-column", "text"], "has no column 'text'; it has 'id', 'prompt'"),
         (["--baseline", "a.jsonl", "--candidate", "holes.jsonl"], "holes.jsonl, line 3 has no 'response'"),
         (["--baseline", "a.jsonl", "--candidate", "other.jsonl"], "Case 'q-b' has a different prompt in 'candidate'"),
@@ -170,6 +206,10 @@ def test_mistakes_are_reported_before_anything_is_judged(files, arguments, probl
     Path("home").mkdir()
     rows = outputs(4)
     Path("empty.jsonl").write_text("\n")
+    Path("header.csv").write_text("id,prompt,response\n")
+    Path("names.csv").write_text("id,prompt,response,response\n1,q,a,b\n")
+    Path("array.jsonl").write_text(json.dumps(rows, indent=2))
+    Path("python.csv").write_text("id,prompt,response\n1,\"[{'role': 'user', 'content': 'q'}]\",a\n")
     write_jsonl("bad.jsonl", [rows[0], '{"id": '])
     write_jsonl("twice.jsonl", [*rows, rows[0]])
     write_jsonl("holes.jsonl", [*rows[:2], {**rows[2], "response": None}])
