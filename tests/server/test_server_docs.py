@@ -1,4 +1,4 @@
-"""What the page about serving says is so."""
+"""The documentation page about serving is correct."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RA_JUDGE = str(Path(sys.executable).with_name("ra-judge"))
 PAGE = (ROOT / "docs" / "serving.md").read_text()
 
 
-def test_the_example_runs():
+def test_the_example_client_runs():
     shorter = Judge(ScriptedBackend.scoring(lambda text: max(1, 5 - len(text) / 40)), cache="off")
     with serving(shorter, tokens=("a-token-of-some-length",)) as server:
         for token, code, part in (("a-token-of-some-length", 0, "case 1: terse is better"), ("", 1, "401: ")):
@@ -35,12 +35,12 @@ def test_the_example_runs():
     assert "Traceback" not in done.stderr
 
 
-def test_the_request_on_the_page_works():
+def test_the_documented_request_works():
     body = re.search(r"-d '(\{.*?\n\})'", PAGE, re.DOTALL)
     with serving(Judge(ScriptedBackend(by_length), cache="off")) as server:
-        answer = server.post("/v1/judge", json.loads(body[1]))
-    assert set(answer.json()["scores"]) == {"a", "b"}
-    assert {"scores", "ranking", "best", "reasoning", "explanation", "agreement", "cached"} <= set(answer.json())
+        response = server.post("/v1/judge", json.loads(body[1]))
+    assert set(response.json()["scores"]) == {"a", "b"}
+    assert {"scores", "ranking", "best", "reasoning", "explanation", "agreement", "cached"} <= set(response.json())
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_the_request_on_the_page_works():
         ("drain", f"{Limits().drain_seconds:g} s"),
     ],
 )
-def test_the_limits_on_the_page_are_the_defaults(option, value):
+def test_the_documented_limits_are_the_defaults(option, value):
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `--{option}`")]
     assert f"| {value}" in row
-    said = subprocess.check_output([RA_JUDGE, "serve", "--help"], text=True)
-    assert f"--{option}" in said
+    help_text = subprocess.check_output([RA_JUDGE, "serve", "--help"], text=True)
+    assert f"--{option}" in help_text
 
 
-def test_every_type_of_error_is_on_the_page():
+def test_every_error_type_is_documented():
     sources = "".join(path.read_text() for path in (ROOT / "rewardanything_core" / "server").glob("*.py"))
     kinds = set(re.findall(r'APIError\(\s*\d{3},\s*"(\w+)"', sources)) - {"client_gone"}
     assert len(kinds) > 10
