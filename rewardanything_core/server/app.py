@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -16,7 +17,7 @@ from rewardanything_core import __version__
 from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.judging.base import BaseJudge, Outcome
 from rewardanything_core.server import compat, metrics, schemas
-from rewardanything_core.server.errors import APIError, json_bytes, json_response
+from rewardanything_core.server.errors import APIError, internal_error, json_bytes, json_response
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.server.middleware import AuthMiddleware
 from rewardanything_core.server.ndjson import NDJSONResponse
@@ -31,6 +32,8 @@ from rewardanything_core.server.parsing import (
 from rewardanything_core.server.schemas import documented_body, documented_responses
 from rewardanything_core.server.service import Batch, Order, Service, judge_request
 from rewardanything_core.types import Verdict
+
+_log = logging.getLogger("rewardanything_core.server")
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -139,8 +142,15 @@ async def _lines(batch: Batch, order: Order) -> AsyncGenerator[bytes, None]:
 
 
 def _line(index: int, outcome: Outcome) -> bytes:
+    """One line of a batch. A verdict that is not valid JSON, through a backend's fault, fails alone."""
     name = "verdict" if isinstance(outcome, Verdict) else "failure"
-    return json_bytes({"index": index, name: outcome.to_dict()}) + b"\n"
+    try:
+        return json_bytes({"index": index, name: outcome.to_dict()}) + b"\n"
+    except Exception:  # noqa: BLE001  # it is logged, and the case fails
+        _log.exception("Case %r has an outcome that is not valid JSON", outcome.case_id)
+        failure = internal_error(outcome.case_id).failure
+        assert failure is not None
+        return json_bytes({"index": index, "failure": failure.to_dict()}) + b"\n"
 
 
 def _request_id(request: Request) -> str | None:

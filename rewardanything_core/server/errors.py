@@ -80,11 +80,16 @@ class APIError(Exception):
 
 
 def json_bytes(value: Any) -> bytes:
-    """JSON in UTF-8. A lone surrogate, which a model may write and UTF-8 cannot encode, is escaped."""
+    """JSON in UTF-8. A lone surrogate, which a model may write and UTF-8 cannot encode, is escaped.
+
+    Raises:
+        ValueError: there is a number that JSON does not have, such as NaN.
+        TypeError: there is an object that JSON does not have.
+    """
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
