@@ -30,7 +30,7 @@ def files(here):
     write_jsonl("a.jsonl", outputs(4, n=12))
     write_jsonl("b.jsonl", outputs(3, n=12))
     write_jsonl("labels.jsonl", [{"prompt": f"q{i}", "response": "x", "score": 3} for i in range(4)])
-    Path("bot.py").write_text("def answer(case): return 'it is 4'\n")
+    Path("answers_4.py").write_text("def answer(case): return 'it is 4'\n")
 
 
 def at(server, model: str = "hosted_vllm/m") -> list[object]:
@@ -49,7 +49,7 @@ def commands() -> dict[str, list[object]]:
         "grade one row": ["grade", "a.jsonl", "--response-column", "response", "-o", "out.jsonl", "--principle", "x"],
         "check": ["check", "--baseline", "a.jsonl", "--candidate", "b.jsonl", "--principle", PRINCIPLE],
         "baseline": [
-            "baseline", "--dataset", "a.jsonl", "--app", "bot:answer", "-o", "out.jsonl", "--principle", PRINCIPLE,
+            "baseline", "--dataset", "a.jsonl", "--app", "answers_4:answer", "-o", "out.jsonl", "--principle", PRINCIPLE,
         ],
         "bench": ["bench", "--labels", "labels.jsonl", "--principle", "x"],
         "demo": ["demo"],
