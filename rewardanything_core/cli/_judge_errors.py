@@ -46,7 +46,7 @@ def exit_code(error: RewardAnythingError) -> int:
 
 def is_setup_failure(failure: JudgeFailure) -> bool:
     """Whether the fault lies in the settings, such as the key or the model's name, and not in the case."""
-    if failure.error_type in ("AuthenticationError", "ConfigError", "MissingExtraError"):
+    if failure.error_type in ("AuthenticationError", "ConfigError", "MissingExtraError", "ModelFetchError"):
         return True
     return failure.error_type == "BackendError" and _MISCONFIGURED.search(failure.message) is not None
 

@@ -221,7 +221,7 @@ def test_values_that_do_not_fit_the_type_of_their_column_make_it_json_text():
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_a_lone_surrogate_in_an_own_column_survives_a_rerun(suffix):
-    write_jsonl("in.jsonl", rows(2, note="half \ud800", more={"a\ud800": ["\udfff"]}))
+    write_jsonl("in.jsonl", rows(2, note="half \ud800", more={"a\ud800": ["\udfff"]}, **{"name \ud800": 1}))
     for limit in ("1", "2", "2"):
         summary = json.loads(grade("in.jsonl", "-o", f"out.{suffix}", "--limit", limit, "--json").stdout)
     assert (summary["done_before"], summary["judged"]) == (2, 0)

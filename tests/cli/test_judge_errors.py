@@ -49,7 +49,7 @@ def commands() -> dict[str, list[object]]:
         "grade one row": ["grade", "a.jsonl", "--response-column", "response", "-o", "out.jsonl", "--principle", "x"],
         "check": ["check", "--baseline", "a.jsonl", "--candidate", "b.jsonl", "--principle", PRINCIPLE],
         "baseline": [
-            "baseline", "--dataset", "a.jsonl", "--app", "answers_4:answer", "-o", "out.jsonl", "--principle", PRINCIPLE,
+            "baseline", "--dataset", "a.jsonl", "--app", "answers_4:answer", "-o", "out.jsonl", "--principle", "x",
         ],
         "bench": ["bench", "--labels", "labels.jsonl", "--principle", "x"],
         "demo": ["demo"],
