@@ -8,15 +8,16 @@ import logging
 from decimal import Decimal
 
 import pytest
-from endpoints import judge_for, usual_reply
+from endpoints import MODELS, judge_for, usual_reply
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripts import by_length
-from servers import FakeOpenAI, RawReply
+from servers import FakeOpenAI, RawReply, verdict_for
 from serving import case, serving
 
 from rewardanything_core import Judge, ScriptedBackend, Usage
 from rewardanything_core.backends import Completion
+from rewardanything_core.backends.endpoint.backend import EndpointBackend
 
 COMPAT_BATCH = "/api/rewardanything_batch"
 CASES = [case("is 4", id="0"), case("odd", id="1"), case("is 2", id="2"), case("odd", id="3"), case("is 5", id="4")]
@@ -188,3 +189,35 @@ def test_any_mixture_of_exceptions_leaves_outcomes_in_order(plan):
     lines = [json.loads(line) for line in response.iter_lines()]
     assert [line["index"] for line in lines] == list(range(5))
     assert ["verdict" in line for line in lines] == [error is None for error in plan]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "from-environment"])
+def test_a_key_that_the_models_server_echoes_is_neither_returned_nor_stored(tmp_path, monkeypatch, model, given):
+    key = "abc123/+private"
+    variable = f"{model.partition('/')[0].upper()}_API_KEY"
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("SERVER_KEY" if given else variable, key)
+
+    def respond(body):
+        if "odd" in json.dumps(body["messages"]):
+            return {"content": f"Received Authorization: Bearer {key}", "reasoning_content": f"The key is {key}."}
+        verdict = json.loads(verdict_for(body))
+        return {"content": json.dumps({"reasoning": f"Sent with {key}.", **verdict}), "reasoning_content": key}
+
+    store = tmp_path / "verdicts.sqlite3"
+    with FakeOpenAI(respond, require_key=key) as upstream:
+        options = {"api_key_env": "SERVER_KEY"} if given else {}
+        backend = EndpointBackend(model, api_base=upstream.url, attempts=1, **options)
+        judge = Judge(backend, store=store, retries=0)
+        with serving(judge) as server:
+            response = server.post("/v1/judge/batch", {"cases": CASES})
+            assert ["verdict" in json.loads(line) for line in response.iter_lines()] == [True, False, True, False, True]
+            assert "***" in response.text
+            single = server.post("/v1/judge", CASES[1])
+            assert (single.status_code, "***" in single.text) == (502, True)
+            assert key not in response.text + single.text
+        judge.close()
+    assert store.exists()
+    for path in tmp_path.iterdir():
+        assert key.encode() not in path.read_bytes()

@@ -220,12 +220,24 @@ def redact(text: str, secret: str | None = None) -> str:
     """
     known = {v for name, v in os.environ.items() if re.search("KEY|TOKEN|SECRET|PASSWORD", name) and len(v) >= 8}
     for value in sorted({*known, *([secret] if secret else [])}, key=len, reverse=True):
-        pattern = re.escape(value)
-        text = re.sub(pattern if len(value) >= _LONG_SECRET else rf"(?<!\w){pattern}(?!\w)", "***", text)
+        if len(value) >= _LONG_SECRET:
+            text = without_secret(text, value)
+        else:
+            text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "***", text)
     text = re.sub(r"(?<=://)[^/@\s]+@", "***@", text)  # the credentials of a proxy
     text = re.sub(r"\b(sk-|hf_|gsk_|xai-|AIza)[\w-]{8,}|(?<=Bearer )[\w.~+/=-]+", "***", text)
     text = " ".join(text.split())
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+def without_secret(text: str, secret: str | None) -> str:
+    """A model's text without a key that its server put into it; otherwise unchanged.
+
+    Args:
+        text: The text.
+        secret: The key. None, or too short to be one: there is nothing to remove.
+    """
+    return text.replace(secret, "***") if secret and len(secret) >= _LONG_SECRET else text
 
 
 def _sentence(text: str) -> str:

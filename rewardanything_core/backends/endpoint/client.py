@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import time
 from collections.abc import Hashable, Mapping, Sequence
@@ -10,7 +11,12 @@ from functools import cached_property
 from typing import Any
 
 from rewardanything_core.backends.endpoint import litellm_adapter
-from rewardanything_core.backends.endpoint.attempt_errors import AttemptError, ErrorContext, attempt_error
+from rewardanything_core.backends.endpoint.attempt_errors import (
+    AttemptError,
+    ErrorContext,
+    attempt_error,
+    without_secret,
+)
 from rewardanything_core.backends.endpoint.capabilities import ServerCapabilities
 from rewardanything_core.backends.endpoint.completions import ChatCompletion, parse_chat_completion
 from rewardanything_core.backends.endpoint.concurrency import ConcurrencyLimiter
@@ -198,7 +204,7 @@ class EndpointClient:
         try:
             async with asyncio.timeout(self._config.timeout):
                 response = await self._response(messages, parameters, base_url)
-            return parse_chat_completion(response)
+            return self._without_key(parse_chat_completion(response))
         except Exception as error:  # noqa: BLE001  providers raise anything; `attempt_error` classifies it
             context = ErrorContext(
                 model=self._config.model,
@@ -243,6 +249,19 @@ class EndpointClient:
         # Self-hosted servers often need no key, but OpenAI's client does not start without one.
         environment = litellm_adapter.provider_environment(self._litellm, self._config.model)
         return None if environment["keys_in_environment"] else "not-needed"
+
+    def _without_key(self, completion: ChatCompletion) -> ChatCompletion:
+        """A completion without the key that was sent: a server may echo it, and replies are stored and shown."""
+        key = (
+            self._key if self._direct else self._given_key or os.environ.get(f"{self._config.provider.upper()}_API_KEY")
+        )
+        reasoning = completion.reasoning
+        return dataclasses.replace(
+            completion,
+            answer=without_secret(completion.answer, key),
+            reasoning=None if reasoning is None else without_secret(reasoning, key),
+            failure_text=without_secret(completion.failure_text, key),
+        )
 
     def _key_hint(self) -> str:
         if self._config.api_key_env is not None:
