@@ -39,7 +39,7 @@ class Host:
 
 HOSTS = {
     "mlflow": Host("mlflow", "mlflow mlflow_fields check_registry", "endpoint local +gepa +langchain-core", torch=True),
-    "dspy": Host("dspy", "dspy"),
+    "dspy": Host("dspy", "dspy dspy_fields dspy_optimizers dspy_best_of_n"),
     "langchain-core": Host("langchain", "langchain", "endpoint +langchain-classic +langsmith +openevals +pandas"),
     "litellm": Host("endpoint", "endpoint faults concurrency"),
     "transformers": Host("local", "local engine chat_tokenizer logits fetch", "endpoint", torch=True),

@@ -7,9 +7,10 @@ from typing import Any
 
 import dspy
 
-from rewardanything_core import BaseJudge, Case, ConfigError, Principle, Verdict
-from rewardanything_dspy.fields import Selector, prompt_of, response_of
-from rewardanything_dspy.judging import Bench
+from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core.errors import error_from_failure
+from rewardanything_dspy.fields import Selector, TextField
+from rewardanything_dspy.judging import DEFAULT_MAX_FAILURES, JudgeRunner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,21 +21,26 @@ class Ranked:
     """Every distinct candidate, best first."""
 
     verdict: Verdict | None
-    """Labels are the candidates' places in the order of sampling. None: all were equal, so none was judged."""
+    """The verdict; its labels are the candidates' numbers in the order of sampling, from "0" on. None: all candidates
+    were equal, so nothing was judged."""
 
 
 class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
     """Samples n candidates from a module and returns the one that a judge ranks first, in a single judgement.
 
     Args:
-        module: What to sample from.
-        n: How many candidates, 1 or more.
-        principle: What to prefer.
-        judge: Who judges. None: `load_judge()`, made at the first judgement and shared by the process.
-        prompt: The argument that was asked, or a function of the arguments as a dict. None: all of them.
+        module: The module to sample from.
+        n: Number of candidates, 1 or more.
+        principle: The principle to rank by.
+        judge: The judge. None: `default_judge()`, loaded at the first judgement and shared by the process.
+        prompt: The module's argument with the prompt, or a function of its arguments as a dict. None: all of them.
         response: The prediction's field to judge, or a function of the prediction. None: its only output field.
-        temperature: Of the candidates; at 0 they would be equal.
-        num_threads: How many candidates to sample at a time. None: DSPy's setting.
+        temperature: The sampling temperature of the candidates, above 0, since they would be equal otherwise.
+        num_threads: Number of candidates to sample at a time. None: DSPy's setting.
+        max_failures: Failed judgements in a row after which the run stops, 1 or more. None: no limit.
+
+    Raises:
+        ConfigError: an argument has an invalid value.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
         response: Selector = None,
         temperature: float = 1.0,
         num_threads: int | None = None,
+        max_failures: int | None = DEFAULT_MAX_FAILURES,
     ) -> None:
         super().__init__()
         if n < 1:
@@ -57,34 +64,51 @@ class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
         self.temperature = temperature
         self.num_threads = num_threads
         self._principle = Principle.of(principle)
-        self._select = (prompt, response)
-        self._bench = Bench(judge)
+        self._prompt = TextField("prompt", prompt)
+        self._response = TextField("response", response)
+        self._runner = JudgeRunner(judge, max_failures=max_failures)
 
     def forward(self, **inputs: Any) -> dspy.Prediction:
         """The best candidate. Raises what `rank` raises."""
         return self.rank(**inputs).predictions[0]
 
     def rank(self, **inputs: Any) -> Ranked:
-        """Sample, judge, and return every candidate, best first.
+        """Sample candidates, judge them, and return all of them, best first.
 
         Raises:
-            RewardAnythingError: the judge failed; there is no telling which candidate is best.
-            Exception: what the module raised, if it did so for every candidate.
+            RewardAnythingError: the judge failed, so the best candidate is unknown.
+            JudgeUnavailableError: a field is misspelt or ambiguous, the judge cannot be used, or it failed
+                ``max_failures`` times in a row. DSPy does not catch it, so the run stops.
+            Exception: every candidate failed. This is the first one's exception.
         """
-        select_prompt, select_response = self._select
+        prompt = self._prompt.read(inputs)
         distinct: dict[str, tuple[dspy.Prediction, list[Any]]] = {}
-        for prediction, trace in self._candidates(inputs):
-            distinct.setdefault(response_of(prediction, select_response), (prediction, trace))
+        predictions, errors = self._sample(inputs)
+        for prediction, trace in predictions:
+            try:
+                response = self._response.read(prediction)
+                Case(self._principle, prompt, [response])
+            except InvalidCaseError as error:
+                errors.append(error)
+            else:
+                distinct.setdefault(response, (prediction, trace))
+        if not distinct:
+            raise errors[0]
         candidates, verdict, order = list(distinct.values()), None, [0]
         if len(candidates) > 1:
-            verdict = self._bench.judge.judge(Case(self._principle, prompt_of(inputs, select_prompt), list(distinct)))
-            order = [int(label) for label in verdict.ranking]
+            (outcome,) = self._runner.outcomes([Case(self._principle, prompt, list(distinct))])
+            if isinstance(outcome, JudgeFailure):
+                raise error_from_failure(outcome)
+            verdict, order = outcome, [int(label) for label in outcome.ranking]
         if dspy.settings.trace is not None:
             dspy.settings.trace.extend(candidates[order[0]][1])
-        return Ranked(predictions=[candidates[place][0] for place in order], verdict=verdict)
+        return Ranked(predictions=[candidates[number][0] for number in order], verdict=verdict)
 
-    def _candidates(self, inputs: dict[str, Any]) -> list[tuple[dspy.Prediction, list[Any]]]:
-        """Up to n predictions with their traces: the same module, each with a rollout of its own past DSPy's cache."""
+    def _sample(self, inputs: dict[str, Any]) -> tuple[list[tuple[dspy.Prediction, list[Any]]], list[Exception]]:
+        """Up to n predictions with their traces, and the exceptions of the others.
+
+        Each candidate comes from a copy of the module with its own rollout id, so that DSPy's cache repeats none.
+        """
         lm = self.module.get_lm() or dspy.settings.lm
         start = lm.kwargs.get("rollout_id") or 0
         errors: list[Exception] = []
@@ -95,12 +119,10 @@ class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
             try:
                 with dspy.context(trace=[]):
                     return module(**inputs), list(dspy.settings.trace)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other candidates may do
+            except Exception as error:  # noqa: BLE001 - the other candidates may succeed
                 errors.append(error)
                 return None
 
         run = dspy.Parallel(num_threads=self.num_threads, disable_progress_bar=True, access_examples=False)
-        found = [pair for pair in run([(sample, (rollout,)) for rollout in range(self.n)]) if pair is not None]
-        if not found:
-            raise errors[0]
-        return found
+        results = run([(sample, (rollout,)) for rollout in range(self.n)])
+        return [result for result in results if result is not None], errors

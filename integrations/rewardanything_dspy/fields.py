@@ -2,81 +2,200 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import decimal
+import enum
 import json
+import pathlib
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rewardanything_core import InvalidCaseError
+import dspy
+import pydantic
+
+from rewardanything_core import ConfigError, InvalidCaseError, JudgeUnavailableError
 
 Selector = str | Callable[[Any], Any] | None
-"""A field's name, a function of the example or prediction, or None for the obvious field."""
+"""A field's name, a function of the example or prediction, or None for the default field."""
+
+_SHOWN_AS_TEXT = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath)
 
 
-def prompt_of(example: Any, select: Selector) -> str:
-    """The text of what was asked: by default the input fields, one as it is and several as ``name: value`` lines.
+class TextField:
+    """Reads one text of a case from examples or predictions.
+
+    What cannot be read is either a single bad row or a mistake in the set-up, such as a misspelt name. It counts as a
+    mistake as long as no row could be read, since DSPy would otherwise score every row 0.0.
+
+    Args:
+        argument: The argument of the metric that selects the field: ``prompt``, ``response`` or ``reference``.
+        select: The field's name or a function. None: the default field.
+    """
+
+    def __init__(self, argument: str, select: Selector) -> None:
+        self.argument = argument
+        self.select = select
+        self._was_read = False
+
+    def read(self, record: Any) -> str:
+        """The text of an example or prediction.
+
+        Raises:
+            InvalidCaseError: this row has no such text; other rows had one, or this one is None.
+            JudgeUnavailableError: no row so far could be read this way, so the set-up is wrong.
+        """
+        try:
+            value, where = self._value(record)
+            if value is not None:
+                value = as_text(value)
+        except InvalidCaseError:
+            raise
+        except ConfigError as error:
+            if self._was_read:
+                raise InvalidCaseError(error.message, field=self.argument) from error
+            raise JudgeUnavailableError(f"{error} Nothing was scored.") from error
+        self._was_read = True
+        if value is None:
+            raise InvalidCaseError(f"{where} is None.", field=self.argument)
+        return str(value)
+
+    def _value(self, record: Any) -> tuple[Any, str]:
+        """The value and where it was found. Raises ConfigError if the selector does not fit the record."""
+        if self.argument == "response":
+            if record is None or (isinstance(record, dspy.Prediction) and not len(record)):
+                raise InvalidCaseError("There is no prediction to judge: the program failed.", field="response")
+            if isinstance(record, str):
+                return record, "The prediction"
+        if callable(self.select):
+            try:
+                return self.select(record), f"What the function {self.argument}= returned"
+            except Exception as error:
+                raise ConfigError(f"The function {self.argument}= raised {type(error).__name__}: {error}.") from error
+        what = "prediction" if self.argument == "response" else "example"
+        if self.select is None:
+            return default_response(record) if self.argument == "response" else default_prompt(record)
+        try:
+            return record[self.select], f"The {what}'s field {self.select!r}"
+        except (KeyError, AttributeError, TypeError, IndexError) as error:
+            raise ConfigError(
+                f"The {what} has no field {self.select!r} for {self.argument}=; it has {_names(record)}."
+            ) from error
+
+
+def default_prompt(example: Any) -> tuple[Any, str]:
+    """The example's input field, or several as ``name: value`` lines; and where that was found.
+
+    Args:
+        example: An example, or a module's arguments as a mapping.
 
     Raises:
-        InvalidCaseError: the example has no such field or no inputs.
+        ConfigError: there are no input fields, or one is not text.
     """
-    if select is not None:
-        return _selected(example, select, "prompt", "example")
-    inputs = dict(example) if isinstance(example, Mapping) else dict(example.inputs().items())
+    try:
+        inputs = dict(example if isinstance(example, Mapping) else example.inputs().items())
+    except ValueError:  # DSPy's, if with_inputs was never called
+        inputs = {}
     if not inputs:
-        raise InvalidCaseError(
-            "The example has no input fields; mark them with .with_inputs(...), or say prompt=.", field="prompt"
-        )
+        raise ConfigError("The example has no input fields; mark them with .with_inputs(...), or set prompt=.")
     if len(inputs) == 1:
-        return as_text(*inputs.values())
-    return "\n".join(f"{name}: {as_text(value)}" for name, value in inputs.items())
+        ((name, value),) = inputs.items()
+        return value, f"The example's input {name!r}"
+    try:
+        return "\n".join(f"{name}: {as_text(value)}" for name, value in inputs.items()), "The example"
+    except ConfigError as error:
+        raise ConfigError(f"{error.message} Choose one of the inputs with prompt=: {', '.join(inputs)}.") from error
 
 
-def response_of(prediction: Any, select: Selector) -> str:
-    """The text to be judged: by default the only output field, ``reasoning`` left aside.
+def default_response(prediction: Any) -> tuple[Any, str]:
+    """The prediction's only output field, ``reasoning`` excluded; and where that was found.
 
     Raises:
-        InvalidCaseError: there is no such field, there are several to choose from, or its value is None.
+        ConfigError: there are several output fields, or the prediction has no fields.
     """
-    if prediction is None:
-        raise InvalidCaseError("There is no prediction to judge: the program failed.", field="response")
-    if isinstance(prediction, str):
-        return prediction
-    if select is not None:
-        return _selected(prediction, select, "response", "prediction")
+    if not hasattr(prediction, "keys"):
+        raise ConfigError(
+            f"The program returned a {type(prediction).__name__}, not a prediction; set response= to a function of it."
+        )
     names = list(prediction.keys())
     outputs = names if len(names) == 1 else [name for name in names if name != "reasoning"]
     if len(outputs) != 1:
-        raise InvalidCaseError(
-            f"The prediction has the fields {', '.join(names) or '(none)'}; say which one to judge, "
-            f"such as response={(outputs or ['answer'])[0]!r}.",
-            field="response",
+        example = (outputs or ["answer"])[-1]
+        raise ConfigError(
+            f"The prediction has the fields {_names(prediction)}; set which one to judge, such as response={example!r}."
         )
-    return _selected(prediction, outputs[0], "response", "prediction")
-
-
-def reference_of(example: Any, select: Selector) -> str | None:
-    """The text of a good answer; None if none was asked for."""
-    return None if select is None else _selected(example, select, "reference", "example")
+    return prediction[outputs[0]], f"The prediction's field {outputs[0]!r}"
 
 
 def as_text(value: Any) -> str:
-    """A field's value as the judge reads it: strings as they are, structures as JSON."""
-    if isinstance(value, str):
+    """A field's value as the judge sees it: a string unchanged, a structure as JSON.
+
+    Raises:
+        ConfigError: the value is or has something that is not text, such as an image.
+    """
+    try:
+        plain = _plain(value)
+    except RecursionError as error:  # a list that contains itself
+        raise _not_text(value) from error
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """The value as plain JSON. Raises ConfigError if that would lose something."""
+    if isinstance(value, enum.Enum):
+        return _plain(value.value)
+    if value is None or isinstance(value, str | int | float):
         return value
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(mode="json")
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _selected(record: Any, select: str | Callable[[Any], Any], argument: str, what: str) -> str:
-    if callable(select):
-        value = select(record)
-    else:
+    if isinstance(value, dspy.Type) and (formatted := _formatted(value)) is not None:
+        return formatted
+    if isinstance(value, pydantic.BaseModel):
+        for name in type(value).model_fields:
+            _plain(getattr(value, name))  # raises for an image within the model
         try:
-            value = record[select]
-        except (KeyError, AttributeError) as error:
-            raise InvalidCaseError(
-                f"The {what} has no field {select!r}; it has {', '.join(record.keys())}.", field=argument
-            ) from error
-    if value is None:
-        raise InvalidCaseError(f"The {what}'s {argument} ({select!r}) is None.", field=argument)
-    return as_text(value)
+            return value.model_dump(mode="json")
+        except ValueError as error:
+            raise _not_text(value) from error
+    if isinstance(value, Mapping | dspy.Example):
+        return {_key(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return [_plain(item) for item in sorted(value, key=str)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, _SHOWN_AS_TEXT):
+        return str(value)
+    if hasattr(value, "tolist"):  # arrays and numbers of NumPy
+        return _plain(value.tolist())
+    raise _not_text(value)
+
+
+def _formatted(value: dspy.Type) -> Any:
+    """What DSPy itself shows a model of one of its types; None for a type that does not say."""
+    try:
+        content = value.format()
+    except NotImplementedError:
+        return None
+    if isinstance(content, list):
+        texts = [part["text"] for part in content if part.get("type") == "text" and isinstance(part.get("text"), str)]
+        if not texts or len(texts) < len(content):
+            raise _not_text(value)
+        return "\n".join(texts)
+    return _plain(content)
+
+
+def _key(key: Any) -> Any:
+    return key if key is None or isinstance(key, str | int | float) else str(key)
+
+
+def _not_text(value: Any) -> ConfigError:
+    return ConfigError(
+        f"A judge reads text, and a field has a value of type {type(value).__name__}. "
+        "Select a field with text, or give a function that returns the text."
+    )
+
+
+def _names(record: Any) -> str:
+    names = ", ".join(map(str, record.keys())) if hasattr(record, "keys") else f"none, being a {type(record).__name__}"
+    return names or "none"

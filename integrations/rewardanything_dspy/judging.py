@@ -1,81 +1,115 @@
-"""The judge behind metrics and modules: shared, made when first needed, and not asked for ever once it is dead."""
+"""The judge of a metric or module: shared, loaded when first needed, and given up when it keeps failing."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rewardanything_core import (
     BaseJudge,
     Case,
     ConfigError,
     JudgeFailure,
+    MissingExtraError,
+    ModelFetchError,
     Principle,
     RewardAnythingError,
     Verdict,
     default_judge,
 )
-from rewardanything_core.errors import JudgeUnavailableError
+from rewardanything_core.errors import AuthenticationError, JudgeUnavailableError, error_from_failure
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Principles = Principle | str | Sequence[Principle | str]
 
-_lock = threading.Lock()
+DEFAULT_MAX_FAILURES = 10
+"""Failed judgements in a row after which a run stops."""
+
+_UNUSABLE = (AuthenticationError, ConfigError, MissingExtraError, ModelFetchError)
+"""Errors that every case has until the settings are corrected."""
 
 
-class Bench:
-    """Judges cases for a metric, and keeps count of failures.
+class JudgeRunner:
+    """Judges cases and records failures. Thread-safe.
 
-    DSPy deep-copies programs and what they hold; a copy of this is itself, so that there stays one judge.
+    DSPy deep-copies programs and what they contain; a copy of a runner is the same runner, with the same judge.
+
+    Args:
+        judge: The judge. None: `default_judge()`.
+        max_failures: Failed judgements in a row after which the run stops, 1 or more. None: no limit.
     """
 
-    def __init__(self, judge: BaseJudge | None, *, max_failures: int | None = None) -> None:
+    def __init__(self, judge: BaseJudge | None, *, max_failures: int | None = DEFAULT_MAX_FAILURES) -> None:
+        if judge is not None and not isinstance(judge, BaseJudge):
+            raise ConfigError(
+                "judge must be a Judge or Jury, such as load_judge(model=...), "
+                f"not {type(judge).__name__} {judge!r:.80}."
+            )
         if max_failures is not None and max_failures < 1:
             raise ConfigError(f"max_failures must be 1 or more, or None, not {max_failures!r}.")
         self._judge = judge
         self._max_failures = max_failures
-        self._in_a_row = 0
+        self._streak = 0
+        self._lock = threading.Lock()
         self.failures: deque[JudgeFailure] = deque(maxlen=1000)
+        """The most recent failures, oldest first."""
 
     @property
     def judge(self) -> BaseJudge:
-        """The judge given, else the shared one."""
-        return self._judge if self._judge is not None else default_judge()
-
-    def outcomes(self, cases: Sequence[Case]) -> list[Verdict | JudgeFailure]:
-        """A verdict or a failure for each case, in order.
+        """The judge given, else the default judge.
 
         Raises:
-            JudgeUnavailableError: this was the last of ``max_failures`` calls in a row with a failure in them; or the
-                settings give no judge.
+            JudgeUnavailableError: the settings give no judge.
         """
+        if self._judge is not None:
+            return self._judge
         try:
-            judge = self.judge
+            return default_judge()
         except RewardAnythingError as error:
             raise JudgeUnavailableError(f"There is no judge, so nothing was scored. {error}") from error
-        outcomes = judge.judge_batch(cases)
+
+    def outcomes(self, cases: Sequence[Case]) -> list[Verdict | JudgeFailure]:
+        """Judge cases.
+
+        Returns:
+            A verdict or a failure for each case, in order.
+
+        Raises:
+            JudgeUnavailableError: the judge cannot be used before its settings are corrected; or this was the last of
+                ``max_failures`` calls in a row with a failure.
+        """
+        try:
+            outcomes = self.judge.judge_batch(cases)
+        except RewardAnythingError as error:
+            raise JudgeUnavailableError(f"The judge cannot be used. {error} Nothing was scored.") from error
         failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
-        with _lock:
-            self._in_a_row = self._in_a_row + 1 if failures else 0
-            in_a_row = self._in_a_row
-            self.failures.extend(failures)
+        self.record(failures)
+        with self._lock:
+            self._streak = self._streak + 1 if failures else 0
+            streak = self._streak
         for failure in failures:
-            log.warning("Not judged: %s: %s", failure.error_type, failure.message)
-        if self._max_failures is not None and in_a_row >= self._max_failures:
-            last = failures[-1]
-            unavailable = JudgeUnavailableError(
-                f"{in_a_row} judgements in a row failed, the last with {last.error_type}: {last.message} "
-                "Nothing was scored. Set max_failures=None to go on regardless."
+            reason = error_from_failure(failure)
+            if isinstance(reason, _UNUSABLE):
+                raise JudgeUnavailableError(f"The judge cannot be used. {reason} Nothing was scored.", last=failure)
+        if self._max_failures is not None and streak >= self._max_failures:
+            raise JudgeUnavailableError(
+                f"{streak} judgements in a row failed, the last with {failures[-1].error_type}: {failures[-1].message}",
+                hint="Nothing was scored. Set max_failures=None to continue regardless.",
+                last=failures[-1],
             )
-            unavailable.last = last
-            raise unavailable
         return outcomes
 
-    def __deepcopy__(self, memo: object) -> Bench:
+    def record(self, failures: Iterable[JudgeFailure]) -> None:
+        """Add failures to `failures`, and log them."""
+        for failure in failures:
+            self.failures.append(failure)
+            _log.warning("Not judged: %s: %s", failure.error_type, failure.message)
+
+    def __deepcopy__(self, memo: object) -> JudgeRunner:
         return self
 
-    def __copy__(self) -> Bench:
+    def __copy__(self) -> JudgeRunner:
         return self

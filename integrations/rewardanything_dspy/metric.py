@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import dspy
 
-from rewardanything_core import BaseJudge, Case, ConfigError, JudgeFailure, Principle, RewardAnythingError, Verdict
-from rewardanything_dspy.fields import Selector, prompt_of, reference_of, response_of
-from rewardanything_dspy.judging import Bench, Principles
-from rewardanything_dspy.scores import GOOD_ENOUGH, NotJudged, PrincipleScore
+from rewardanything_core import (
+    BaseJudge,
+    Case,
+    ConfigError,
+    InvalidCaseError,
+    JudgeFailure,
+    Principle,
+    RewardAnythingError,
+    Verdict,
+)
+from rewardanything_dspy.fields import Selector, TextField
+from rewardanything_dspy.judging import DEFAULT_MAX_FAILURES, JudgeRunner, Principles
+from rewardanything_dspy.scores import DEFAULT_THRESHOLD, NotJudged, PrincipleScore
 
 
 class NotJudgedError(RewardAnythingError):
-    """The judge failed where only a score or an exception will do."""
+    """A row was not judged where the caller accepts only a score or an exception."""
 
 
 class PrincipleMetric:
     """How well a prediction follows a principle, 0.0..1.0.
 
     Args:
-        principle: One, or several: each is judged on its own, and the score is their mean.
-        judge: Who judges. None: `load_judge()`, made at the first judgement and shared by the process.
-        prompt: The example's field that was asked, or a function of the example. None: its input fields.
+        principle: A principle, or a list of principles: each is judged separately, and the score is their mean.
+        judge: The judge. None: `default_judge()`, loaded at the first judgement and shared by the process.
+        prompt: The example's field with the prompt, or a function of the example. None: its input fields.
         response: The prediction's field to judge, or a function of the prediction. None: its only output field.
         reference: The example's field with a good answer to compare with, or a function. None: there is none.
-        threshold: From which score on, 0.0..1.0, an answer may become a demonstration. None: the optimiser's own
-            ``metric_threshold`` decides, or 0.75.
-        on_failure: ``leave_out`` returns `NotJudged`, which means leave out; ``raise`` raises, and DSPy then counts the
-            row as its ``failure_score``, 0.0.
-        max_failures: After how many failed judgements in a row to stop the run. None: never.
+        threshold: The score, 0.0..1.0, from which a prediction may become a demonstration. None: the optimiser's own
+            ``metric_threshold``, or 0.75.
+        on_failure: ``leave_out`` returns `NotJudged`, which means exclude the row; ``raise`` raises, and DSPy then
+            counts the row as its ``failure_score``, 0.0.
+        max_failures: Failed judgements in a row after which the run stops, 1 or more. None: no limit.
+
+    Raises:
+        ConfigError: an argument has an invalid value.
+        InvalidCaseError: a principle is invalid.
     """
 
     def __init__(
@@ -43,17 +56,21 @@ class PrincipleMetric:
         reference: Selector = None,
         threshold: float | None = None,
         on_failure: Literal["leave_out", "raise"] = "leave_out",
-        max_failures: int | None = 10,
+        max_failures: int | None = DEFAULT_MAX_FAILURES,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
-            raise ConfigError(f"threshold is on the scale 0..1, as (score - 1) / 4; it cannot be {threshold!r}.")
+            raise ConfigError(f"threshold must be within 0..1, as (score - 1) / 4, not {threshold!r}.")
         if on_failure not in ("leave_out", "raise"):
             raise ConfigError(f"on_failure must be 'leave_out' or 'raise', not {on_failure!r}.")
+        if isinstance(principle, Mapping):
+            raise ConfigError("principle must be a text or a list; for a mapping use list(principles.values()).")
         self.principles = Principle.several(principle)
         self.threshold = threshold
         self.on_failure = on_failure
-        self._select = {"prompt": prompt, "response": response, "reference": reference}
-        self._bench = Bench(judge, max_failures=max_failures)
+        self._prompt = TextField("prompt", prompt)
+        self._response = TextField("response", response)
+        self._reference = None if reference is None else TextField("reference", reference)
+        self._runner = JudgeRunner(judge, max_failures=max_failures)
 
     def __call__(
         self,
@@ -65,42 +82,53 @@ class PrincipleMetric:
     ) -> PrincipleScore | NotJudged | dspy.Prediction | bool:
         """Judge one prediction.
 
+        Args:
+            gold: The example.
+            pred: The program's prediction for it. None: the program failed.
+            trace: The program's trace; DSPy passes it when it selects demonstrations.
+            pred_name: The predictor that GEPA wants feedback for.
+            pred_trace: Not used.
+
         Returns:
-            With ``pred_name``, as GEPA asks for feedback: ``dspy.Prediction(score=, feedback=)``. With a ``trace``, as
-            a bootstrap asks, and a threshold: a bool. Otherwise a `PrincipleScore`. If the judge failed, `NotJudged`
-            in the score's place.
+            With ``pred_name``, ``dspy.Prediction(score=, feedback=)``. With a ``trace`` and a threshold, a bool.
+            Otherwise a `PrincipleScore`. In place of all but the first, `NotJudged` if the row makes no case or the
+            judge failed.
 
         Raises:
-            InvalidCaseError: a field is missing or there are several to choose from; the message names them.
-            NotJudgedError: the judge failed, and ``on_failure="raise"`` or a bootstrap asked.
-            JudgeUnavailableError: it failed ``max_failures`` times in a row, or the settings give no judge.
+            NotJudgedError: the row was not judged, and ``on_failure`` is ``raise``.
+            JudgeUnavailableError: a field is misspelt or ambiguous, the judge cannot be used, or it failed
+                ``max_failures`` times in a row. DSPy does not catch it, so the run stops.
         """
         score = self._score(gold, pred)
-        bootstrapping = trace is not None and pred_name is None
-        if isinstance(score, NotJudged) and (bootstrapping or self.on_failure == "raise"):
+        if isinstance(score, NotJudged) and self.on_failure == "raise":
             raise NotJudgedError(f"This prediction was not judged. {score.error}")
         if pred_name is not None:
             return dspy.Prediction(score=score, feedback=score.feedback)
-        if bootstrapping and self.threshold is not None:
+        if trace is not None and self.threshold is not None and isinstance(score, PrincipleScore):
             return bool(score)
         return score
 
     @property
     def judge(self) -> BaseJudge:
-        """Who judges; made now if it was not yet."""
-        return self._bench.judge
+        """The judge; the default judge is loaded if it is needed and not loaded yet."""
+        return self._runner.judge
 
     @property
     def failures(self) -> list[JudgeFailure]:
-        """The latest judgements that failed, oldest first; at most 1000."""
-        return list(self._bench.failures)
+        """The most recent failures, oldest first; at most 1000."""
+        return list(self._runner.failures)
 
     def __repr__(self) -> str:
         return f"PrincipleMetric({', '.join(repr(principle.text) for principle in self.principles)})"
 
     def _score(self, gold: dspy.Example, pred: dspy.Prediction) -> PrincipleScore | NotJudged:
-        cases = self._cases(gold, pred)
-        outcomes = self._bench.outcomes(cases)
+        try:
+            cases = self._cases(gold, pred)
+        except InvalidCaseError as error:
+            failure = JudgeFailure(case_id=None, error_type="InvalidCaseError", message=str(error))
+            self._runner.record([failure])
+            return NotJudged(failures=(failure,))
+        outcomes = self._runner.outcomes(cases)
         verdicts = tuple(outcome for outcome in outcomes if isinstance(outcome, Verdict))
         if len(verdicts) < len(cases):
             return NotJudged(failures=tuple(outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)))
@@ -108,18 +136,22 @@ class PrincipleMetric:
             sum(verdict.normalized["0"] for verdict in verdicts) / len(verdicts),
             feedback=feedback_text(self.principles, verdicts),
             verdicts=verdicts,
-            threshold=GOOD_ENOUGH if self.threshold is None else self.threshold,
+            threshold=DEFAULT_THRESHOLD if self.threshold is None else self.threshold,
         )
 
     def _cases(self, gold: dspy.Example, pred: dspy.Prediction) -> list[Case]:
-        prompt = prompt_of(gold, self._select["prompt"])
-        response = response_of(pred, self._select["response"])
-        reference = reference_of(gold, self._select["reference"])
+        prompt, response = self._prompt.read(gold), self._response.read(pred)
+        reference = None if self._reference is None else self._reference.read(gold)
         return [Case(principle, prompt, {"0": response}, reference) for principle in self.principles]
 
 
 def feedback_text(principles: Sequence[Principle], verdicts: Sequence[Verdict]) -> str:
-    """What an optimiser reads: for each principle, the score under it and the judge's reasoning."""
+    """Feedback for an optimiser: for each principle, the score and the judge's reasoning.
+
+    Args:
+        principles: The principles.
+        verdicts: The verdict under each of them.
+    """
     return "\n\n".join(map(_feedback, principles, verdicts))
 
 

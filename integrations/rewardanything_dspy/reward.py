@@ -9,7 +9,7 @@ from typing import Any
 
 import dspy
 
-from rewardanything_core import BaseJudge, Principle
+from rewardanything_core import BaseJudge
 from rewardanything_dspy.fields import Selector
 from rewardanything_dspy.judging import Principles
 from rewardanything_dspy.metric import PrincipleMetric
@@ -22,7 +22,7 @@ def follows_principle(args, pred):
     principle = {principle!r}
     return judge(principle, args, pred)
 '''
-"""What `Refine` shows its model: a reward is given advice on by its source, and the principle is what matters in it."""
+"""The source that `Refine` shows its model, which gives advice based on the reward's source: it has the principle."""
 
 _numbers = itertools.count()
 
@@ -36,19 +36,24 @@ def reward_fn(
 ) -> RewardFn:
     """A function ``(args, pred) -> float``, 0.0..1.0, for ``dspy.BestOfN(reward_fn=)`` and ``dspy.Refine(reward_fn=)``.
 
-    The arguments are those of `PrincipleMetric`; ``prompt`` selects from the module's arguments. The function raises if
-    the judge failed, which DSPy counts as a failed attempt.
+    The function raises if an attempt was not judged, which DSPy counts as a failed attempt.
+
+    Args:
+        principle: As for `PrincipleMetric`.
+        judge: As for `PrincipleMetric`.
+        prompt: The module's argument with the prompt, or a function of its arguments. None: all of them.
+        response: As for `PrincipleMetric`.
     """
     metric = PrincipleMetric(principle, judge=judge, prompt=prompt, response=response, on_failure="raise")
-    text = "; ".join(one.text for one in Principle.several(principle))
+    text = "; ".join(one.text for one in metric.principles)
     source, filename = SOURCE.format(principle=text), f"<reward {next(_numbers)} of rewardanything_dspy>"
 
-    def scored(_: str, args: dict[str, Any], pred: dspy.Prediction) -> float:
+    def score(_: str, args: dict[str, Any], pred: dspy.Prediction) -> float:
         return float(metric(dspy.Example(**args).with_inputs(*args), pred))
 
-    # The way attrs and dataclasses-like generators give their functions a source that inspect.getsource finds.
+    # Generated functions get a source that inspect.getsource finds in the same way in attrs and in dataclasses.
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    namespace: dict[str, Any] = {"judge": scored, "__name__": __name__}
-    exec(compile(source, filename, "exec"), namespace)  # noqa: S102 - our own constant, the principle a repr() in it
+    namespace: dict[str, Any] = {"judge": score, "__name__": __name__}
+    exec(compile(source, filename, "exec"), namespace)  # noqa: S102 - our own constant with the principle's repr()
     reward: RewardFn = namespace["follows_principle"]
     return reward

@@ -1,4 +1,4 @@
-"""What the metric returns: a number that carries its feedback, or a gap that sums and means know to leave out."""
+"""The metric's results: a number with feedback, or a missing value that sums and means exclude."""
 
 from __future__ import annotations
 
@@ -7,21 +7,58 @@ from typing import Any
 
 from rewardanything_core import JudgeFailure, Verdict
 
-GOOD_ENOUGH = 0.75
-"""The score from which an answer counts as good where nobody said: 4 of 5."""
+DEFAULT_THRESHOLD = 0.75
+"""The score from which a prediction counts as good if no threshold is given: 4 of 5."""
 
 
-class PrincipleScore(float):
-    """A score 0.0..1.0. A float in every respect but one: it is true from ``threshold`` on."""
+class _WithFeedback:
+    """Access as to a ``dspy.Prediction(score=, feedback=)``, as GEPA's adapters and `dspy.Flex` expect it."""
 
     feedback: str
-    """The judge's reasoning, as text that an optimiser can learn from."""
+
+    __iter__ = None  # a number, not a sequence, although it can be subscripted
+
+    @property
+    def score(self) -> float:
+        """The score itself."""
+        raise NotImplementedError
+
+    def __contains__(self, key: object) -> bool:
+        return key in ("score", "feedback")
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of ``score`` or ``feedback``, else ``default``.
+
+        Args:
+            key: A field's name.
+            default: The value for any other name.
+        """
+        return getattr(self, key) if key in self else default
+
+
+class PrincipleScore(_WithFeedback, float):
+    """A score 0.0..1.0. Unlike other floats, it is true from ``threshold`` on.
+
+    Args:
+        value: The score, 0.0..1.0.
+        feedback: See the attributes, as for the rest.
+        verdicts: One for each principle.
+        threshold: 0.0..1.0.
+    """
+
+    feedback: str
+    """The judge's reasoning, as text for an optimiser."""
 
     verdicts: tuple[Verdict, ...]
     """One for each principle, in order."""
 
     threshold: float
-    """From which score on it is true, 0.0..1.0."""
+    """The score from which this is true, 0.0..1.0."""
 
     def __new__(
         cls,
@@ -29,43 +66,55 @@ class PrincipleScore(float):
         *,
         feedback: str = "",
         verdicts: tuple[Verdict, ...] = (),
-        threshold: float = GOOD_ENOUGH,
+        threshold: float = DEFAULT_THRESHOLD,
     ) -> PrincipleScore:
-        """Make one. ``value``: 0.0..1.0."""
+        """Create a score."""
         self = super().__new__(cls, value)
         self.feedback, self.verdicts, self.threshold = feedback, verdicts, threshold
         return self
+
+    @property
+    def score(self) -> float:
+        """The score as a plain float."""
+        return float(self)
 
     def __bool__(self) -> bool:
         return self >= self.threshold
 
 
-class NotJudged(float):
-    """In a score's place where there is none: NaN, false, left out of means, and less than any score when sorted.
+class NotJudged(_WithFeedback, float):
+    """A missing score: NaN, false, excluded from means, and less than any score when sorted.
 
-    ``sum(scores) / len(scores)`` is the mean over those that are scores; so is what `dspy.Evaluate` makes of them. It
-    has to have a place in the order because GEPA keeps the best score it has seen for each example, and a NaN there
-    would never be replaced.
+    ``sum(scores) / len(scores)`` is the mean of the scores that exist, and so is what `dspy.Evaluate` computes. It
+    has a place in the order because GEPA keeps the best score of each example, and would never replace a plain NaN.
+
+    Args:
+        failures: See the attribute.
     """
 
     failures: tuple[JudgeFailure, ...]
-    """Why, one for each principle whose judgement failed."""
+    """Why there is no score: a failure for each principle that was not judged."""
 
     def __new__(cls, _: float = math.nan, *, failures: tuple[JudgeFailure, ...] = ()) -> NotJudged:
-        """Make one. The positional argument is there for copying and is ignored."""
+        """Create a missing score. The positional argument is for copying and is ignored."""
         self = super().__new__(cls, math.nan)
         self.failures = failures
         return self
 
     @property
     def error(self) -> str:
-        """Why, in words."""
+        """Why there is no score, as text."""
         return "; ".join(f"{failure.error_type}: {failure.message}" for failure in self.failures)
 
     @property
-    def feedback(self) -> str:
-        """What to tell an optimiser that asks for feedback."""
+    def feedback(self) -> str:  # type: ignore[override]
+        """The feedback for an optimiser."""
         return "This output could not be judged, which says nothing about its quality. Learn nothing from it."
+
+    @property
+    def score(self) -> NotJudged:
+        """This value, since there is no number."""
+        return self
 
     def __bool__(self) -> bool:
         return False
@@ -74,7 +123,7 @@ class NotJudged(float):
         return isinstance(other, NotJudged)
 
     def __ne__(self, other: object) -> bool:
-        # The json module knows a NaN by its being unequal to itself.
+        # The json module recognises a NaN because it is not equal to itself.
         return bool(other is self or not self == other)
 
     def __lt__(self, other: Any) -> bool:
@@ -99,16 +148,21 @@ class NotJudged(float):
 
 
 class PartialSum(float):
-    """A sum that lacks terms: NaN in comparisons; divided by how many there should be, the mean of those there are."""
+    """A sum with missing terms: NaN in comparisons. Divided by the number of terms, it is the mean of those that exist.
+
+    Args:
+        total: The sum of the terms that exist.
+        missing: Number of missing terms, 1 or more.
+    """
 
     total: float
-    """The sum of the terms there are."""
+    """The sum of the terms that exist."""
 
     missing: int
-    """How many are not there, 1 or more."""
+    """Number of missing terms, 1 or more."""
 
     def __new__(cls, _: float = math.nan, *, total: float = 0.0, missing: int = 0) -> PartialSum:
-        """Make one. The positional argument is there for copying and is ignored."""
+        """Create a sum. The positional argument is for copying and is ignored."""
         self = super().__new__(cls, math.nan)
         self.total, self.missing = total, missing
         return self
