@@ -172,7 +172,7 @@ def _plain(value: Any) -> Any:
 
 
 def _formatted(value: dspy.Type) -> Any:
-    """What DSPy itself shows a model of one of its types; None for a type that does not say."""
+    """What DSPy shows a model for a value of its types. None: the type does not define that."""
     try:
         content = value.format()
     except NotImplementedError:

@@ -109,7 +109,7 @@ class NotJudged(_WithFeedback, float):
     @property
     def feedback(self) -> str:  # type: ignore[override]
         """The feedback for an optimiser."""
-        return "This output could not be judged, which says nothing about its quality. Learn nothing from it."
+        return "This output could not be judged, so its quality is unknown. Draw no conclusions from it."
 
     @property
     def score(self) -> NotJudged:

@@ -1,4 +1,4 @@
-"""Baselines: the responses to compare with, stored beside the tests in files that are easy to read and to diff.
+"""Baselines: the responses to compare with, stored next to the tests in files that are easy to read and to diff.
 
 ``test_answers.py`` has ``__baselines__/test_answers.json``: test -> name or number of the assertion -> prompt and
 response. A text of several lines is a list of lines.

@@ -99,7 +99,7 @@ class SessionMonitor:
         self.complete &= not items
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Record the tests beside baseline files."""
+        """Record the tests of folders with baseline files."""
         if not any((folder / "__baselines__").is_dir() for folder in {item.path.parent for item in session.items}):
             return
         from rewardanything_pytest.baselines import baseline_file, test_key

@@ -110,7 +110,8 @@ class Tally:
         """Write recorded baselines, and find or remove those that no test uses.
 
         Args:
-            collected: Baseline file -> node id -> test, of all tests beside the file. Empty if some tests did not run.
+            collected: Baseline file -> node id -> test, of all tests that the file is for. Empty if some tests did not
+                run.
             not_passed: Node ids of tests that did not pass.
             update: Whether to remove unused baselines.
         """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pytest_projects import output, scripted_project, write
+from servers import Fault
 
 pytest_plugins = ["pytester"]
 
@@ -298,6 +299,16 @@ def test_an_unreachable_endpoint_is_not_judged(project, monkeypatch):
     result = project.runpytest_subprocess("-k", "test_gibberish")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*NotJudgedError: could not be judged: BackendConnectionError in 1 of 1 *"])
+
+
+def test_a_refused_key_is_not_skipped(project, monkeypatch, server):
+    server.reply = lambda body: Fault.status(401, "no such key")
+    monkeypatch.setenv("RA_JUDGE_MODEL", "hosted_vllm/none")
+    project.makefile(".toml", **{"ra-judge": f'[judge]\napi_base = "{server.url}"\n'})
+    write(project, FAILING)
+    result = project.runpytest_subprocess("-k", "not expected", "--ra-judge-failures=skip")
+    result.assert_outcomes(failed=6, deselected=1)
+    assert "AuthenticationError" in output(result)
 
 
 def test_wrong_settings_are_an_error_even_where_failures_skip(project, monkeypatch):
