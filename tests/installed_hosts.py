@@ -43,7 +43,7 @@ HOSTS = {
     "langchain-core": Host("langchain", "langchain", "endpoint +langchain-classic +langsmith +openevals +pandas"),
     "litellm": Host("endpoint", "endpoint faults concurrency"),
     "transformers": Host("local", "local engine chat_tokenizer logits fetch", "endpoint", torch=True),
-    "trl": Host("rl", "rl injection_guard verl", "local endpoint", torch=True),
+    "trl": Host("rl", "rl rl_texts injection_guard verl", "local endpoint", torch=True),
     "ray": Host("ray", "ray", "endpoint"),
     "pytest": Host(
         "pytest", "pytest_plugin pytest_assertions pytest_baselines", "endpoint local +pytest-xdist", torch=True

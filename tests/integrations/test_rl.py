@@ -1,4 +1,4 @@
-"""rewardanything_rl with TRL's own trainers and as a function; veRL is in test_verl.py."""
+"""rewardanything_rl with TRL's own trainers and as a function: groups, scale, failures, training steps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ from rewardanything_core import (
 from rewardanything_core.backends import verdict_reply
 from rewardanything_core.errors import RateLimitError
 from rewardanything_rl import JudgeUnavailableError, PrincipleReward, Scale, reward_function
-from rewardanything_rl.texts import answer_of, text_of, without_tags
 
 PRINCIPLE = "The longer the better."
 
@@ -131,96 +130,6 @@ def test_a_jury_works_like_a_judge_and_anything_else_is_refused() -> None:
     assert PrincipleReward(PRINCIPLE, judge=jury)(["p", "p"], ["a", "aaaaa"]) == [0.0, 1.0]
     with pytest.raises(ConfigError, match="judge must be a Judge or Jury"):
         PrincipleReward(PRINCIPLE, judge="openai/gpt-4o-mini")  # type: ignore[arg-type]
-
-
-# --- texts
-
-
-def test_conversations_are_judged_as_text_with_roles_and_tool_calls() -> None:
-    backend = length_backend()
-    prompt = [{"role": "user", "content": "Hi"}]
-    PrincipleReward(PRINCIPLE, judge=judge_of(backend))(
-        [prompt, [dict(prompt[0])], prompt],
-        [
-            [{"role": "assistant", "content": "<think>hm</think>\n\nHello"}],
-            [{"role": "assistant", "content": [{"type": "text", "text": "Hey"}]}],
-            [
-                {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look"}}]},
-                {"role": "tool", "content": "42"},
-                {"role": "assistant", "content": "It is 42."},
-            ],
-        ],
-    )
-    turns = 'assistant: calls {"name": "look"}\ntool: 42\nassistant: It is 42.'
-    assert response_lists(backend) == [sorted(["Hello", "Hey", turns])]
-    assert json.loads(backend.requests[0].messages[1]["content"])["prompt"]
-
-
-@pytest.mark.parametrize(
-    ("thinking", "text", "judged"),
-    [
-        ("strip", "<think>so</think>\n\nYes.", "Yes."),
-        ("strip", "\n<think>\nso\n</think>Yes.", "Yes."),
-        ("strip", "<think>never closed", ""),
-        ("strip", "Filler </think> Yes.", "Filler </think> Yes."),  # nothing can be hidden before a stray tag
-        ("strip", "Yes <think>and</think> no", "Yes <think>and</think> no"),
-        ("strip", "<think>a</think> b </think> c", "b </think> c"),
-        ("opened", "so</think>\n\nYes.", "Yes."),
-        ("opened", "<think>so</think>Yes.", "Yes."),
-        ("opened", "never closed", ""),
-        ("keep", "<think>so</think> Yes.", "<think>so</think> Yes."),
-    ],
-)
-def test_thinking_is_stripped_or_kept(thinking: Any, text: str, judged: str) -> None:
-    assert answer_of(text, thinking) == judged
-    backend = length_backend()
-    PrincipleReward(PRINCIPLE, judge=judge_of(backend), thinking=thinking)(["p"], [text])
-    assert response_lists(backend) == [[judged]]  # the empty answer too: it is the policy's failure, not the judge's
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("<think>a</think>b", "ab"),
-        (
-            "assistant: <think>a</think>b\nassistant: <think>c\nassistant: <think>d</think>e",
-            "ab\nc\nassistant: <think>de",
-        ),
-        ("<think>a", "<think>a"),
-        ("x <think>a</think>", "x <think>a</think>"),
-    ],
-)
-def test_tags_around_kept_thinking_are_removed_for_the_guard(text: str, expected: str) -> None:
-    assert without_tags(text, "keep") == expected
-    assert without_tags(text, "strip") == text
-
-
-@pytest.mark.parametrize(
-    "completion",
-    [
-        7,
-        "\ud800",
-        {"role": "assistant", "content": "a"},
-        [{"role": "assistant", "content": [{"type": "image"}]}],
-        [{"role": "assistant", "content": [{"type": "image", "text": "a picture"}]}],
-        [{"role": "assistant", "content": {"text": "a"}}],
-        [{"role": "assistant", "content": 7}],
-        [{"role": "assistant", "content": None, "function_call": {"name": "look"}}],
-        [{"role": "assistant", "content": None, "tool_calls": ["look"]}],
-        [{"role": "assistant", "content": None, "tool_calls": [{"function": {1, 2}}]}],
-    ],
-)
-def test_a_completion_that_is_not_text_has_no_reward_and_does_not_affect_others(completion: Any) -> None:
-    backend = length_backend()
-    reward = PrincipleReward(PRINCIPLE, judge=judge_of(backend))
-    assert reward(["p", "p", ""], [completion, "aaa", "a"]) == [None, 0.5, None]
-    assert response_lists(backend) == [["aaa"]]
-    assert [failure.error_type for failure in reward.failures] == ["InvalidCaseError"] * 2
-
-
-def test_the_error_says_what_the_judge_would_not_see() -> None:
-    with pytest.raises(InvalidCaseError, match="has 'function_call', which the judge would not see"):
-        text_of([{"role": "assistant", "content": "a", "function_call": {"name": "look"}, "refusal": None}], "strip")
 
 
 # --- scale
