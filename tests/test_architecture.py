@@ -80,3 +80,8 @@ def test_integrations_use_public_packages_of_the_core_and_never_each_other(integ
                 assert package == integration or package not in INTEGRATIONS, (path.name, module)
                 if package == "rewardanything_core" and rest:
                     assert rest.partition(".")[0] in PUBLIC, (path.name, module)
+
+
+def test_test_modules_have_names_of_their_own():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
