@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -64,6 +64,10 @@ class Principle:
         Raises:
             InvalidCaseError: the list is empty, or an item is not a principle.
         """
+        if isinstance(value, Mapping):
+            raise InvalidCaseError(
+                "A mapping is not a list of principles; give Principle(text, name=...) for each.", field="principle"
+            )
         items = [value] if isinstance(value, Principle | str) else list(value)
         if not items:
             raise InvalidCaseError("Give at least one principle.", field="principle")

@@ -118,3 +118,8 @@ def test_of_accepts_a_string_or_a_principle():
     assert Principle.of("Be brief.") == principle
     with pytest.raises(InvalidCaseError, match="not int"):
         Principle.of(3)  # type: ignore[arg-type]
+
+
+def test_a_mapping_is_not_a_list_of_principles():
+    with pytest.raises(InvalidCaseError, match="mapping is not a list of principles"):
+        Principle.several({"goodness": "Be good."})

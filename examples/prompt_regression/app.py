@@ -1,7 +1,7 @@
 """A support bot for a shoe shop, to be tested.
 
-It replaces your application: instead of a language model it follows the few instructions that it knows, when it finds them in
-its prompt. So it costs nothing, and the same prompt always gives the same answers.
+It replaces your application: without a language model, it follows the few instructions that it knows when its prompt
+has them. It costs nothing, and the same prompt always gives the same answers.
 """
 
 from __future__ import annotations
