@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
@@ -139,12 +139,11 @@ class LimitedConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept the connection, or refuse it if there is no room."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its class
         self._accepted = self._limiter.add(self)
         if not self._accepted:
-            transport.write(_BUSY)
-            transport.close()
+            self._transport.write(_BUSY)
+            self._transport.close()
             return
         self._inner.connection_made(transport)
         self._start_header_timer()
