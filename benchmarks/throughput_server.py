@@ -1,10 +1,10 @@
-"""How many verdicts a second `ra-judge serve` gives out, how long each takes, and what it costs the server's CPU.
+"""Throughput, latency and CPU time of `ra-judge serve`.
 
     python benchmarks/throughput_server.py              # a few minutes
-    python benchmarks/throughput_server.py --peer       # against rewardanything 1.0.1's server instead
+    python benchmarks/throughput_server.py --peer       # compared with the server of rewardanything 1.0.1
 
-The server is a process of its own, with a judge that replies from a script: at once, which shows what the server itself
-costs, or after 50 ms, as a model would. The client is another process (aiohttp); both share the machine.
+The server runs in its own process with a scripted model that replies at once, which shows the cost of the server
+itself, or after 50 ms, like a real model. The client (aiohttp) is another process; both share the machine.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ def case(i: int, **more) -> dict:
 
 @contextmanager
 def process(*command: str, ready: str, env: dict[str, str]) -> Iterator[tuple[int, str]]:
-    """Start a command, wait until its output matches, and give its id and what matched."""
+    """Start a command and wait until a line of its output matches; its process id and its output so far."""
     running = subprocess.Popen(
         command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert running.stdout is not None
-    seen = ""
+    output = ""
     for line in running.stdout:
-        seen += line
+        output += line
         if re.search(ready, line):
             break
     else:
-        raise SystemExit(seen)
+        raise SystemExit(output)
     drain = subprocess.Popen(["cat"], stdin=running.stdout, stdout=subprocess.DEVNULL)
     try:
-        yield running.pid, seen
+        yield running.pid, output
     finally:
         running.terminate()
         running.wait(60)
@@ -71,13 +71,13 @@ def process(*command: str, ready: str, env: dict[str, str]) -> Iterator[tuple[in
 
 
 @contextmanager
-def ours(folder: Path, *arguments: str) -> Iterator[tuple[int, str]]:
+def judge_server(folder: Path, *arguments: str) -> Iterator[tuple[int, str]]:
     env = {"PYTHONPATH": str(HERE.parent), "RA_JUDGE_HOME": str(folder), "RA_JUDGE_STORE": str(folder / "v.sqlite3")}
     command = str(Path(sys.executable).with_name("ra-judge"))
-    with process(command, "serve", "--port", "0", *arguments, ready="Ready", env=env) as (pid, seen):
-        found = re.search(r"http://\S+", seen)
-        assert found
-        yield pid, found[0]
+    with process(command, "serve", "--port", "0", *arguments, ready="Ready", env=env) as (pid, output):
+        match = re.search(r"http://\S+", output)
+        assert match
+        yield pid, match[0]
 
 
 def cpu_seconds(pid: int) -> float:
@@ -86,65 +86,63 @@ def cpu_seconds(pid: int) -> float:
 
 
 async def singles(url: str, route: str, cases: list[dict], concurrency: int) -> list[float]:
-    """Seconds of each, sent one by one over ``concurrency`` connections."""
-    todo = iter(cases)
-    took: list[float] = []
+    """The seconds of each case, sent one per request over ``concurrency`` connections."""
+    remaining = iter(cases)
+    durations: list[float] = []
 
     async def work(session: aiohttp.ClientSession) -> None:
-        for one in todo:
-            began = time.perf_counter()
-            async with session.post(url + route, json=one) as answer:
-                body = await answer.json()
-                assert answer.status == 200, body
+        for item in remaining:
+            started = time.perf_counter()
+            async with session.post(url + route, json=item) as response:
+                body = await response.json()
+                assert response.status == 200, body
                 assert body["scores"] if "scores" in body else body["results"]["scores"], body
-            took.append(time.perf_counter() - began)
+            durations.append(time.perf_counter() - started)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(work(session) for _ in range(concurrency)))
-    return took
+    return durations
 
 
 async def batches(url: str, cases: list[dict], size: int) -> list[float]:
-    """Seconds from the start of its batch to each line, four batches at a time."""
-    todo = iter([cases[i : i + size] for i in range(0, len(cases), size)])
-    took: list[float] = []
+    """The seconds from the start of a batch to each of its lines, with four batches at a time."""
+    remaining = iter([cases[i : i + size] for i in range(0, len(cases), size)])
+    durations: list[float] = []
 
     async def work(session: aiohttp.ClientSession) -> None:
-        for some in todo:
-            began = time.perf_counter()
-            async with session.post(f"{url}/v1/judge/batch?order=completed", json={"cases": some}) as answer:
-                async for line in answer.content:
+        for chunk in remaining:
+            started = time.perf_counter()
+            async with session.post(f"{url}/v1/judge/batch?order=completed", json={"cases": chunk}) as response:
+                async for line in response.content:
                     assert b'"verdict"' in line, line
-                    took.append(time.perf_counter() - began)
+                    durations.append(time.perf_counter() - started)
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(work(session) for _ in range(4)))
-    return took
+    return durations
 
 
 async def whole_batch(url: str, cases: list[dict]) -> list[float]:
-    """The paper's batch route: one answer for all."""
+    """The batch route of rewardanything 1.0.1, with one response for all cases."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as session:
-        began = time.perf_counter()
-        async with session.post(f"{url}/api/rewardanything_batch", json=cases) as answer:
-            body = await answer.json()
-            assert answer.status == 200, body
+        started = time.perf_counter()
+        async with session.post(f"{url}/api/rewardanything_batch", json=cases) as response:
+            body = await response.json()
+            assert response.status == 200, body
             assert len(body) == len(cases)
-        return [time.perf_counter() - began] * len(cases)
+        return [time.perf_counter() - started] * len(cases)
 
 
 def measure(name: str, pid: int, work) -> None:
-    cpu, began = cpu_seconds(pid), time.perf_counter()
-    took = sorted(asyncio.run(work))
-    wall, spent = time.perf_counter() - began, cpu_seconds(pid) - cpu
-    p50, p95, p99 = (1000 * took[min(len(took) - 1, int(len(took) * q))] for q in (0.5, 0.95, 0.99))
-    print(
-        f"| {name} | {len(took) / wall:,.0f} | {p50:.0f} | {p95:.0f} | {p99:.0f} | {1000 * spent / len(took):.2f} |",
-        flush=True,
-    )
+    cpu, started = cpu_seconds(pid), time.perf_counter()
+    durations = sorted(asyncio.run(work))
+    wall, spent = time.perf_counter() - started, cpu_seconds(pid) - cpu
+    p50, p95, p99 = (1000 * durations[min(len(durations) - 1, int(len(durations) * q))] for q in (0.5, 0.95, 0.99))
+    columns = [f"{len(durations) / wall:,.0f}", *(f"{p:.0f}" for p in (p50, p95, p99))]
+    print(f"| {name} | {' | '.join(columns)} | {1000 * spent / len(durations):.2f} |", flush=True)
 
 
-def head(title: str) -> None:
+def print_header(title: str) -> None:
     print(f"\n{title}; load of the machine {os.getloadavg()[0]:.1f}\n")
     print("| | verdicts/s | p50 ms | p95 ms | p99 ms | server CPU ms per verdict |\n|---|---|---|---|---|---|")
 
@@ -161,12 +159,12 @@ def main() -> None:
             return
         for script, cache in (("at_once", "off"), ("at_once", "on"), ("after_50_ms", "off")):
             model = f"scripted:{HERE.stem}:{script}"
-            with ours(Path(folder) / f"{script}-{cache}", "--model", model, "--cache", cache) as (pid, url):
+            with judge_server(Path(folder) / f"{script}-{cache}", "--model", model, "--cache", cache) as (pid, url):
                 asyncio.run(singles(url, "/v1/judge", [case(-i) for i in range(1, 201)], 16))
-                head(f"Judge `{script}`, store {cache}, {n:,} cases of 3 responses")
+                print_header(f"Judge `{script}`, store {cache}, {n:,} cases of 3 responses")
                 for i, concurrency in enumerate((1, 16, 64, 256)):
-                    some = n // 8 if concurrency == 1 else n
-                    cases = [case(i * n + j) for j in range(some)]
+                    number = n // 8 if concurrency == 1 else n
+                    cases = [case(i * n + j) for j in range(number)]
                     measure(f"/v1/judge, {concurrency} at a time", pid, singles(url, "/v1/judge", cases, concurrency))
                 if cache == "on":
                     measure("the same again, from the store", pid, singles(url, "/v1/judge", cases, 64))
@@ -175,11 +173,11 @@ def main() -> None:
 
 
 def compare(folder: Path, n: int) -> None:
-    """Both servers in front of the same stub of a model's server that takes 50 ms."""
+    """Both servers with the same stub of a model's server, which takes 50 ms."""
     names = ["model-1", "model-2", "model-3"]
     reply = json.dumps({"scores": dict(zip(names, (4, 3, 1), strict=True)), "best-to-worst": names})
     with Stub({"model": reply}, latency=0.05) as stub:
-        head(f"Both servers before one HTTP model of 50 ms, {n:,} cases")
+        print_header(f"Both servers before one HTTP model of 50 ms, {n:,} cases")
         settings = {
             "api_model": "stub",
             "api_key": ["none"],
@@ -195,14 +193,14 @@ def compare(folder: Path, n: int) -> None:
         command = [sys.executable, "-m", "rewardanything.serve", "-c", str(folder / "peer.json"), "--host", "127.0.0.1"]
         paths = ["--port", str(port), "--base-output-path", str(folder / "peer")]
         with process(*command, *paths, ready="Uvicorn running", env={}) as (pid, _):
-            both_ways("rewardanything 1.0.1", pid, f"http://127.0.0.1:{port}", n)
+            measure_compat_routes("rewardanything 1.0.1", pid, f"http://127.0.0.1:{port}", n)
         arguments = ["--model", "hosted_vllm/stub", "--api-base", stub.url("model"), "--cache", "off"]
-        with ours(folder / "endpoint", *arguments) as (pid, url):
-            both_ways("ra-judge serve", pid, url, n)
+        with judge_server(folder / "endpoint", *arguments) as (pid, url):
+            measure_compat_routes("ra-judge serve", pid, url, n)
 
 
-def both_ways(name: str, pid: int, url: str, n: int) -> None:
-    """Through the paper's two routes."""
+def measure_compat_routes(name: str, pid: int, url: str, n: int) -> None:
+    """Measure the two routes of rewardanything 1.0.1."""
     route = "/api/rewardanything"
     asyncio.run(singles(url, route, [case(-i) for i in range(1, 51)], 8))
     for concurrency in (1, 64):

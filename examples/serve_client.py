@@ -1,9 +1,9 @@
-"""Ask a judge server, with nothing but Python's standard library.
+"""A client of a judge server that needs only Python's standard library.
 
     ra-judge serve &                                # or with --token-env JUDGE_TOKEN
     python examples/serve_client.py                 # or with http://the.server:8700
 
-The token, if the server wants one, is taken from the environment variable JUDGE_TOKEN.
+If the server needs a token, set the environment variable JUDGE_TOKEN.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ ANSWERS = {
 
 
 def post(url: str, body: Any) -> Any:
-    """An open answer; an HTTPError holds what the server says of a request it refuses."""
+    """The open response to a POST request; an HTTPError has the server's error message."""
     headers = {"Content-Type": "application/json"}
     if token := os.environ.get("JUDGE_TOKEN"):
         headers["Authorization"] = f"Bearer {token}"
-    # The address is the one that the user of this example gave.
+    # The user of this example gives the address.
     return urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers))  # noqa: S310
 
 
 def judge(server: str, case: dict[str, Any]) -> dict[str, Any]:
     """The verdict of one case."""
-    with post(f"{server}/v1/judge", case) as answer:
-        verdict: dict[str, Any] = json.load(answer)
+    with post(f"{server}/v1/judge", case) as response:
+        verdict: dict[str, Any] = json.load(response)
     return verdict
 
 
 def judge_batch(server: str, cases: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Each outcome as it is done: its ``index``, and its ``verdict`` or ``failure``."""
-    with post(f"{server}/v1/judge/batch?order=completed", {"cases": cases}) as answer:
-        for line in answer:
+    """The outcomes in the order of completion: the ``index`` of the case, and its ``verdict`` or ``failure``."""
+    with post(f"{server}/v1/judge/batch?order=completed", {"cases": cases}) as response:
+        for line in response:
             yield json.loads(line)
 
 
 def main() -> None:
-    """One case, then all of them, one of which cannot be judged."""
+    """Judge one case, then a batch in which one case is invalid."""
     server = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8700"
     cases = [
         {"principle": PRINCIPLE, "prompt": prompt, "responses": responses, "id": prompt}
@@ -61,8 +61,8 @@ def main() -> None:
     ]
     try:
         verdict = judge(server, cases[0])
-    except urllib.error.HTTPError as refused:
-        sys.exit(f"{refused.code}: {json.load(refused)['error']['message']}")
+    except urllib.error.HTTPError as error:
+        sys.exit(f"{error.code}: {json.load(error)['error']['message']}")
     print(", ".join(f"{label} {verdict['scores'][label]:.2f}" for label in verdict["ranking"]))
     print(f"{verdict['explanation']}\n")
     for outcome in judge_batch(server, [*cases, {**cases[0], "responses": {}}]):
