@@ -33,11 +33,12 @@ def max_connections(limits: Limits) -> int:
 
 
 def backlog() -> int:
-    """How many connections may wait to be accepted: at most a quarter of the process's file descriptors.
+    """How many connections may wait to be accepted: at most a sixteenth of the process's file descriptors.
 
-    asyncio accepts all of them at once, before the server can count them.
+    asyncio accepts all of them at once. A connection is counted two iterations of the event loop later, and the one
+    that it replaces is closed after a third, so up to five backlogs can be open beyond the limit.
     """
-    return max(1, min(_MAX_BACKLOG, _descriptors() // 4))
+    return max(1, min(_MAX_BACKLOG, _descriptors() // 16))
 
 
 def _descriptors() -> int:

@@ -131,7 +131,7 @@ def test_the_number_of_connections_fits_the_file_descriptors():
     try:
         for descriptors in (256, 1024):
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, limits[1]))
-            assert max_connections(Limits()) + backlog() < descriptors
+            assert max_connections(Limits()) + 5 * backlog() < descriptors
             assert max_connections(Limits(connections=10)) == 10
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
