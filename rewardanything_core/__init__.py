@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from rewardanything_core.judging.base import BaseJudge
     from rewardanything_core.judging.judge import Judge
     from rewardanything_core.judging.jury import Jury
-    from rewardanything_core.loading import default_judge, from_endpoint, from_pretrained, load_judge, set_default_judge
+    from rewardanything_core.loading import (
+        default_judge,
+        from_endpoint,
+        from_pretrained,
+        load_judge,
+        resolve_judge,
+        set_default_judge,
+    )
     from rewardanything_core.options import JudgeOptions
     from rewardanything_core.principles import Principle
     from rewardanything_core.prompting.parsing import parse_verdict
@@ -74,6 +81,7 @@ __all__ = [
     "load_judge",
     "parse_verdict",
     "render",
+    "resolve_judge",
     "set_default_judge",
 ]
 
@@ -88,7 +96,7 @@ _HOMES = {
     "judging.base": "BaseJudge",
     "judging.judge": "Judge",
     "judging.jury": "Jury",
-    "loading": "default_judge from_endpoint from_pretrained load_judge set_default_judge",
+    "loading": "default_judge from_endpoint from_pretrained load_judge resolve_judge set_default_judge",
     "options": "JudgeOptions",
     "principles": "Principle",
     "prompting.parsing": "parse_verdict",

@@ -21,6 +21,9 @@ FILE_NAME = "ra-judge.toml"
 PREFIX = "RA_JUDGE_"
 
 _JURY_SETTINGS = {"jury", "min_jurors"}
+_SYNONYMS = {"base_url": "api_base"}
+"""Names that other libraries use -> the setting."""
+
 _NOT_SETTINGS = {"RA_JUDGE_CONFIG", "RA_JUDGE_HOME", "RA_JUDGE_API_KEY"}
 
 
@@ -84,7 +87,7 @@ def read_settings(
     for source in (
         _from_file(config or environ.get("RA_JUDGE_CONFIG")),
         _from_environment(environ),
-        {name: _typed(name, value, "the arguments") for name, value in given.items()},
+        _checked(given, "the arguments"),
     ):
         jury, earlier = source.pop("jury", None), settings.pop("jury", None)
         settings |= source
@@ -111,23 +114,28 @@ def _from_file(path: str | Path | None) -> dict[str, Any]:
     judge = content.get("judge", {})
     if not isinstance(judge, dict):
         raise ConfigError(f"[judge] in {path} must be a table.")
-    settings = {name: _typed(name, value, f"[judge] in {path}") for name, value in judge.items()}
+    settings = _checked(judge, f"[judge] in {path}")
     if "jury" in content:
         settings["jury"] = _typed("jury", content["jury"], str(path))
     return settings
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    settings = {}
+    given: dict[str, Any] = {}
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS or not value:
             continue
         name = variable.removeprefix(PREFIX).lower()
-        if name not in SETTINGS:
+        if name not in SETTINGS and name not in _SYNONYMS:
             warnings.warn(f"The environment variable {variable} is not a setting of a judge.", stacklevel=4)
             continue
-        settings[name] = _typed(name, value, f"the environment variable {variable}")
-    return settings
+        given |= _checked({name: value}, f"the environment variable {variable}")
+    return given
+
+
+def _checked(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Settings with their own names and types."""
+    return {_SYNONYMS.get(name, name): _typed(_SYNONYMS.get(name, name), value, where) for name, value in given.items()}
 
 
 def _typed(name: str, value: Any, where: str) -> Any:
@@ -165,7 +173,7 @@ def _juror(place: int, juror: Any, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where[0].upper()}{where[1:]} must be a table of settings, not {juror!r}.")
     if shared := juror.keys() & _JURY_SETTINGS:
         raise ConfigError(f"{where[0].upper()}{where[1:]} has {min(shared)!r}, which is a setting of a whole jury.")
-    return {name: _typed(name, value, where) for name, value in juror.items()}
+    return _checked(juror, where)
 
 
 def _parsed(text: str, kind: type) -> Any:

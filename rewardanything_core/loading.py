@@ -7,11 +7,13 @@ import difflib
 import json
 import os
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.backends.base import Backend
+from rewardanything_core.backends.endpoint.providers import normalized, provider_of
 from rewardanything_core.backends.registry import backend_class, backend_kinds
 from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.errors import ConfigError, MissingExtraError, RewardAnythingError
@@ -28,15 +30,6 @@ if TYPE_CHECKING:
 
 REWARDANYTHING_8B = "WisdomShell/RewardAnything-8B-v1"
 """The RewardAnything model on the Hugging Face hub; it needs a GPU."""
-
-PROVIDERS = frozenset(
-    """
-    anthropic azure azure_ai bedrock cerebras cohere databricks deepinfra deepseek fireworks_ai gemini groq hosted_vllm
-    litellm_proxy lm_studio mistral nvidia_nim ollama ollama_chat openai openrouter perplexity replicate sagemaker
-    sambanova together_ai vertex_ai vllm watsonx xai xinference
-    """.split()
-)
-"""Prefixes of a model string (``openai/gpt-4o-mini``) that mean a model over the network."""
 
 
 def from_pretrained(
@@ -85,21 +78,30 @@ def from_endpoint(
     api_key: str | None = None,
     **options: Any,
 ) -> Judge:
-    """A judge that calls a model over the network through LiteLLM.
+    """A judge that calls a model over the network: any OpenAI-compatible server, or a provider's API.
 
     Args:
-        model: A LiteLLM model string: ``hosted_vllm/WisdomShell/RewardAnything-8B-v1``, ``openai/gpt-4o-mini``.
-        api_base: URL of the server, up to and including ``/v1``; requests are balanced over several.
+        model: The name of a model on the server ``api_base``, such as ``Qwen/Qwen3-8B``; or ``provider/model``, such as
+            ``openai/gpt-5-mini``. ``openai/``, ``hosted_vllm/`` and ``ollama/`` are called over plain HTTP; other
+            providers need LiteLLM.
+        api_base: URL of the server, up to and including ``/v1``; requests are balanced over several. ``base_url`` means
+            the same.
         api_key: The key. None: from ``api_key_env``, else from the provider's own variable. Never stored or shown.
         **options: Fields of `EndpointConfig` (``max_concurrency``, ``timeout``, ``extra_body`` ...) and of
             `JudgeOptions` (``passes``, ``readout`` ...).
 
     Raises:
-        MissingExtraError: litellm is not installed.
-        ConfigError: there is no such option, or the arguments contradict each other.
+        MissingExtraError: the provider needs LiteLLM, which is not installed.
+        ConfigError: there is no such option, the arguments contradict each other, or the model names no provider and
+            there is no ``api_base``.
     """
     from rewardanything_core.backends.endpoint.backend import EndpointBackend
     from rewardanything_core.backends.endpoint.config import EndpointConfig
+
+    if "base_url" in options:
+        if api_base is not None:
+            raise ConfigError("api_base and base_url mean the same; give one of them.")
+        api_base = options.pop("base_url")
 
     backend_options, judge_options = _split(options, EndpointConfig, owner="from_endpoint")
     return Judge(EndpointBackend(model, api_base=api_base, api_key=api_key, **backend_options), judge_options)
@@ -121,7 +123,9 @@ def load_judge(
         spec: What ``Judge.spec()`` or ``Jury.spec()`` returned; then settings are not read.
         config: The settings file. None: the nearest ``ra-judge.toml`` from the working folder upwards.
         progress: Called with ``(stage, done, total)`` in bytes while a known small model is downloaded.
-        **settings: Any of `rewardanything_core.config.SETTINGS`: ``model``, ``api_base`` or ``passes``.
+        **settings: Any of `rewardanything_core.config.SETTINGS`: ``model``, ``api_base`` or ``passes``. ``model`` is a
+            short name, a Hugging Face hub id or a folder for a model on this machine; ``provider/model`` for one over
+            the network; or, with ``api_base``, any name that the server knows.
 
     Returns:
         A `Judge`; or a `Jury`, if the settings or the spec describe one.
@@ -168,7 +172,8 @@ def _jury(settings: Mapping[str, Any], progress: Progress | None) -> Jury:
     return Jury(jurors, weights=weights, min_jurors=settings.get("min_jurors"))
 
 
-def _judge(settings: dict[str, Any], progress: Progress | None) -> Judge:
+def _judge(settings: dict[str, Any], progress: Progress | None, *, has_own_key: bool = True) -> Judge:
+    """The judge that settings describe; ``has_own_key``: whether RA_JUDGE_API_KEY is a key for its model."""
     kind, options = _kind(settings), _judge_options(settings)
     model = settings.get("model")
     _refuse_foreign_settings(settings, kind)
@@ -177,7 +182,7 @@ def _judge(settings: dict[str, Any], progress: Progress | None) -> Judge:
             raise ConfigError(
                 "An endpoint needs a model; set it in the arguments, in RA_JUDGE_MODEL or in ra-judge.toml."
             )
-        if os.environ.get("RA_JUDGE_API_KEY"):
+        if has_own_key and os.environ.get("RA_JUDGE_API_KEY"):
             settings.setdefault("api_key_env", "RA_JUDGE_API_KEY")
         return from_endpoint(model, **_pick(settings, "endpoint"), **options)
     if kind != "local":
@@ -186,6 +191,8 @@ def _judge(settings: dict[str, Any], progress: Progress | None) -> Judge:
         except TypeError as error:
             raise ConfigError(f"The settings do not fit the backend {kind!r}: {error}.") from error
         return Judge(backend, **options)
+    if model is not None and settings.get("backend", "auto") == "auto":
+        _refuse_unknown_name(model)
     try:
         return from_pretrained(model or DEFAULT_MODEL, progress=progress, **_pick(settings, "local"), **options)
     except MissingExtraError as error:
@@ -197,12 +204,113 @@ def _judge(settings: dict[str, Any], progress: Progress | None) -> Judge:
         raise
 
 
+def _refuse_unknown_name(model: str) -> None:
+    """Refuse a name that could only be a mistyped one, before it is looked up on the hub."""
+    if "/" in model or model in KNOWN_MODELS or Path(model).exists():
+        return
+    close = difflib.get_close_matches(model, KNOWN_MODELS, n=1)
+    suggestion = f" Did you mean {close[0]!r}?" if close else ""
+    raise ConfigError(
+        f"There is no model {model!r}.{suggestion}",
+        hint="Write provider/model for a hosted model, such as 'openai/gpt-5-mini'; add api_base (--api-base), the "
+        "server's URL, for a model on your own server; or name a folder, a Hugging Face id (owner/name), or a short "
+        "name from `ra-judge models`.",
+    )
+
+
 def _judge_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = _pick(settings, "judge")
     if sampling := _pick(settings, "sampling"):
         options["sampling"] = SamplingParams(**sampling)
     return options
 
+
+def is_remote(model: str, api_base: object = None) -> bool:
+    """Whether a model string means a model over the network.
+
+    Args:
+        model: The model string.
+        api_base: The address of the model's server, if one is given.
+    """
+    return bool(api_base) or (provider_of(normalized(model)) is not None and not Path(model).exists())
+
+
+def check_model(model: str, api_base: str | Sequence[str] | None = None) -> None:
+    """Check a model's name and address without loading or calling anything.
+
+    Args:
+        model: The model, as `load_judge` takes it.
+        api_base: The address of its server. None: there is none.
+
+    Raises:
+        ConfigError: it names no model, or the address is none.
+    """
+    from rewardanything_core.backends.endpoint.config import EndpointConfig
+
+    if is_remote(model, api_base):
+        EndpointConfig(model=model, api_base=api_base)
+    elif not model.startswith("scripted:"):
+        _refuse_unknown_name(model)
+
+
+def resolve_judge(judge: BaseJudge | str | None) -> BaseJudge | None:
+    """The judge that an argument ``judge=`` means; all integrations call this.
+
+    A string names a model as `load_judge` takes it: ``openai/gpt-5-mini``, ``openai:/gpt-5-mini`` as MLflow writes it,
+    ``openai:gpt-5-mini`` as LangChain does, a short name, or a hub id. The other settings come from ``RA_JUDGE_*`` and
+    ``ra-judge.toml``, except those of the model there, if it is a different one. The same string gives the same judge
+    while that judge is in use.
+
+    Args:
+        judge: A judge, which is returned; a model string; or None for `default_judge`, which is not loaded yet.
+
+    Raises:
+        ConfigError: it is none of these, the string names no model, or a setting is wrong.
+        AuthenticationError: the provider's key is missing.
+        MissingExtraError: the model needs a package that is not installed.
+    """
+    if judge is None or isinstance(judge, BaseJudge):
+        return judge
+    if not isinstance(judge, str) or not judge.strip():
+        raise ConfigError(
+            "judge must be a Judge or Jury, such as load_judge(model=...), or a model string such as "
+            f"'openai/gpt-5-mini', not {type(judge).__name__} {judge!r:.80}."
+        )
+    settings, is_configured = settings_for(judge.strip())
+    addresses_and_keys = (
+        item for item in os.environ.items() if item[0].endswith(("_API_BASE", "_BASE_URL", "_API_KEY"))
+    )
+    key = json.dumps([settings, hash(frozenset(addresses_and_keys))], sort_keys=True)
+    with _resolve_lock:
+        if (resolved := _resolved.get(key)) is None:
+            resolved = _judge(settings, None, has_own_key=is_configured)
+            check_key = getattr(resolved.backend, "require_key", None)
+            if check_key is not None and settings.get("cache") != "read":
+                check_key()
+            _resolved[key] = resolved
+        return resolved
+
+
+def settings_for(model: str) -> tuple[dict[str, Any], bool]:
+    """The settings of a model string.
+
+    Args:
+        model: The model string.
+
+    Returns:
+        The settings, and whether all of those in ``RA_JUDGE_*`` and ``ra-judge.toml`` apply to this model. If they
+        describe another model, only those of every judge apply.
+    """
+    settings = read_settings()
+    applies = "jury" not in settings and normalized(settings.get("model", model)) == normalized(model)
+    if not applies:
+        settings = {name: value for name, value in settings.items() if SETTINGS[name].belongs in ("judge", "sampling")}
+    return settings | {"model": model}, applies
+
+
+_resolve_lock = threading.Lock()
+_resolved: weakref.WeakValueDictionary[str, Judge] = weakref.WeakValueDictionary()
+"""Settings -> the judge made of them, so that scorers of one model share its connections or weights."""
 
 _default: list[BaseJudge] = []
 _default_lock = threading.Lock()
@@ -248,9 +356,7 @@ def _kind(settings: Mapping[str, Any]) -> str:
         return kind
     if model.startswith("scripted:"):
         return "scripted"
-    if "api_base" in settings or (model.partition("/")[0] in PROVIDERS and not Path(model).exists()):
-        return "endpoint"
-    return "local"
+    return "endpoint" if is_remote(model, settings.get("api_base")) else "local"
 
 
 def _pick(settings: Mapping[str, Any], belongs: str) -> dict[str, Any]:

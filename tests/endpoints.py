@@ -36,6 +36,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 def backend_for(server: FakeOpenAI, model: str = "hosted_vllm/fake", **options: Any) -> EndpointBackend:
     """A backend whose waits between attempts are short; `Backoff` has tests of its own."""
     options.setdefault("timeout", 20.0)
+    options.setdefault("client", "litellm" if model.startswith("openai/") else "auto")
     backend = EndpointBackend(model, api_base=options.pop("api_base", server.url), **options)
     backend._client.backoff = Backoff(base=0.01, cap=0.05)
     return backend

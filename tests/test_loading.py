@@ -3,8 +3,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rewardanything_core import ConfigError, ScriptedBackend, default_judge, from_endpoint, load_judge, loading
+from rewardanything_core import (
+    ConfigError,
+    ScriptedBackend,
+    default_judge,
+    from_endpoint,
+    load_judge,
+    loading,
+    resolve_judge,
+)
 from rewardanything_core.config import SETTINGS, read_settings
+from rewardanything_core.errors import AuthenticationError
 from rewardanything_core.loading import _kind
 
 SCRIPT = "scripted:scripts:by_length"
@@ -83,12 +92,69 @@ def test_every_setting_can_come_from_the_environment():
         ({"model": "hosted_vllm/WisdomShell/RewardAnything-8B-v1"}, "endpoint"),
         ({"model": "openai/gpt-4o-mini"}, "endpoint"),
         ({"model": "Qwen/Qwen3-8B", "api_base": ["http://localhost:8000/v1"]}, "endpoint"),
+        ({"model": "gpt-4o-mini"}, "endpoint"),
+        ({"model": "openai:/gpt-5-mini"}, "endpoint"),
+        ({"model": "openai-community/gpt2"}, "local"),
         ({"model": "openai/gpt-oss-20b", "backend": "local"}, "local"),
         ({"model": SCRIPT}, "scripted"),
     ],
 )
 def test_which_backend_settings_speak_of(settings, kind):
     assert _kind(settings) == kind
+
+
+def test_a_mistyped_model_is_explained_before_anything_is_looked_up():
+    for model, message in (("smollm2-135", "Did you mean 'smollm2-135m'"), ("gtp-4o-mini", "provider/model")):
+        with pytest.raises(ConfigError, match=f"There is no model '{model}'.*{message}"):
+            load_judge(model=model)
+
+
+def test_base_url_means_api_base(monkeypatch):
+    url = "http://localhost:8000/v1"
+    assert read_settings(None, {"base_url": url}, {}) == {"api_base": [url]}
+    assert read_settings(None, None, {"RA_JUDGE_BASE_URL": url}) == {"api_base": [url]}
+    assert from_endpoint("m", base_url=url).spec() == from_endpoint("m", url).spec()
+    with pytest.raises(ConfigError, match="base_url"):
+        from_endpoint("m", url, base_url=url)
+
+
+def test_a_model_string_becomes_a_judge(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    judges = [resolve_judge(f"openai{separator}fake") for separator in ("/", ":/", ":")]
+    for judge in judges:
+        assert judge.judge("p", "q", ["is 4"]).scores == {"0": 4.0}
+        assert judge.model == "openai/fake"
+    assert server.count == 1  # the other verdicts came from the store
+    assert resolve_judge("openai/fake") is judges[0]
+    assert resolve_judge(judges[1]) is judges[1]
+    assert resolve_judge(None) is None
+    assert resolve_judge(SCRIPT).model == "scripted"
+
+
+def test_settings_of_another_model_do_not_apply_to_a_model_string(server, monkeypatch):
+    for name, value in {"MODEL": "mine", "API_BASE": server.url, "API_KEY": "my-secret-key", "PASSES": "2"}.items():
+        monkeypatch.setenv(f"RA_JUDGE_{name}", value)
+    monkeypatch.setenv("OLLAMA_API_BASE", server.url)
+    other = resolve_judge("ollama/fake")
+    assert (other.backend.config.api_base, other.passes) == ((), 2)
+    other.judge("p", "q", ["is 4"])
+    assert "authorization" not in server.requests[-1].headers
+    resolve_judge("mine").judge("p", "q", ["is 3"])
+    assert server.requests[-1].headers["authorization"] == "Bearer my-secret-key"
+
+
+@pytest.mark.parametrize("wrong", [3, "", object(), "no-such-model", {"model": "x"}])
+def test_what_is_neither_a_judge_nor_a_model_is_refused(wrong):
+    with pytest.raises(ConfigError, match=r"judge must be a Judge or Jury|There is no model"):
+        resolve_judge(wrong)
+
+
+def test_a_missing_key_is_noticed_when_the_judge_is_given(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(AuthenticationError, match=r"no key for openai/gpt-5-mini.*OPENAI_API_KEY"):
+        resolve_judge("gpt-5-mini")
+    monkeypatch.setenv("RA_JUDGE_CACHE", "read")  # verdicts in the store need no key
+    assert resolve_judge("gpt-5-mini").model == "openai/gpt-5-mini"
 
 
 def test_settings_that_contradict_each_other_are_refused():

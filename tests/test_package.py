@@ -86,7 +86,7 @@ def test_every_error_is_a_rewardanything_error_and_says_what_to_do():
     [
         ("torch", "from_pretrained('x/y')", "local"),
         ("torch", "load_judge()", "local"),
-        ("litellm", "from_endpoint('openai/x', cache='off').judge('p', 'q', ['a'])", "endpoint"),
+        ("litellm", "from_endpoint('anthropic/x', cache='off')", "endpoint"),
     ],
 )
 def test_a_missing_extra_says_how_to_install_it(hidden, work, extra, tmp_path):

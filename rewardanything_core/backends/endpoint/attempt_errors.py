@@ -39,6 +39,10 @@ _NO_COMPLETION = re.compile(
 """LiteLLM's messages about a response that it cannot convert; the first is followed by a traceback."""
 
 
+class MissingKeyError(Exception):
+    """There is no key for a provider that refuses requests without one; nothing was sent."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ErrorContext:
     """Where an attempt was sent and how, for error messages."""
@@ -169,7 +173,8 @@ def _classify(attempt: _Attempt, context: ErrorContext) -> RewardAnythingError:
         return ContextLengthError(tokens=tokens, limit=limit, detail=f"{context} rejected it.")
     if kind == "ContentPolicyViolationError" or (status in (400, 422) and _FILTERED.search(message)):
         return RefusalError(f"A content filter of {context} rejected the request{quoted}", status_code=status)
-    if "Missing credentials" in message and not attempt.responded:  # raised by the provider's client before sending
+    # A provider's own client refuses to send without a key.
+    if isinstance(error, MissingKeyError) or ("Missing credentials" in message and not attempt.responded):
         return AuthenticationError(f"There is no key for {context}.", hint=context.key_hint)
     if status in (401, 403):
         return AuthenticationError(f"{context} refused the key{quoted}", hint=context.key_hint, status_code=status)

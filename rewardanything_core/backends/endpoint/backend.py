@@ -1,4 +1,4 @@
-"""Models behind an HTTP endpoint: self-hosted servers, and every provider that LiteLLM supports."""
+"""Models behind an HTTP endpoint: OpenAI-compatible servers, and every provider that LiteLLM supports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from rewardanything_core.backends.endpoint.completions import (
     option_probabilities,
 )
 from rewardanything_core.backends.endpoint.config import EndpointConfig
-from rewardanything_core.backends.endpoint.http import PREFIX
+from rewardanything_core.backends.endpoint.providers import OWN_SERVER
 from rewardanything_core.backends.endpoint.retry import Backoff
 from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError, RefusalError
 from rewardanything_core.fields import construct
@@ -40,22 +40,23 @@ CHARACTERS_PER_TOKEN = 12
 
 
 class EndpointBackend(Backend):
-    """A chat model behind a server. ``hosted_vllm/`` models are called directly, all others through LiteLLM.
+    """A chat model behind a server, called over plain HTTP if it has OpenAI's protocol, otherwise through LiteLLM.
 
     Args:
-        model: LiteLLM's name of the model; see `EndpointConfig`.
-        api_key: The key. None: from ``api_key_env``, or from the environment variable that LiteLLM knows for the
-            provider. It is never shown, logged or stored.
+        model: The model's name; see `EndpointConfig`.
+        api_key: The key. None: from ``api_key_env``, or from the provider's own environment variable. It is never
+            shown, logged or stored.
         **options: The other fields of `EndpointConfig`.
 
     Raises:
-        MissingExtraError: LiteLLM is not installed.
+        MissingExtraError: the model needs LiteLLM, which is not installed.
         ConfigError: an option is unknown or out of its range, or ``api_key_env`` names a variable that is not set.
     """
 
     def __init__(self, model: str, *, api_key: str | None = None, **options: Any) -> None:
-        litellm_adapter.require()
         self.config = construct(EndpointConfig, {"model": model, **options}, owner="EndpointBackend")
+        if self.config.direct is None:
+            litellm_adapter.require(self.config.model)
         required = {"response_format"} if self.config.response_format == "json_schema" else set()
         self._capabilities = ServerCapabilities(required=frozenset(required))
         key = api_key if api_key is not None else _key_from_environment(self.config.api_key_env)
@@ -63,7 +64,7 @@ class EndpointBackend(Backend):
 
     @property
     def model(self) -> str:
-        """The model string as given."""
+        """The model string, in the form ``provider/model`` if it names a provider."""
         return self.config.model
 
     @property
@@ -94,6 +95,7 @@ class EndpointBackend(Backend):
             "model": config.model,
             "api_base": list(config.api_base or ()) or None,
             "api_key_env": config.api_key_env,
+            "client": config.client,
             "max_concurrency": config.max_concurrency,
             "timeout": config.timeout,
             "attempts": config.attempts,
@@ -114,6 +116,14 @@ class EndpointBackend(Backend):
     def close(self) -> None:
         """Close the connections; those of LiteLLM are closed when the interpreter exits."""
         self._client.close()
+
+    def require_key(self) -> None:
+        """Check that there is a key where no request can succeed without one.
+
+        Raises:
+            AuthenticationError: there is none.
+        """
+        self._client.require_key()
 
     async def complete(self, request: Request) -> Completion:
         """Request a reply, and then the answer alone if the reasoning used up the token limit.
@@ -264,7 +274,7 @@ class EndpointBackend(Backend):
             parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
         if request.token_probabilities:
             parameters |= {"logprobs": True, "top_logprobs": self._capabilities.top_logprobs}
-        if without_thinking and self.model.startswith(PREFIX):
+        if without_thinking and self.config.provider == OWN_SERVER:
             given = self.config.extra_body.get("chat_template_kwargs", {})
             parameters["chat_template_kwargs"] = {**given, "enable_thinking": False}
         return parameters
@@ -316,6 +326,10 @@ class EndpointBackend(Backend):
         cost = reply.cost
         if prompt_price is not None and completion_price is not None:
             cost = reply.prompt_tokens * prompt_price + reply.completion_tokens * completion_price
+        elif (prices := self._client.prices) is not None:
+            cached = min(reply.cached_tokens, reply.prompt_tokens)
+            cost = (reply.prompt_tokens - cached) * prices.prompt + cached * prices.cached
+            cost += reply.completion_tokens * prices.completion
         return Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens, cost=cost)
 
     def _check_window(self, messages: Sequence[Message], max_tokens: int) -> None:

@@ -14,6 +14,7 @@ from rewardanything_core.backends.endpoint import litellm_adapter
 from rewardanything_core.backends.endpoint.attempt_errors import (
     AttemptError,
     ErrorContext,
+    MissingKeyError,
     attempt_error,
     without_secret,
 )
@@ -21,10 +22,10 @@ from rewardanything_core.backends.endpoint.capabilities import ServerCapabilitie
 from rewardanything_core.backends.endpoint.completions import ChatCompletion, parse_chat_completion
 from rewardanything_core.backends.endpoint.concurrency import ConcurrencyLimiter
 from rewardanything_core.backends.endpoint.config import EndpointConfig
-from rewardanything_core.backends.endpoint.http import KEY_VARIABLE, PREFIX, HTTPTransport
+from rewardanything_core.backends.endpoint.http import HTTPTransport
 from rewardanything_core.backends.endpoint.replicas import Replicas
 from rewardanything_core.backends.endpoint.retry import Backoff, hedged
-from rewardanything_core.errors import BackendConnectionError, BackendTimeoutError
+from rewardanything_core.errors import AuthenticationError, BackendConnectionError, BackendTimeoutError
 from rewardanything_core.types import Message, Usage
 
 Outcome = tuple[ChatCompletion | AttemptError, str | None]
@@ -49,7 +50,11 @@ class EndpointClient:
         self._given_key = api_key
         self._capabilities = capabilities
         self.backoff = backoff
-        self._direct = config.model.startswith(PREFIX)
+        self._direct = config.direct
+        self._served_model = config.served_model
+        self.prices: litellm_adapter.Prices | None = None
+        """What the model's tokens cost. None: not known, or LiteLLM computes it."""
+
         self._transport: HTTPTransport | None = None
         self._litellm: Any = None
         self._openai_clients: dict[str, litellm_adapter.OpenAIClient] = {}
@@ -81,6 +86,7 @@ class EndpointClient:
         while True:
             async with self._limiter.slot(prefix_group, retry=sent > 0):
                 adapted = self._capabilities.adapt(messages, parameters)
+                model = self._served_model
                 began = time.monotonic()
                 (outcome, base_url), calls = await self._send_or_hedge(*adapted)
                 usage += Usage(calls=calls, seconds=time.monotonic() - began)
@@ -88,7 +94,7 @@ class EndpointClient:
                 self._record(outcome)
             if isinstance(outcome, ChatCompletion):
                 return outcome, usage
-            if self._drops_unsupported(outcome, *adapted):
+            if self._drops_unsupported(outcome, *adapted) or self._has_prefix_in_name(outcome, model):
                 continue
             outcome.error.usage = usage
             if not outcome.error.retryable:
@@ -113,13 +119,15 @@ class EndpointClient:
 
     async def _prepare(self) -> None:
         """Import LiteLLM if it is needed, and create what belongs to the running loop."""
-        if self._litellm is None and not self._direct:
+        if self._litellm is None and self._direct is None:
             self._litellm = await asyncio.to_thread(litellm_adapter.load)
+        if self._loop is None and self._config.provider == "openai" and self._direct is not None:
+            self.prices = await asyncio.to_thread(litellm_adapter.prices, self._served_model)
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
             self._limiter = ConcurrencyLimiter(self._config.max_concurrency)
-            self._transport = HTTPTransport() if self._direct else None
+            self._transport = None if self._direct is None else HTTPTransport()
             self._openai_clients = {}
 
     def _record(self, outcome: ChatCompletion | AttemptError) -> None:
@@ -140,6 +148,15 @@ class EndpointClient:
         return self._capabilities.drop_unsupported(
             messages, parameters, outcome.message, roles_only=not outcome.rejects_request
         )
+
+    def _has_prefix_in_name(self, outcome: AttemptError, model: str) -> bool:
+        """Whether ``openai/`` may belong to the model's name, as in ``openai/gpt-oss-20b`` on a vLLM server."""
+        if self._direct is None or self._config.provider != "openai" or not self._config.api_base:
+            return False
+        if outcome.status != 404 or not outcome.responded or model == self._config.model or self._has_replied:
+            return False
+        self._served_model = self._config.model
+        return True
 
     def _may_be_restarting(self) -> bool:
         """Whether a server that refuses connections has worked before and not been unreachable for long."""
@@ -211,7 +228,7 @@ class EndpointClient:
                 base_url=base_url,
                 key_hint=self._key_hint(),
                 timeout=self._config.timeout,
-                secret=self._key if self._direct else self._given_key,
+                secret=self._given_key if self._direct is None else self._key,
             )
             return attempt_error(error, context)
 
@@ -221,11 +238,12 @@ class EndpointClient:
         known = {name: value for name, value in parameters.items() if name != "chat_template_kwargs"}
         if self._transport is not None:
             assert base_url is not None
-            model = self._config.model.removeprefix(PREFIX)
-            body = {"model": model, "messages": messages, **known, **extra}
-            return await self._transport.chat_completion(base_url, self._key, body)
+            if self._key is None and self._config.requires_key:
+                raise MissingKeyError
+            body = {"model": self._served_model, "messages": messages, **known, **extra}
+            return await self._transport.chat_completion(base_url, self._key, body, self._headers)
         request = {
-            "model": self._config.model,
+            "model": self._config.litellm_model,
             "messages": [dict(message) for message in messages],
             "timeout": self._config.timeout,
             **known,
@@ -244,16 +262,38 @@ class EndpointClient:
         """The key to send. None: there is none, or LiteLLM reads it from the environment."""
         if self._given_key is not None or not self._base_urls:
             return self._given_key
-        if self._direct:
-            return os.environ.get(KEY_VARIABLE)
+        if self._direct is not None:
+            return os.environ.get(self._direct.key_variable) or None
         # Self-hosted servers often need no key, but OpenAI's client does not start without one.
-        environment = litellm_adapter.provider_environment(self._litellm, self._config.model)
+        environment = litellm_adapter.provider_environment(self._litellm, self._config.litellm_model)
         return None if environment["keys_in_environment"] else "not-needed"
+
+    @cached_property
+    def _headers(self) -> dict[str, str]:
+        """The headers that OpenAI's client adds, for accounts with several organizations or projects."""
+        if self._config.provider != "openai":
+            return {}
+        variables = {
+            "OpenAI-Organization": os.environ.get("OPENAI_ORG_ID") or os.environ.get("OPENAI_ORGANIZATION"),
+            "OpenAI-Project": os.environ.get("OPENAI_PROJECT_ID"),
+        }
+        return {name: value for name, value in variables.items() if value}
+
+    def require_key(self) -> None:
+        """Check that there is a key where no request can succeed without one.
+
+        Raises:
+            AuthenticationError: there is none.
+        """
+        if self._config.requires_key and self._key is None:
+            raise AuthenticationError(f"There is no key for {self._config.model}.", hint=self._key_hint())
 
     def _without_key(self, completion: ChatCompletion) -> ChatCompletion:
         """A completion without the key that was sent: a server may echo it, and replies are stored and shown."""
         key = (
-            self._key if self._direct else self._given_key or os.environ.get(f"{self._config.provider.upper()}_API_KEY")
+            self._given_key or os.environ.get(f"{self._config.provider.upper()}_API_KEY")
+            if self._direct is None
+            else self._key
         )
         reasoning = completion.reasoning
         return dataclasses.replace(
@@ -269,9 +309,9 @@ class EndpointClient:
         if self._given_key is not None:
             return "Check the key given as api_key=."
         missing = (
-            []
-            if self._direct
-            else litellm_adapter.provider_environment(self._litellm, self._config.model)["missing_keys"]
+            litellm_adapter.provider_environment(self._litellm, self._config.litellm_model)["missing_keys"]
+            if self._direct is None
+            else [self._direct.key_variable]
         )
         names = " and ".join(missing) or f"{self._config.provider.upper()}_API_KEY"
         return f"Set {names} in the environment, or give api_key= or api_key_env=."

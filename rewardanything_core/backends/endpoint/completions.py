@@ -66,6 +66,9 @@ class ChatCompletion:
     prompt_tokens: int
     """Prompt tokens, as counted by the server; 0 if it did not count them."""
 
+    cached_tokens: int
+    """Prompt tokens that the server did not compute again, as counted by it; 0 if it did not count them."""
+
     completion_tokens: int
     """Generated tokens, as counted by the server; 0 if it did not count them."""
 
@@ -104,6 +107,7 @@ def parse_chat_completion(response: Any) -> ChatCompletion:
         failure_text=failure_text,
         logprobs=_logprobs(choice),
         prompt_tokens=_count(_lenient_field(usage, "prompt_tokens")),
+        cached_tokens=_count(_lenient_field(_lenient_field(usage, "prompt_tokens_details"), "cached_tokens")),
         completion_tokens=_count(_lenient_field(usage, "completion_tokens")),
         cost=_cost(_lenient_field(response, "_hidden_params")),
     )

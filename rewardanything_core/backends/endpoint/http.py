@@ -1,6 +1,6 @@
 """Chat completions over plain HTTP, for servers with OpenAI's protocol.
 
-LiteLLM needs about 3 ms of CPU time for each request and seconds for its import; a vLLM server needs neither
+LiteLLM needs about 3 ms of CPU time for each request and seconds for its import; these servers need neither
 (``benchmarks/throughput_endpoint.py``).
 """
 
@@ -10,19 +10,16 @@ import asyncio
 import ipaddress
 import json
 import os
+import ssl
 import urllib.request
 import weakref
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import aiohttp
-
-PREFIX = "hosted_vllm/"
-"""LiteLLM's prefix of the models that are called without LiteLLM."""
-
-KEY_VARIABLE = "HOSTED_VLLM_API_KEY"
 
 _KEEPALIVE_SECONDS = 4.0
 """How long an idle connection is kept: servers close theirs after 5 s or more."""
@@ -48,16 +45,18 @@ class HTTPTransport:
     """A pool of connections. For the event loop on which it was created."""
 
     def __init__(self) -> None:
-        import aiohttp  # LiteLLM needs it too
+        import aiohttp
 
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=_tls_context())
         timeout = aiohttp.ClientTimeout(total=None)  # the caller has one
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
         self._proxies: dict[str, str | None] = {}
         loop = asyncio.get_running_loop()
         self.close = weakref.finalize(self, close_session, self._session, loop, os.getpid())
 
-    async def chat_completion(self, base_url: str, api_key: str | None, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def chat_completion(
+        self, base_url: str, api_key: str | None, body: Mapping[str, Any], headers: Mapping[str, str] = {}
+    ) -> Mapping[str, Any]:
         """Request a chat completion.
 
         Redirects are not followed: the texts would go to a server that the user did not name.
@@ -66,6 +65,7 @@ class HTTPTransport:
             base_url: The server's URL, with or without ``/chat/completions``.
             api_key: The bearer token. None: none is sent.
             body: The request, as JSON values.
+            headers: Additional header names -> values.
 
         Returns:
             The response's JSON object; ``choices`` is present.
@@ -74,7 +74,7 @@ class HTTPTransport:
             UnexpectedResponseError: the status is not 200, or the body is not a chat completion.
             aiohttp.ClientError: the server could not be reached, or closed the connection.
         """
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **headers}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         url = base_url if base_url.endswith("/chat/completions") else f"{base_url}/chat/completions"
@@ -93,6 +93,17 @@ class HTTPTransport:
             return parsed
         lower_case = {name.lower(): value for name, value in response.headers.items()}
         raise UnexpectedResponseError(_status(response.status, parsed), raw.decode(errors="replace"), lower_case)
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Certificates of the system, and those of certifi for systems that have none, such as a slim container."""
+    context = ssl.create_default_context()
+    if not (os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")):
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
 
 
 def environment_proxy(url: str) -> str | None:

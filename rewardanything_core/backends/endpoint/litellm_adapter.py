@@ -1,4 +1,4 @@
-"""The only use of LiteLLM: its import, its terminal output, its calls."""
+"""The only use of LiteLLM: its import, its terminal output, its calls, its list of prices."""
 
 from __future__ import annotations
 
@@ -6,30 +6,73 @@ import asyncio
 import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from rewardanything_core.backends.endpoint.http import close_session
 from rewardanything_core.errors import MissingExtraError
 
 _PRICE_SWITCH = "LITELLM_LOCAL_MODEL_COST_MAP"
+_PRICE_LIST = "model_prices_and_context_window_backup.json"
 
 _lock = threading.Lock()
 _quiet_calls = 0
 _suppressed_by_host: object = False
 
 
-def require() -> None:
+def require(model: str = "A model") -> None:
     """Check that LiteLLM is installed, without importing it.
+
+    Args:
+        model: The model that needs it, for the message.
 
     Raises:
         MissingExtraError: it is not.
     """
-    if importlib.util.find_spec("litellm") is None:
-        raise MissingExtraError("An endpoint", extra="endpoint")
+    if _folder() is None:
+        raise MissingExtraError(f"{model}, which is called through LiteLLM,", extra="endpoint")
+
+
+def _folder() -> Path | None:
+    """Where LiteLLM is installed. None: it is not."""
+    try:
+        spec = importlib.util.find_spec("litellm")
+    except ValueError:  # a program has put None in its place
+        return None
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
+
+
+class Prices(NamedTuple):
+    """Prices of a token, in US dollars."""
+
+    prompt: float
+    cached: float
+    completion: float
+
+
+@cache
+def prices(model: str) -> Prices | None:
+    """A model's prices in the list that comes with LiteLLM, which is read without importing LiteLLM.
+
+    Args:
+        model: The provider's name of the model.
+
+    Returns:
+        None: LiteLLM is not installed, or does not list the model.
+    """
+    folder = _folder()
+    try:
+        listed = json.loads((folder / _PRICE_LIST).read_bytes())[model] if folder else {}
+        prompt, completion = listed["input_cost_per_token"], listed["output_cost_per_token"]
+        return Prices(prompt, listed.get("cache_read_input_token_cost", prompt), completion)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def load() -> Any:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +15,7 @@ from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.config import read_settings
 from rewardanything_core.errors import ConfigError, RewardAnythingError
 from rewardanything_core.judging.judge import Judge
-from rewardanything_core.loading import PROVIDERS, from_endpoint, from_pretrained, load_judge
+from rewardanything_core.loading import from_endpoint, from_pretrained, is_remote, load_judge
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import Message
 from rewardanything_core.weights.catalog import DEFAULT_MODEL
@@ -51,8 +50,7 @@ def is_local(model: str, api_base: object = None, backend: str = "auto") -> bool
     """
     if backend != "auto":
         return backend == "local"
-    remote = model.partition("/")[0] in PROVIDERS and not Path(model).exists()
-    return not (api_base or remote or model.startswith("scripted:"))
+    return not (is_remote(model, api_base) or model.startswith("scripted:"))
 
 
 def load_app_model(settings: Mapping[str, Any], progress: Progress | None = None) -> Backend:

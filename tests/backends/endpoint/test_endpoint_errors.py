@@ -175,11 +175,6 @@ def test_cancelling_closes_the_connection_and_stops_retrying(server: FakeOpenAI)
     assert server.count == 1
 
 
-def test_an_unknown_provider_is_explained(server: FakeOpenAI) -> None:
-    with pytest.raises(BackendError, match="hosted_vllm/fake"):
-        complete(backend_for(server, "fake"))
-
-
 def test_a_missing_key_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(AuthenticationError, match=r"There is no key for openai.*OPENAI_API_KEY"):
@@ -252,7 +247,8 @@ def test_litellm_prints_nothing(server: FakeOpenAI, capfd: pytest.CaptureFixture
     assert out == err == ""
 
 
-def test_a_missing_litellm_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("options", [{"model": "anthropic/claude"}, {"model": "openai/gpt", "client": "litellm"}])
+def test_a_missing_litellm_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch, options: dict[str, str]) -> None:
     monkeypatch.setitem(sys.modules, "litellm", None)
     with pytest.raises(MissingExtraError, match=r"rewardanything-core\[endpoint\]"):
-        EndpointBackend("hosted_vllm/fake")
+        EndpointBackend(**options)
