@@ -32,7 +32,8 @@ class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
         module: The module to sample from.
         n: Number of candidates, 1 or more.
         principle: The principle to rank by.
-        judge: The judge. None: `default_judge()`, loaded at the first judgement and shared by the process.
+        judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: `default_judge()`, loaded at the first
+            judgement and shared by the process.
         prompt: The module's argument with the prompt, or a function of its arguments as a dict. None: all of them.
         response: The prediction's field to judge, or a function of the prediction. None: its only output field.
         temperature: The sampling temperature of the candidates, above 0, since they would be equal otherwise.
@@ -49,7 +50,7 @@ class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
         n: int,
         principle: Principle | str,
         *,
-        judge: BaseJudge | None = None,
+        judge: BaseJudge | str | None = None,
         prompt: Selector = None,
         response: Selector = None,
         temperature: float = 1.0,

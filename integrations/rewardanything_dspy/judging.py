@@ -18,6 +18,7 @@ from rewardanything_core import (
     RewardAnythingError,
     Verdict,
     default_judge,
+    resolve_judge,
 )
 from rewardanything_core.errors import AuthenticationError, JudgeUnavailableError, error_from_failure
 
@@ -38,19 +39,14 @@ class JudgeRunner:
     DSPy deep-copies programs and what they contain; a copy of a runner is the same runner, with the same judge.
 
     Args:
-        judge: The judge. None: `default_judge()`.
+        judge: The judge, or a model string for `resolve_judge`. None: `default_judge()`.
         max_failures: Failed judgements in a row after which the run stops, 1 or more. None: no limit.
     """
 
-    def __init__(self, judge: BaseJudge | None, *, max_failures: int | None = DEFAULT_MAX_FAILURES) -> None:
-        if judge is not None and not isinstance(judge, BaseJudge):
-            raise ConfigError(
-                "judge must be a Judge or Jury, such as load_judge(model=...), "
-                f"not {type(judge).__name__} {judge!r:.80}."
-            )
+    def __init__(self, judge: BaseJudge | str | None, *, max_failures: int | None = DEFAULT_MAX_FAILURES) -> None:
         if max_failures is not None and max_failures < 1:
             raise ConfigError(f"max_failures must be 1 or more, or None, not {max_failures!r}.")
-        self._judge = judge
+        self._judge = resolve_judge(judge)
         self._max_failures = max_failures
         self._streak = 0
         self._lock = threading.Lock()

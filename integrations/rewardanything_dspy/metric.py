@@ -31,7 +31,8 @@ class PrincipleMetric:
 
     Args:
         principle: A principle, or a list of principles: each is judged separately, and the score is their mean.
-        judge: The judge. None: `default_judge()`, loaded at the first judgement and shared by the process.
+        judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: `default_judge()`, loaded at the first
+            judgement and shared by the process.
         prompt: The example's field with the prompt, or a function of the example. None: its input fields.
         response: The prediction's field to judge, or a function of the prediction. None: its only output field.
         reference: The example's field with a good answer to compare with, or a function. None: there is none.
@@ -50,7 +51,7 @@ class PrincipleMetric:
         self,
         principle: Principles,
         *,
-        judge: BaseJudge | None = None,
+        judge: BaseJudge | str | None = None,
         prompt: Selector = None,
         response: Selector = None,
         reference: Selector = None,

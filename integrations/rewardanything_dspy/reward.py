@@ -30,7 +30,7 @@ _numbers = itertools.count()
 def reward_fn(
     principle: Principles,
     *,
-    judge: BaseJudge | None = None,
+    judge: BaseJudge | str | None = None,
     prompt: Selector = None,
     response: Selector = None,
 ) -> RewardFn:

@@ -6,8 +6,9 @@ from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable, patch_config
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
+from rewardanything_core import resolve_judge
 from rewardanything_langchain.runnable import JudgeRunnable
 from rewardanything_langchain.texts import Selector, prompt_of, select, text_of
 
@@ -30,7 +31,7 @@ class BestOfN(RunnableSerializable[Any, Any]):
     """Number of candidates."""
 
     judge: Any = Field(default=None, exclude=True)
-    """The judge. None: the process's default judge, loaded when first needed."""
+    """The judge, or a model string. None: the process's default judge, loaded when first needed."""
 
     prompt: Any = None
     """The input's key with the prompt, or a function of the input. None: its only entry, or all of it."""
@@ -39,6 +40,11 @@ class BestOfN(RunnableSerializable[Any, Any]):
     """The output's key to judge, or a function of the output. None: its only entry, or all of it."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    @field_validator("judge")
+    @classmethod
+    def _is_judge(cls, value: Any) -> Any:
+        return resolve_judge(value)
 
     @property
     def InputType(self) -> Any:  # noqa: N802 - LangChain's name

@@ -22,7 +22,7 @@ class _PrincipleEvaluatorBase:
 
     Args:
         principle: One, or several: each is judged separately, and the score is their mean.
-        judge: The judge. None: the process's default judge, loaded when first needed.
+        judge: The judge, or a model string. None: the process's default judge, loaded when first needed.
         use_reference: Whether to require a reference and show it to the judge. Otherwise a reference is ignored, with
             LangChain's warning.
 
@@ -31,7 +31,9 @@ class _PrincipleEvaluatorBase:
         InvalidCaseError: a principle is invalid.
     """
 
-    def __init__(self, *, principle: Principles, judge: BaseJudge | None = None, use_reference: bool = False) -> None:
+    def __init__(
+        self, *, principle: Principles, judge: BaseJudge | str | None = None, use_reference: bool = False
+    ) -> None:
         self.principles = Principle.several(principle)
         self.use_reference = use_reference
         self._row_judge = RowJudge(judge)

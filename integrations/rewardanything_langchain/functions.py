@@ -36,7 +36,7 @@ class Evaluator(Protocol):
 def principle_evaluator(
     principle: Principles,
     *,
-    judge: BaseJudge | None = None,
+    judge: BaseJudge | str | None = None,
     key: str | None = None,
     scale: ScoreScale = "normalized",
     prompt: Selector = None,
@@ -53,7 +53,7 @@ def principle_evaluator(
 
     Args:
         principle: One, or several: then the function returns a list with a result for each.
-        judge: The judge. None: the process's default judge, loaded when first needed.
+        judge: The judge, or a model string. None: the process's default judge, loaded when first needed.
         key: The feedback's name. None: the principle's name, else ``principle``; numbered if several have none.
         scale: ``normalized``, 0.0..1.0, or ``raw``, 1.0..5.0.
         prompt: The key of ``inputs`` with the prompt, or a function of them. None: the only one, or all of them.
@@ -98,7 +98,7 @@ def principle_evaluator(
 def comparative_evaluator(
     principle: Principle | str,
     *,
-    judge: BaseJudge | None = None,
+    judge: BaseJudge | str | None = None,
     key: str | None = None,
     prompt: Selector = None,
     response: Selector = None,
@@ -110,7 +110,7 @@ def comparative_evaluator(
 
     Args:
         principle: What to judge by.
-        judge: The judge. None: the process's default judge, loaded when first needed.
+        judge: The judge, or a model string. None: the process's default judge, loaded when first needed.
         key: The feedback's name. None: the principle's name, else ``principle``.
         prompt: The key of the example's inputs with the prompt, or a function of them. None: the only one, or all.
         response: The key of a run's outputs to judge, or a function of them. None: the only one, or all of them.

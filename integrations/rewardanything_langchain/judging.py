@@ -18,6 +18,7 @@ from rewardanything_core import (
     RewardAnythingError,
     Verdict,
     default_judge,
+    resolve_judge,
 )
 from rewardanything_core.errors import AuthenticationError, JudgeUnavailableError, error_from_failure
 
@@ -31,19 +32,16 @@ class RowJudge:
     """Judges the rows of a run one at a time, and stops the run if no row can be judged.
 
     Args:
-        judge: The judge. None: the process's default judge, loaded when first needed.
+        judge: The judge, or a model string for `resolve_judge`. None: the process's default judge, loaded when first
+            needed.
 
     Raises:
-        ConfigError: the judge is something else, such as a model's name.
+        ConfigError: the judge is something else, or the string names no model.
+        AuthenticationError: the model's key is missing.
     """
 
-    def __init__(self, judge: BaseJudge | None) -> None:
-        if judge is not None and not isinstance(judge, BaseJudge):
-            raise ConfigError(
-                f"judge must be a Judge or Jury, such as load_judge(model=...), not {type(judge).__name__} "
-                f"{judge!r:.80}."
-            )
-        self._judge = judge
+    def __init__(self, judge: BaseJudge | str | None) -> None:
+        self._judge = resolve_judge(judge)
         self._has_judged = False
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, default_judge
+from rewardanything_core import Case, InvalidCaseError, JudgeFailure, Principle, Verdict, default_judge, resolve_judge
 from rewardanything_core.errors import error_from_failure
 from rewardanything_langchain.judging import Outcome
 from rewardanything_langchain.texts import prompt_of, text_of
@@ -42,7 +42,7 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
     """What to judge by: a `Principle`, a string, or a list of them. None: each dict has its own."""
 
     judge: Any = Field(default=None, exclude=True)
-    """The judge. None: the process's default judge, loaded when first needed."""
+    """The judge, or a model string. None: the process's default judge, loaded when first needed."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -57,9 +57,7 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
     @field_validator("judge")
     @classmethod
     def _is_judge(cls, value: Any) -> Any:
-        if value is not None and not isinstance(value, BaseJudge):
-            raise ValueError(f"judge must be a Judge or Jury, not {type(value).__name__}.")
-        return value
+        return resolve_judge(value)
 
     @property
     def OutputType(self) -> Any:  # noqa: N802 - LangChain's name

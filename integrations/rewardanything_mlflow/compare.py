@@ -12,12 +12,21 @@ import mlflow
 import numpy as np
 from mlflow.entities import Run, Trace
 
-from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core import (
+    BaseJudge,
+    Case,
+    ConfigError,
+    InvalidCaseError,
+    JudgeFailure,
+    Principle,
+    Verdict,
+    resolve_judge,
+)
 from rewardanything_core.gate.inference import mean_interval
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 from rewardanything_mlflow.feedback import ScoreScale, log_verdict, metric_name, scores_of
 from rewardanything_mlflow.fields import Selector, SelectorError, prompt_from, response_from
-from rewardanything_mlflow.judging import Outcome, checked_judge, failure_of, judge_all, judge_or_default
+from rewardanything_mlflow.judging import Outcome, failure_of, judge_all, judge_or_default
 
 EVAL_TABLE = "eval_results_table.json"
 """The artifact that holds the table of ``mlflow.evaluate``."""
@@ -83,7 +92,7 @@ def compare_runs(
     runs: Sequence[str | Run | Any],
     *,
     principle: Principle | str,
-    judge: BaseJudge | None = None,
+    judge: BaseJudge | str | None = None,
     name: str | None = None,
     scale: ScoreScale = "raw",
     prompt: Selector | None = None,
@@ -99,7 +108,7 @@ def compare_runs(
     Args:
         runs: Two or more: run ids, `mlflow.entities.Run`, or results of an evaluation.
         principle: What to judge by.
-        judge: The judge. None: the process's default judge.
+        judge: The judge, or a model string such as ``openai:/gpt-5-mini``. None: the process's default judge.
         name: The name of the figures and the feedback. None: the principle's name.
         scale: ``raw`` for 1..5, ``normalized`` for 0..1.
         prompt: Where the prompt is in the inputs: a key, a dotted path or a function. None: the inputs are the prompt,
@@ -109,11 +118,11 @@ def compare_runs(
 
     Raises:
         ValueError: there are not two different runs, or no row that all of them have.
-        ConfigError: the judge is not a judge, or ``prompt`` or ``response`` fits no row.
+        ConfigError: the judge is neither a judge nor a model string, or ``prompt`` or ``response`` fits no row.
         JudgeUnavailableError: there is no judge, or it cannot be used with its settings.
     """
     principle = Principle.of(principle)
-    judge = checked_judge(judge)
+    judge = resolve_judge(judge)
     name = metric_name(principle, name)
     compared = [run if isinstance(run, Run) else mlflow.get_run(getattr(run, "run_id", run)) for run in runs]
     if len({run.info.run_id for run in compared}) < max(2, len(compared)):

@@ -24,19 +24,6 @@ Outcome: TypeAlias = Verdict | JudgeFailure
 _NOT_FOUND = 404
 
 
-def checked_judge(judge: BaseJudge | None) -> BaseJudge | None:
-    """The judge as given; None means the default judge.
-
-    Raises:
-        ConfigError: it is something else, such as a model's name.
-    """
-    if judge is not None and not isinstance(judge, BaseJudge):
-        raise ConfigError(
-            f"judge must be a Judge or Jury, such as load_judge(model=...), not {type(judge).__name__} {judge!r:.80}."
-        )
-    return judge
-
-
 def judge_or_default(judge: BaseJudge | None) -> BaseJudge:
     """The judge given, else the process's default judge.
 

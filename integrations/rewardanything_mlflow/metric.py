@@ -11,16 +11,20 @@ import mlflow.metrics
 from mlflow.metrics import MetricValue
 from mlflow.models import EvaluationMetric
 
-from rewardanything_core import BaseJudge, Case, JudgeFailure, Principle, Verdict
+from rewardanything_core import BaseJudge, Case, JudgeFailure, Principle, Verdict, resolve_judge
+from rewardanything_core.errors import JudgeUnavailableError
 from rewardanything_mlflow.feedback import ScoreScale, metric_name, metric_names, scores_of
 from rewardanything_mlflow.fields import prompt_from, reference_from, response_from
-from rewardanything_mlflow.judging import Outcome, checked_judge, failure_of, judge_all, judge_or_default
+from rewardanything_mlflow.judging import Outcome, failure_of, judge_all, judge_or_default
+
+_MISSING = object()
+"""In place of the column with the prompts, where the table has none of that name."""
 
 
 def principle_metric(
     principle: Principle | str,
     *,
-    judge: BaseJudge | None = None,
+    judge: BaseJudge | str | None = None,
     name: str | None = None,
     scale: ScoreScale = "raw",
     prompt: str = "inputs",
@@ -36,7 +40,8 @@ def principle_metric(
 
     Args:
         principle: What to judge by.
-        judge: The judge. None: the process's default judge, loaded when first needed.
+        judge: The judge, or a model string such as ``openai:/gpt-5-mini``. None: the process's default judge, loaded
+            when first needed.
         name: The metric's name. None: the principle's.
         scale: ``raw`` for 1..5, ``normalized`` for 0..1.
         prompt: The column with the prompts: texts, chat messages, or dicts with either.
@@ -45,11 +50,11 @@ def principle_metric(
 
     Raises:
         InvalidCaseError: the principle is empty or not text.
-        ConfigError: the judge is not a judge.
+        ConfigError: the judge is neither a judge nor a model string.
     """
     principle = Principle.of(principle)
     metric: EvaluationMetric = mlflow.metrics.make_metric(
-        eval_fn=_eval_fn(principle, checked_judge(judge), scale, prompt, reference),
+        eval_fn=_eval_fn(principle, resolve_judge(judge), scale, prompt, reference),
         greater_is_better=True,
         name=metric_name(principle, name),
         version=version,
@@ -77,6 +82,11 @@ def _eval_fn(
 
     def eval_fn(predictions: Any, prompts: Any, references: Any = None) -> MetricValue:
         rows = len(predictions)
+        if prompts is _MISSING:
+            raise JudgeUnavailableError(
+                f"The table has no column {prompt!r}, from which to take the prompts; nothing was judged.",
+                hint='Name the column, as in principle_metric(..., prompt="question").',
+            )
         # In the first call MLflow cuts some columns to one row and leaves others whole.
         columns = [list(column)[:rows] if column is not None else [None] * rows for column in (prompts, references)]
         cases = [
@@ -86,7 +96,7 @@ def _eval_fn(
 
     # MLflow looks up each parameter by its name in the table.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter("predictions", kind), inspect.Parameter(prompt, kind)]
+    parameters = [inspect.Parameter("predictions", kind), inspect.Parameter(prompt, kind, default=_MISSING)]
     if reference is not None:
         parameters.append(inspect.Parameter(reference, kind, default=None))
     eval_fn.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -7,9 +7,9 @@ from typing import Any
 
 from mlflow.entities import Feedback, Trace
 from mlflow.genai.scorers import Scorer
-from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator, model_validator
 
-from rewardanything_core import BaseJudge, Case, Principle, RewardAnythingError
+from rewardanything_core import BaseJudge, Case, Principle, RewardAnythingError, resolve_judge
 from rewardanything_core.errors import JudgeUnavailableError
 from rewardanything_mlflow.feedback import ScoreScale, failure_feedback, metric_name, metric_names, verdict_feedback
 from rewardanything_mlflow.fields import (
@@ -47,7 +47,8 @@ class PrincipleScorer(Scorer):
     """What to judge by; a string becomes a `Principle`."""
 
     judge: BaseJudge | None = Field(default=None, exclude=True, repr=False)
-    """The judge. None: the process's default judge, loaded when first needed."""
+    """The judge, or a model string such as ``openai:/gpt-5-mini``. None: the process's default judge, loaded when first
+    needed."""
 
     name: str = ""
     """The feedback's name. Empty: the principle's."""
@@ -90,6 +91,11 @@ class PrincipleScorer(Scorer):
             options = {**options, "principle": Principle.of(options["principle"])}
             options["name"] = metric_name(options["principle"], options.get("name"))
         return options
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _is_judge(cls, value: Any) -> Any:
+        return resolve_judge(value)
 
     @field_serializer("aggregations")
     def _aggregation_names(self, aggregations: list[Any] | None) -> list[str] | None:

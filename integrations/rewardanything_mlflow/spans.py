@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 from mlflow.entities import SpanType
 
-from rewardanything_core import BaseJudge, Case, JudgeFailure
+from rewardanything_core import BaseJudge, Case, JudgeFailure, resolve_judge
 from rewardanything_core.judging.base import add_observer, remove_observer
 
 if TYPE_CHECKING:
@@ -22,20 +22,21 @@ _logged: list[BaseJudge | None] = []
 _own_traces: ContextVar[bool] = ContextVar("own_traces", default=True)
 
 
-def autolog(judge: BaseJudge | None = None, *, disable: bool = False) -> None:
+def autolog(judge: BaseJudge | str | None = None, *, disable: bool = False) -> None:
     """Log each verdict or failure as a span with the case, the scores and the reasoning.
 
     A span is a child of the span that is active where the judge is called; without one, it is a trace of its own. A
     `PrincipleScorer` makes no such traces, since its verdicts are feedback on the traces of the rows.
 
     Args:
-        judge: The judge whose verdicts to log. None: all judges of this process.
+        judge: The judge whose verdicts to log, or its model string. None: all judges of this process.
         disable: Stop logging, for all judges.
     """
     if disable:
         _logged.clear()
         remove_observer(_log_span)
         return
+    judge = resolve_judge(judge)
     if not any(logged is judge for logged in _logged):
         _logged.append(judge)
     add_observer(_log_span)

@@ -38,7 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def judge() -> Iterator[BaseJudge]:
-    """The judge of the session, from ra-judge.toml and RA_JUDGE_*. Define a fixture of this name to use another."""
+    """The judge of the session, from ra-judge.toml and RA_JUDGE_*.
+
+    Define a fixture of this name that returns a judge or a model string to use another.
+    """
     from rewardanything_core import load_judge
 
     with load_judge() as loaded:
@@ -46,11 +49,11 @@ def judge() -> Iterator[BaseJudge]:
 
 
 @pytest.fixture
-def assert_principle(judge: BaseJudge, request: pytest.FixtureRequest) -> AssertPrinciple:
+def assert_principle(judge: BaseJudge | str, request: pytest.FixtureRequest) -> AssertPrinciple:
     """Assert that responses score at least ``min_score`` (1..5) under a principle."""
     from rewardanything_pytest.principle import AssertPrinciple
 
-    return AssertPrinciple(request.node, lambda: judge)
+    return AssertPrinciple(request.node, lambda: _resolved(judge))
 
 
 @pytest.fixture
@@ -60,7 +63,13 @@ def assert_not_worse(request: pytest.FixtureRequest) -> AssertNotWorse:
 
     if not request.config.getoption("--ra-update"):  # recording needs no judge, and therefore no model
         request.getfixturevalue("judge")
-    return AssertNotWorse(request.node, lambda: request.getfixturevalue("judge"))
+    return AssertNotWorse(request.node, lambda: _resolved(request.getfixturevalue("judge")))
+
+
+def _resolved(judge: BaseJudge | str) -> BaseJudge:
+    from rewardanything_core import default_judge, resolve_judge
+
+    return resolve_judge(judge) or default_judge()
 
 
 @pytest.hookimpl(wrapper=True)

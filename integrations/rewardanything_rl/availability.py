@@ -18,19 +18,6 @@ DEFAULT_MAX_FAILED_CALLS = 10
 """Calls in a row without any verdict after which a run stops."""
 
 
-def checked_judge(judge: BaseJudge | None) -> BaseJudge | None:
-    """The judge as given; None means the default judge.
-
-    Raises:
-        ConfigError: it is something else, such as a model's name.
-    """
-    if judge is not None and not isinstance(judge, BaseJudge):
-        raise ConfigError(
-            f"judge must be a Judge or Jury, such as load_judge(model=...), not {type(judge).__name__} {judge!r:.80}."
-        )
-    return judge
-
-
 def judge_or_default(judge: BaseJudge | None) -> BaseJudge:
     """The judge given, else the process's default judge.
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from rewardanything_core import BaseJudge, ConfigError, RewardAnythingError, Verdict
+from rewardanything_core import BaseJudge, ConfigError, RewardAnythingError, Verdict, resolve_judge
 from rewardanything_core.errors import JudgeUnavailableError
 from rewardanything_rl.availability import (
     DEFAULT_MAX_FAILED_CALLS,
     FailureStreak,
     ajudge_or_default,
-    checked_judge,
     stop_if_unusable,
 )
 from rewardanything_rl.groups import Group, Sample, single_group
@@ -58,7 +57,7 @@ class GroupBatcher:
     Args:
         size: Expected samples of a prompt, 1 or more.
         timeout: Seconds to wait for the other samples of a group, from the first one on; 0 or more.
-        judge: The judge. None: `default_judge()`.
+        judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: `default_judge()`.
         scale: How scores become rewards. None: `Scale()`.
         max_failed_calls: How many groups in a row may have no verdict before `JudgeUnavailableError` takes the place
             of the failure, for each further group too, until one has a verdict again. None: no limit.
@@ -69,14 +68,14 @@ class GroupBatcher:
         size: int,
         *,
         timeout: float = 120.0,
-        judge: BaseJudge | None = None,
+        judge: BaseJudge | str | None = None,
         scale: Scale | None = None,
         max_failed_calls: int | None = DEFAULT_MAX_FAILED_CALLS,
     ) -> None:
         if size < 1 or timeout < 0:
             raise ConfigError(f"size must be 1 or more and timeout 0 or more, not {size!r} and {timeout!r}.")
         self.size, self.timeout, self.scale = size, timeout, scale or Scale()
-        self._judge = checked_judge(judge)
+        self._judge = resolve_judge(judge)
         self._streak = FailureStreak(max_failed_calls)
         self._pending: dict[_Key, _PendingGroup] = {}
         self._tasks: set[asyncio.Task[None]] = set()

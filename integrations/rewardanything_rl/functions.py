@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewardanything_core import BaseJudge, Message, Principle, default_judge
-from rewardanything_rl.availability import checked_judge
+from rewardanything_core import BaseJudge, Message, Principle, default_judge, resolve_judge
 from rewardanything_rl.groups import Sample, single_group
 from rewardanything_rl.scale import Scale
 
@@ -15,7 +14,7 @@ def reward_function(
     prompt: str | Sequence[Message],
     response: str,
     *,
-    judge: BaseJudge | None = None,
+    judge: BaseJudge | str | None = None,
     reference: str | None = None,
     normalize: bool = False,
 ) -> float:
@@ -27,7 +26,7 @@ def reward_function(
         principle: The principle to judge by.
         prompt: What the response answers: a text or chat messages.
         response: What the policy wrote.
-        judge: The judge. None: `default_judge()`.
+        judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: `default_judge()`.
         reference: A response that is judged too and whose score is subtracted from the reward.
         normalize: Return (score - 1) / 4, 0.0..1.0, instead of the score.
 
@@ -35,5 +34,5 @@ def reward_function(
         RewardAnythingError: there is no verdict, and therefore no reward.
     """
     group = single_group([Sample(principle=principle, prompt=prompt, text=response, reference=reference)])
-    verdict = (checked_judge(judge) or default_judge()).judge(group.case())
+    verdict = (resolve_judge(judge) or default_judge()).judge(group.case())
     return Scale(normalize=normalize, tie_break=0.0).rewards(verdict, group.baseline)[group.members[0]]

@@ -1,11 +1,11 @@
-"""Detection of responses that address the judge, by known phrases and markup."""
+"""Detection of responses that address the judge: by the judge's own model, or by known phrases and markup."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from rewardanything_core import ConfigError
+from rewardanything_core import BaseJudge, ConfigError, Judge
 
 Guard = Callable[[str], str | None]
 """Takes a text and returns the part that addresses the judge, or None."""
@@ -75,14 +75,60 @@ def speaks_to_judge(text: str) -> str | None:
     return None
 
 
-def resolve_guard(guard: bool | Guard) -> Guard | None:
-    """The function that an option selects: `speaks_to_judge` for True, None for False.
+def resolve_guard(guard: bool | Guard) -> bool | Guard:
+    """The guard as given.
 
     Raises:
         ConfigError: the option is neither a bool nor a function.
     """
-    if callable(guard):
-        return guard
-    if not isinstance(guard, bool):
+    if not callable(guard) and not isinstance(guard, bool):
         raise ConfigError(f"guard must be True, False or a function of a text, not {guard!r:.80}.")
-    return speaks_to_judge if guard else None
+    return guard
+
+
+def refusals(guard: bool | Guard, judge: BaseJudge, texts: Sequence[str]) -> list[str | None]:
+    """Why each text is refused, or None.
+
+    ``guard=True`` asks the judge's own model about every sentence, in any language, where it provides probabilities of
+    answers (`Judge.find_appeals`) and is known to recognise appeals; otherwise `speaks_to_judge` decides.
+
+    Args:
+        guard: What `resolve_guard` returned.
+        judge: The judge.
+        texts: The texts.
+
+    Raises:
+        RewardAnythingError: the model failed.
+    """
+    if _asks_model(guard, judge) and texts:
+        assert isinstance(judge, Judge)
+        return _reasons(judge.find_appeals(texts))
+    return _without_model(guard, texts)
+
+
+async def arefusals(guard: bool | Guard, judge: BaseJudge, texts: Sequence[str]) -> list[str | None]:
+    """`refusals`, awaited.
+
+    Args:
+        guard: What `resolve_guard` returned.
+        judge: The judge.
+        texts: The texts.
+    """
+    if _asks_model(guard, judge) and texts:
+        assert isinstance(judge, Judge)
+        return _reasons(await judge.afind_appeals(texts))
+    return _without_model(guard, texts)
+
+
+def _asks_model(guard: bool | Guard, judge: BaseJudge) -> bool:
+    return guard is True and isinstance(judge, Judge) and judge.recognises_appeals
+
+
+def _reasons(found: Sequence[Sequence[str]]) -> list[str | None]:
+    return [f"an appeal to the judge: {' '.join(parts[0].split())!r:.80}" if parts else None for parts in found]
+
+
+def _without_model(guard: bool | Guard, texts: Sequence[str]) -> list[str | None]:
+    if callable(guard):
+        return [guard(text) for text in texts]
+    return [speaks_to_judge(text) if guard else None for text in texts]

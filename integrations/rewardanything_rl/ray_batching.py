@@ -10,7 +10,14 @@ import threading
 from importlib.util import find_spec
 from typing import Any
 
-from rewardanything_core import BaseJudge, ConfigError, JudgeFailure, MissingExtraError, RewardAnythingError
+from rewardanything_core import (
+    BaseJudge,
+    ConfigError,
+    JudgeFailure,
+    MissingExtraError,
+    RewardAnythingError,
+    resolve_judge,
+)
 from rewardanything_core.errors import BackendConnectionError, JudgeUnavailableError, error_from_failure
 from rewardanything_rl.availability import DEFAULT_MAX_FAILED_CALLS
 from rewardanything_rl.batching import GroupBatcher, Reward
@@ -30,7 +37,7 @@ class RayGroupBatcher:
     Args:
         size: As for `GroupBatcher`, like the other arguments.
         timeout: Seconds.
-        judge: Sent to the actor as its spec. None: `default_judge()` in the actor.
+        judge: The judge, or a model string; sent to the actor as its spec. None: `default_judge()` in the actor.
         scale: How scores become rewards.
         max_failed_calls: Counted over all workers.
     """
@@ -40,7 +47,7 @@ class RayGroupBatcher:
         size: int,
         *,
         timeout: float = 120.0,
-        judge: BaseJudge | None = None,
+        judge: BaseJudge | str | None = None,
         scale: Scale | None = None,
         max_failed_calls: int | None = DEFAULT_MAX_FAILED_CALLS,
     ) -> None:
@@ -49,7 +56,7 @@ class RayGroupBatcher:
         self._settings: dict[str, Any] = {
             "size": size,
             "timeout": timeout,
-            "judge": judge,
+            "judge": (judge := resolve_judge(judge)),
             "scale": scale or Scale(),
             "max_failed_calls": max_failed_calls,
         }

@@ -8,21 +8,30 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import cached_property
 from statistics import fmean
 from typing import Any, Literal
 
-from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core import (
+    BaseJudge,
+    Case,
+    ConfigError,
+    InvalidCaseError,
+    JudgeFailure,
+    Principle,
+    Verdict,
+    resolve_judge,
+)
 from rewardanything_core.errors import error_from_failure
 from rewardanything_rl.availability import (
     DEFAULT_MAX_FAILED_CALLS,
     FailureStreak,
     ajudge_or_default,
-    checked_judge,
     judge_or_default,
     stop_if_unusable,
 )
 from rewardanything_rl.groups import Group, Sample, group_samples
-from rewardanything_rl.injection_guard import Guard, resolve_guard
+from rewardanything_rl.injection_guard import Guard, arefusals, refusals, resolve_guard
 from rewardanything_rl.scale import Scale
 from rewardanything_rl.texts import Thinking, check_thinking, text_of, without_tags
 
@@ -40,7 +49,8 @@ class PrincipleReward:
 
     Args:
         principle: The principle of rows without one of their own. None: every row has one.
-        judge: The judge; pickled as its spec. None: `default_judge()`, loaded at the first call.
+        judge: The judge, or a model string such as ``openai/gpt-5-mini``; pickled as its spec. None: `default_judge()`,
+            loaded at the first call.
         normalize: Rewards are (score - 1) / 4, within 0..1; otherwise 1..5.
         reference: The column, or a function of the row, with a response that is judged along with the completions and
             whose reward is subtracted from theirs. None: nothing is subtracted.
@@ -53,9 +63,10 @@ class PrincipleReward:
             None for 0.0 and needs ``raise``.
         max_failed_calls: How many calls in a row may have no verdict at all before the training stops, 1 or more.
             None: no limit.
-        guard: Whether to refuse completions that address the judge: True uses `speaks_to_judge`; a function takes the
-            text and returns what is wrong with it, or None. The judge does not see refused completions, so they
-            cannot affect the scores of others.
+        guard: Whether to refuse completions that address the judge: True asks the judge's model about every sentence
+            where that is known to work, as with the built-in judge, and uses `speaks_to_judge` elsewhere; a function
+            takes the text and returns what is wrong with it, or None. The judge does not see refused completions, so
+            they cannot affect the scores of others.
         refused_reward: The reward of a refused completion. None: it has none, as after a failure.
         name: The reward's name in the trainer's metrics. None: the principle's name, else ``principle``.
     """
@@ -64,7 +75,7 @@ class PrincipleReward:
         self,
         principle: Principle | str | None = None,
         *,
-        judge: BaseJudge | None = None,
+        judge: BaseJudge | str | None = None,
         normalize: bool = True,
         reference: Reference = None,
         reference_text: str | None = None,
@@ -87,7 +98,7 @@ class PrincipleReward:
         self.failures: deque[JudgeFailure] = deque(maxlen=1000)
         """The most recent failures, oldest first."""
         self.__name__ = name or (self.principle and self.principle.name) or "principle"  # TRL names metrics by it
-        self._judge = checked_judge(judge)
+        self._judge = resolve_judge(judge)
         self._reference = reference
         self._reference_text = reference_text
         self._column = principle_column
@@ -119,6 +130,7 @@ class PrincipleReward:
             RewardAnythingError: a judgement failed, and ``on_failure`` is ``raise``.
         """
         batch = self._batch(prompts, completions, columns)
+        batch.refuse(refusals(self._guard, self.judge, self._guarded_texts(batch)), self._refused_reward)
         return self._finish(batch, self.judge.judge_batch(batch.cases), columns)
 
     async def acall(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Rewards:
@@ -131,6 +143,7 @@ class PrincipleReward:
         """
         batch = self._batch(prompts, completions, columns)
         judge = await ajudge_or_default(self._judge)
+        batch.refuse(await arefusals(self._guard, judge, self._guarded_texts(batch)), self._refused_reward)
         return self._finish(batch, await judge.ajudge_batch(batch.cases), columns)
 
     def as_async(self) -> Callable[..., Coroutine[Any, Any, Rewards]]:
@@ -150,7 +163,6 @@ class PrincipleReward:
     def _batch(self, prompts: Sequence[Any], completions: Sequence[Any], arguments: dict[str, Any]) -> _Batch:
         columns = self._checked_columns(prompts, completions, arguments)
         batch = _Batch(len(completions))
-        samples = []
         for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             row = {name: values[index] for name, values in columns.items() if len(values) == len(completions)}
             try:
@@ -158,12 +170,11 @@ class PrincipleReward:
             except InvalidCaseError as error:
                 batch.fail([index], JudgeFailure(case_id=None, error_type="InvalidCaseError", message=str(error)))
                 continue
-            if self._guard and (reason := self._guard(without_tags(sample.text, self._thinking))) is not None:
-                batch.refuse(index, reason, self._refused_reward)
-            else:
-                samples.append((index, sample))
-        batch.groups = group_samples(samples)
+            batch.samples.append((index, sample))
         return batch
+
+    def _guarded_texts(self, batch: _Batch) -> list[str]:
+        return [without_tags(sample.text, self._thinking) for _, sample in batch.samples] if self._guard else []
 
     def _checked_columns(
         self, prompts: Sequence[Any], completions: Sequence[Any], arguments: Mapping[str, Any]
@@ -243,7 +254,7 @@ class PrincipleReward:
         scores = [score for score in batch.scores if score is not None]
         metrics = {
             "not_judged": 1 - (len(scores) + batch.refused) / len(batch.scores),
-            "refused": None if self._guard is None else batch.refused / len(batch.scores),
+            "refused": None if not self._guard else batch.refused / len(batch.scores),
             "score": _mean(scores),
             "tied": _mean([len(set(v.scores.values())) < len(v.scores) for v in verdicts]),
             "agreement": _mean([v.agreement for v in verdicts]),
@@ -257,21 +268,33 @@ class _Batch:
     """The rows of one call: their groups, and their rewards once these are known."""
 
     def __init__(self, size: int) -> None:
-        self.groups: list[Group] = []
+        self.samples: list[tuple[int, Sample]] = []
         self.failures: list[JudgeFailure] = []
         self.rewards: Rewards = [None] * size
         self.scores: Rewards = [None] * size
         self.rationales = [""] * size
         self.refused = 0
 
+    @cached_property
+    def groups(self) -> list[Group]:
+        return group_samples(self.samples)
+
     @property
     def cases(self) -> list[Case]:
         return [group.case() for group in self.groups]
 
-    def refuse(self, index: int, reason: str, reward: float | None) -> None:
-        self.refused += 1
-        self.rewards[index] = reward
-        self.rationales[index] = f"Refused. {reason}"
+    def refuse(self, reasons: Sequence[str | None], reward: float | None) -> None:
+        """Take out the samples for which there is a reason; no reasons at all mean that nothing is refused."""
+        refused = {
+            index: reason
+            for (index, _), reason in zip(self.samples, reasons, strict=bool(reasons))
+            if reason is not None
+        }
+        self.samples = [(index, sample) for index, sample in self.samples if index not in refused]
+        self.refused = len(refused)
+        for index, reason in refused.items():
+            self.rewards[index] = reward
+            self.rationales[index] = f"Refused. {reason}"
 
     def fail(self, indices: Iterable[int], failure: JudgeFailure) -> None:
         self.failures.append(failure)

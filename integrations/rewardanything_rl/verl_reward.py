@@ -13,10 +13,10 @@ from functools import cache
 from typing import Any, Literal
 
 from rewardanything_core import BaseJudge, ConfigError, InvalidCaseError, Principle, RewardAnythingError
-from rewardanything_rl.availability import DEFAULT_MAX_FAILED_CALLS
+from rewardanything_rl.availability import DEFAULT_MAX_FAILED_CALLS, ajudge_or_default
 from rewardanything_rl.batching import GroupBatcher
 from rewardanything_rl.groups import Sample
-from rewardanything_rl.injection_guard import Guard, resolve_guard
+from rewardanything_rl.injection_guard import Guard, arefusals, resolve_guard
 from rewardanything_rl.ray_batching import RayGroupBatcher
 from rewardanything_rl.scale import Scale
 from rewardanything_rl.texts import Thinking, answer_of, check_thinking, without_tags
@@ -25,7 +25,7 @@ from rewardanything_rl.texts import Thinking, answer_of, check_thinking, without
 def verl_reward(
     principle: Principle | str | None = None,
     *,
-    judge: BaseJudge | None = None,
+    judge: BaseJudge | str | None = None,
     group_size: int = 1,
     timeout: float = 120.0,
     normalize: bool = True,
@@ -42,7 +42,7 @@ def verl_reward(
 
     Args:
         principle: The principle of samples whose ``extra_info`` has none.
-        judge: The judge. None: `default_judge()`.
+        judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: `default_judge()`.
         group_size: How many samples veRL draws for a prompt, 1 or more; ``extra_info["group_size"]`` overrides it.
         timeout: Seconds to wait for the other samples of a group, from the first one on.
         normalize: Rewards are (score - 1) / 4, within 0..1; otherwise 1..5.
@@ -67,8 +67,8 @@ def verl_reward(
     check_thinking(thinking)
     if gather not in ("worker", "ray"):
         raise ConfigError(f"gather must be 'worker' or 'ray', not {gather!r}.")
-    guard_function = resolve_guard(guard)
-    if guard_function is not None and refused_reward is None:
+    guard = resolve_guard(guard)
+    if guard and refused_reward is None:
         raise ConfigError("guard needs a refused_reward: veRL cannot leave a refused sample out.")
     batcher = (RayGroupBatcher if gather == "ray" else GroupBatcher)(
         group_size,
@@ -100,7 +100,15 @@ def verl_reward(
             except InvalidCaseError:
                 await batcher.skip(empty, size=size)
                 raise
-            if guard_function and (reason := guard_function(without_tags(sample.text, thinking))) is not None:
+            reason = None
+            if guard:
+                text = without_tags(sample.text, thinking)
+                try:
+                    (reason,) = await arefusals(guard, await ajudge_or_default(judge), [text])
+                except RewardAnythingError:
+                    await batcher.skip(sample, size=size)
+                    raise
+            if reason is not None:
                 await batcher.skip(sample, size=size)
                 assert refused_reward is not None  # as checked above
                 return _score_fields(float(refused_reward), float("nan"), 0, f"Refused. {reason}")

@@ -12,6 +12,7 @@ from rewardanything_core.gate.results import AUTO, CheckReport, Requirement
 from rewardanything_core.gate.summary import conclude, summarize
 from rewardanything_core.gate.trial import Trial
 from rewardanything_core.judging.base import BaseJudge
+from rewardanything_core.loading import resolve_judge
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
@@ -28,7 +29,7 @@ def check(
     candidate: Rows | Mapping[str, Rows],
     principles: Principle | str | Requirement | Sequence[Principle | str | Requirement],
     *,
-    judge: BaseJudge,
+    judge: BaseJudge | str,
     margin: float = 0.3,
     min_score: float | None = None,
     alpha: float = 0.05,
@@ -56,7 +57,8 @@ def check(
             answer known to be worse than the baseline's, to test the judge with).
         candidate: Rows of the candidate; or several candidates, name -> rows, which are judged in the same lists.
         principles: The principles to judge by. A `Requirement` has its own margin, min_score and controls.
-        judge: The judge. Its ``passes`` are raised until every answer is in every position equally often.
+        judge: The judge, or a model string such as ``openai/gpt-5-mini``. Its ``passes`` are raised until every answer
+            is in every position equally often.
         margin: The drop in mean score, in points of the 1..5 scale, that must be ruled out; above 0, at most 4.
         min_score: The lowest acceptable mean score of a candidate, 1..5. None: no minimum.
         alpha: One-sided probability of a false alarm, and of passing a drop of the margin; in (0, 0.5).
@@ -83,11 +85,14 @@ def check(
     has_minimums = any(r.min_score is not None for r in requirements) or any(
         item.min_score is not None for item in paired.items
     )
+    resolved = resolve_judge(judge)
+    if resolved is None:
+        raise ConfigError("check needs a judge: load_judge(), or a model string such as 'openai/gpt-5-mini'.")
     trial = Trial(
         paired.items,
         list(candidates),
         requirements,
-        judge=judge,
+        judge=resolved,
         max_failures=max_failures,
         keep_scores=has_minimums,
         progress=progress,
@@ -121,7 +126,7 @@ def check(
         planned=len(paired.items),
         looked=trial.reached,
         missing=paired.missing,
-        model=judge.model,
+        model=resolved.model,
         usage=trial.usage,
         exhausted=trial.exhausted,
     )

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from rewardanything_core import __version__
 from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.judging.base import BaseJudge, Outcome
+from rewardanything_core.loading import resolve_judge
 from rewardanything_core.server import compat, metrics, schemas
 from rewardanything_core.server.errors import APIError, internal_error, json_bytes, json_response
 from rewardanything_core.server.limits import Limits
@@ -39,7 +40,7 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 def create_app(
-    judge: BaseJudge | None,
+    judge: BaseJudge | str | None,
     *,
     limits: Limits | None = None,
     tokens: Sequence[str] = (),
@@ -50,7 +51,8 @@ def create_app(
     The limits on connections, headers and unread answers belong to `running.Server`; another server has its own.
 
     Args:
-        judge: The judge. None: set ``app.service.judge`` later; until then requests are answered with 503.
+        judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: set ``app.service.judge`` later; until
+            then requests are answered with 503.
         limits: The server's limits. None: the defaults.
         tokens: A request needs one of them. Empty: it needs none.
         hosts: The host names by which the server may be called, and `hosts.ANY_ADDRESS` for every IP address. None:
@@ -59,7 +61,7 @@ def create_app(
     Raises:
         ConfigError: a token is too short.
     """
-    service = Service(judge, limits or Limits())
+    service = Service(resolve_judge(judge), limits or Limits())
     app = FastAPI(
         title="ra-judge",
         version=__version__,

@@ -14,7 +14,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.config import read_settings
 from rewardanything_core.errors import ConfigError, InvalidCaseError, MissingExtraError
 from rewardanything_core.judging.base import DEFAULT_WINDOW, BaseJudge
-from rewardanything_core.loading import default_judge, load_judge
+from rewardanything_core.loading import default_judge, load_judge, settings_for
 from rewardanything_core.principles import Principle
 from rewardanything_core.tables import arrow_types
 from rewardanything_core.tables.columns import RESULT_COLUMNS, CaseColumns, InputRow, result_cells
@@ -37,9 +37,9 @@ class TableOptions(TypedDict, total=False):
     principle_column: str | None
     """Instead, the column with the principle of each row."""
 
-    judge: BaseJudge | Mapping[str, Any] | None
-    """A judge; or what to make one from in this process, which happens once: ``judge.spec()``, or settings such as
-    ``{"model": ..., "api_base": ...}``. None: `default_judge`."""
+    judge: BaseJudge | Mapping[str, Any] | str | None
+    """A judge; or what to make one from in this process, which happens once: ``judge.spec()``, settings such as
+    ``{"model": ..., "api_base": ...}``, or a model string for `resolve_judge`. None: `default_judge`."""
 
     prompt_column: str
     """A text or a list of chat messages. Default: ``prompt``."""
@@ -119,14 +119,16 @@ def spark_columns(prefix: str = "") -> str:
     return ", ".join(f"`{prefix}{name}` {types.get(name, 'string')}" for name in RESULT_COLUMNS)
 
 
-def portable_spec(judge: BaseJudge | Mapping[str, Any] | None = None, *, store: str | None = None) -> dict[str, Any]:
+def portable_spec(
+    judge: BaseJudge | Mapping[str, Any] | str | None = None, *, store: str | None = None
+) -> dict[str, Any]:
     """What another machine needs to make this judge, as plain JSON: for ``judge_frames(judge=...)`` there.
 
     Settings are read on this machine, from variables and ``ra-judge.toml`` as `load_judge` does; no model is loaded.
     The spec contains no key: the variable that ``api_key_env`` names must be set on the other machine too.
 
     Args:
-        judge: A judge, a spec, or settings. None: the settings of this machine.
+        judge: A judge, a spec, settings, or a model string. None: the settings of this machine.
         store: The verdict store on the other machine. It must be on a local disk, because SQLite's locks do not work on
             network file systems. None: verdicts are not stored; the frames contain them.
 
@@ -136,6 +138,8 @@ def portable_spec(judge: BaseJudge | Mapping[str, Any] | None = None, *, store: 
     storage = {"cache": "off"} if store is None else {"cache": "on", "store": store}
     if isinstance(judge, BaseJudge):
         judge = judge.spec()
+    if isinstance(judge, str):
+        return settings_for(judge)[0] | storage
     if judge is not None and _is_spec(judge):
         return _with_storage(judge, storage)
     settings = dict(judge or {}) | storage
@@ -159,22 +163,27 @@ _lock = threading.Lock()
 _latest: list[tuple[str, BaseJudge]] = []
 
 
-def local_judge(judge: BaseJudge | Mapping[str, Any] | None) -> BaseJudge:
+def local_judge(judge: BaseJudge | Mapping[str, Any] | str | None) -> BaseJudge:
     """The judge in this process.
 
     A judge made from a spec or from settings is reused until another one is needed: Spark calls a function for each
     partition and Ray for each batch, in long-lived processes.
 
     Args:
-        judge: A judge, a spec, or settings. None: `default_judge`.
+        judge: A judge, a spec, settings, or a model string. None: `default_judge`.
 
     Raises:
         ConfigError: it is none of these.
     """
     if judge is None or isinstance(judge, BaseJudge):
         return default_judge() if judge is None else judge
-    if not isinstance(judge, Mapping):
-        raise ConfigError(f"judge must be a judge, its spec() or a mapping of settings, not {type(judge).__name__}.")
+    if not isinstance(judge, Mapping | str):
+        raise ConfigError(
+            f"judge must be a judge, its spec(), a mapping of settings or a model string, not {type(judge).__name__}."
+        )
+    if isinstance(judge, str):
+        settings, _ = settings_for(judge)
+        judge = settings
     key = json.dumps(judge, sort_keys=True, default=str)
     with _lock:
         if not _latest or _latest[0][0] != key:

@@ -662,7 +662,7 @@ def test_a_set_up_mistake_stops_langsmiths_run(
 
 
 def test_a_judge_of_the_wrong_type_is_refused_at_once() -> None:
-    wrong: Any = "openai/gpt-4o-mini"
+    wrong: Any = object()
     for make in (principle_evaluator, comparative_evaluator):
         with pytest.raises(ConfigError, match="judge must be"):
             make(PRINCIPLE, judge=wrong)

@@ -129,7 +129,7 @@ def test_a_jury_works_like_a_judge_and_anything_else_is_refused() -> None:
     jury = Jury([judge_by_length(), judge_by_length()])
     assert PrincipleReward(PRINCIPLE, judge=jury)(["p", "p"], ["a", "aaaaa"]) == [0.0, 1.0]
     with pytest.raises(ConfigError, match="judge must be a Judge or Jury"):
-        PrincipleReward(PRINCIPLE, judge="openai/gpt-4o-mini")  # type: ignore[arg-type]
+        PrincipleReward(PRINCIPLE, judge=object())  # type: ignore[arg-type]
 
 
 # --- scale

@@ -136,7 +136,7 @@ def test_a_wrong_setting_is_never_a_reward(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ConfigError, match="Unknown setting groupsize; the settings are: principle"):
         asyncio.run(compute_score("d", "a", None, {}, groupsize=2))
     with pytest.raises(ConfigError, match="judge must be a Judge or Jury"):
-        verl_reward(judge="openai/gpt-4o-mini")  # type: ignore[arg-type]
+        verl_reward(judge=object())  # type: ignore[arg-type]
     monkeypatch.setenv("RA_JUDGE_MODEL", "scripted:no_such_module:reply")
     with pytest.raises(JudgeUnavailableError, match="no_such_module"):
         asyncio.run(verl_reward(on_failure=0.5)(**sample("a")))

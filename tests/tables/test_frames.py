@@ -114,7 +114,8 @@ def test_one_column_per_response_a_principle_per_row_and_a_prefix(judge):
         ({"principle_column": "prompt"}, "either a principle"),
         ({"responses_column": "responses", "response_columns": ["prompt"]}, "not both"),
         ({"prompt_column": "nope"}, "Table 1 has no column 'nope'.*prompt_column"),
-        ({"judge": "gpt"}, "must be a judge"),
+        ({"judge": 3}, "must be a judge"),
+        ({"judge": "gpt"}, "There is no model 'gpt'"),
         ({"judge": {"modell": "x"}}, "unknown setting 'modell'"),
     ],
 )
