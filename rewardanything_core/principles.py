@@ -104,6 +104,7 @@ class Principle:
         if path.suffix == ".toml":
             return _from_toml(content, path)
         heading, text = _split_heading(content)
+        _check_not_empty(text, path)
         return cls(text.strip(), name=heading or _printable(path.stem), source=_printable(path))
 
 
@@ -127,12 +128,21 @@ def _from_toml(content: str, path: Path) -> Principle:
     if "text" not in table or unknown:
         problem = f"has unknown keys {unknown}" if unknown else "has no key 'text'"
         raise ConfigError(f"The principle file {path} {problem}; the keys are text, name and family.")
+    _check_not_empty(table["text"], path)
     return Principle(
         table["text"].strip() if isinstance(table["text"], str) else table["text"],
         name=table.get("name", _printable(path.stem)),
         source=_printable(path),
         family=table.get("family"),
     )
+
+
+def _check_not_empty(text: object, path: Path) -> None:
+    if isinstance(text, str) and not text.strip():
+        raise InvalidCaseError(
+            f"The principle file {path} has no text; describe in a sentence what makes a response good.",
+            field="principle",
+        )
 
 
 def _printable(path: str | Path) -> str:

@@ -44,6 +44,9 @@ class GradeTask:
     columns: CaseColumns
     """The columns with the parts of a case."""
 
+    default_columns: bool
+    """Whether no column with responses was named, so that it is ``responses`` or else ``response``."""
+
     principle: Principle | None
     """The principle for all rows. None: each row has its own."""
 
@@ -128,6 +131,9 @@ def run(task: GradeTask) -> dict[str, Any]:
         raise ConfigError(f"{'Standard input' if task.source == STANDARD else task.source} has no rows.")
     if readable := [row for row in peeked if row.problem is None]:
         names = dict.fromkeys(chain.from_iterable(row.columns for row in readable))
+        if task.default_columns and "responses" not in names and "response" in names:
+            columns = dataclasses.replace(task.columns, responses=None, each_response=("response",))
+            task = dataclasses.replace(task, columns=columns)
         task.columns.check(names, task.prefix, task.source)
     with ExitStack() as stack:
         with fetch_progress() as progress:

@@ -10,67 +10,135 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rewardanything_core.cli._help import APP, JUDGE
 from rewardanything_core.cli._stdout import output, stdout
+from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rewardanything_core.principles import Principle
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 # An option that is not given comes from RA_JUDGE_* variables, then from ra-judge.toml, then from the defaults.
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Hub id, folder, built-in small model, or provider/model."),
+    typer.Option(
+        "--model", help="provider/model; a server's model; hub id, folder or short name.", rich_help_panel=JUDGE
+    ),
 ]
 ApiBase = Annotated[
     list[str] | None,
-    typer.Option("--api-base", help="URL of the model's server; repeat it to balance several."),
+    typer.Option(
+        "--api-base",
+        "--base-url",
+        help="URL of the model's server; repeat it to balance several.",
+        rich_help_panel=JUDGE,
+    ),
 ]
 ApiKeyEnv = Annotated[
     str | None,
-    typer.Option("--api-key-env", help="Environment variable with the server's key."),
+    typer.Option("--api-key-env", help="Environment variable with the server's key.", rich_help_panel=JUDGE),
 ]
-BackendName = Annotated[str | None, typer.Option("--backend", help="auto, local or endpoint.")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cuda, cpu or mps; local models only.")]
-Passes = Annotated[int | None, typer.Option("--passes", help="Number of orders in which each case is judged.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed from which the orders are drawn.")]
-Store = Annotated[str | None, typer.Option("--store", help="File of the verdict store.")]
+BackendName = Annotated[str | None, typer.Option("--backend", help="auto, local or endpoint.", rich_help_panel=JUDGE)]
+Device = Annotated[
+    str | None, typer.Option("--device", help="auto, cuda, cpu or mps; local models only.", rich_help_panel=JUDGE)
+]
+Passes = Annotated[
+    int | None, typer.Option("--passes", help="Number of orders in which each case is judged.", rich_help_panel=JUDGE)
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Seed from which the orders are drawn.", rich_help_panel=JUDGE)
+]
+Store = Annotated[str | None, typer.Option("--store", help="File of the verdict store.", rich_help_panel=JUDGE)]
 Cache = Annotated[
     str | None,
-    typer.Option("--cache", help="on: read and write the store; read: only read it; off: do not use it."),
+    typer.Option(
+        "--cache", help="on: read and write the store; read: only read it; off: do not use it.", rich_help_panel=JUDGE
+    ),
 ]
-Config = Annotated[str | None, typer.Option("--config", help="Settings file to use.")]
+Config = Annotated[str | None, typer.Option("--config", help="Settings file to use.", rich_help_panel=JUDGE)]
 
 # The application's own model, of `check` and `baseline`; it shares no setting with the judge.
 AppModel = Annotated[
-    str | None, typer.Option("--app-model", help="Model that the prompts run on; named as for --model.")
+    str | None,
+    typer.Option("--app-model", help="Model that the prompts run on; named as for --model.", rich_help_panel=APP),
 ]
-AppApiBase = Annotated[list[str] | None, typer.Option("--app-api-base", help="URL of that model's server.")]
+AppApiBase = Annotated[
+    list[str] | None,
+    typer.Option("--app-api-base", "--app-base-url", help="URL of that model's server.", rich_help_panel=APP),
+]
 AppApiKeyEnv = Annotated[
-    str | None, typer.Option("--app-api-key-env", help="Environment variable with that server's key.")
+    str | None,
+    typer.Option("--app-api-key-env", help="Environment variable with that server's key.", rich_help_panel=APP),
 ]
-AppDevice = Annotated[str | None, typer.Option("--app-device", help="auto, cuda, cpu or mps; local models only.")]
+AppDevice = Annotated[
+    str | None, typer.Option("--app-device", help="auto, cuda, cpu or mps; local models only.", rich_help_panel=APP)
+]
 AppTemperature = Annotated[
-    float | None, typer.Option("--app-temperature", help="Sampling temperature.", show_default="0")
+    float | None, typer.Option("--app-temperature", help="Sampling temperature.", show_default="0", rich_help_panel=APP)
 ]
 AppMaxTokens = Annotated[
-    int | None, typer.Option("--app-max-tokens", help="Maximum length of an answer, in tokens.", show_default="1024")
+    int | None,
+    typer.Option(
+        "--app-max-tokens", help="Maximum length of an answer, in tokens.", show_default="1024", rich_help_panel=APP
+    ),
 ]
 AppConcurrency = Annotated[
     int | None,
     typer.Option(
-        "--app-concurrency", help="Cases run at a time.", show_default="4 for an app, 16 for a model's server"
+        "--app-concurrency",
+        help="Cases run at a time.",
+        show_default="4 for an app, 16 for a model's server",
+        rich_help_panel=APP,
     ),
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", help="Reuse the answers of the app's last run, if its file is unchanged."),
+    typer.Option(
+        "--resume", help="Reuse the answers of the app's last run, if its file is unchanged.", rich_help_panel=APP
+    ),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Ignore cached answers of the app's model.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Ignore cached answers of the app's model.", rich_help_panel=APP)]
 IdColumn = Annotated[str | None, typer.Option("--id-column", help="Column with the case's id.", show_default="id")]
 PromptColumn = Annotated[
     str | None, typer.Option("--prompt-column", help="Column with the prompt.", show_default="prompt")
 ]
+
+
+def one_principle(
+    text: str | None, file: str | None, name: str | None, *, column: str | None = None, takes_column: bool = True
+) -> Principle | None:
+    """The principle that one of several options names.
+
+    Args:
+        text: ``--principle``.
+        file: ``--principle-file``.
+        name: ``--principle-name``.
+        column: ``--principle-column``.
+        takes_column: Whether the command has that option.
+
+    Returns:
+        The principle. None: a column has it.
+
+    Raises:
+        ConfigError: none or several were given, or the one given cannot be read.
+    """
+    from rewardanything_core.principles import Principle
+
+    if sum(given is not None for given in (text, file, name, column)) != 1:
+        others = (
+            "--principle-file, --principle-name and --principle-column"
+            if takes_column
+            else ("--principle-file and --principle-name")
+        )
+        raise ConfigError(f"Give one of --principle, {others}.")
+    if text is not None:
+        return Principle(text)
+    if file is not None:
+        return Principle.from_file(file)
+    return None if name is None else Principle.named(name)
 
 
 def echo(line: str) -> None:

@@ -8,12 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
+from rewardanything_core.cli._help import GroupedCommand
 from rewardanything_core.cli._stdout import reserve_stdout
 from rewardanything_core.cli.baseline import baseline
 from rewardanything_core.cli.bench import bench
 from rewardanything_core.cli.check import check
 from rewardanything_core.cli.demo import demo
+from rewardanything_core.cli.fit import fit
 from rewardanything_core.cli.grade import grade
+from rewardanything_core.cli.init import init
+from rewardanything_core.cli.judge import judge
 from rewardanything_core.cli.log import log
 from rewardanything_core.cli.models import models
 from rewardanything_core.cli.serve import serve
@@ -57,13 +61,24 @@ def _command(function: Callable[..., None], summary: str, example: str) -> None:
         with reserve_stdout():
             function(*arguments, **options)
 
-    app.command(short_help=summary, epilog=f"\b\nExample:\n{example}")(run)
+    app.command(cls=GroupedCommand, short_help=summary, epilog=f"\b\nExample:\n{example}")(run)
 
 
 _command(
     demo,
     "Try it: answers judged under opposite principles.",
     "  ra-judge demo\n  ra-judge demo --model openai/gpt-4o-mini",
+)
+_command(
+    init,
+    "Write settings, a principle and sample rows.",
+    "  ra-judge init\n  ra-judge init --yes --model Qwen/Qwen3-8B --api-base http://localhost:8000/v1",
+)
+_command(
+    judge,
+    "Judge answers typed on the command line.",
+    "  ra-judge judge --principle 'Be brief.' --prompt 'How far is the moon?' \\\n"
+    "    'About 384,400 km.' 'That is a question that has fascinated people for ages.'",
 )
 _command(
     grade,
@@ -96,6 +111,11 @@ _command(
     bench,
     "Measure a judge against human labels.",
     "  ra-judge bench summeval.jsonl --flips flips.jsonl --limit-groups 20",
+)
+_command(
+    fit,
+    "Fit a reward head to people's labels.",
+    "  ra-judge fit labels.jsonl -o ours.safetensors",
 )
 _command(
     serve,

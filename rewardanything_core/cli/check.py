@@ -13,34 +13,64 @@ from rewardanything_core.errors import RewardAnythingError
 
 Repeatable = list[str] | None
 
+SIDES, PRINCIPLES, DECISION, REPORTS = "What to compare", "Principles", "Decision", "Reports"
+
 
 def check(
-    baseline: Annotated[str | None, typer.Option(metavar="FILE", help="Outputs to compare with.")] = None,
-    candidate: Annotated[Repeatable, typer.Option(metavar="[NAME=]FILE", help="Outputs to test; repeatable.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Outputs to compare with.", rich_help_panel=SIDES)
+    ] = None,
+    candidate: Annotated[
+        Repeatable, typer.Option(metavar="[NAME=]FILE", help="Outputs to test; repeatable.", rich_help_panel=SIDES)
+    ] = None,
     principle: Annotated[
-        Repeatable, typer.Option(metavar="TEXT", help="Principle to judge by, in plain words; repeatable.")
+        Repeatable,
+        typer.Option(
+            metavar="TEXT", help="Principle to judge by, in plain words; repeatable.", rich_help_panel=PRINCIPLES
+        ),
     ] = None,
     principle_file: Annotated[
-        Repeatable, typer.Option(metavar="FILE", help="Markdown, text or TOML file with a principle; repeatable.")
+        Repeatable,
+        typer.Option(
+            metavar="FILE", help="Markdown, text or TOML file with a principle; repeatable.", rich_help_panel=PRINCIPLES
+        ),
     ] = None,
     principle_name: Annotated[
-        Repeatable, typer.Option(metavar="NAME", help="Name of a principle that ships with the package; repeatable.")
+        Repeatable,
+        typer.Option(
+            metavar="NAME",
+            help="Name of a principle that ships with the package; repeatable.",
+            rich_help_panel=PRINCIPLES,
+        ),
     ] = None,
     margin: Annotated[
-        float | None, typer.Option(help="Drop in mean score (1..5) to rule out.", show_default="0.3")
+        float | None,
+        typer.Option(help="Drop in mean score (1..5) to rule out.", show_default="0.3", rich_help_panel=DECISION),
     ] = None,
-    min_score: Annotated[float | None, typer.Option(help="Minimum mean score of a candidate.")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Minimum mean score of a candidate.", rich_help_panel=DECISION)
+    ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="Probability of a false alarm, one-sided.", show_default="0.05")
+        float | None,
+        typer.Option(help="Probability of a false alarm, one-sided.", show_default="0.05", rich_help_panel=DECISION),
     ] = None,
     max_failures: Annotated[
-        float | None, typer.Option(help="Share of judgements that may fail.", show_default="0.05")
+        float | None,
+        typer.Option(help="Share of judgements that may fail.", show_default="0.05", rich_help_panel=DECISION),
     ] = None,
     sequential: Annotated[
-        bool | None, typer.Option("--sequential/--no-sequential", help="Stop as soon as the result is clear.")
+        bool | None,
+        typer.Option(
+            "--sequential/--no-sequential", help="Stop as soon as the result is clear.", rich_help_panel=DECISION
+        ),
     ] = None,
     confirm: Annotated[
-        bool | None, typer.Option("--confirm/--no-confirm", help="Judge again before a regression counts; the default.")
+        bool | None,
+        typer.Option(
+            "--confirm/--no-confirm",
+            help="Judge again before a regression counts; the default.",
+            rich_help_panel=DECISION,
+        ),
     ] = None,
     controls: Annotated[
         Repeatable,
@@ -48,31 +78,48 @@ def check(
             metavar="KIND",
             help="Test the judge with degraded answers: cut, padded, rude, swapped, worse; auto; none. Repeatable.",
             show_default="auto",
+            rich_help_panel=DECISION,
         ),
     ] = None,
     common_only: Annotated[
-        bool | None, typer.Option("--common-only/--all-cases", help="Skip cases that are missing on one side.")
+        bool | None,
+        typer.Option(
+            "--common-only/--all-cases", help="Skip cases that are missing on one side.", rich_help_panel=SIDES
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Cases to run an app or prompts on; any columns.")
+        str | None,
+        typer.Option(metavar="FILE", help="Cases to run an app or prompts on; any columns.", rich_help_panel=SIDES),
     ] = None,
     app: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Candidate: function from a case (dict) to text.")
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION", help="Candidate: function from a case (dict) to text.", rich_help_panel=SIDES
+        ),
     ] = None,
     baseline_prompt: Annotated[
-        str | None, typer.Option(metavar="FILE|prompts:/NAME@ALIAS", help="Baseline: this prompt, run on the cases.")
+        str | None,
+        typer.Option(
+            metavar="FILE|prompts:/NAME@ALIAS", help="Baseline: this prompt, run on the cases.", rich_help_panel=SIDES
+        ),
     ] = None,
     candidate_prompt: Annotated[
-        Repeatable, typer.Option(metavar="[NAME=]FILE|prompts:/...", help="Candidate: this prompt; repeatable.")
+        Repeatable,
+        typer.Option(
+            metavar="[NAME=]FILE|prompts:/...", help="Candidate: this prompt; repeatable.", rich_help_panel=SIDES
+        ),
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Candidate: this prompt, working copy. See --baseline-rev.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Candidate: this prompt, working copy. See --baseline-rev.", rich_help_panel=SIDES
+        ),
     ] = None,
     baseline_rev: Annotated[
-        str | None, typer.Option(metavar="REV", help="Baseline: --prompt at this git revision.")
+        str | None, typer.Option(metavar="REV", help="Baseline: --prompt at this git revision.", rich_help_panel=SIDES)
     ] = None,
     candidate_rev: Annotated[
-        str | None, typer.Option(metavar="REV", help="Candidate: --prompt at this git revision.")
+        str | None, typer.Option(metavar="REV", help="Candidate: --prompt at this git revision.", rich_help_panel=SIDES)
     ] = None,
     app_model: options.AppModel = None,
     app_api_base: options.AppApiBase = None,
@@ -86,12 +133,19 @@ def check(
     id_column: options.IdColumn = None,
     prompt_column: options.PromptColumn = None,
     response_column: Annotated[
-        str | None, typer.Option(help="Column with the answer.", show_default="response")
+        str | None, typer.Option(help="Column with the answer.", show_default="response", rich_help_panel=SIDES)
     ] = None,
-    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Also write an HTML report.")] = None,
-    junit: Annotated[str | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML.")] = None,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Also write an HTML report.", rich_help_panel=REPORTS)
+    ] = None,
+    junit: Annotated[
+        str | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML.", rich_help_panel=REPORTS)
+    ] = None,
     markdown: Annotated[
-        str | None, typer.Option("--markdown", metavar="FILE", help="Also write Markdown for a pull request.")
+        str | None,
+        typer.Option(
+            "--markdown", metavar="FILE", help="Also write Markdown for a pull request.", rich_help_panel=REPORTS
+        ),
     ] = None,
     model: options.Model = None,
     api_base: options.ApiBase = None,
@@ -101,7 +155,8 @@ def check(
     passes: options.Passes = None,
     seed: options.Seed = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of requests to the judge at a time.")
+        int | None,
+        typer.Option(min=1, help="Maximum number of requests to the judge at a time.", rich_help_panel=options.JUDGE),
     ] = None,
     store: options.Store = None,
     cache: options.Cache = None,

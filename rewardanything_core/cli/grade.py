@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,6 @@ from rewardanything_core.cli import _options as options
 from rewardanything_core.cli._stdout import output
 from rewardanything_core.cli.exit_codes import JUDGE_FAILED
 from rewardanything_core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from rewardanything_core.principles import Principle
 
 
 def grade(
@@ -28,7 +25,7 @@ def grade(
         str | None,
         typer.Option(
             help="Column with all responses: a mapping label -> text, a list of texts, or one text.",
-            show_default="responses",
+            show_default="responses, or else response",
         ),
     ] = None,
     response_column: Annotated[
@@ -46,7 +43,8 @@ def grade(
         int | None, typer.Option(min=1, help="Maximum number of rows in memory.", show_default="256")
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.")
+        int | None,
+        typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.", rich_help_panel=options.JUDGE),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin again if OUT exists.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Judge failed rows again.")] = False,
@@ -101,7 +99,8 @@ def grade(
             context=context_column,
             id=id_column,
         ),
-        principle=_principle(principle, principle_file, principle_name, principle_column),
+        default_columns=responses_column is None and not response_column,
+        principle=options.one_principle(principle, principle_file, principle_name, column=principle_column),
         prefix=prefix,
         limit=limit,
         window=window,
@@ -137,24 +136,14 @@ def grade(
         raise typer.Exit(JUDGE_FAILED)
 
 
-def _principle(text: str | None, file: str | None, name: str | None, column: str | None) -> Principle | None:
-    from rewardanything_core.principles import Principle
-
-    if sum(given is not None for given in (text, file, name, column)) != 1:
-        raise ConfigError("Give one of --principle, --principle-file, --principle-name and --principle-column.")
-    if text is not None:
-        return Principle(text)
-    if file is not None:
-        return Principle.from_file(file)
-    return None if name is None else Principle.named(name)
-
-
 def _report(summary: dict[str, Any], as_json: bool, out: str) -> None:
+    from rewardanything_core.gate.reports.wording import counted
+
     if as_json:
         (options.echo if out == "-" else output)(json.dumps(summary))
         return
     parts = [
-        f"{summary['rows']:,} rows",
+        counted(summary["rows"], "row"),
         f"{summary['judged']:,} judged",
         f"{summary['from_store']:,} from the store",
         f"{summary['failed']:,} failed",

@@ -42,7 +42,8 @@ def serve(
     passes: options.Passes = None,
     seed: options.Seed = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.")
+        int | None,
+        typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.", rich_help_panel=options.JUDGE),
     ] = None,
     store: options.Store = None,
     cache: options.Cache = None,

@@ -15,6 +15,7 @@ from rewardanything_core.cli._check.settings import merged, read_table
 from rewardanything_core.cli._check.sources import CachePolicy, Echo, plan_check, preview, produce_outputs
 from rewardanything_core.cli._judge_errors import raise_if_unusable
 from rewardanything_core.cli._progress import steps_bar
+from rewardanything_core.gate.reports.wording import counted
 
 if TYPE_CHECKING:
     from rewardanything_core.gate.results import CheckReport
@@ -75,7 +76,7 @@ def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]
         )
         judge = models.judge()
         rules = {name: settings[name] for name in _RULES if name in settings}
-        echo(f"Judging {len(keys)} cases with {judge.model}.")
+        echo(f"Judging {counted(len(keys), 'case')} with {judge.model}.")
         with steps_bar("judging") as progress:
             report = check(baseline, candidates, requirements, judge=judge, progress=progress, **rules)
     attempted = [pair for pair in report.pairs if not pair.unchanged]

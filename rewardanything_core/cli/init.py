@@ -1,0 +1,119 @@
+"""``ra-judge init``: write the settings, a principle and sample rows for a new project."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rewardanything_core.cli._help import JUDGE
+from rewardanything_core.cli._options import echo
+from rewardanything_core.cli._stdout import output
+from rewardanything_core.errors import ConfigError
+
+DEFAULT_PRINCIPLE = (
+    "Prefer the answer that is correct and answers the question that was asked. Among correct answers, prefer the "
+    "shorter one. An answer that is wrong or evasive is bad, however well it is written."
+)
+
+SAMPLE_ROWS = (
+    ("What is the boiling point of water at sea level?", "100 °C (212 °F)."),
+    ("What is the boiling point of water at sea level?", "It depends on many things, and there is much to say."),
+    ("How do I undo the last git commit but keep my changes?", "git reset --soft HEAD~1"),
+    ("How do I undo the last git commit but keep my changes?", "git reset --hard HEAD~1"),
+    ("Is 91 a prime number?", "No: 91 = 7 × 13."),
+    ("Is 91 a prime number?", "Yes, 91 is prime."),
+    ("My parcel arrived damaged. What can I do?", "Send a photo within 14 days and we replace it free of charge."),
+    ("My parcel arrived damaged. What can I do?", "We are sorry to hear that! Customer satisfaction is our passion."),
+    ("Translate into French: Good morning.", "Bonjour."),
+    ("Translate into French: Good morning.", "Bonne nuit."),
+)
+"""Prompt and response: a good answer and a worse one to each of five questions."""
+
+
+def init(
+    folder: Annotated[str, typer.Argument(help="Where to write the files.")] = ".",
+    model: Annotated[
+        str | None,
+        typer.Option(help="The judge's model, as provider/model or as its server names it.", rich_help_panel=JUDGE),
+    ] = None,
+    api_base: Annotated[
+        str | None, typer.Option("--api-base", "--base-url", help="URL of the model's server.", rich_help_panel=JUDGE)
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="Environment variable with the server's key.", rich_help_panel=JUDGE)
+    ] = None,
+    principle: Annotated[str | None, typer.Option(help="What makes an answer good, in plain words.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take the options and the defaults.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Write ra-judge.toml, principle.md and sample.jsonl (ten rows) into a folder, after four questions.
+
+    An option answers its question in advance. Existing files are replaced only with your consent: after a question, or
+    with --overwrite.
+
+    Exit code: 0 the files are written, 2 they are not.
+    """
+    from rewardanything_core.loading import check_model
+    from rewardanything_core.weights.catalog import DEFAULT_MODEL
+
+    def ask(given: str | None, question: str, default: str) -> str:
+        if given is not None or yes:
+            return default if given is None else given
+        try:
+            answer: str = typer.prompt(question, default=default, show_default=bool(default), err=True)
+        except typer.Abort as error:
+            raise ConfigError("No file was written.", hint="Give --yes to answer no questions.") from error
+        return answer.strip()
+
+    hosted = "openai/gpt-5-mini" if os.environ.get("OPENAI_API_KEY") else DEFAULT_MODEL
+    model = ask(model, "Which model judges? (provider/model, a server's model, or a short name)", hosted)
+    api_base = ask(api_base, "URL of its server? (empty: the provider's own, or none)", "")
+    api_key_env = ask(api_key_env, "Environment variable with its key? (empty: the provider's own, or none)", "")
+    principle = ask(principle, "What makes an answer good?", DEFAULT_PRINCIPLE)
+    check_model(model, api_base or None)
+    if not principle.strip():
+        raise ConfigError("The principle is empty; describe in a sentence what makes an answer good.")
+    rows = [{"id": i, "prompt": prompt, "response": text} for i, (prompt, text) in enumerate(SAMPLE_ROWS, start=1)]
+    files = {
+        "ra-judge.toml": _settings(model, api_base, api_key_env),
+        "principle.md": f"# Good answers\n\n{principle.strip()}\n",
+        "sample.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+    }
+    target = Path(folder)
+    _check_overwriting([name for name in files if (target / name).exists()], may_ask=not yes, overwrite=overwrite)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (target / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"Cannot write to {folder}: {error.strerror or error}.") from error
+    output(f"Wrote {', '.join(str(target / name) for name in files)}.")
+    output("Next, judge the sample rows:" + ("" if folder == "." else f" (in {folder})"))
+    output("  ra-judge grade sample.jsonl --principle-file principle.md -o judged.jsonl")
+
+
+def _check_overwriting(existing: list[str], *, may_ask: bool, overwrite: bool) -> None:
+    if not existing or overwrite:
+        return
+    names = ", ".join(existing)
+    if may_ask:
+        echo(f"There already is {names}.")
+        try:
+            if typer.confirm("Replace?", default=False, err=True):
+                return
+        except typer.Abort:
+            pass
+    raise ConfigError(f"No file was written, because there already is {names}.", hint="Give --overwrite to replace.")
+
+
+def _settings(model: str, api_base: str, api_key_env: str) -> str:
+    lines = ["# Settings of ra-judge. Options of a command and RA_JUDGE_* variables take precedence.", "[judge]"]
+    given = {"model": model, "api_base": api_base, "api_key_env": api_key_env}
+    lines += [f"{name} = {json.dumps(value)}" for name, value in given.items() if value]
+    lines += ["passes = 2  # orders in which the answers to a prompt are judged; more are steadier and cost more"]
+    lines += ["", "# ra-judge check --baseline old.jsonl --candidate new.jsonl", "[[check.principles]]"]
+    return "\n".join([*lines, 'file = "principle.md"', ""])
