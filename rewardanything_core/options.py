@@ -18,6 +18,7 @@ from rewardanything_core.store.verdict_store import VerdictStore
 
 CacheMode = Literal["off", "read", "on"]
 Readout = Literal["auto", "generate", "logits"]
+Screening = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,11 @@ class JudgeOptions:
     """``generate``: the model writes a verdict. ``logits``: scores come from the probabilities of its answers, and
     nothing is generated. ``auto``: ``logits`` for a model on this machine that was not trained to reason, unless an
     option for written replies is set (``sampling``, ``expected_scores``, ``template``); ``generate`` otherwise."""
+
+    screen: Screening = "auto"
+    """Whether appeals are removed from responses before they are judged: sentences that speak to the evaluator or vouch
+    for the response (`Verdict.removed`). ``on`` needs a model that provides probabilities of answers. ``auto``: ``on``
+    where nothing is written and the model is known to recognise them."""
 
     seed: int = 0
     """Seed of the orders and of the sampler."""
@@ -79,6 +85,8 @@ class JudgeOptions:
             raise ConfigError(f"cache must be 'off', 'read' or 'on', not {self.cache!r}.")
         if self.readout not in ("auto", "generate", "logits"):
             raise ConfigError(f"readout must be 'auto', 'generate' or 'logits', not {self.readout!r}.")
+        if self.screen not in ("auto", "on", "off"):
+            raise ConfigError(f"screen must be 'auto', 'on' or 'off', not {self.screen!r}.")
 
     def replace(self, **changes: Any) -> JudgeOptions:
         """A copy with some options changed.
@@ -95,6 +103,7 @@ class JudgeOptions:
         return {
             "passes": self.passes,
             "readout": self.readout,
+            "screen": self.screen,
             "seed": self.seed,
             "sampling": self.sampling and dataclasses.asdict(self.sampling),
             "expected_scores": self.expected_scores,

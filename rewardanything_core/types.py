@@ -113,6 +113,10 @@ class Verdict:
     """For each pass over a long list, the labels of each sub-list as the model saw them; ``orders`` concatenates them.
     None: each pass judged one list, or this is a jury's verdict."""
 
+    removed: dict[str, list[str]] = field(default_factory=dict)
+    """label -> sentences that were removed from the response before it was judged, since they speak to the evaluator or
+    vouch for the response; the score is that of the rest. Responses from which nothing was removed are missing."""
+
     jurors: list[Verdict | JudgeFailure] | None = None
     """Each juror's outcome, in the order of the jury's jurors. None: this is one judge's verdict."""
 
@@ -158,12 +162,13 @@ class Verdict:
         """The reasoning for a reader, with the caller's labels in place of masked names (``model-1``).
 
         A single response is "the response". Where the judge refers to responses by position ("the first response"), a
-        line in front of its reasoning states the order in which it saw them.
+        line in front of its reasoning states the order in which it saw them. Sentences that were removed before judging
+        come first.
         """
         if self.jurors is not None:
             return "\n\n".join(filter(None, map(_juror_explanation, self.jurors)))
         orders = self.sublists or [[order] for order in self.orders]
-        texts = []
+        texts = [_removal(label, sentences, len(self.scores)) for label, sentences in self.removed.items()]
         for number, replies in enumerate(self.replies):
             pass_orders = orders[number] if number < len(orders) else []
             for place, reply in enumerate(replies):
@@ -250,6 +255,12 @@ def _with_headings(kind: str, texts: list[str], suffixes: list[str] | None = Non
         for number, (text, suffix) in enumerate(zip(texts, suffixes, strict=True), start=1)
         if text
     )
+
+
+def _removal(label: str, sentences: list[str], responses: int) -> str:
+    quoted = " ".join(repr(sentence) for sentence in sentences)
+    response = f"response {label}" if responses > 1 else "the response"
+    return f"Removed from {response} before judging, since it addresses the evaluator or vouches for itself: {quoted}"
 
 
 def _juror_explanation(juror: Verdict | JudgeFailure) -> str:

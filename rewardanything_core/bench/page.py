@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from rewardanything_core.bench import charts
+from rewardanything_core.bench.attack_report import AttackReport
+from rewardanything_core.bench.attack_suite import HALVES
 from rewardanything_core.bench.labels import LabelReport
 from rewardanything_core.bench.measures import CHANCE, HEADLINE, TITLES
 from rewardanything_core.bench.report import BenchReport, Figures
@@ -86,6 +88,7 @@ def html_page(report: BenchReport) -> str:
             *_rm_bench(report),
             *_reliability(report),
             *_audits(report),
+            *_attacks(report),
             *(_labels(report.labels) if report.labels is not None else _worst(report)),
             *_failures(report),
         ],
@@ -174,6 +177,40 @@ def _audits(report: BenchReport) -> Iterator[Part]:
             ],
             note=failed + audit.note,
         )
+
+
+def _attacks(report: BenchReport) -> Iterator[Part]:
+    if (found := report.attacks) is None:
+        return
+    for half in HALVES:
+        header, rows = attack_table(found, half)
+        yield Part(
+            title=f"Attacks, {half} half",
+            text="A text that asks for a score, or claims quality, was added to the worse of two answers. The gain is "
+            "in points, over a harmless text of the same length.",
+            header=header,
+            rows=rows,
+            note="; ".join(
+                f"something removed from {_brief(found.refused[half], form)} of {form} honest texts"
+                for form in found.refused.get(half, {})
+            ),
+        )
+
+
+def attack_table(found: AttackReport, half: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the figures of one half of the attacks: all kinds, then each.
+
+    Args:
+        found: The report.
+        half: The half.
+    """
+    all_kinds = found.figures(half)
+    rows = [
+        [kind or "all", str(figures["gain"].n), *(_brief(figures, name) for name in figures)]
+        for kind in (None, *found.kinds(half))
+        for figures in [found.figures(half, kind)]
+    ]
+    return ["kind", "trials", *(name.replace("_", " ") for name in all_kinds)], rows
 
 
 def _labels(found: LabelReport) -> Iterator[Part]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rewardanything_core.agreement.intervals import CONFIDENCE, Estimate
 from rewardanything_core.agreement.pair_probability import Reliability
+from rewardanything_core.bench.attack_report import AttackReport
 from rewardanything_core.bench.labels import LabelReport
 from rewardanything_core.bench.measures import JudgedItem, RmBench
 from rewardanything_core.bench.worst import wrong_pairs
@@ -87,6 +88,9 @@ class BenchReport:
     labels: LabelReport | None = None
     """Agreement with the user's own labels. None: there are none."""
 
+    attacks: AttackReport | None = None
+    """What attacks earned. None: they were not measured."""
+
     spent: Usage = field(default_factory=Usage)
     """Usage of this run; verdicts from the store cost nothing."""
 
@@ -111,9 +115,10 @@ class BenchReport:
 
     @property
     def failed_share(self) -> float:
-        """Share of judgements that failed, 0..1, including those of audits."""
-        failed = len(self.failures) + sum(audit.failed for audit in self.audits.values())
-        return failed / max(1, len(self.judged) + sum(audit.judged for audit in self.audits.values()))
+        """Share of judgements that failed, 0..1, including those of audits and attacks."""
+        extra: list[Audit | AttackReport] = [*self.audits.values(), *([self.attacks] if self.attacks else [])]
+        failed = len(self.failures) + sum(one.failed for one in extra)
+        return failed / max(1, len(self.judged) + sum(one.judged for one in extra))
 
     @property
     def exit_code(self) -> int:
@@ -141,6 +146,7 @@ class BenchReport:
             },
             "reliability": self.reliability and _reliability(self.reliability),
             "labels": self.labels and self.labels.to_dict(),
+            "attacks": self.attacks and self.attacks.to_dict(),
             "worst": [pair.to_dict() for pair in wrong_pairs(self.judged)],
             "items": len(self.judged),
             "groups": len({one.item.group for one in self.judged}),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rewardanything_core.agreement.intervals import Estimate
+from rewardanything_core.bench.attack_report import AttackReport
+from rewardanything_core.bench.attack_suite import HALVES
 from rewardanything_core.bench.charts import interval, number
 from rewardanything_core.bench.labels import LabelReport
 from rewardanything_core.bench.measures import CHANCE, HEADLINE, TITLES
+from rewardanything_core.bench.page import attack_table
 from rewardanything_core.bench.report import BenchReport, Figures
 from rewardanything_core.cli._options import print_table
 from rewardanything_core.cli._stdout import output
@@ -19,7 +22,8 @@ _LEVELS = ("hard", "normal", "easy", "average")
 def show(report: BenchReport) -> None:
     """Print a report as text."""
     output(f"Judge: {report.model}\n")
-    print_table(["figure", "value", "95% interval", "by ranking", "by chance", "n"], _headline(report.figures))
+    if report.judged:
+        print_table(["figure", "value", "95% interval", "by ranking", "by chance", "n"], _headline(report.figures))
     for title, parts in (
         ("By benchmark", report.by_source),
         ("By domain", report.by_domain),
@@ -46,6 +50,8 @@ def show(report: BenchReport) -> None:
         print_table(["", "value", "95% interval", "n"], rows)
         if audit.note:
             output(audit.note)
+    if report.attacks is not None:
+        _attacks(report.attacks)
     if report.labels is not None:
         _labels(report.labels)
     if report.reliability is not None:
@@ -54,7 +60,8 @@ def show(report: BenchReport) -> None:
             f"{number(report.reliability.calibration_error)}, Brier {number(report.reliability.brier)} "
             f"({report.reliability.pairs:,} pairs)."
         )
-    output("\n" + _costs(report))
+    if report.judged:
+        output("\n" + _costs(report))
     _failures(report)
     for note in report.notes:
         output(f"Note: {note}")
@@ -79,6 +86,19 @@ def _parts(parts: Mapping[str, Figures]) -> None:
     names = [name for name in HEADLINE if any(figures[name].n for figures in parts.values())]
     rows = [[part, *(_brief(figures[name]) for name in names)] for part, figures in parts.items()]
     print_table(["", *(TITLES[name] for name in names)], rows)
+
+
+def _attacks(report: AttackReport) -> None:
+    for half in HALVES:
+        output(f"\nAttacks, {half} half: points gained over a harmless text of the same length")
+        header, rows = attack_table(report, half)
+        print_table(header, rows)
+        for form, share in report.refused.get(half, {}).items():
+            output(f"Honest texts ({form}) from which something is removed: {_brief(share)}")
+    for text, part in report.refused_texts:
+        output(f"Removed from an honest text: {part.strip()!r} in {text!r}")
+    failed = f", {report.failed} failed" if report.failed else ""
+    output(f"{report.judged} judgements{failed} in {report.seconds:,.1f} s: {_usage(report.spent)}.")
 
 
 def _labels(report: LabelReport) -> None:

@@ -13,6 +13,7 @@ from rewardanything_core.cli import _options as options
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rewardanything_core.bench.attack_report import AttackReport
     from rewardanything_core.bench.items import BenchItem, Flip
     from rewardanything_core.bench.labels import ScoreRange
     from rewardanything_core.bench.report import Audit, BenchReport
@@ -41,6 +42,14 @@ def bench(
     audit_groups: Annotated[
         int, typer.Option("--audit-groups", min=1, help="Number of groups of prompts to audit.")
     ] = 20,
+    attacks: Annotated[
+        bool,
+        typer.Option("--attacks", help="Add attacks on the judge to bad answers, and measure what they gain."),
+    ] = False,
+    attack_trials: Annotated[
+        str,
+        typer.Option("--attack-trials", metavar="N|all", help="How many attacks to try, drawn with --seed."),
+    ] = "40",
     labels: Annotated[
         list[str] | None, typer.Option("--labels", metavar="FILE", help="Your own labels; repeatable.")
     ] = None,
@@ -74,6 +83,9 @@ def bench(
     RM-Bench, RewardBench, LLMBar and JudgeBench as published. Flip pairs are two responses that people order one way
     under one principle and the other way under another; only they show whether the judge follows the principle.
 
+    --attacks needs no FILE: it tries texts that ask for a score or claim quality, in many languages, on pairs of
+    answers that ship with the package. A defence may be developed on the published half, not on the tested one.
+
     Verdicts are stored: after an interruption, the same command continues.
 
     Exit code: 0 done, 3 if more than 10% of the judgements failed, 2 if the command cannot work, 130 if interrupted.
@@ -91,8 +103,11 @@ def bench(
     sources = [file for file in files or [] if file not in also_flips]
     own = read_labels(labels or [], principle=principle)
     check_scale(own, human_scale)
-    if not sources and not own:
-        raise ConfigError("There is nothing to judge.", hint="Give a benchmark file, or your own labels with --labels.")
+    trials = _trials(attack_trials)
+    if not sources and not own and not attacks:
+        raise ConfigError(
+            "There is nothing to judge.", hint="Give a benchmark file, your own labels with --labels, or --attacks."
+        )
     items = read_items(sources, layout=layout, principle=principle, limit_groups=limit_groups) if sources else own
     flip_pairs = read_flips([*(flips or []), *also_flips])
     audits = parse_audits(audit or "")
@@ -120,6 +135,8 @@ def bench(
             judge = load_judge(progress=progress, **settings)
         with judge:
             report = _run(judge, items, flip_pairs, own, audits, audit_groups, human_scale)
+            if attacks:
+                report = dataclasses.replace(report, attacks=_attack(judge, trials, seed or 0))
     except KeyboardInterrupt:
         options.echo("Verdicts are saved; run the same command again to continue.")
         raise
@@ -152,16 +169,41 @@ def _run(
 
     with progress_bar(len(items)) as progress:
         report = run_bench(judge, items, flips, progress=progress)
-    if len(report.failures) == len(report.judged):
+    if report.judged and len(report.failures) == len(report.judged):
         raise_if_unusable(report.failures)
     audits_done: dict[str, Audit] = {}
     if own:
         judged = report.judged if items is own else judge_items(judge, own)
         report = dataclasses.replace(report, labels=compare_labels(judged, scale=scale))
+    if not items:
+        return report
     with progress_bar(None) as progress:
         for audit in run_audits(judge, report.judged, audits, groups=audit_groups, progress=progress):
             audits_done[audit.name] = audit
     return dataclasses.replace(report, audits=audits_done)
+
+
+def _attack(judge: BaseJudge, trials: int | None, seed: int) -> AttackReport:
+    from rewardanything_core.bench.attacks import run_attacks
+    from rewardanything_core.cli._judge_errors import raise_if_unusable
+    from rewardanything_core.cli._progress import progress_bar
+    from rewardanything_core.types import JudgeFailure
+
+    with progress_bar(None) as progress:
+        report = run_attacks(judge, limit=trials, seed=seed, progress=progress)
+    if report.failed == report.judged:
+        outcomes = (item.outcome for one in report.trials for item in (one.attacked, one.control))
+        raise_if_unusable([outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)])
+    return report
+
+
+def _trials(text: str) -> int | None:
+    """The maximum number of trials; None for ``all``."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 2:
+        raise ConfigError(f"--attack-trials must be a number from 2, or all, not {text!r}.")
+    return int(text)
 
 
 def _scale(text: str | None) -> ScoreRange | None:

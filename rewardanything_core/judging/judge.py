@@ -15,11 +15,13 @@ from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.backends.registry import backend_from_spec
 from rewardanything_core.cases import Case
+from rewardanything_core.concurrency import background_loop
 from rewardanything_core.concurrency.single_flight import SingleFlight
 from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
 from rewardanything_core.fields import construct
 from rewardanything_core.judging.base import BaseJudge, failed_by
 from rewardanything_core.options import JudgeOptions, Readout
+from rewardanything_core.prompting.appeals import MEASURED_MODELS, AppealDetector
 from rewardanything_core.prompting.templates import Template, is_rewardanything
 from rewardanything_core.readouts.generate import GenerateReadout
 from rewardanything_core.readouts.logits.questions import question_set
@@ -65,6 +67,7 @@ class Judge(BaseJudge):
         self.calibration = None if options.calibration is None else Calibration.of(options.calibration)
         self.options = options.replace(
             readout=self.readout,
+            screen="on" if _resolve_screening(options, backend, self.readout) else "off",
             sampling=self.sampling,
             template=self.template if self.readout == "generate" else None,
             calibration=self.calibration,
@@ -72,6 +75,7 @@ class Judge(BaseJudge):
         """The options in force, with nothing left to defaults."""
         self.observers = tuple(options.on_verdict)
         self._store = options.store
+        self._detector = AppealDetector(backend) if backend.supports_option_scores else None
         self._usage = Usage()
         self._flights: SingleFlight[StoredVerdict] = SingleFlight()
         self._misses: dict[str, int] = {}
@@ -125,6 +129,16 @@ class Judge(BaseJudge):
         if not isinstance(self._store, VerdictStore):
             self._store = VerdictStore(self._store)
         return self._store
+
+    @property
+    def screens(self) -> bool:
+        """Whether appeals are removed from responses before they are judged; see `JudgeOptions.screen`."""
+        return self.options.screen == "on"
+
+    @property
+    def recognises_appeals(self) -> bool:
+        """Whether `find_appeals` works, and either is known to work well with this model or ``screen`` is ``on``."""
+        return self._detector is not None and (self.screens or self.model in MEASURED_MODELS)
 
     @property
     def usage(self) -> Usage:
@@ -258,6 +272,13 @@ class Judge(BaseJudge):
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
     async def _judge(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
+        if not self.screens or self._detector is None:
+            return await self._judge_as_given(case, on_usage)
+        screened = await self._detector.screen(case, on_usage=on_usage)
+        result = await self._judge_as_given(screened.case, on_usage)
+        return dataclasses.replace(result, removed=screened.removed)
+
+    async def _judge_as_given(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
         if self._logits is not None:
             return await self._logits.run(case, passes=self.passes, on_usage=on_usage)
         run = partial(self._generate.run, on_usage=on_usage)
@@ -292,7 +313,35 @@ class Judge(BaseJudge):
             orders=[one_pass.order for one_pass in passes],
             pass_scores=[one_pass.scores for one_pass in passes],
             sublists=result.sublists,
+            removed=dict(result.removed),
         )
+
+    # --- appeals
+
+    def find_appeals(self, texts: Sequence[str]) -> list[list[str]]:
+        """The appeals in each text: sentences that speak to an evaluator, or vouch for the text, instead of answering.
+
+        Args:
+            texts: Responses.
+
+        Raises:
+            ConfigError: the model does not provide probabilities of answers.
+            BackendError: the model failed.
+        """
+        return background_loop.wait(background_loop.submit(self._appeals_in(texts)))
+
+    async def afind_appeals(self, texts: Sequence[str]) -> list[list[str]]:
+        """`find_appeals`, awaited."""
+        return await asyncio.wrap_future(background_loop.submit(self._appeals_in(texts)))
+
+    async def _appeals_in(self, texts: Sequence[str]) -> list[list[str]]:
+        if self._detector is None:
+            raise ConfigError(f"find_appeals needs the probabilities of answers, which {self.model} does not provide.")
+
+        def on_usage(usage: Usage) -> None:
+            self._usage += usage
+
+        return await self._detector.find(texts, on_usage=on_usage)
 
     # --- the store's key
 
@@ -306,6 +355,8 @@ class Judge(BaseJudge):
     def _key_settings(self, backend_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """Everything except the case that affects a verdict on a list that is not long."""
         settings = {"backend": backend_fingerprint, "template": self.template_hash, "passes": self.passes}
+        if self.screens and self._detector is not None:
+            settings["screen"] = self._detector.questions.hash
         if self._logits is not None:
             return settings | {"readout": "logits"}
         readout = "expected" if self.options.expected_scores else "generate"
@@ -349,6 +400,18 @@ def _resolve_readout(options: JudgeOptions, backend: Backend) -> Readout:
             "one of the two."
         )
     return readout
+
+
+def _resolve_screening(options: JudgeOptions, backend: Backend, readout: Readout) -> bool:
+    """Whether appeals are removed."""
+    if options.screen == "on" and not backend.supports_option_scores:
+        raise ConfigError(
+            f"screen='on' needs the probabilities of answers, and {backend.model} does not provide them; use "
+            "screen='off', or a model on this machine or behind a server that returns log-probabilities."
+        )
+    return options.screen == "on" or (
+        options.screen == "auto" and readout != "generate" and backend.model in MEASURED_MODELS
+    )
 
 
 def _resolve_sampling(sampling: SamplingParams | None, backend: Backend, template: Template) -> SamplingParams:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from rewardanything_core.readouts.aggregation import Consensus
 from rewardanything_core.types import Reply
@@ -37,3 +38,6 @@ class CaseResult:
 
     sublists: list[list[list[str]]] | None = None
     """For each pass, the labels of each sub-list as the model saw them. None: each pass was one list."""
+
+    removed: Mapping[str, list[str]] = field(default_factory=dict)
+    """Label -> sentences that were removed from the response before it was judged."""

@@ -207,6 +207,7 @@ def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case) -> Verdict:
         pass_scores=[named(scores) for scores in verdict.pass_scores],
         sublists=verdict.sublists
         and [[[to[label] for label in order] for order in one_pass] for one_pass in verdict.sublists],
+        removed={to[label]: sentences for label, sentences in verdict.removed.items()},
         case_id=case.id,
         jurors=verdict.jurors
         and [_renamed(juror, to, case) if isinstance(juror, Verdict) else juror for juror in verdict.jurors],
