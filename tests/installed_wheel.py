@@ -73,7 +73,12 @@ def test_base(env: Environment, wheel: Path) -> None:
         assert f"pip install 'rewardanything-core[{extra}]'" in said, said
 
     lacks("local", env.run("ra-judge", "demo", code=2))
-    lacks("endpoint", env.run("ra-judge", "demo", "--model", "openai/gpt-4o-mini", code=(2, 3)))
+    lacks("endpoint", env.run("ra-judge", "demo", "--model", "anthropic/claude-sonnet-4-5", code=2))
+    with FakeOpenAI() as server:
+        env.run("ra-judge", "init", "new", "--yes", "--model", "Qwen/Qwen3-8B", "--api-base", server.url)
+        files = ["new/sample.jsonl", "--principle-file", "new/principle.md", "-o", "judged.jsonl"]
+        said = env.run("ra-judge", "grade", *files, "--config", "new/ra-judge.toml")
+        assert "10 rows, 10 judged" in said
     lacks("serve", env.run("ra-judge", "serve", code=2))
     (env.work / "cases.parquet").write_bytes(b"PAR1")
     lacks(
@@ -95,6 +100,28 @@ def test_base(env: Environment, wheel: Path) -> None:
 
 # --- each extra alone, with a script or a server of ours as the model
 
+THROUGH_A_SERVER = {
+    "mlflow": "from rewardanything_mlflow import PrincipleScorer as S\n"
+    "print(S(principle='p', judge='openai:/judge')(inputs='q', outputs='is 4').value)",
+    "dspy": "import dspy, rewardanything_dspy as ra\n"
+    "example, prediction = dspy.Example(question='q').with_inputs('question'), dspy.Prediction(answer='is 4')\n"
+    "print(1 + 4 * float(ra.PrincipleMetric('p', judge='openai/judge')(example, prediction)))",
+    "langchain": "from rewardanything_langchain import JudgeRunnable as R\n"
+    "print(R(principle='p', judge='openai:judge').invoke({'prompt': 'q', 'responses': ['is 4']}).scores['0'])",
+    "rl": "from rewardanything_rl import reward_function as f; print(f('p', 'q', 'is 4', judge='openai/judge'))",
+}
+"""Integration -> a program that judges through a server with OpenAI's protocol, with nothing else installed."""
+
+
+def judge_through_a_server(extra: str, env: Environment) -> None:
+    missing = "import importlib.util as u; print([n for n in ('litellm', 'torch') if u.find_spec(n)])"
+    brings = {"dspy": "['litellm']\n", "rl": "['torch']\n"}.get(extra, "[]\n")
+    assert env.run("python", "-c", missing) == brings
+    with FakeOpenAI() as server:
+        variables = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "none"}
+        said = env.run("python", "-c", THROUGH_A_SERVER[extra], **variables)
+        assert "4.0" in said.splitlines() and server.count == 1, said
+
 
 def local(env: Environment) -> None:
     said = env.run("ra-judge", "demo", "--model", "smollm2-135m")
@@ -108,9 +135,9 @@ def quantized(env: Environment) -> None:
 
 def endpoint(env: Environment) -> None:
     with FakeOpenAI() as server:
-        for model in ("hosted_vllm/judge", "openai/judge"):  # spoken to directly, and through LiteLLM
-            said = env.run("ra-judge", "demo", "--model", model, "--api-base", server.url, RA_JUDGE_API_KEY="none")
-            assert "4 verdicts" in said
+        variables = {"RA_JUDGE_CLIENT": "litellm", "RA_JUDGE_API_KEY": "none"}
+        said = env.run("ra-judge", "demo", "--model", "openai/judge", "--api-base", server.url, **variables)
+        assert "4 verdicts" in said
 
 
 def parquet(env: Environment) -> None:
@@ -225,16 +252,15 @@ ALONE = {
     "trained-prompt": trained_prompt,
 }
 WANT_TORCH = {"local", "quantized", "rl", "trained-prompt"}
-WITH_AN_ENDPOINT = {"ray", "spark"}
-"""Their examples say to install ``endpoint`` too."""
 
 
 @pytest.mark.parametrize("extra", ALONE)
 def test_extra(extra: str, env: Environment, wheel: Path) -> None:
     if extra == "spark":
         assert shutil.which("java"), "Spark needs a Java runtime; on Debian: apt-get install default-jre-headless"
-    extras = f"{extra},endpoint" if extra in WITH_AN_ENDPOINT else extra
-    env.install(f"{wheel}[{extras}]", torch=extra in WANT_TORCH)
+    env.install(f"{wheel}[{extra}]", torch=extra in WANT_TORCH)
+    if extra in THROUGH_A_SERVER:
+        judge_through_a_server(extra, env)
     ALONE[extra](env)
     env.run("pip", "check")
 

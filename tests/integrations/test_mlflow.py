@@ -154,12 +154,14 @@ def test_columns_scale_targets_and_several_principles(judge):
     assert sum("say 4" in json.dumps(case) for case in seen) == 3
 
 
-def test_mlflow_names_a_missing_column(judge):
-    metric = ra.principle_metric(BRIEF, judge=judge, prompt="question")
-    with pytest.raises(mlflow.MlflowException, match="question"):
-        mlflow.models.evaluate(
-            data=table(["say 2"]), predictions="outputs", extra_metrics=[metric], evaluators="default"
-        )
+def test_a_missing_column_says_which_argument_names_it(judge):
+    metric = ra.principle_metric(BRIEF, judge=judge)
+    data = table(["say 2"]).rename(columns={"inputs": "question"})
+    with pytest.raises(ra.JudgeUnavailableError, match=r"no column 'inputs'.*prompt=\"question\""):
+        mlflow.models.evaluate(data=data, predictions="outputs", extra_metrics=[metric], evaluators="default")
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge)
+    feedback = scorer(inputs={"question": "q", "audience": "children"}, outputs="say 2")
+    assert 'prompt= to a key, as in prompt="question"' in feedback.error.error_message
 
 
 # --- the scorer
