@@ -106,8 +106,8 @@ def ours_unstored(url: str, concurrency: int) -> Run:
 
 
 def ours_through_litellm(url: str, concurrency: int) -> Run:
-    """`judge_batch` with an ``openai/`` model, which is called through LiteLLM."""
-    return batch(judge_at(url, concurrency, model="openai/judge"))
+    """`judge_batch` through LiteLLM."""
+    return batch(judge_at(url, concurrency, model="openai/judge", client="litellm"))
 
 
 def ours_threads(url: str, concurrency: int) -> Run:

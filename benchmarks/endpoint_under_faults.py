@@ -80,7 +80,7 @@ def main() -> None:
     options.add_argument("--latency", type=float, default=0.05)
     options.add_argument("--timeout", type=float, default=2.0, help="seconds after which an attempt times out")
     options.add_argument("--down", type=float, default=3.0, help="seconds for which the server is stopped")
-    options.add_argument("--model", default="hosted_vllm/fake", help="openai/fake goes through LiteLLM")
+    options.add_argument("--client", default="auto", help="litellm sends every request through LiteLLM")
     options.add_argument("--json", type=Path)
     given = options.parse_args()
     context = multiprocessing.get_context("spawn")
@@ -90,7 +90,8 @@ def main() -> None:
     url = ours.recv()
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "verdicts.sqlite3"
-        judge = from_endpoint(given.model, url, timeout=given.timeout, attempts=12, store=store, api_key="none")
+        settings = {"timeout": given.timeout, "attempts": 12, "store": store, "client": given.client}
+        judge = from_endpoint("openai/fake", url, api_key="none", **settings)
         when: list[float] = []
         gone: list[float] = []
         outcomes: dict[int, object] = {}

@@ -58,7 +58,8 @@ def test_the_provider_list_of_litellm_does_not_land_between_json_lines(here):
     with FakeOpenAI() as server:
         done = ra_judge(
             "grade", "in.jsonl", "-o", "-", "--principle", "x",
-            "--model", "openai/gpt-5-team-judge", "--api-base", server.url, OPENAI_API_KEY="key",
+            "--model", "openai/gpt-5-team-judge", "--api-base", server.url,
+            OPENAI_API_KEY="key", RA_JUDGE_CLIENT="litellm",
         )  # fmt: skip
     assert [json.loads(line)["best"] for line in done.stdout.splitlines()] == ["0"] * 3
 

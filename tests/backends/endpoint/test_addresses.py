@@ -69,12 +69,14 @@ def test_only_the_hosts_of_the_settings_are_contacted(server: FakeOpenAI) -> Non
         ("hosted_vllm/fake", {"api_base": [server.url, server.url.replace("/v1", "/v1/chat/completions")]}),
         ("openai/fake", own),
         ("openai/meta-llama/Llama-3-8B", own),
-        ("openai/gpt-4o", own),
+        ("openai/gpt-4o", own | {"client": "litellm"}),
+        ("gpt-4o", own),
+        ("Qwen/Qwen3-8B", own),
         ("litellm_proxy/fake", own),
         ("lm_studio/fake", own),
     )
     assert hosts == ["127.0.0.1"]
-    assert failed == [[None, None], ["BackendError", "RateLimitError"], *[[None, None]] * 5]
+    assert failed == [[None, None], ["BackendError", "RateLimitError"], *[[None, None]] * 7]
 
 
 def test_a_provider_without_a_public_address_is_not_sent_to_openai() -> None:
@@ -85,9 +87,10 @@ def test_a_provider_without_a_public_address_is_not_sent_to_openai() -> None:
 
 
 def test_a_provider_is_contacted_at_its_own_address() -> None:
-    hosts, failed = contacted(("openai/gpt-4o", {"api_key": "none"}))
-    assert hosts == ["api.openai.com"]
-    assert failed == [["BackendConnectionError"] * 2]
+    for client in ("auto", "litellm"):
+        hosts, failed = contacted(("openai/gpt-4o", {"api_key": "none", "client": client}))
+        assert hosts == ["api.openai.com"]
+        assert failed == [["BackendConnectionError"] * 2]
 
 
 def test_a_model_without_an_address_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ assert "litellm" not in sys.modules
 def test_connections_through_litellm_are_closed_at_exit(server: FakeOpenAI, closing: str) -> None:
     code = f"""
 from rewardanything_core import from_endpoint
-judge = from_endpoint("openai/fake", {server.url!r}, api_key="none", cache="off")
+judge = from_endpoint("openai/fake", {server.url!r}, api_key="none", cache="off", client="litellm")
 assert judge.judge("p", "q", ["is 4"]).scores == {{"0": 4.0}}
 {closing}
 """

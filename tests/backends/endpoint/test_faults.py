@@ -57,10 +57,10 @@ def test_hanging_requests_among_other_faults_lose_no_case(own_store):
     assert VerdictStore(own_store).count() == 300
 
 
-@pytest.mark.parametrize("model", ["hosted_vllm/judge", "openai/judge"])
-def test_a_server_restart_loses_no_case(own_store, model):
+@pytest.mark.parametrize("client", ["auto", "litellm"])
+def test_a_server_restart_loses_no_case(own_store, client):
     with FakeOpenAI(final_score, latency=0.02) as server:
-        judge = judge_at(server, model=model, attempts=3)
+        judge = judge_at(server, model="openai/judge", client=client, attempts=3)
         outcomes = {}
         for index, outcome in judge.judge_stream(cases(300), window=150):
             outcomes[index] = outcome
