@@ -12,7 +12,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Literal
 
-from rewardanything_core import BaseJudge, ConfigError, InvalidCaseError, Principle, RewardAnythingError
+from rewardanything_core import (
+    BaseJudge,
+    ConfigError,
+    InvalidCaseError,
+    Principle,
+    RewardAnythingError,
+    resolve_judge,
+)
 from rewardanything_rl.availability import DEFAULT_MAX_FAILED_CALLS, ajudge_or_default
 from rewardanything_rl.batching import GroupBatcher
 from rewardanything_rl.groups import Sample
@@ -70,10 +77,11 @@ def verl_reward(
     guard = resolve_guard(guard)
     if guard and refused_reward is None:
         raise ConfigError("guard needs a refused_reward: veRL cannot leave a refused sample out.")
+    resolved = resolve_judge(judge)
     batcher = (RayGroupBatcher if gather == "ray" else GroupBatcher)(
         group_size,
         timeout=timeout,
-        judge=judge,
+        judge=resolved,
         scale=Scale(normalize=normalize, tie_break=tie_break),
         max_failed_calls=max_failed_calls,
     )
@@ -104,7 +112,7 @@ def verl_reward(
             if guard:
                 text = without_tags(sample.text, thinking)
                 try:
-                    (reason,) = await arefusals(guard, await ajudge_or_default(judge), [text])
+                    (reason,) = await arefusals(guard, await ajudge_or_default(resolved), [text])
                 except RewardAnythingError:
                     await batcher.skip(sample, size=size)
                     raise

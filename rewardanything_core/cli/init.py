@@ -92,7 +92,9 @@ def init(
     except OSError as error:
         raise ConfigError(f"Cannot write to {folder}: {error.strerror or error}.") from error
     output(f"Wrote {', '.join(str(target / name) for name in files)}.")
-    output("Next, judge the sample rows:" + ("" if folder == "." else f" (in {folder})"))
+    output("Next, judge the sample rows:")
+    if folder != ".":
+        output(f"  cd {folder}")
     output("  ra-judge grade sample.jsonl --principle-file principle.md -o judged.jsonl")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import dspy
@@ -60,6 +61,8 @@ def test_a_model_string_judges(server: FakeOpenAI, monkeypatch: pytest.MonkeyPat
     verdict = for_langchain.JudgeRunnable(principle="p", judge=judge).invoke({"prompt": "q", "responses": ["is 4"]})
     assert verdict.scores == {"0": 4.0}
     assert for_rl.reward_function("p", "q", "is 4", judge=judge) == 4.0
+    score = for_rl.verl_reward("p", judge=judge)("d", "is 4", None, {"prompt": "q"})
+    assert asyncio.run(score)["judge_score"] == 4  # type: ignore[arg-type]
     assert check(ROWS, ROWS, "p", judge=judge).model == "openai/fake"
     assert [list(frame["best"]) for frame in judge_frames([FRAME], principle="p", judge=judge)] == [["0"]]
     assert portable_spec(judge)["model"] == judge
