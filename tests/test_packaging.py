@@ -115,7 +115,7 @@ def test_the_extras_are_those_that_are_told(metadata: Message) -> None:
 
 def test_the_base_install_is_light(metadata: Message) -> None:
     names = [line.split(">")[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert sorted(names) == ["jinja2", "numpy", "platformdirs", "rich", "scipy", "typer"]
+    assert sorted(names) == ["aiohttp", "certifi", "jinja2", "numpy", "platformdirs", "rich", "scipy", "typer"]
 
 
 def test_the_command_and_the_plugin_are_registered(wheel: zipfile.ZipFile) -> None:

@@ -94,7 +94,12 @@ def message_text(message: Mapping[str, Any], *, separator: str = "") -> str:
     for key in ("audio", "images", "attachments"):
         if message.get(key):
             raise NotTextError(f"a message has {key}")
-    calls = [*(message.get("tool_calls") or []), *(message.get("invalid_tool_calls") or [])]
+    calls: list[Any] = []
+    for key in ("tool_calls", "invalid_tool_calls"):
+        given = message.get(key) or []
+        if not isinstance(given, list | tuple):
+            raise NotTextError(f"a message has {key} of type {type(given).__name__}")
+        calls += given
     if message.get("function_call"):
         calls.append(message["function_call"])
     ids = {call.get("id") for call in calls if isinstance(call, Mapping)} - {None}
