@@ -32,7 +32,7 @@ from rewardanything_core.agreement.intervals import mean
 from rewardanything_core.agreement.pair_probability import Bin, PairProbability, Reliability, reliability
 from rewardanything_core.bench.charts import reliability_plot
 from rewardanything_core.judging.judge import Judge
-from rewardanything_core.readouts.logits import principle_profile, readout
+from rewardanything_core.readouts.pointwise import principle_profile, readout
 from rewardanything_core.types import JudgeFailure
 
 GRID: dict[str, tuple[float, ...]] = {

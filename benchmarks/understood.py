@@ -32,9 +32,9 @@ from readouts import lines
 
 from rewardanything_core import Usage
 from rewardanything_core.principles import library
-from rewardanything_core.readouts.logits.principle_profile import PrincipleProfiler
-from rewardanything_core.readouts.logits.questions import question_set
-from rewardanything_core.readouts.logits.text_features import FEATURES
+from rewardanything_core.readouts.pointwise.principle_profile import PrincipleProfiler
+from rewardanything_core.readouts.pointwise.questions import question_set
+from rewardanything_core.readouts.pointwise.text_features import FEATURES
 
 HERE = Path(__file__).parent
 RESAMPLES = 1000

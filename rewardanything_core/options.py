@@ -6,18 +6,19 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.fields import construct
 from rewardanything_core.judging.observers import Observer
 from rewardanything_core.prompting.templates import Template
+from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.store.verdict_store import VerdictStore
 
 CacheMode = Literal["off", "read", "on"]
-Readout = Literal["auto", "generate", "logits"]
+Readout = Literal["auto", "generate", "logits", "head"]
 Screening = Literal["auto", "on", "off"]
 
 
@@ -30,13 +31,18 @@ class JudgeOptions:
     """
 
     passes: int = 1
-    """Number of orders of the responses to judge, 1 or more; scores are their mean. With ``readout="logits"``, where
-    responses have no order, the number of wordings of the question, up to four."""
+    """Number of orders of the responses to judge, 1 or more; scores are their mean. With ``readout="logits"`` and
+    ``"head"``, where responses have no order, the number of wordings of the question, up to four."""
 
     readout: Readout = "auto"
     """``generate``: the model writes a verdict. ``logits``: scores come from the probabilities of its answers, and
-    nothing is generated. ``auto``: ``logits`` for a model on this machine that was not trained to reason, unless an
+    nothing is generated. ``head``: scores come from a reward head on its hidden states. ``auto``: ``head`` if one is
+    given or ships for the model, ``logits`` for other models on this machine that were not trained to reason, unless an
     option for written replies is set (``sampling``, ``expected_scores``, ``template``); ``generate`` otherwise."""
+
+    head: str | Path | RewardHead | None = None
+    """The reward head of ``readout="head"``, or its file, as ``ra-judge fit`` writes it. None: the one that ships with
+    the package for the model, if there is one."""
 
     screen: Screening = "auto"
     """Whether appeals are removed from responses before they are judged: sentences that speak to the evaluator or vouch
@@ -83,8 +89,8 @@ class JudgeOptions:
             raise ConfigError(f"max_list must be 2 or more, not {self.max_list!r}.")
         if self.cache not in ("off", "read", "on"):
             raise ConfigError(f"cache must be 'off', 'read' or 'on', not {self.cache!r}.")
-        if self.readout not in ("auto", "generate", "logits"):
-            raise ConfigError(f"readout must be 'auto', 'generate' or 'logits', not {self.readout!r}.")
+        if self.readout not in get_args(Readout):
+            raise ConfigError(f"readout must be 'auto', 'generate', 'logits' or 'head', not {self.readout!r}.")
         if self.screen not in ("auto", "on", "off"):
             raise ConfigError(f"screen must be 'auto', 'on' or 'off', not {self.screen!r}.")
 
@@ -103,6 +109,7 @@ class JudgeOptions:
         return {
             "passes": self.passes,
             "readout": self.readout,
+            "head": self.head.to_json() if isinstance(self.head, RewardHead) else self.head and str(self.head),
             "screen": self.screen,
             "seed": self.seed,
             "sampling": self.sampling and dataclasses.asdict(self.sampling),
@@ -127,4 +134,6 @@ class JudgeOptions:
             options["sampling"] = SamplingParams(**options["sampling"])
         if options.get("template") is not None:
             options["template"] = Template(**options["template"])
+        if isinstance(options.get("head"), Mapping):
+            options["head"] = RewardHead.from_json(options["head"])
         return construct(cls, options, owner="A judge")

@@ -10,12 +10,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rewardanything_core.backends.grammar import GrammarFactory
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import Message, Usage
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +122,17 @@ class ChoiceResult:
     """Usage of the call; a prefix that several questions share and that was run once counts once."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HiddenStates:
+    """A model's activations at the end of several prompts."""
+
+    states: tuple[np.ndarray, ...]
+    """One per prompt, in order: (hidden size,) float32."""
+
+    usage: Usage
+    """Usage of the call; a prefix that several prompts share and that was run once counts once."""
+
+
 class Backend(ABC):
     """A language model.
 
@@ -157,6 +171,19 @@ class Backend(ABC):
             f"{type(self).__name__} does not provide probabilities of answers, which readout='logits' needs; use "
             "readout='generate'."
         )
+
+    async def hidden_states(self, prompts: Sequence[tuple[Message, ...]], layer: int) -> HiddenStates:  # noqa: ARG002
+        """The residual stream after some layers, at the position where the reply to each prompt would begin.
+
+        Args:
+            prompts: The conversations.
+            layer: The number of layers to run, from 1 to ``num_layers``.
+
+        Raises:
+            ContextLengthError: a prompt does not fit the model's context window; then nothing was run.
+            BackendError: the model failed.
+        """
+        raise ConfigError(f"{type(self).__name__} does not provide hidden states, which readout='head' needs.")
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
@@ -204,6 +231,11 @@ class Backend(ABC):
     def supports_option_scores(self) -> bool:
         """Whether `score_options` works."""
         return False
+
+    @property
+    def num_layers(self) -> int:
+        """The number of layers whose `hidden_states` can be computed. 0: none."""
+        return 0
 
     def prefers_option_scores(self) -> bool:
         """Whether ``readout="auto"`` should be ``"logits"``, because the model judges better that way."""

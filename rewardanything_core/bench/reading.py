@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -104,8 +106,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix.lower() == ".parquet":
         rows = _parquet(path)
     else:
+        read = _csv if path.suffix.lower() == ".csv" else _json
         try:
-            rows = _json(path, path.read_text(encoding="utf-8-sig"))
+            rows = read(path, path.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
     for number, row in rows:
@@ -113,6 +116,16 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise ConfigError(f"{where} is not a JSON object but a {type(row).__name__}.")
         yield where, row
+
+
+def _csv(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    """Rows of CSV; empty cells are left out, and scores are numbers."""
+    for number, row in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), start=2):
+        filled = {name: value for name, value in row.items() if value not in (None, "")}
+        try:
+            yield number, filled | ({"score": float(filled["score"])} if "score" in filled else {})
+        except ValueError as error:
+            raise ConfigError(f"Row {number} of {path} has the score {filled['score']!r}, no number.") from error
 
 
 def _json(path: Path, text: str) -> Iterator[tuple[int, Any]]:

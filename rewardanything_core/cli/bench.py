@@ -66,7 +66,8 @@ def bench(
     api_key_env: options.ApiKeyEnv = None,
     backend: options.BackendName = None,
     device: options.Device = None,
-    readout: Annotated[str | None, typer.Option("--readout", help="auto, generate or logits.")] = None,
+    readout: Annotated[str | None, typer.Option("--readout", help="auto, generate, logits or head.")] = None,
+    head: Annotated[str | None, typer.Option("--head", metavar="FILE", help="Reward head; see ra-judge fit.")] = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
     concurrency: Annotated[
@@ -124,6 +125,7 @@ def bench(
         "backend": backend,
         "device": device,
         "readout": readout,
+        "head": head,
         "passes": passes,
         "seed": seed,
         "store": store,
@@ -140,14 +142,17 @@ def bench(
     except KeyboardInterrupt:
         options.echo("Verdicts are saved; run the same command again to continue.")
         raise
-    if html is not None:
-        Path(html).write_text(html_page(report), encoding="utf-8")
-    if save_calibration is not None and report.labels is not None and report.labels.calibration is not None:
-        report.labels.calibration.save(save_calibration)
     if as_json:
         options.print_json(report.to_dict())
     else:
         show(report)
+    if html is not None:
+        try:
+            Path(html).write_text(html_page(report), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"Cannot write {html}: {error.strerror or error}.") from error
+    if save_calibration is not None and report.labels is not None and report.labels.calibration is not None:
+        report.labels.calibration.save(save_calibration)
     if report.exit_code:
         raise typer.Exit(report.exit_code)
 

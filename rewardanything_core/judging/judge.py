@@ -24,9 +24,11 @@ from rewardanything_core.options import JudgeOptions, Readout
 from rewardanything_core.prompting.appeals import MEASURED_MODELS, AppealDetector
 from rewardanything_core.prompting.templates import Template, is_rewardanything
 from rewardanything_core.readouts.generate import GenerateReadout
-from rewardanything_core.readouts.logits.questions import question_set
-from rewardanything_core.readouts.logits.readout import LogitsReadout
 from rewardanything_core.readouts.long_lists import judge_in_passes
+from rewardanything_core.readouts.pointwise.estimators import AnswerEstimator, FitEstimator, HeadEstimator
+from rewardanything_core.readouts.pointwise.questions import question_set
+from rewardanything_core.readouts.pointwise.readout import PointwiseReadout
+from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 from rewardanything_core.readouts.results import CaseResult
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.store.records import Entry, StoredVerdict
@@ -59,7 +61,7 @@ class Judge(BaseJudge):
         self.backend = backend
         self._requested = options
         self.readout: Readout = _resolve_readout(options, backend)
-        """``generate`` or ``logits``."""
+        """``generate``, ``logits`` or ``head``."""
         self.template = options.template or Template.for_model(
             backend.model, style="think" if backend.supports_grammar else "json"
         )
@@ -81,9 +83,15 @@ class Judge(BaseJudge):
         self._misses: dict[str, int] = {}
         self._stored_count = 0
         backend_fingerprint = backend.fingerprint()
-        self._logits: LogitsReadout | None = None
-        if self.readout == "logits":
-            self._logits = LogitsReadout(backend, cache=self._principle_cache(backend_fingerprint))
+        self._pointwise: PointwiseReadout | None = None
+        estimator: FitEstimator | None = None
+        if self.readout != "generate":
+            cache, questions = self._principle_cache(backend_fingerprint), question_set()
+            if self.readout == "logits":
+                estimator = AnswerEstimator(backend, questions, cache)
+            else:
+                estimator = HeadEstimator(backend, questions, RewardHead.of(self.options.head, backend.model))
+            self._pointwise = PointwiseReadout(backend, questions, estimator, cache)
         self._generate = GenerateReadout(
             backend=backend,
             template=self.template,
@@ -92,7 +100,7 @@ class Judge(BaseJudge):
             retries=options.retries,
             expected=options.expected_scores,
         )
-        self.template_hash = self.template.hash if self._logits is None else self._logits.questions.hash
+        self.template_hash = self.template.hash if estimator is None else estimator.hash
         """Hash of the wording that the model is prompted with."""
         self._settings = self._key_settings(backend_fingerprint)
         self._long_list_settings = {**self._settings, "max_list": options.max_list}
@@ -127,7 +135,7 @@ class Judge(BaseJudge):
     def store(self) -> VerdictStore:
         """The verdict store, opened on first use."""
         if not isinstance(self._store, VerdictStore):
-            self._store = VerdictStore(self._store)
+            self._store = VerdictStore(self._store, writable=self.cache != "read")
         return self._store
 
     @property
@@ -162,7 +170,7 @@ class Judge(BaseJudge):
 
     def resampled(self) -> Judge:
         """The judge with another seed and sampled replies; greedy decoding would repeat itself on two orders."""
-        if self._logits is not None:
+        if self._pointwise is not None:
             return self.with_options(seed=self.seed + 1)
         temperature = max(self.sampling.temperature, RESAMPLING_TEMPERATURE)
         return self.with_options(
@@ -204,6 +212,8 @@ class Judge(BaseJudge):
     def close(self) -> None:
         """Release the backend's threads, connections and memory."""
         self.backend.close()
+        if isinstance(self._store, VerdictStore):
+            self._store.report_total()
 
     def __repr__(self) -> str:
         return f"Judge({self.model!r}, passes={self.passes}, template={self.template.name!r}, cache={self.cache!r})"
@@ -216,11 +226,7 @@ class Judge(BaseJudge):
             return [None] * len(cases)
         keys = [self._key(case) for case in cases]
         stored_count = self._stored_count  # before the lookup: what is stored meanwhile may have been missed
-        if len(keys) == 1:
-            stored = self.store.get(keys[0])
-            found = {} if stored is None else {keys[0]: stored}
-        else:
-            found = self.store.get_many(dict.fromkeys(keys))
+        found = self._read(keys)
         if len(self._misses) > _MAX_REMEMBERED_MISSES:
             self._misses.clear()
         self._misses.update((key, stored_count) for key in keys if key not in found)
@@ -235,10 +241,22 @@ class Judge(BaseJudge):
         stored: StoredVerdict | None = None
         # After `cached_verdicts` missed, the store is read again only if this judge has stored something since.
         if self.cache != "off" and self._misses.pop(key, None) != self._stored_count:
-            stored = await asyncio.to_thread(self.store.get, key)
+            stored = (await asyncio.to_thread(self._read, [key])).get(key)
         cached = stored is not None
         stored = stored or await self._flights.join(key, lambda: self._judge_and_store(case, key))
         return self._finalize(stored, case, cached=cached)
+
+    def _read(self, keys: Sequence[str]) -> dict[str, StoredVerdict]:
+        try:
+            if len(keys) == 1:
+                stored = self.store.get(keys[0])
+                return {} if stored is None else {keys[0]: stored}
+            return self.store.get_many(dict.fromkeys(keys))
+        except StoreError as error:
+            if self.store.must_be_readable:
+                raise
+            self.store.report_unreadable(error)
+            return {}
 
     def _finalize(self, stored: StoredVerdict, case: Case, *, cached: bool) -> Verdict:
         verdict = stored.relabel(case, cached=cached)
@@ -265,9 +283,11 @@ class Judge(BaseJudge):
             error.failure = await self._log_failure(case, dataclasses.replace(error.failure, usage=sum(spent, Usage())))
             raise error from error.__cause__ if error is raised else raised
         verdict = self._verdict_of(case, result, sum(spent, Usage()))
+        if self.cache != "off":
+            self.store.must_be_readable = False
         if self.cache == "on":
             entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
-            verdict = dataclasses.replace(verdict, record_id=await _id_if_written(self._put(entry)))
+            verdict = dataclasses.replace(verdict, record_id=await self._id_if_written(self._put(entry)))
             self._stored_count += 1
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
@@ -279,8 +299,8 @@ class Judge(BaseJudge):
         return dataclasses.replace(result, removed=screened.removed)
 
     async def _judge_as_given(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
-        if self._logits is not None:
-            return await self._logits.run(case, passes=self.passes, on_usage=on_usage)
+        if self._pointwise is not None:
+            return await self._pointwise.run(case, passes=self.passes, on_usage=on_usage)
         run = partial(self._generate.run, on_usage=on_usage)
         return await judge_in_passes(
             case, run, passes=self.passes, max_list=self.options.max_list, seed=self.options.seed
@@ -291,11 +311,19 @@ class Judge(BaseJudge):
         if self.cache != "on":
             return failure
         log = partial(self.store.put_failure, case, failure, **self._provenance(case))
-        return dataclasses.replace(failure, record_id=await _id_if_written(asyncio.to_thread(log)))
+        return dataclasses.replace(failure, record_id=await self._id_if_written(asyncio.to_thread(log)))
 
     async def _put(self, entry: Entry) -> str:
         await self.store.aput(entry, more_coming=len(self._flights) > 1)
         return entry.record_id
+
+    async def _id_if_written(self, written: Awaitable[str]) -> str | None:
+        """The id of the record written. None: the store failed, which must not lose a verdict that was paid for."""
+        try:
+            return await written
+        except StoreError as error:
+            self.store.report_unsaved(error)
+            return None
 
     def _verdict_of(self, case: Case, result: CaseResult, usage: Usage) -> Verdict:
         passes, consensus = result.passes, result.consensus
@@ -357,14 +385,14 @@ class Judge(BaseJudge):
         settings = {"backend": backend_fingerprint, "template": self.template_hash, "passes": self.passes}
         if self.screens and self._detector is not None:
             settings["screen"] = self._detector.questions.hash
-        if self._logits is not None:
-            return settings | {"readout": "logits"}
+        if self._pointwise is not None:
+            return settings | {"readout": self.readout}
         readout = "expected" if self.options.expected_scores else "generate"
         return settings | {"sampling": dataclasses.asdict(self.sampling), "seed": self.seed, "readout": readout}
 
     def _is_long(self, case: Case) -> bool:
         """Whether the case is judged in sub-lists, so that their size affects its verdict."""
-        return len(case.responses) > self.options.max_list and self._logits is None
+        return len(case.responses) > self.options.max_list and self._pointwise is None
 
     def _provenance(self, case: Case) -> _Provenance:
         settings = self._long_list_settings if self._is_long(case) else self._settings
@@ -379,26 +407,26 @@ class Judge(BaseJudge):
 def _resolve_readout(options: JudgeOptions, backend: Backend) -> Readout:
     """The readout that ``auto`` means for this backend, or the requested one if the backend supports it."""
     readout = options.readout
-    if readout == "logits" and not backend.supports_option_scores:
+    if readout in ("logits", "head") and not backend.supports_option_scores:
         raise ConfigError(
-            f"readout='logits' needs the probabilities of answers, and {backend.model} does not provide them; use "
+            f"readout={readout!r} needs the probabilities of answers, and {backend.model} does not provide them; use "
             "readout='generate', or a model on this machine or behind a server that returns log-probabilities."
         )
     if readout == "auto":
+        if options.head is not None:
+            return "head"
         for_written_replies = options.sampling or options.template or options.expected_scores
-        prefers_logits = backend.supports_option_scores and backend.prefers_option_scores()
-        if prefers_logits and not for_written_replies and not is_rewardanything(backend.model):
-            return "logits"
-        return "generate"
-    if readout == "logits" and options.expected_scores:
+        prefers_option_scores = backend.supports_option_scores and backend.prefers_option_scores()
+        if not prefers_option_scores or for_written_replies or is_rewardanything(backend.model):
+            return "generate"
+        return "head" if backend.num_layers and RewardHead.shipped(backend.model) else "logits"
+    if readout != "generate" and (options.expected_scores or options.template is not None):
+        option = "expected_scores=True" if options.expected_scores else "template"
         raise ConfigError(
-            "expected_scores=True applies to written verdicts, and readout='logits' writes none; omit one of the two."
+            f"{option} applies to written verdicts, and readout={readout!r} writes none; omit one of the two."
         )
-    if readout == "logits" and options.template is not None:
-        raise ConfigError(
-            f"The template {options.template.name!r} is for written verdicts, and readout='logits' writes none; omit "
-            "one of the two."
-        )
+    if readout != "head" and options.head is not None:
+        raise ConfigError(f"A reward head is for readout='head', not for readout={readout!r}; omit one of the two.")
     return readout
 
 
@@ -430,12 +458,3 @@ class _Provenance(TypedDict):
 
 def _json(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True, ensure_ascii=False)
-
-
-async def _id_if_written(written: Awaitable[str]) -> str | None:
-    """The id of the record written. None: the store failed, which must not lose a verdict that was paid for."""
-    try:
-        return await written
-    except StoreError as error:
-        _log.warning("A judgement could not be stored: %s", error)
-        return None

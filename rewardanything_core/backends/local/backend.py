@@ -10,18 +10,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from rewardanything_core.backends.base import Backend, ChoiceRequest, ChoiceResult, Completion, Request
+from rewardanything_core.backends.base import (
+    Backend,
+    ChoiceRequest,
+    ChoiceResult,
+    Completion,
+    HiddenStates,
+    Request,
+)
 from rewardanything_core.backends.local.chat_tokenizer import ChatTokenizer
 from rewardanything_core.backends.local.compatibility import check_compatibility
 from rewardanything_core.backends.local.config import LocalConfig
 from rewardanything_core.backends.local.engine.constrained_decoder import ConstrainedDecoder
 from rewardanything_core.backends.local.engine.engine import Engine
 from rewardanything_core.backends.local.engine.option_scorer import OptionScorer
+from rewardanything_core.backends.local.engine.state_reader import StateReader
 from rewardanything_core.backends.local.model_loading import identity_of, load, window_of
 from rewardanything_core.backends.local.preparation import RequestPreparer
-from rewardanything_core.backends.local.worker import GenerateRequest, ScoreRequest, Worker
+from rewardanything_core.backends.local.worker import GenerateRequest, ScoreRequest, StateRequest, Worker
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.fields import construct
+from rewardanything_core.types import Message
 from rewardanything_core.weights.catalog import KNOWN_MODELS
 from rewardanything_core.weights.fetch import fetch
 
@@ -66,6 +75,7 @@ class LocalBackend(Backend):
         self._decoder = ConstrainedDecoder(self._model, tokenizer, self._chat)
         self._patterns = check_compatibility(self._model, self._name)
         self._scorer = OptionScorer(self._model, self._patterns)
+        self._state_reader = StateReader(self._model, self._patterns)
         self._preparer = RequestPreparer(self._chat, window=window_of(self._model.config), name=self._name)
         self._is_reasoning_model = "<think>" in str(tokenizer.chat_template)
         is_cpu = self._model.device.type == "cpu"
@@ -78,7 +88,7 @@ class LocalBackend(Backend):
             max_total_tokens=config.max_batch_tokens,
             max_num_batched_tokens=_MAX_NUM_BATCHED_TOKENS_CPU if is_cpu else _MAX_NUM_BATCHED_TOKENS,
         )
-        self._worker = Worker(self._name, new_engine, self._scorer, self._preparer)
+        self._worker = Worker(self._name, new_engine, self._scorer, self._state_reader, self._preparer)
         # Also at interpreter exit, which must not take torch down while a thread is inside of it. The worker does not
         # refer to the backend, so that a backend that is dropped without `close` is collected.
         weakref.finalize(self, self._worker.close)
@@ -133,6 +143,24 @@ class LocalBackend(Backend):
         pending = ScoreRequest(tuple(questions))
         self._worker.submit(pending)
         return await asyncio.wrap_future(pending.future)
+
+    async def hidden_states(self, prompts: Sequence[tuple[Message, ...]], layer: int) -> HiddenStates:
+        """Compute hidden states, together with those of other callers; the layers above are not run.
+
+        Raises:
+            ContextLengthError: a prompt does not fit the model's window; then none was run.
+            BackendError: the model failed on this request, or the backend was closed.
+        """
+        if not 1 <= layer <= self.num_layers:
+            raise ConfigError(f"{self._name} has {self.num_layers} layers; there is no layer {layer}.")
+        pending = StateRequest(tuple(prompts), layer)
+        self._worker.submit(pending)
+        return await asyncio.wrap_future(pending.future)
+
+    @property
+    def num_layers(self) -> int:
+        """The number of decoder layers."""
+        return self._state_reader.num_layers
 
     def fingerprint(self) -> dict[str, Any]:
         """The model, the identity of its weights, and the arithmetic that it runs in."""

@@ -10,6 +10,7 @@ from rewardanything_core.backends.local.chat_tokenizer import ChatTokenizer
 from rewardanything_core.backends.local.engine.option_scorer import EncodedQuestion, first_tokens
 from rewardanything_core.backends.local.engine.sequence import Sequence
 from rewardanything_core.errors import ContextLengthError
+from rewardanything_core.types import Message
 
 
 class RequestPreparer:
@@ -62,11 +63,20 @@ class RequestPreparer:
             ContextLengthError: the question does not fit the window.
             ConfigError: two options begin with the same token.
         """
-        ids = self._chat.encode(request.messages).ids
+        ids = self.prompt(request.messages)
+        return EncodedQuestion(ids, request.options, first_tokens(request.options, self._chat.encode_text))
+
+    def prompt(self, messages: tuple[Message, ...]) -> list[int]:
+        """Token ids of a conversation up to the model's reply, of which only the first token is of interest.
+
+        Raises:
+            ContextLengthError: it does not fit the window.
+        """
+        ids = self._chat.encode(messages).ids
         if len(ids) >= self.window:
             detail = f"(One question about one response, for {self._name}.)"
             raise ContextLengthError(tokens=len(ids) + 1, limit=self.window, detail=detail)
-        return EncodedQuestion(ids, request.options, first_tokens(request.options, self._chat.encode_text))
+        return ids
 
     def _max_tokens(self, make_grammar: GrammarFactory) -> int:
         """The most tokens of a reply: fields at their limits, and all literals encoded as one text.

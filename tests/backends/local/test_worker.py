@@ -39,7 +39,7 @@ def question(text, options=("Yes", "No")):
 
 def idle_worker(backend):
     """A worker on the same model whose thread is not started, so that its steps can be taken one by one."""
-    worker = Worker("idle", backend._worker.new_engine, backend._scorer, backend._preparer)
+    worker = Worker("idle", backend._worker.new_engine, backend._scorer, backend._state_reader, backend._preparer)
     worker._restart()
     return worker
 
@@ -191,9 +191,9 @@ def test_a_failure_of_the_model_while_scoring_fails_its_request_only(backend, mo
     expected = gathered(*(backend.score_options([question(text)]) for text in texts))
     monkeypatch.setattr(option_scorer, "run", fragile)
     worker = idle_worker(backend)
-    worker._scoring = requests = [ScoreRequest((question(text),)) for text in texts]
+    worker._prefilling = requests = [ScoreRequest((question(text),)) for text in texts]
     first, second, third = (request.future for request in list(requests))
-    worker._score()
+    worker._prefill()
     assert passes[0] == (3, True)
     assert isinstance(second.exception(timeout=0), BackendError)
     assert isinstance(second.exception(timeout=0).__cause__, IndexError)
@@ -283,9 +283,9 @@ def test_a_request_that_was_not_started_fails_on_close_and_gets_no_empty_reply(b
 
 def test_a_result_for_a_cancelled_request_is_dropped(backend):
     worker, pending = idle_worker(backend), ScoreRequest((question("Is water wet?"),))
-    worker._scoring = [pending]
+    worker._prefilling = [pending]
     assert pending.future.cancel()
-    worker._score()
+    worker._prefill()
     assert pending.future.cancelled()
 
 

@@ -1,37 +1,20 @@
-"""Option scoring: the probabilities of a few possible answers to many questions, without generating anything.
-
-The questions are sorted and merged into prefix trees, and each tree goes through the model in one pass, every token as
-if its question were alone. So a probability does not depend on the other questions beyond the rounding of the
-arithmetic, nothing is padded, and a prefix that questions share is computed once.
-"""
+"""Option scoring: the probabilities of a few possible answers to many questions, without generating anything."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.backends.base import ChoiceProbabilities
 from rewardanything_core.backends.local.engine.attention import AttentionPattern
-from rewardanything_core.backends.local.engine.kv_cache import common_prefix_length
 from rewardanything_core.backends.local.engine.model_runner import run
+from rewardanything_core.backends.local.engine.prefix_forest import run_forest
 from rewardanything_core.backends.local.engine.prefix_tree import PrefixTree
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
-
-_MAX_TREE_TOKENS = 2048
-"""The most tokens of a tree; a single question may be longer."""
-
-_FULL_TREE_TOKENS_CPU = 512
-"""Tokens that keep the cores of a CPU busy. A larger tree gains nothing there, so it ends where the next question
-shares little with it. 512 and 1,024 are equally fast, 256 and 2,048 slower (benchmarks/throughput_local.py,
-``logits``)."""
-
-_LITTLE_SHARED = 8
-"""A question shares little with a tree if their common prefix is less than one in this many of the tree's tokens."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +47,6 @@ def first_tokens(options: Sequence[str], encode: Callable[[str], list[int]]) -> 
     return tokens
 
 
-def count_tree_tokens(sequences: Sequence[list[int]]) -> int:
-    """How many tokens the prefix tree of these sequences has."""
-    total = 0
-    previous: Sequence[int] = []
-    for ids in sorted(sequences):
-        total += len(ids) - common_prefix_length(previous, ids)
-        previous = ids
-    return total
-
-
 class OptionScorer:
     """Scores options with a Hugging Face causal language model.
 
@@ -90,70 +63,24 @@ class OptionScorer:
     def score(
         self, batches: Sequence[Sequence[EncodedQuestion]], *, is_cancelled: Callable[[], bool] = lambda: False
     ) -> Iterator[tuple[int, tuple[ChoiceProbabilities, ...], float]]:
-        """Score batches of questions. Questions with a common prefix share trees across batches.
+        """Score batches of questions; see `run_forest`.
 
         Args:
             batches: The questions of each request.
             is_cancelled: Called before each pass of the model; if it returns True, the rest is dropped.
 
         Yields:
-            As soon as all of a batch is scored: its index, the probabilities for its questions in order, and its share
-            of the seconds since a batch was last yielded. So a run that is stopped keeps the requests that were done.
+            As soon as all of a batch is scored: its index, the probabilities for its questions in order, and seconds.
         """
-        entries = [(index, i, question) for index, batch in enumerate(batches) for i, question in enumerate(batch)]
-        entries.sort(key=lambda entry: entry[2].ids)
-        scored: list[dict[int, ChoiceProbabilities]] = [{} for _ in batches]
-        for index, batch in enumerate(batches):
-            if not batch:
-                yield index, (), 0.0
-        since = time.perf_counter()
-        for tree in self._trees([question.ids for _, _, question in entries]):
-            if is_cancelled():
-                return
-            with self._torch.inference_mode():
-                results = self._score_tree([entries[entry][2] for entry in tree])
-            touched: dict[int, None] = {}
-            for entry, probabilities in zip(tree, results, strict=True):
-                index, i, _ = entries[entry]
-                scored[index][i] = probabilities
-                touched[index] = None
-            done = [index for index in touched if len(scored[index]) == len(batches[index])]
-            seconds = (time.perf_counter() - since) / max(1, len(done))
-            for index in done:
-                yield index, tuple(scored[index][i] for i in range(len(batches[index]))), seconds
-            if done:
-                since = time.perf_counter()
+        ids = [[question.ids for question in batch] for batch in batches]
 
-    def _trees(self, ordered: Sequence[list[int]]) -> Iterator[list[int]]:
-        """Divide sorted sequences into trees.
+        def evaluate(tree: PrefixTree, members: Sequence[tuple[int, int]]) -> list[ChoiceProbabilities]:
+            return self._score_tree(tree, [batches[index][i] for index, i in members])
 
-        A tree is limited in size, for memory, and on a CPU ends early where the next sequence shares little with it:
-        cutting there computes little twice, and saves attention between tokens that do not see each other.
+        return run_forest(self._model, self._patterns, ids, evaluate, is_cancelled=is_cancelled)
 
-        Args:
-            ordered: Token ids of each sequence, sorted.
-
-        Yields:
-            The indices of each tree's sequences.
-        """
-        full = _FULL_TREE_TOKENS_CPU if self._model.device.type == "cpu" else _MAX_TREE_TOKENS
-        tree: list[int] = []
-        size, previous = 0, list[int]()
-        for index, ids in enumerate(ordered):
-            shared = common_prefix_length(previous, ids)
-            added = len(ids) - shared
-            is_full = size + added > _MAX_TREE_TOKENS or (size + added > full and shared * _LITTLE_SHARED < size)
-            if tree and is_full:
-                yield tree
-                tree, size, added = [], 0, len(ids)
-            tree.append(index)
-            size, previous = size + added, ids
-        if tree:
-            yield tree
-
-    def _score_tree(self, questions: Sequence[EncodedQuestion]) -> list[ChoiceProbabilities]:
-        torch, device = self._torch, self._model.device
-        tree = PrefixTree([question.ids for question in questions], self._patterns, gpu=device.type != "cpu")
+    def _score_tree(self, tree: PrefixTree, questions: Sequence[EncodedQuestion]) -> list[ChoiceProbabilities]:
+        torch = self._torch
         head = self._model.get_output_embeddings()
         head_inputs: list[Any] = []
         hook = head.register_forward_pre_hook(lambda _, inputs: head_inputs.append(inputs[0]))

@@ -10,6 +10,7 @@ import pytest
 
 from rewardanything_core import ConfigError
 from rewardanything_core.backends import ChoiceRequest
+from rewardanything_core.backends.local.engine import prefix_forest
 
 if TYPE_CHECKING:
     from rewardanything_core.backends.local.backend import LocalBackend
@@ -58,26 +59,24 @@ def test_a_large_tree_is_split_without_changing_probabilities(
     small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = asyncio.run(small_model.score_options([_question(text) for text in TEXTS]))
-    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._MAX_TREE_TOKENS", 40)
+    monkeypatch.setattr("rewardanything_core.backends.local.engine.prefix_forest._MAX_TREE_TOKENS", 40)
     parts = asyncio.run(small_model.score_options([_question(text) for text in TEXTS]))
     for answer, other in zip(whole.answers, parts.answers, strict=True):
         assert answer.probabilities["Yes"] == pytest.approx(other.probabilities["Yes"], abs=1e-4)
 
 
-def test_on_a_cpu_a_tree_is_split_where_little_is_shared(
-    small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._FULL_TREE_TOKENS_CPU", 50)
+def test_on_a_cpu_a_tree_is_split_where_little_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rewardanything_core.backends.local.engine.prefix_forest._FULL_TREE_TOKENS_CPU", 50)
     alike = [[1] * 30 + [2, i] + [3] * 18 for i in range(3)]
     other = [[4] * 40, [4] * 2 + [5] * 40]
-    assert list(small_model._scorer._trees([*alike, *other])) == [[0, 1, 2], [3], [4]]
-    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._FULL_TREE_TOKENS_CPU", 5000)
-    assert list(small_model._scorer._trees([*alike, *other])) == [[0, 1, 2, 3, 4]]
+    assert list(prefix_forest._divide([*alike, *other], is_cpu=True)) == [[0, 1, 2], [3], [4]]
+    monkeypatch.setattr("rewardanything_core.backends.local.engine.prefix_forest._FULL_TREE_TOKENS_CPU", 5000)
+    assert list(prefix_forest._divide([*alike, *other], is_cpu=True)) == [[0, 1, 2, 3, 4]]
 
 
 def test_results_are_delivered_tree_by_tree(small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is stopped keeps the cases that were finished."""
-    monkeypatch.setattr("rewardanything_core.backends.local.engine.option_scorer._MAX_TREE_TOKENS", 1)
+    monkeypatch.setattr("rewardanything_core.backends.local.engine.prefix_forest._MAX_TREE_TOKENS", 1)
     batches = [[small_model._preparer.question(_question(text))] for text in TEXTS[:3]]
     done = dict.fromkeys(range(3))
     for batch, probabilities, _ in small_model._scorer.score([*batches, []]):
@@ -94,7 +93,7 @@ def test_small_questions_do_not_wait_for_all_large_ones(
     small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Questions about a principle are small, and every case under it waits for them."""
-    monkeypatch.setattr("rewardanything_core.backends.local.worker._MAX_SCORED_TOKENS", 1)
+    monkeypatch.setattr("rewardanything_core.backends.local.worker._MAX_PREFILL_TOKENS", 1)
     done: list[str] = []
 
     async def ask(name: str, text: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardanything_core.readouts.logits import text_features
-from rewardanything_core.readouts.logits.questions import question_set
+from rewardanything_core.readouts.pointwise import text_features
+from rewardanything_core.readouts.pointwise.questions import question_set
 
 
 @pytest.mark.parametrize(

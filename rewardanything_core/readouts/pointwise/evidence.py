@@ -1,4 +1,4 @@
-"""The evidence behind the scores of a ``logits`` pass, as a reply: sentences for readers and JSON for programs."""
+"""The evidence behind the scores of a pointwise pass, as a reply: sentences for readers and JSON for programs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rewardanything_core.backends.base import ChoiceProbabilities
 from rewardanything_core.cases import Case
 from rewardanything_core.prompting.masking import mask
-from rewardanything_core.readouts.logits.principle_profile import PrincipleProfile
-from rewardanything_core.readouts.logits.text_features import FEATURES, count
+from rewardanything_core.readouts.pointwise.estimators import FitEstimate
+from rewardanything_core.readouts.pointwise.principle_profile import PrincipleProfile
+from rewardanything_core.readouts.pointwise.text_features import FEATURES, count
 from rewardanything_core.types import Reply
 
 MIN_REPORTED_WEIGHT = 0.1
@@ -21,6 +21,9 @@ MIN_REPORTED_WEIGHT = 0.1
 class Evidence:
     """What the scores of one pass follow from. All mappings are by label."""
 
+    readout: str
+    """``logits`` or ``head``."""
+
     case: Case
     """The case."""
 
@@ -30,14 +33,8 @@ class Evidence:
     profile: PrincipleProfile
     """The principle's profile."""
 
-    fit: Mapping[str, ChoiceProbabilities]
-    """The answers to whether the response fits the principle."""
-
-    quality: Mapping[str, float]
-    """The mean probability, 0..1, that the response is good by ordinary standards."""
-
-    quality_weight: float
-    """How much ``quality`` counts."""
+    estimates: Mapping[str, FitEstimate]
+    """How well the responses fit the principle."""
 
     groundedness: Mapping[str, float]
     """The share of word bigrams that occur in the source text, 0..1. Empty where it does not count."""
@@ -53,45 +50,51 @@ class Evidence:
         preferences = {name: round(value, 3) for name, value in self.profile.feature_preferences.items() if value}
         responses = {
             name: {
-                **{option: round(share, 6) for option, share in self.fit[label].probabilities.items()},
-                "mass": round(self.fit[label].mass, 6),
-                "good": round(self.quality[label], 4),
+                **self._source(self.estimates[label]),
                 "counts": {feature: count(feature, self.case.responses[label]) for feature in preferences},
-                **({"backed": round(self.groundedness[label], 4)} if self.groundedness else {}),
-                "steps": round(self.units[label], 4),
+                **({"grounded": round(self.groundedness[label], 4)} if self.groundedness else {}),
+                "units": round(self.units[label], 4),
             }
             for name, label in mask(self.labels).items()
         }
         return {
-            "readout": "logits",
-            "demands": preferences,
-            "liking": round(self.quality_weight, 3),
-            "keeping": round(self.profile.groundedness_weight, 3),
+            "readout": self.readout,
+            "feature_preferences": preferences,
+            "groundedness_weight": round(self.profile.groundedness_weight, 3),
             "responses": responses,
         }
 
+    @staticmethod
+    def _source(estimate: FitEstimate) -> dict[str, float]:
+        """The numbers that an estimate comes from."""
+        if estimate.answer is None:
+            return {"fit": round(estimate.units, 4), "deviation": round(estimate.deviation, 4)}
+        shares = {option: round(share, 6) for option, share in estimate.answer.probabilities.items()}
+        return shares | {"mass": round(estimate.answer.mass, 6)}
+
     def _sentences(self) -> list[str]:
-        probabilities = self._by_name(lambda label: f"{next(iter(self.fit[label].probabilities.values())):.2f}")
-        sentences = [
-            f"No text was generated. Probability that the response fits the principle: {probabilities}.",
-        ]
+        sentences = ["No text was generated. " + self._fit_sentence()]
         for feature, preference in self.profile.feature_preferences.items():
             if abs(preference) >= MIN_REPORTED_WEIGHT:
                 wanted = f"{'more' if preference > 0 else 'fewer'} {FEATURES[feature].unit}"
                 sentences.append(f"The principle favours {wanted}: {self._counts(feature)}.")
-        weight = self.profile.quality_weight
-        if abs(weight) >= MIN_REPORTED_WEIGHT:
-            quality = self._by_name(lambda label: f"{self.quality[label]:.2f}")
-            direction = "for" if weight > 0 else "against"
-            sentences.append(
-                f"Quality by ordinary standards (true and well written) counts {direction} a response: {quality}."
-            )
         weight = self.profile.groundedness_weight
         if abs(weight) > MIN_REPORTED_WEIGHT:
             shares = self._by_name(lambda label: f"{self.groundedness[label]:.2f}")
             direction = "for" if weight > 0 else "against"
             sentences.append(f"The share of word pairs found in the prompt counts {direction} a response: {shares}.")
         return sentences
+
+    def _fit_sentence(self) -> str:
+        if self.readout == "head":
+            values = self._by_name(lambda label: f"{self.estimates[label].units:+.2f}")
+            return f"How well each response fits the principle, by the reward head (0 is average): {values}."
+
+        def probability(label: str) -> str:
+            answer = self.estimates[label].answer
+            return "" if answer is None else f"{next(iter(answer.probabilities.values())):.2f}"
+
+        return f"Probability that the response fits the principle: {self._by_name(probability)}."
 
     def _counts(self, feature: str) -> str:
         return self._by_name(lambda label: count(feature, self.case.responses[label]))

@@ -18,8 +18,8 @@ from typing import Any
 
 from rewardanything_core.backends.base import Backend, ChoiceRequest, log_odds
 from rewardanything_core.concurrency.memo import AsyncMemo, PersistentCache
-from rewardanything_core.readouts.logits.questions import ContrastPair, QuestionSet
-from rewardanything_core.readouts.logits.text_features import FEATURES
+from rewardanything_core.readouts.pointwise.questions import ContrastPair, QuestionSet
+from rewardanything_core.readouts.pointwise.text_features import FEATURES
 from rewardanything_core.types import Usage
 
 NEUTRAL_BAND = 0.3
@@ -28,20 +28,8 @@ NEUTRAL_BAND = 0.3
 Cross-validated with benchmarks/constants.py."""
 
 FULL_FORM_PREFERENCE = 0.6
-"""A preference on form of this strength (log-odds beyond `NEUTRAL_BAND`) leaves no weight for quality and groundedness:
-where short replies are wanted, the longer of two may be the better written one. Cross-validated with
-benchmarks/constants.py."""
-
-QUALITY_INDIFFERENCE = 0.3
-"""Log-odds below the average principle's at which ordinary quality counts neither for nor against a response.
-
-Fitted to the principles of benchmarks/understood.py, cross-validated with benchmarks/constants.py."""
-
-QUALITY_SLOPE = 6.0
-"""Slope of the tanh that maps log-odds to the quality weight, per log-odd.
-
-Half the slope of the log-likelihood ratio of ordinary to contrary principles in benchmarks/understood.py, taken as two
-normal distributions with means .45 apart and a standard deviation of .19."""
+"""A preference on form of this strength (log-odds beyond `NEUTRAL_BAND`) leaves no weight for groundedness.
+Cross-validated with benchmarks/constants.py."""
 
 GROUNDING_THRESHOLD = 0.5
 """Log-odds above the average principle's from which a principle is about being grounded in a source text.
@@ -65,10 +53,6 @@ class PrincipleProfile:
     feature_preferences: Mapping[str, float]
     """Text feature -> preference in log-odds: above 0 more is better, below 0 less is better, 0 no preference."""
 
-    quality_weight: float
-    """-1..1: how much quality by ordinary standards counts. Below 0 it counts against a response, as under "prefer the
-    dullest reply"; near 0 form decides, or the answers are unclear."""
-
     groundedness_weight: float
     """-1..1: how much being grounded in the source text counts; 0 where the principle does not mention it or the case
     has no source text."""
@@ -78,6 +62,10 @@ class PrincipleProfile:
         """0..1: how far form decides."""
         strongest = max(map(abs, self.feature_preferences.values()), default=0.0)
         return min(1.0, strongest / FULL_FORM_PREFERENCE)
+
+
+NO_PREFERENCES = PrincipleProfile({}, 0.0)
+"""The profile under which neither form nor groundedness counts."""
 
 
 class PrincipleProfiler:
@@ -106,20 +94,8 @@ class PrincipleProfiler:
         if has_source:
             about_source = await self._relative_answers("source", self._answers_about_source, principle, on_usage)
             groundedness_weight = self._groundedness_weight(about_source)
-        profile = PrincipleProfile(_preferences(answers), self._quality_weight(answers), groundedness_weight)
-        remaining = 1 - profile.form_share
-        return replace(
-            profile,
-            quality_weight=profile.quality_weight * remaining,
-            groundedness_weight=profile.groundedness_weight * remaining,
-        )
-
-    def _quality_weight(self, answers: _Answers) -> float:
-        """Map the mean answer about quality to -1..1, so that the average principle has weight 1."""
-        pairs = (*self._questions.quality_traits, *self._questions.quality_principle_questions)
-        mean = fmean(answers[pair.name] for pair in pairs)
-        weight = math.tanh(QUALITY_SLOPE * (QUALITY_INDIFFERENCE + mean))
-        return max(-1.0, min(1.0, weight / math.tanh(QUALITY_SLOPE * QUALITY_INDIFFERENCE)))
+        profile = PrincipleProfile(_preferences(answers), groundedness_weight)
+        return replace(profile, groundedness_weight=groundedness_weight * (1 - profile.form_share))
 
     def _groundedness_weight(self, answers: _Answers) -> float:
         """Map the answers about source texts to -1..1.
@@ -161,17 +137,12 @@ class PrincipleProfiler:
         """Ask about a principle, without cache and baseline.
 
         Returns:
-            Name of a text feature, quality trait or quality question -> half the log-odds of much of it against little
-            of it; and the usage.
+            Name of a text feature -> half the log-odds of much of it against little of it; and the usage.
         """
         questions = self._questions
         return await self._ask(
-            self._pairs(principle, (*questions.feature_traits, *questions.quality_traits), self._rating_request)
-            + self._pairs(
-                principle,
-                (*questions.feature_questions, *questions.quality_principle_questions),
-                self._question_request,
-            )
+            self._pairs(principle, questions.feature_traits, self._rating_request)
+            + self._pairs(principle, questions.feature_questions, self._question_request)
         )
 
     async def _answers_about_source(self, principle: str) -> tuple[_Answers, Usage]:

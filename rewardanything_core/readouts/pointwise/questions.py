@@ -1,4 +1,4 @@
-"""The wording of the ``logits`` readout: the questions about each response and about each principle."""
+"""The wording of the pointwise readouts: the questions about each response and about each principle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.prompting.templates import neutralize_special_tokens
 from rewardanything_core.types import Message
 
-ARITHMETIC_VERSION = 5
+ARITHMETIC_VERSION = 6
 """Part of `QuestionSet.hash`; increase it when verdicts can change although the wording is the same."""
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -82,20 +82,17 @@ class QuestionSet:
     grounding_traits: tuple[ContrastPair, ...]
     """Traits that say how well a reply is grounded in a source text."""
 
-    quality_questions: tuple[str, ...]
-    """About a response, without the principle: whether it is good by ordinary standards."""
-
-    quality_traits: tuple[ContrastPair, ...]
-    """Traits that say how good a reply is by ordinary standards."""
-
-    quality_principle_questions: tuple[ContrastPair, ...]
-    """Whether the principle is an ordinary one, or rewards what is usually a fault."""
-
     examples: tuple[Example, ...]
     """Principles without preferences on form; they calibrate a model's answers to all questions."""
 
     hash: str
     """First 16 hexadecimal digits of the SHA-256 of the wording and `ARITHMETIC_VERSION`."""
+
+    @property
+    def fit_hash(self) -> str:
+        """Hash of the wording that presents a case and of `fit_questions`, which reward heads are fitted to."""
+        content = repr((sorted(self.sections.items()), self.fit_questions))
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def fit_messages(self, case: Case, label: str, wording: int, *, escape_special_tokens: bool) -> tuple[Message, ...]:
         """The question whether a response fits the case's principle.
@@ -108,24 +105,6 @@ class QuestionSet:
         """
         question = self.fit_questions[wording % len(self.fit_questions)]
         question = _fill(question, {"principle": case.principle.text})
-        return self._response_messages(case, label, question, escape_special_tokens)
-
-    def quality_messages(
-        self, case: Case, label: str, question: str, *, escape_special_tokens: bool
-    ) -> tuple[Message, ...]:
-        """A question about a response that does not mention the principle.
-
-        Args:
-            case: The case.
-            label: The response's label.
-            question: One of `quality_questions`.
-            escape_special_tokens: Whether to neutralise special tokens in the texts.
-        """
-        return self._response_messages(case, label, question, escape_special_tokens)
-
-    def _response_messages(
-        self, case: Case, label: str, question: str, escape_special_tokens: bool
-    ) -> tuple[Message, ...]:
         parts = {
             "context": case.context,
             "prompt": _conversation(case),
@@ -162,7 +141,7 @@ def question_set() -> QuestionSet:
     """The questions that ship with the package, in ``prompting/prompts/questions.toml``."""
     source = (Path(__file__).parents[2] / "prompting" / "prompts" / "questions.toml").read_bytes()
     content = tomllib.loads(source.decode("utf-8"))
-    fit, demand, grounding, quality = (content[table] for table in ("fit", "demand", "source", "quality"))
+    fit, demand, grounding = (content[table] for table in ("fit", "demand", "source"))
     return QuestionSet(
         sections=content["material"],
         fit_questions=tuple(fit["questions"]),
@@ -174,9 +153,6 @@ def question_set() -> QuestionSet:
         feature_questions=_pairs(demand["views"]),
         grounding_questions=tuple(grounding["about"]),
         grounding_traits=_pairs(grounding["traits"]),
-        quality_questions=tuple(quality["questions"]),
-        quality_traits=_pairs(quality["traits"]),
-        quality_principle_questions=_pairs(quality["views"]),
         examples=tuple(Example(**example) for example in content["examples"]),
         hash=hashlib.sha256(f"{ARITHMETIC_VERSION}\n".encode() + source).hexdigest()[:16],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rewardanything_core.backends import ChoiceRequest
-from rewardanything_core.readouts.logits.questions import question_set
+from rewardanything_core.readouts.pointwise.questions import question_set
 
 BRIEF, WORDY = "Prefer short replies.", "Prefer long replies."
 

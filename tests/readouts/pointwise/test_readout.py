@@ -1,4 +1,4 @@
-"""The logits readout: its arithmetic with a scripted model, the 135M model, and log-probabilities over HTTP."""
+"""The pointwise readouts: their arithmetic with a scripted model, the 135M model, and log-probabilities over HTTP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from logits_model import BRIEF, WORDY, answers
+from pointwise_model import BRIEF, WORDY, answers
 from servers import FakeOpenAI
 
 from rewardanything_core import (
@@ -25,8 +25,7 @@ from rewardanything_core import (
 from rewardanything_core.backends.base import ChoiceRequest
 from rewardanything_core.errors import BackendError
 from rewardanything_core.prompting.templates import Template
-from rewardanything_core.readouts.logits.questions import question_set
-from rewardanything_core.readouts.logits.readout import QUALITY_WEIGHT
+from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.store.verdict_store import VerdictStore
 
 if TYPE_CHECKING:
@@ -61,56 +60,16 @@ def test_length_counts_where_the_principle_asks_for_it(principle: str, first: st
     verdict = scripted().judge(principle, "Say it.", {"short": "word", "long": "word " * 300})
     assert verdict.best == first
     evidence = json.loads(verdict.raw_output)
-    assert list(evidence["demands"]) == ["length"]
+    assert list(evidence["feature_preferences"]) == ["length"]
     assert sorted(one["counts"]["length"] for one in evidence["responses"].values()) == [1, 300]
     assert "words" in verdict.reasoning
-
-
-def test_quality_counts_only_where_the_principle_does_not_mention_form() -> None:
-    """The model finds the long response well written, which does not count where short ones are wanted."""
-    quality_questions = question_set().quality_questions
-
-    def likes_long(question: ChoiceRequest) -> Mapping[str, float]:
-        text = question.messages[-1]["content"]
-        if any(text.endswith(one) for one in quality_questions):
-            yes = 0.9 if "word word" in text else 0.3
-            return {"Yes": yes, "No": 1 - yes}
-        return answers(question)
-
-    judge = Judge(ScriptedBackend([], probabilities=likes_long), readout="logits", cache="off")
-    responses = {"short": "word", "long": "word " * 90}
-    verdicts = [judge.judge(principle, "Say it.", responses) for principle in ("Prefer what is true.", BRIEF)]
-    assert [verdict.best for verdict in verdicts] == ["long", "short"]
-    assert [json.loads(verdict.raw_output)["liking"] for verdict in verdicts] == [QUALITY_WEIGHT, 0]
 
 
 def test_form_does_not_count_where_the_principle_does_not_mention_it() -> None:
     judge = scripted()
     verdict = judge.judge("Prefer what is true.", "Say it.", {"short": "word", "long": "word " * 300})
     assert verdict.scores["short"] == verdict.scores["long"]
-    assert json.loads(verdict.raw_output)["demands"] == {}
-
-
-def test_a_principle_that_rewards_faults_reverses_the_order() -> None:
-    """The model takes "least good" for "good" next to a response, and understands it in the principle alone."""
-    traits = question_set().quality_traits
-
-    def answers_by_words(question: ChoiceRequest) -> Mapping[str, float]:
-        text = question.messages[-1]["content"]
-        for trait in traits if question.options == ("Good", "Bad") else ():
-            for description, good in ((trait.more, 0.8), (trait.less, 0.2)):
-                if f"A reply {description}." in text:
-                    good = 1 - good if "least" in text else good
-                    return {"Good": good, "Bad": 1 - good}
-        return answers(question)
-
-    judge = Judge(ScriptedBackend([], probabilities=answers_by_words), readout="logits", cache="off")
-    straight = judge.judge("Prefer what is good.", "Say it.", {"x": "bad", "y": "good"})
-    turned = judge.judge("Prefer what is least good.", "Say it.", {"x": "bad", "y": "good"})
-    assert (straight.ranking, turned.ranking) == (["y", "x"], ["x", "y"])
-    assert json.loads(straight.raw_output)["liking"] == QUALITY_WEIGHT
-    assert json.loads(turned.raw_output)["liking"] == -QUALITY_WEIGHT
-    assert "counts against a response" in turned.reasoning
+    assert json.loads(verdict.raw_output)["feature_preferences"] == {}
 
 
 ARTICLE = " ".join(f"The {pet} of the town sleeps in house number {n}." for n, pet in enumerate(["cat", "dog"] * 6))
@@ -140,18 +99,18 @@ def test_groundedness_counts_where_the_principle_is_about_the_source(principle: 
     verdict = judge.judge(principle, ARTICLE, {"true": GROUNDED, "invented": INVENTED})
     evidence = json.loads(verdict.raw_output)
     if first is None:
-        assert evidence["keeping"] == 0
+        assert evidence["groundedness_weight"] == 0
         assert verdict.scores["true"] == verdict.scores["invented"]
     else:
         assert verdict.best == first
-        assert abs(evidence["keeping"]) == 1
+        assert abs(evidence["groundedness_weight"]) == 1
         assert "word pairs found in the prompt" in verdict.reasoning
 
 
 def test_a_short_prompt_is_not_a_source() -> None:
     judge = Judge(ScriptedBackend([], probabilities=answers_about_sources), readout="logits", cache="off")
     verdict = judge.judge("Stay true to the article.", "Where does the cat sleep?", {"true": GROUNDED, "x": INVENTED})
-    assert json.loads(verdict.raw_output)["keeping"] == 0
+    assert json.loads(verdict.raw_output)["groundedness_weight"] == 0
 
 
 def test_questions_about_a_principle_are_asked_once() -> None:
@@ -162,10 +121,10 @@ def test_questions_about_a_principle_are_asked_once() -> None:
     requests = [
         q for q in backend.choice_requests if BRIEF in q.messages[-1]["content"] and q.options == ("Good", "Bad")
     ]
-    assert len(requests) == 2 * len((*questions.feature_traits, *questions.quality_traits))
+    assert len(requests) == 2 * len(questions.feature_traits)
     before = backend.calls
     judge.judge(BRIEF, "Say it.", ["another word", "and another"])
-    assert backend.calls == before + 2 * (1 + len(questions.quality_questions))
+    assert backend.calls == before + 2
 
 
 def test_each_pass_uses_another_wording() -> None:
@@ -215,9 +174,9 @@ def test_impossible_and_contradictory_options_are_errors() -> None:
         Judge(ScriptedBackend([]), readout="logits", cache="off")
     with pytest.raises(ConfigError, match="expected_scores=True applies to written verdicts"):
         scripted(expected_scores=True)
-    with pytest.raises(ConfigError, match="template 'json' is for written verdicts"):
+    with pytest.raises(ConfigError, match="template applies to written verdicts"):
         scripted(template=Template.for_model("any", style="json"))
-    with pytest.raises(ConfigError, match="'auto', 'generate' or 'logits'"):
+    with pytest.raises(ConfigError, match="'auto', 'generate', 'logits' or 'head'"):
         Judge(ScriptedBackend([]), readout="digits", cache="off")  # type: ignore[arg-type]
 
 

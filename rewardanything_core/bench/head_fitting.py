@@ -1,0 +1,262 @@
+"""Fitting a reward head to people's labels, with an honest answer to whether it judges better than the judge did."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rewardanything_core.agreement.intervals import Estimate, mean
+from rewardanything_core.bench.items import BenchItem, pairs_of
+from rewardanything_core.bench.labels import read_labels
+from rewardanything_core.bench.reading import read_items, read_rows
+from rewardanything_core.cases import Case
+from rewardanything_core.concurrency import background_loop
+from rewardanything_core.errors import ConfigError
+from rewardanything_core.judging.judge import Judge
+from rewardanything_core.readouts.pointwise.head_training import (
+    PairData,
+    choose_strength,
+    fit_ensemble,
+    out_of_fold_margins,
+    slope,
+)
+from rewardanything_core.readouts.pointwise.questions import question_set
+from rewardanything_core.readouts.pointwise.reward_head import RewardHead
+from rewardanything_core.types import Verdict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MIN_PAIRS = 25
+"""Fewer pairs than this do not tell a better head from a worse one."""
+
+MIN_GROUPS = 10
+"""Fewer prompts than this cannot be divided into folds of two."""
+
+LAYER_SHARE = 0.75
+"""Where the state is taken, as a share of the model's layers (benchmarks/README.md, reward heads)."""
+
+_CURVE_STEPS = 4
+_ITEMS_AT_ONCE = 32
+
+_BOUNDS = (-1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFit:
+    """A fitted head and how well it judges prompts that it was not fitted to."""
+
+    head: RewardHead
+    """The head, fitted to all pairs."""
+
+    accuracy: Estimate
+    """Share of pairs that heads order as people do, cross-validated by prompt; a tie counts half."""
+
+    accuracy_before: Estimate
+    """The same for the judge that was given."""
+
+    gain: Estimate
+    """The difference of both, paired by prompt."""
+
+    curve: tuple[tuple[int, float], ...]
+    """Number of labelled prompts, and the cross-validated accuracy of heads fitted to that many."""
+
+    pairs: int
+    """Number of pairs."""
+
+    groups: int
+    """Number of prompts."""
+
+    failed: int
+    """Number of items that the judge failed on; they are excluded everywhere."""
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the head is better than the judge was, beyond chance."""
+        return self.gain.low is not None and self.gain.low > 0
+
+    @property
+    def expected_gain(self) -> float | None:
+        """The accuracy that as many labels again would add, by the end of the learning curve. None: no curve."""
+        if len(self.curve) < 2:
+            return None
+        (few, low), (many, high) = self.curve[-2:]
+        return max(0.0, (high - low) * math.log(2) / math.log(many / few))
+
+
+def read_training_items(sources: Sequence[str], *, principle: str | None = None) -> list[BenchItem]:
+    """Read labels to fit a head to: benchmark files, or a user's own rows as in `read_labels`.
+
+    Rows with one scored response each are combined by prompt and principle.
+
+    Args:
+        sources: Files.
+        principle: The principle of rows that have none.
+
+    Raises:
+        ConfigError: a file cannot be read, or a row is incomplete.
+    """
+    items: list[BenchItem] = []
+    for source in sources:
+        path = Path(source)
+        if not path.is_file():
+            raise ConfigError(f"There is no file {source}.")
+        _, first = next(read_rows(path), ("", {}))
+        has_pairs = any(first.get(field) for field in ("pairs", "ranking", "chosen"))
+        read = read_items if has_pairs else read_labels
+        items += read([source], principle=principle)
+    combined: dict[tuple[str, str, str | None, str | None], list[BenchItem]] = {}
+    for item in items:
+        combined.setdefault((item.principle, str(item.prompt), item.context, item.reference), []).append(item)
+    return [_combined(parts) for parts in combined.values()]
+
+
+def _combined(parts: Sequence[BenchItem]) -> BenchItem:
+    """One item with the responses of all parts; scores of different parts are compared too."""
+    if len(parts) == 1:
+        return parts[0]
+    responses = {f"{part.id}/{label}": text for part in parts for label, text in part.responses.items()}
+    human = {f"{part.id}/{label}": score for part in parts if part.rated for label, score in (part.human or {}).items()}
+    pairs = [(f"{part.id}/{better}", f"{part.id}/{worse}") for part in parts for better, worse in part.pairs]
+    return dataclasses.replace(
+        parts[0], responses=responses, human=human or None, pairs=tuple(dict.fromkeys([*pairs, *pairs_of(human)]))
+    )
+
+
+def fit_head(
+    judge: Judge,
+    items: Sequence[BenchItem],
+    *,
+    layer: int | None = None,
+    seed: int = 0,
+) -> HeadFit:
+    """Fit a reward head to labelled items.
+
+    Args:
+        judge: A judge whose backend provides hidden states; a model on this machine. If it uses a reward head, the new
+            one starts from it where that helps.
+        items: Items with pairs, scores or rankings by people; see `read_items`.
+        layer: The number of layers to run. None: that of the judge's head, or three quarters of the model's layers.
+        seed: Seed of the bootstrap samples.
+
+    Raises:
+        ConfigError: there are fewer than `MIN_PAIRS` pairs or `MIN_GROUPS` prompts, or the model provides no hidden
+            states.
+    """
+    items = [item for item in items if item.pairs]
+    num_pairs, num_groups = sum(len(item.pairs) for item in items), len({item.group for item in items})
+    if num_pairs < MIN_PAIRS or num_groups < MIN_GROUPS:
+        raise ConfigError(
+            f"A reward head needs {MIN_PAIRS} pairs of responses from {MIN_GROUPS} prompts or more; these labels have "
+            f"{num_pairs} pairs from {num_groups} prompts.",
+            hint="A pair is two responses to a prompt of which people found one better.",
+        )
+    num_layers = judge.backend.num_layers
+    if not num_layers:
+        raise ConfigError(
+            f"{judge.model} provides no hidden states; fit a head to a model on this machine.",
+            hint="For a judge behind an API, improve the principle's wording instead: ra-judge align.",
+        )
+    prior_head = RewardHead.of(judge.options.head, judge.model) if judge.readout == "head" else None
+    if layer is None:
+        layer = prior_head.layer if prior_head else max(1, round(LAYER_SHARE * num_layers))
+    outcomes = judge.judge_batch([_case(item) for item in items])
+    verdicts = {item.id: out for item, out in zip(items, outcomes, strict=True) if isinstance(out, Verdict)}
+    judged = [item for item in items if item.id in verdicts]
+    states = background_loop.wait(background_loop.submit(_states(judge, judged, layer)))
+    data = _pair_data(judged, states)
+    prior = prior_head.weights.mean(axis=0) if prior_head and prior_head.layer == layer else None
+    strength, prior = choose_strength(data, [None] if prior is None else [None, prior])
+    margins = out_of_fold_margins(data, strength, prior)
+    gaps = [
+        verdicts[item.id].scores[better] - verdicts[item.id].scores[worse]
+        for item in judged
+        for better, worse in item.pairs
+    ]
+    after, before = [_credit(margin) for margin in margins], [_credit(gap) for gap in gaps]
+    groups = data.groups.tolist()
+    weights = fit_ensemble(data, strength, prior, seed=seed) * slope(margins)
+    return HeadFit(
+        head=_head(judge.model, layer, weights, states),
+        accuracy=mean(after, groups),
+        accuracy_before=mean(before, groups),
+        gain=mean([a - b for a, b in zip(after, before, strict=True)], groups, bounds=_BOUNDS),
+        curve=_learning_curve(data, strength, prior, seed),
+        pairs=len(groups),
+        groups=data.num_groups,
+        failed=len(items) - len(judged),
+    )
+
+
+def _case(item: BenchItem) -> Case:
+    return Case(item.principle, item.prompt, item.responses, id=item.id, reference=item.reference, context=item.context)
+
+
+async def _states(judge: Judge, items: Sequence[BenchItem], layer: int) -> dict[tuple[str, str], np.ndarray]:
+    """(item's id, label) -> the hidden state at the answer position."""
+    escape = not judge.backend.escapes_special_tokens
+    states: dict[tuple[str, str], np.ndarray] = {}
+
+    async def read(item: BenchItem) -> None:
+        prompts = [
+            question_set().fit_messages(_case(item), label, 0, escape_special_tokens=escape) for label in item.responses
+        ]
+        result = await judge.backend.hidden_states(prompts, layer)
+        states.update({(item.id, label): state for label, state in zip(item.responses, result.states, strict=True)})
+
+    for start in range(0, len(items), _ITEMS_AT_ONCE):
+        await asyncio.gather(*(read(item) for item in items[start : start + _ITEMS_AT_ONCE]))
+    return states
+
+
+def _pair_data(items: Sequence[BenchItem], states: dict[tuple[str, str], np.ndarray]) -> PairData:
+    import numpy as np
+
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(item.group for item in items))}
+    differences = [
+        states[item.id, better].astype(np.float64) - states[item.id, worse]
+        for item in items
+        for better, worse in item.pairs
+    ]
+    groups = [numbers[item.group] for item in items for _ in item.pairs]
+    return PairData(differences=np.stack(differences), groups=np.array(groups))
+
+
+def _head(model: str, layer: int, weights: np.ndarray, states: dict[tuple[str, str], np.ndarray]) -> RewardHead:
+    """The head whose mean score of all responses is 0."""
+    import numpy as np
+
+    weights = weights.astype(np.float32)
+    offsets = -np.stack(list(states.values())).mean(axis=0) @ weights.T
+    return RewardHead(
+        model=model,
+        layer=layer,
+        questions_hash=question_set().fit_hash,
+        weights=weights,
+        offsets=offsets.astype(np.float32),
+    )
+
+
+def _learning_curve(
+    data: PairData, strength: float, prior: np.ndarray | None, seed: int
+) -> tuple[tuple[int, float], ...]:
+    """Cross-validated accuracy of heads fitted to a quarter, half and all of the prompts."""
+    import numpy as np
+
+    order = np.random.default_rng(seed).permutation(data.num_groups)
+    sizes = [data.num_groups >> shift for shift in reversed(range(_CURVE_STEPS))]
+    curve = []
+    for size in (size for size in sizes if size >= MIN_GROUPS):
+        parts = [data.select(order[start : start + size]) for start in range(0, data.num_groups - size + 1, size)]
+        margins = np.concatenate([out_of_fold_margins(part, strength, prior) for part in parts])
+        curve.append((size, float(np.mean([_credit(margin) for margin in margins]))))
+    return tuple(curve)
+
+
+def _credit(gap: float) -> float:
+    return 0.5 if gap == 0 else float(gap > 0)
