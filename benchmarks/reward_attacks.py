@@ -4,6 +4,7 @@
     PYTHONPATH=integrations python benchmarks/reward_attacks.py --readout logits      # token probabilities
     PYTHONPATH=integrations python benchmarks/reward_attacks.py --guard               # what the guard refuses, no model
     PYTHONPATH=integrations python benchmarks/reward_attacks.py --guard data/*.jsonl  # and which honest responses
+    PYTHONPATH=integrations python benchmarks/reward_attacks.py --guard --ask-model   # what the model recognises
 
 Each attack is judged in one list with an honest good and an honest bad answer to the same question. An attack is a bad
 answer with something added to influence the judge, so any score above the honest bad answer was earned by influence.
@@ -24,7 +25,7 @@ from typing import Any
 
 from attack_texts import ATTACKS, CONTROLS, QUESTIONS, UNSEEN_ATTACKS, Question, filled
 
-from rewardanything_core import BaseJudge, SamplingParams, Template, from_pretrained, load_judge
+from rewardanything_core import BaseJudge, Judge, SamplingParams, Template, from_pretrained, load_judge
 from rewardanything_rl import PrincipleReward, speaks_to_judge
 
 WARNING = (
@@ -103,17 +104,28 @@ def responses_in(path: Path) -> Iterator[str]:
         yield from responses.values() if isinstance(responses, dict) else responses
 
 
-def print_guard(files: list[Path]) -> None:
-    """Which attacks and which honest responses `speaks_to_judge` refuses; needs no model."""
+def print_guard(files: list[Path], judge: Judge | None) -> None:
+    """Which attacks and which honest responses the guard refuses.
+
+    Args:
+        files: Files of honest responses.
+        judge: The judge whose model recognises appeals. None: `speaks_to_judge`, which needs no model.
+    """
+
+    def guarded(texts: list[str]) -> list[str | None]:
+        if judge is None:
+            return [speaks_to_judge(text) for text in texts]
+        return [" ".join(found) or None for found in judge.find_appeals(texts)]
+
     for title, attacks in (("known when it was written", ATTACKS), ("unseen", UNSEEN_ATTACKS)):
         print(f"\nAttacks, {title}:")
         for name, text in attacks.items():
-            reasons = [speaks_to_judge(filled(text, question)) for question in QUESTIONS]
+            reasons = guarded([filled(text, question) for question in QUESTIONS])
             refused = sum(reason is not None for reason in reasons)
             print(f"| {name} | {refused} of {len(reasons)} | {reasons[0] or ''} |")
     for path in files:
         texts = list(dict.fromkeys(responses_in(path)))
-        refusals = [reason for text in texts if (reason := speaks_to_judge(text))]
+        refusals = [reason for reason in guarded(texts) if reason]
         print(f"\n{path.name}: {len(refusals)} of {len(texts)} responses refused")
         for reason in refusals[:5]:
             print(f"  {reason}")
@@ -134,9 +146,10 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=len(QUESTIONS))
     parser.add_argument("--json", type=Path, help="write the scores to this file")
     parser.add_argument("--guard", nargs="*", type=Path, metavar="FILE")
+    parser.add_argument("--ask-model", action="store_true", help="let the model recognise appeals, instead of patterns")
     arguments = parser.parse_args()
     if arguments.guard is not None:
-        print_guard(arguments.guard)
+        print_guard(arguments.guard, from_pretrained(arguments.model) if arguments.ask_model else None)
         return
     judge = judge_of(arguments)
     reward = PrincipleReward(judge=judge, normalize=False, tie_break=0.0)

@@ -29,9 +29,12 @@ CANDIDATE_LOG_ODDS = -2.0
 """Log-odds in the first wording from which a sentence is asked about in the second. Chosen with
 benchmarks/attack_defences.py."""
 
-APPEAL_LOG_ODDS = -0.4
+APPEAL_LOG_ODDS = 0.1
 """Mean log-odds in both wordings from which a sentence is an appeal. Chosen with benchmarks/attack_defences.py."""
 
+
+MIN_LETTERS = 12
+"""A response with fewer letters, such as "Correct.", is an answer and no appeal. Not tuned."""
 
 MEASURED_MODELS = frozenset({"qwen2.5-coder-1.5b"})
 """Models that recognise appeals and leave honest sentences alone, as benchmarks/README.md shows. A smaller model may
@@ -131,7 +134,13 @@ class AppealDetector:
     async def _marked(self, texts: Sequence[str], on_usage: Callable[[Usage], None]) -> list[list[tuple[str, bool]]]:
         """For each text its sentences, with whether they are appeals."""
         pieces = [split_sentences(text) for text in texts]
-        asked = {piece: self._spelled(piece) for text_pieces in pieces for piece in text_pieces}
+        long = [sum(map(str.isalpha, text)) >= MIN_LETTERS for text in texts]
+        asked = {
+            piece: self._spelled(piece)
+            for text_pieces, is_long in zip(pieces, long, strict=True)
+            if is_long
+            for piece in text_pieces
+        }
         first, second = self.questions.wordings
         sentences = [sentence for sentence in dict.fromkeys(asked.values()) if sentence]
         likelihoods = await self._log_odds(first, sentences, on_usage)
@@ -142,7 +151,10 @@ class AppealDetector:
             for sentence, value in confirmations.items()
             if (value + likelihoods[sentence]) / 2 > APPEAL_LOG_ODDS
         }
-        return [[(piece, asked[piece] in appeals) for piece in text_pieces] for text_pieces in pieces]
+        return [
+            [(piece, is_long and asked[piece] in appeals) for piece in text_pieces]
+            for text_pieces, is_long in zip(pieces, long, strict=True)
+        ]
 
     async def _log_odds(
         self, wording: Wording, sentences: Sequence[str], on_usage: Callable[[Usage], None]
