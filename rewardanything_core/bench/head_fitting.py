@@ -38,7 +38,7 @@ MIN_PAIRS = 25
 MIN_GROUPS = 10
 """Fewer prompts than this cannot be divided into folds of two."""
 
-LAYER_SHARE = 0.75
+LAYER_SHARE = 0.65
 """Where the state is taken, as a share of the model's layers (benchmarks/README.md, reward heads)."""
 
 _CURVE_STEPS = 4
@@ -138,10 +138,9 @@ def fit_head(
     """Fit a reward head to labelled items.
 
     Args:
-        judge: A judge whose backend provides hidden states; a model on this machine. If it uses a reward head, the new
-            one starts from it where that helps.
+        judge: A judge whose backend provides hidden states; a model on this machine.
         items: Items with pairs, scores or rankings by people; see `read_items`.
-        layer: The number of layers to run. None: that of the judge's head, or three quarters of the model's layers.
+        layer: The number of layers to run. None: `LAYER_SHARE` of the model's.
         seed: Seed of the bootstrap samples.
 
     Raises:
@@ -162,17 +161,14 @@ def fit_head(
             f"{judge.model} provides no hidden states; fit a head to a model on this machine.",
             hint="For a judge behind an API, improve the principle's wording instead: ra-judge align.",
         )
-    prior_head = RewardHead.of(judge.options.head, judge.model) if judge.readout == "head" else None
-    if layer is None:
-        layer = prior_head.layer if prior_head else max(1, round(LAYER_SHARE * num_layers))
+    layer = layer or max(1, round(LAYER_SHARE * num_layers))
     outcomes = judge.judge_batch([_case(item) for item in items])
     verdicts = {item.id: out for item, out in zip(items, outcomes, strict=True) if isinstance(out, Verdict)}
     judged = [item for item in items if item.id in verdicts]
     states = background_loop.wait(background_loop.submit(_states(judge, judged, layer)))
     data = _pair_data(judged, states)
-    prior = prior_head.weights.mean(axis=0) if prior_head and prior_head.layer == layer else None
-    strength, prior = choose_strength(data, [None] if prior is None else [None, prior])
-    margins = out_of_fold_margins(data, strength, prior)
+    strength = choose_strength(data)
+    margins = out_of_fold_margins(data, strength)
     gaps = [
         verdicts[item.id].scores[better] - verdicts[item.id].scores[worse]
         for item in judged
@@ -180,13 +176,13 @@ def fit_head(
     ]
     after, before = [_credit(margin) for margin in margins], [_credit(gap) for gap in gaps]
     groups = data.groups.tolist()
-    weights = fit_ensemble(data, strength, prior, seed=seed) * slope(margins)
+    weights = fit_ensemble(data, strength, seed=seed) * slope(margins)
     return HeadFit(
         head=_head(judge.model, layer, weights, states),
         accuracy=mean(after, groups),
         accuracy_before=mean(before, groups),
         gain=mean([a - b for a, b in zip(after, before, strict=True)], groups, bounds=_BOUNDS),
-        curve=_learning_curve(data, strength, prior, seed),
+        curve=_learning_curve(data, strength, seed),
         pairs=len(groups),
         groups=data.num_groups,
         failed=len(items) - len(judged),
@@ -242,9 +238,7 @@ def _head(model: str, layer: int, weights: np.ndarray, states: dict[tuple[str, s
     )
 
 
-def _learning_curve(
-    data: PairData, strength: float, prior: np.ndarray | None, seed: int
-) -> tuple[tuple[int, float], ...]:
+def _learning_curve(data: PairData, strength: float, seed: int) -> tuple[tuple[int, float], ...]:
     """Cross-validated accuracy of heads fitted to a quarter, half and all of the prompts."""
     import numpy as np
 
@@ -253,7 +247,7 @@ def _learning_curve(
     curve = []
     for size in (size for size in sizes if size >= MIN_GROUPS):
         parts = [data.select(order[start : start + size]) for start in range(0, data.num_groups - size + 1, size)]
-        margins = np.concatenate([out_of_fold_margins(part, strength, prior) for part in parts])
+        margins = np.concatenate([out_of_fold_margins(part, strength) for part in parts])
         curve.append((size, float(np.mean([_credit(margin) for margin in margins]))))
     return tuple(curve)
 

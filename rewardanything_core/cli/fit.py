@@ -24,7 +24,8 @@ def fit(
     out: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to write the reward head.")],
     principle: Annotated[str | None, typer.Option(help="Principle for rows that have none.")] = None,
     layer: Annotated[
-        int | None, typer.Option("--layer", min=1, help="Number of layers to run.", show_default="3/4 of the model's")
+        int | None,
+        typer.Option("--layer", min=1, help="Number of layers to run.", show_default="about two thirds of the model's"),
     ] = None,
     model: options.Model = None,
     device: options.Device = None,

@@ -1,14 +1,13 @@
 """Fitting reward heads to pairs of responses, of which one is the better one under a principle.
 
 A head is fitted by logistic regression, without intercept, on the differences of two responses' hidden states (Bradley
-and Terry, Biometrika 39, 1952), with a ridge penalty towards a prior. What all responses of a prompt have in common
+and Terry, Biometrika 39, 1952), with a ridge penalty. What all responses of a prompt have in common
 cancels in the differences, and so does what makes a response likable under any principle if the data hold each pair
 under two principles that order it oppositely. The ensemble is fitted to bootstrap samples of groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,13 +55,12 @@ class PairData:
         return PairData(differences=self.differences[np.concatenate(rows)], groups=np.concatenate(numbers))
 
 
-def fit_linear(data: PairData, strength: float, prior: Floats | None = None) -> Floats:
+def fit_linear(data: PairData, strength: float) -> Floats:
     """Ridge-penalised logistic regression on differences; each group has the same weight.
 
     Args:
         data: The pairs.
         strength: Weight of the data against the penalty, above 0.
-        prior: (hidden size,) weights towards which the penalty pulls. None: 0.
 
     Returns:
         (hidden size,) weights.
@@ -75,13 +73,13 @@ def fit_linear(data: PairData, strength: float, prior: Floats | None = None) -> 
     features = data.differences / scale
     weights = 1.0 / np.bincount(data.groups)[data.groups]
     weights *= len(weights) / weights.sum()
-    start = np.zeros(features.shape[1]) if prior is None else prior * scale
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
-        margins, moved = features @ parameters, parameters - start
-        value = strength * (weights @ np.logaddexp(0, -margins)) + moved @ moved / 2
-        return value, -strength * (features.T @ (weights * expit(-margins))) + moved
+        margins = features @ parameters
+        value = strength * (weights @ np.logaddexp(0, -margins)) + parameters @ parameters / 2
+        return value, -strength * (features.T @ (weights * expit(-margins))) + parameters
 
+    start = np.zeros(features.shape[1])
     result: Floats = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x / scale
     return result
 
@@ -98,13 +96,12 @@ def folds(num_groups: int, seed: int = 0) -> NDArray[np.int64]:
     return np.random.default_rng(seed).permutation(np.arange(num_groups) % FOLDS)
 
 
-def out_of_fold_margins(data: PairData, strength: float, prior: Floats | None = None) -> Floats:
+def out_of_fold_margins(data: PairData, strength: float) -> Floats:
     """Cross-validated margins: each pair's is that of a head fitted without its group's fold.
 
     Args:
         data: The pairs, of `FOLDS` groups or more.
         strength: See `fit_linear`.
-        prior: See `fit_linear`.
 
     Returns:
         (pairs,) the score of the better response minus that of the other.
@@ -114,26 +111,24 @@ def out_of_fold_margins(data: PairData, strength: float, prior: Floats | None = 
     fold_of, margins = folds(data.num_groups), np.empty(len(data.groups))
     for fold in range(FOLDS):
         held_out = fold_of[data.groups] == fold
-        weights = fit_linear(data.select(np.flatnonzero(fold_of != fold)), strength, prior)
+        weights = fit_linear(data.select(np.flatnonzero(fold_of != fold)), strength)
         margins[held_out] = data.differences[held_out] @ weights
     return margins
 
 
-def choose_strength(data: PairData, priors: Sequence[Floats | None]) -> tuple[float, Floats | None]:
-    """The strength and the prior with the best cross-validated log-likelihood after calibration of the slope.
+def choose_strength(data: PairData) -> float:
+    """The strength with the best cross-validated log-likelihood after calibration of the slope.
 
     Args:
         data: The pairs, of `FOLDS` groups or more.
-        priors: The priors to choose from.
     """
     import numpy as np
 
-    def likelihood(strength: float, prior: Floats | None) -> float:
-        margins = out_of_fold_margins(data, strength, prior)
+    def likelihood(strength: float) -> float:
+        margins = out_of_fold_margins(data, strength)
         return float(-np.logaddexp(0, -slope(margins) * margins).mean())
 
-    candidates = [(strength, prior) for prior in priors for strength in STRENGTHS]
-    return max(candidates, key=lambda candidate: likelihood(*candidate))
+    return max(STRENGTHS, key=likelihood)
 
 
 def slope(margins: Floats) -> float:
@@ -154,13 +149,12 @@ def slope(margins: Floats) -> float:
     return float(result.x) / size
 
 
-def fit_ensemble(data: PairData, strength: float, prior: Floats | None = None, *, seed: int = 0) -> Floats:
+def fit_ensemble(data: PairData, strength: float, *, seed: int = 0) -> Floats:
     """Linear functions fitted to bootstrap samples of groups.
 
     Args:
         data: The pairs.
         strength: See `fit_linear`.
-        prior: See `fit_linear`.
         seed: Seed of the samples.
 
     Returns:
@@ -169,12 +163,9 @@ def fit_ensemble(data: PairData, strength: float, prior: Floats | None = None, *
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    whole = fit_linear(data, strength, prior)
+    whole = fit_linear(data, strength)
     members = np.stack(
-        [
-            fit_linear(data.select(rng.integers(0, data.num_groups, data.num_groups)), strength, prior)
-            for _ in range(MEMBERS)
-        ]
+        [fit_linear(data.select(rng.integers(0, data.num_groups, data.num_groups)), strength) for _ in range(MEMBERS)]
     )
     ensemble: Floats = members - members.mean(axis=0) + whole
     return ensemble
