@@ -19,11 +19,13 @@ from typing import Any
 
 import pytest
 from scripts import by_length
+from servers import FakeOpenAI
 from serving import serving
 from traces import traces
 
 import rewardanything_core
 from rewardanything_core import Case, Judge, Jury, ScriptedBackend, errors
+from rewardanything_core.backends import verdict_reply
 from rewardanything_core.cli._check import settings as check_settings
 from rewardanything_core.config import _NOT_SETTINGS, SETTINGS
 from rewardanything_core.principles import library
@@ -187,14 +189,12 @@ def test_python_on_the_pages_runs(page: str, elsewhere: Path, served: str, monke
 BEFORE_MLFLOW = """
 import os, warnings
 import mlflow, pandas as pd
-from rewardanything_core import Judge, ScriptedBackend, set_default_judge
 from rewardanything_mlflow import PrincipleScorer
 
-set_default_judge(Judge(ScriptedBackend.scoring(lambda text: 5 if len(text) < 9 else 2)))
 for name, answer in (("run_a", "The answer is 4."), ("run_b", "4")):
     with mlflow.start_run(run_name=name):
         data = [{"inputs": {"question": "2+2?"}, "outputs": answer}]
-        mlflow.genai.evaluate(data=data, scorers=[PrincipleScorer(principle="Be brief.")])
+        mlflow.genai.evaluate(data=data, scorers=[PrincipleScorer(principle="Be brief.", judge="openai/gpt-5-mini")])
 run_a, run_b = (mlflow.search_runs(filter_string=f"run_name = '{n}'").run_id[0] for n in ("run_a", "run_b"))
 table = pd.DataFrame({"inputs": ["2+2?"], "outputs": ["4"]})
 """
@@ -204,15 +204,32 @@ assert comparison.win_rates["run_b"].value == 1.0, comparison
 """
 
 
+def prefers_brief(body: dict[str, Any]) -> str | None:
+    """The stub's verdict: 5 for a response of up to 8 characters, otherwise 2. None: the message has no case."""
+    for part in reversed(str(body["messages"][-1]["content"]).split("\n\n")):
+        try:
+            responses = json.loads(part)["responses"]
+        except (ValueError, TypeError, KeyError):
+            continue
+        return verdict_reply({name: 5 if len(text) < 9 else 2 for name, text in responses.items()})
+    return None
+
+
 def test_the_mlflow_page_runs(elsewhere: Path) -> None:
-    """docs/integrations/mlflow.md, in a process of its own: MLflow has one place to track to for all of it."""
+    """In a separate process, because MLflow has one tracking location for a whole process."""
     blocks = [block for _, block in blocks_of("docs/integrations/mlflow.md", "python")]
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join([BEFORE_MLFLOW, *blocks, AFTER_MLFLOW])],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "integrations"), "MLFLOW_GENAI_EVAL_MAX_WORKERS": "10"},
-        capture_output=True,
-        text=True,
-    )
+    with FakeOpenAI(prefers_brief) as server:
+        environ = {
+            "PYTHONPATH": str(ROOT / "integrations"),
+            "MLFLOW_GENAI_EVAL_MAX_WORKERS": "10",
+            "OPENAI_BASE_URL": server.url,
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join([BEFORE_MLFLOW, *blocks, AFTER_MLFLOW])],
+            env=os.environ | environ,
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
