@@ -30,7 +30,6 @@ from rewardanything_core import (
     ScriptedBackend,
     from_endpoint,
     loading,
-    set_default_judge,
 )
 from rewardanything_core.backends import verdict_reply
 from rewardanything_dspy import BestOfN, JudgeUnavailableError, NotJudged, PrincipleMetric, PrincipleScore, reward_fn
@@ -297,13 +296,19 @@ def test_importing_the_package_loads_no_judge() -> None:
     assert done.stdout.strip() == "ok", done.stderr
 
 
-def test_the_code_of_the_documentation_runs(server: FakeOpenAI) -> None:
+def test_the_code_of_the_documentation_runs(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)  # of the judge
     page = (ROOT / "docs" / "integrations" / "dspy.md").read_text()
     fields = "[[ ## discussion ## ]]\nd\n\n[[ ## advice ## ]]\n{}\n\n[[ ## completed ## ]]"
     numbers = itertools.cycle("12345")
     answer = "[[ ## answer ## ]]\nnumber {}\n\n[[ ## completed ## ]]"
-    server.reply = lambda body: fields if "reward_code" in str(body) else answer.format(next(numbers))
-    set_default_judge(scripted())
+
+    def reply(body: Any) -> str | None:
+        if body["model"] == "gpt-5-mini":
+            return None  # a verdict
+        return fields if "reward_code" in str(body) else answer.format(next(numbers))
+
+    server.reply = reply
     names: dict[str, Any] = {}
     with dspy.context(lm=chat_lm(server)):
         for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
