@@ -6,6 +6,7 @@ result, 130 interrupted.
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 
@@ -26,14 +27,20 @@ def main() -> None:
         _print_error(str(error))
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
-        _print_error("Interrupted.")
+        _report_interrupt()
         sys.exit(INTERRUPTED)
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
-            _print_error("Interrupted.")
+            _report_interrupt()
         if type(sys.stdout).__name__ == "PacifyFlushWrapper":
             sys.exit(0)  # Typer's sign that the reader of the output has closed the pipe, as `head` does
         raise
+
+
+def _report_interrupt() -> None:
+    """Report it. A second Ctrl-C, while verdicts are still being written, ends the process without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _print_error("Interrupted.")
 
 
 def _shorten_warnings() -> None:

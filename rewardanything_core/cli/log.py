@@ -51,7 +51,7 @@ def log(
     path = Path(store).expanduser() if store is not None else default_path()
     if not path.exists():
         raise ConfigError(f"There is no verdict store at {path} yet; the first verdict creates it.")
-    with VerdictStore(path) as verdicts:
+    with VerdictStore(path, writable=False) as verdicts:
         if (wanted := record or show) is not None:
             match = verdicts.find(wanted)
             print_json(match.to_dict()) if as_json else _show(match)
@@ -105,7 +105,7 @@ def _export(records: Iterable[Record], target: str, as_json: bool) -> None:
         raise ConfigError(f"Cannot write {target}: {error.strerror or error}.") from error
     if as_json:
         print_json({"path": target, "records": written})
-    echo(f"{written} records written to {target}.")
+    echo(f"{written} {'record' if written == 1 else 'records'} written to {target}.")
 
 
 def _list(records: list[Record], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rewardanything_core.errors import StoreError
+
+_log = logging.getLogger("rewardanything_core")
 
 APPLICATION_ID = 0x52415653  # "RAVS"
 SCHEMA_VERSION = 1
@@ -38,6 +41,16 @@ CREATE TABLE records (
 READINGS = "CREATE TABLE IF NOT EXISTS readings (key TEXT PRIMARY KEY, found TEXT NOT NULL) WITHOUT ROWID"
 """Added to files without it; older versions of this package ignore the table."""
 
+LAST_RECORD = "SELECT record_id, key, verdict, failure FROM records ORDER BY seq DESC LIMIT 1"
+
+_UNWRITABLE = (
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,  # a full disk too, when SQLite creates the files next to the store
+)
+
 
 class _Guarded:
     """A connection and the lock that guards it."""
@@ -50,12 +63,19 @@ class _Guarded:
 class Database:
     """The store's file, opened at construction. A file of another kind is refused without being modified.
 
+    Args:
+        path: The file.
+        writable: Whether it must be writable. If not, a file that can only be read is opened for reading.
+
     Raises:
         StoreError: from every method, for any error of SQLite or the file system.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
         self.path = path
+        self._must_be_writable = writable
+        self._read_only_options = ""
+        self._waits_for_locks = True
         self._writer, self._reader = _Guarded(), _Guarded()
         self._closed = False
         with self._errors_explained():
@@ -73,13 +93,26 @@ class Database:
     def write(self) -> Iterator[sqlite3.Connection]:
         """The writing connection in a transaction: committed at the end of the block, rolled back on any error."""
         with self._held(self._writer) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin a transaction. After one that waited in vain, the next ones do not wait while the lock lasts."""
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                connection.execute("PRAGMA busy_timeout = 0")
+                self._waits_for_locks = False
+            raise
+        if not self._waits_for_locks:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+            self._waits_for_locks = True
 
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""
@@ -112,17 +145,38 @@ class Database:
                 f"Cannot use {self.path} as a verdict store: {error.strerror or error}.",
                 hint="Choose another path with --store, RA_JUDGE_STORE or VerdictStore(path).",
             ) from error
+        self._read_only_options = ""
         connection = self._connect()
         try:
             self._set_up(connection)
-        except BaseException:
+        except BaseException as error:
             connection.close()
-            raise
+            if self._must_be_writable or not isinstance(error, sqlite3.Error) or _code(error) not in _UNWRITABLE:
+                raise
+            return self._open_for_reading()
+        return connection
+
+    def _open_for_reading(self) -> sqlite3.Connection:
+        self._read_only_options = "?mode=ro"
+        connection = self._connect()
+        try:
+            connection.execute(LAST_RECORD).fetchone()
+        except sqlite3.OperationalError:
+            # Reading the write-ahead log takes an index file, which cannot be created in a folder without write
+            # permission. The store itself can be read without both.
+            connection.close()
+            self._read_only_options = "?mode=ro&immutable=1"
+            connection = self._connect()
+            connection.execute(LAST_RECORD).fetchone()
+            log = self.path.with_name(self.path.name + "-wal")
+            if log.exists() and log.stat().st_size:
+                _log.warning("The newest verdicts of %s are in %s, which cannot be read here.", self.path, log.name)
         return connection
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(
-            self.path,
+            self.path.absolute().as_uri() + self._read_only_options if self._read_only_options else self.path,
+            uri=bool(self._read_only_options),
             timeout=BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
@@ -172,7 +226,7 @@ class Database:
         connection.execute("COMMIT")
         _into_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("SELECT record_id, key, verdict, failure FROM records ORDER BY seq DESC LIMIT 1").fetchone()
+        connection.execute(LAST_RECORD).fetchone()
 
     @contextmanager
     def _errors_explained(self) -> Iterator[None]:
@@ -182,7 +236,7 @@ class Database:
             raise self._explanation(error) from error
 
     def _explanation(self, error: sqlite3.Error) -> StoreError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = _code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StoreError(
                 f"The verdict store {self.path} stayed locked by another process for {BUSY_SECONDS:.0f} s.",
@@ -200,7 +254,17 @@ class Database:
             )
         if code == sqlite3.SQLITE_FULL:
             return StoreError(f"No space is left for the verdict store {self.path}.", hint="Free some, or move it.")
+        if code == sqlite3.SQLITE_IOERR:
+            return StoreError(
+                f"The verdict store {self.path} cannot be read or written ({error}).",
+                hint="Check that its disk has space left and is not subject to a quota.",
+            )
         return StoreError(f"The verdict store {self.path} cannot be used: {error}.")
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary error code."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _into_wal(connection: sqlite3.Connection) -> None:
@@ -210,7 +274,7 @@ def _into_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:

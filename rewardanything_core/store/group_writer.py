@@ -21,7 +21,7 @@ class GroupWriter(Generic[T]):
     """Collects items while a write is in progress and then writes them together.
 
     Args:
-        write: Writes several items, all or none; called in a thread.
+        write: Writes several items, all or none; called in a thread. Writing an item again must change nothing.
     """
 
     def __init__(self, write: Callable[[Sequence[T]], None]) -> None:
@@ -54,8 +54,10 @@ class GroupWriter(Generic[T]):
             if more_coming and len(self._waiting) < MAX_GROUP:
                 await asyncio.sleep(GATHER_SECONDS)
             while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
-                for (_, written), error in zip(batch, await asyncio.to_thread(self._try_write, batch), strict=True):
+                batch = self._waiting[:MAX_GROUP]
+                errors = await self._write_in_thread(batch)
+                del self._waiting[: len(batch)]
+                for (_, written), error in zip(batch, errors, strict=True):
                     if written.done():  # its caller was cancelled
                         continue
                     if error is None:
@@ -63,11 +65,19 @@ class GroupWriter(Generic[T]):
                     else:
                         written.set_exception(error)
         except asyncio.CancelledError:  # the process ends: the waiting verdicts have been paid for
-            self._try_write(self._waiting)
+            self._try_write(self._waiting)  # those of a write in progress too, since it may not have begun
             raise
+
+    async def _write_in_thread(self, batch: Sequence[tuple[T, object]]) -> list[Exception | None]:
+        try:
+            return await asyncio.to_thread(self._try_write, batch)
+        except RuntimeError:  # the interpreter is shutting down and starts no more threads
+            return self._try_write(batch)
 
     def _try_write(self, batch: Sequence[tuple[T, object]]) -> list[Exception | None]:
         """Write a batch, item by item if one of them cannot be written; the error of each, or None."""
+        if not batch:
+            return []
         try:
             self._write([item for item, _ in batch])
         except StoreError as error:  # a fault of the file concerns all items

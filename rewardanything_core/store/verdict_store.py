@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sqlite3
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -38,6 +40,8 @@ from rewardanything_core.types import JudgeFailure
 
 __all__ = ["Entry", "Kind", "Record", "StoredVerdict", "VerdictStore", "default_path", "record_id_of"]
 
+_log = logging.getLogger("rewardanything_core")
+
 Kind: TypeAlias = Literal["verdict", "failure", "all"]
 _LOOKUP_CHUNK = 500
 _PAGE = 100
@@ -48,16 +52,24 @@ class VerdictStore:
 
     Args:
         path: The file, created with its folders if it does not exist. None: `default_path`.
+        writable: Whether the file must be writable. If not, a store that can only be read, as on a read-only mount, can
+            be opened too.
 
     Raises:
         StoreError: from every method, if the file cannot be used; the message names the file and a remedy. A file that
             is not a verdict store is never modified.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
+    def __init__(self, path: str | Path | None = None, *, writable: bool = True) -> None:
         self.path = Path(path).expanduser() if path is not None else default_path()
-        self._database = Database(self.path)
+        self._database = Database(self.path, writable=writable)
         self._writer = GroupWriter(partial(_insert, self._database))
+        self.must_be_readable = True
+        """Whether a judge raises an error if the store cannot be read. A judge sets it to False once it has called a
+        model: from then on an unreadable store costs calls, and no verdict that was paid for."""
+        self._unsaved = 0
+        self._warned_unreadable = False
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"VerdictStore({str(self.path)!r})"
@@ -213,7 +225,41 @@ class VerdictStore:
             namespace: Everything the answers depend on: the model and the wording of the questions.
             write: Whether new answers are stored.
         """
-        return PrincipleCache(self._database, namespace, write=write)
+        return PrincipleCache(self, namespace, write=write)
+
+    def report_unsaved(self, error: StoreError) -> None:
+        """Warn that a judgement was not stored. Later ones are counted, for `report_total`.
+
+        Args:
+            error: Why it was not.
+        """
+        with self._lock:
+            self._unsaved += 1
+            if self._unsaved > 1:
+                return
+        _log.warning(
+            "A judgement could not be stored. It is returned, as are others that cannot be stored, but the same case"
+            " would be judged again. %s",
+            error,
+        )
+
+    def report_unreadable(self, error: StoreError) -> None:
+        """Warn once that stored verdicts cannot be read, so that their cases are judged again.
+
+        Args:
+            error: Why they cannot be read.
+        """
+        with self._lock:
+            warned, self._warned_unreadable = self._warned_unreadable, True
+        if not warned:
+            _log.warning("Stored verdicts cannot be read, so their cases are judged again. %s", error)
+
+    def report_total(self) -> None:
+        """Log how many judgements were not stored since the last call, if there was more than one."""
+        with self._lock:
+            unsaved, self._unsaved = self._unsaved, 0
+        if unsaved > 1:
+            _log.warning("%d judgements were not stored in %s.", unsaved, self.path)
 
     def close(self) -> None:
         """Close the file. Closing twice is allowed; any other use afterwards is a StoreError."""
@@ -231,19 +277,25 @@ class VerdictStore:
 class PrincipleCache:
     """A model's answers about principles, as numbers by name, in a verdict store's file.
 
+    A file that cannot be used costs model calls and is no error.
+
     Args:
-        database: The file.
+        store: The verdict store.
         namespace: The model and the wording of the questions, which the answers depend on.
         write: Whether new answers are stored.
     """
 
-    def __init__(self, database: Database, namespace: str, *, write: bool) -> None:
-        self._database, self._namespace, self._write = database, namespace, write
+    def __init__(self, store: VerdictStore, namespace: str, *, write: bool) -> None:
+        self._store, self._namespace, self._write = store, namespace, write
 
     def get(self, key: str) -> dict[str, float] | None:
         """The numbers stored under a key, or None."""
-        with self._database.read() as connection:
-            row = connection.execute("SELECT found FROM readings WHERE key = ?", (self._digest(key),)).fetchone()
+        try:
+            with self._store._database.read() as connection:
+                row = connection.execute("SELECT found FROM readings WHERE key = ?", (self._digest(key),)).fetchone()
+        except StoreError as error:
+            self._store.report_unreadable(error)
+            return None
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, values: Mapping[str, float]) -> None:
@@ -253,10 +305,14 @@ class PrincipleCache:
             key: What was asked.
             values: Name -> number.
         """
-        if self._write:
-            with self._database.write() as connection:
-                row = (self._digest(key), json.dumps(dict(values)))
+        if not self._write:
+            return
+        row = (self._digest(key), json.dumps(dict(values)))
+        try:
+            with self._store._database.write() as connection:
                 connection.execute("INSERT OR IGNORE INTO readings VALUES (?, ?)", row)
+        except StoreError as error:
+            self._store.report_unsaved(error)
 
     def _digest(self, key: str) -> str:
         return hashlib.sha256(f"{self._namespace}\n{key}".encode()).hexdigest()
