@@ -44,7 +44,6 @@ from rewardanything_core import (
     VerdictParseError,
     from_endpoint,
     loading,
-    set_default_judge,
 )
 from rewardanything_core.backends import verdict_reply
 from rewardanything_core.errors import BackendTimeoutError
@@ -786,11 +785,17 @@ except ImportError as error:
     assert "pip install langchain-classic" in done.stdout, done.stderr
 
 
-def test_the_page_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def verdict_by_brevity(body: Any) -> str:
+    responses = json.loads(str(body["messages"][-1]["content"]).rpartition("\n\n")[2])["responses"]
+    return verdict_reply({name: max(1, 5 - len(text) // 10) for name, text in responses.items()}, thoughts="ok")
+
+
+def test_the_page_runs_as_written(monkeypatch: pytest.MonkeyPatch, server: FakeOpenAI) -> None:
     """All blocks except those that need a LangSmith server; the tests above cover their functions."""
     page = (ROOT / "docs" / "integrations" / "langchain.md").read_text()
     blocks = [b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "from langsmith" not in b]
-    set_default_judge(scripted(lambda text: max(1, 5 - len(text) // 10)))
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    server.reply = verdict_by_brevity
     names: dict[str, Any] = {
         "rows": [row(1), row(2)],
         "prompt": ChatPromptTemplate.from_template("{question}"),
@@ -804,4 +809,4 @@ def test_the_page_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
                 await code
 
     asyncio.run(run())
-    assert len(blocks) == 3 and names["verdict"].best == "a" and len(names["verdicts"]) == 2 and names["answer"]
+    assert len(blocks) == 4 and names["verdict"].best == "a" and len(names["verdicts"]) == 2 and names["answer"]
