@@ -47,7 +47,7 @@ class JudgeOptions:
     screen: Screening = "auto"
     """Whether appeals are removed from responses before they are judged: sentences that speak to the evaluator or vouch
     for the response (`Verdict.removed`). ``on`` needs a model that provides probabilities of answers. ``auto``: ``on``
-    where nothing is written and the model is known to recognise them."""
+    with ``readout="logits"`` and a model that is known to recognise them."""
 
     seed: int = 0
     """Seed of the orders and of the sampler."""

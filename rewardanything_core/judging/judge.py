@@ -438,7 +438,7 @@ def _resolve_screening(options: JudgeOptions, backend: Backend, readout: Readout
             "screen='off', or a model on this machine or behind a server that returns log-probabilities."
         )
     return options.screen == "on" or (
-        options.screen == "auto" and readout != "generate" and backend.model in MEASURED_MODELS
+        options.screen == "auto" and readout == "logits" and backend.model in MEASURED_MODELS
     )
 
 
