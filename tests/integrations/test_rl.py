@@ -387,14 +387,22 @@ def test_a_step_of_online_dpo_judges_pairs(policy: tuple[Any, Any], tmp_path: Pa
 # --- the documentation
 
 
+def verdict_by_length(body: Any) -> str:
+    responses = json.loads(str(body["messages"][-1]["content"]).rpartition("\n\n")[2])["responses"]
+    return verdict_reply({name: min(5, len(text)) for name, text in responses.items()}, thoughts="ok")
+
+
 @pytest.mark.model
-def test_the_code_of_the_documentation_runs(policy: tuple[Any, Any], server: FakeOpenAI, tmp_path: Path) -> None:
-    set_default_judge(judge_by_length())
+def test_the_code_of_the_documentation_runs(
+    policy: tuple[Any, Any], server: FakeOpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    server.reply = verdict_by_length
     settings = dict(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", gradient_checkpointing=False)
     names: dict[str, Any] = {"model": policy[0], "settings": settings | dict(max_completion_length=4, max_steps=1)}
     page = (ROOT / "docs" / "integrations" / "rl.md").read_text()
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(block.replace("http://localhost:8000/v1", server.url), names)
+        exec(block, names)
     names["trainer"].train()
     assert names["trainer"].state.global_step == 1
     assert names["rewards"] == pytest.approx([0.0, 0.0], abs=0.02) and names["score"] == 5.0
