@@ -241,6 +241,11 @@ class Comparison:
     controls: tuple[Control, ...] = ()
     """How the judge was tested before this comparison could pass; it passes only if all were noticed."""
 
+    @property
+    def all_unchanged(self) -> bool:
+        """Whether every answer is the same as the baseline's, so that there is no change to estimate."""
+        return 0 < self.cases == self.unchanged and not self.failures
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:

@@ -88,6 +88,35 @@ def test_wins_failures_and_missed_minimums_are_shown():
     assert "ra-judge log --show 3f9a1b2c3d4e" in text
 
 
+def test_only_the_first_case_is_open():
+    pairs = [a_pair(1), a_pair(2), a_pair(3, difference=2.0, candidate_score=4.0)]
+    page = html_report(a_report(pairs=pairs))
+    assert page.count("<details open>") == 2  # the case and its reasoning
+    assert page.index("<details open>") < page.index("q2")
+
+
+def test_repeated_reasoning_is_shown_once():
+    twice = "The baseline is shorter.\n\nThe candidate is polite.\n\nThe baseline is shorter."
+    text = Page(html_report(a_report(pairs=[a_pair(1, reasoning=twice)]))).text
+    assert text.count("The baseline is shorter.") == 1
+    assert "The candidate is polite." in text
+
+
+def test_a_run_without_a_changed_answer_has_no_interval():
+    unchanged = a_comparison(
+        outcome="passed", reason="No answer changed.", n=12, cases=12, unchanged=12, failures=0, difference=0.0,
+        low=-0.88, high=0.88, baseline_score=None, candidate_score=None,
+    )  # fmt: skip
+    same = {"baseline_score": None, "candidate_score": None, "difference": 0.0, "candidate_response": "George Eliot."}
+    report = a_report(
+        [unchanged], [a_pair(n, **same) for n in range(12)], outcome="passed", reason="No answer changed."
+    )
+    page = html_report(report)
+    assert "interval" not in Page(page).text.partition("How this was decided")[0]
+    assert "0.88" not in page
+    assert "n/a" not in Page(page).text.partition("All 12 cases")[0]
+
+
 # --- what changed between two texts
 
 

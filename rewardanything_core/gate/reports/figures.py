@@ -54,8 +54,8 @@ class Bar:
 
 
 def interval_figure(comparison: Comparison) -> IntervalFigure | None:
-    """The interval of a comparison. None: nothing was compared."""
-    if comparison.difference is None:
+    """The interval of a comparison. None: nothing was compared, or no answer changed."""
+    if comparison.difference is None or comparison.all_unchanged:
         return None
     margin = -comparison.requirement.margin
     ends = (comparison.low, comparison.high, comparison.difference, margin, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ def html_report(report: CheckReport, *, cases: int = 10, title: str = "Prompt ch
             for number, comparison in enumerate(report.comparisons, start=1)
         ],
         failures=report.failures[:_MAX_FAILURES],
+        unchanged=bool(report.comparisons) and all(comparison.all_unchanged for comparison in report.comparisons),
         orders=max((len(pair.pass_differences) for pair in report.pairs), default=0),
     )
 
@@ -87,6 +89,9 @@ class CaseView:
 
     fold_answers: bool
     """Whether an answer is long."""
+
+    is_open: bool = False
+    """Whether the case is expanded when the page opens: the first one of a comparison is."""
 
     @property
     def kind(self) -> str:
@@ -144,6 +149,11 @@ def _section(report: CheckReport, comparison: Comparison, anchor: str, cases: in
     worst = [pair for pair in report.worst(comparison, len(report.pairs)) if id(pair) not in shown]
     best = wording.best(report, comparison, len(report.pairs))
     listed, note = _listed(pairs, rows)
+    views = [
+        [_case(pair, f"{anchor}-{letter}{place}") for place, pair in enumerate(chosen)]
+        for letter, chosen in (("r", broken[:cases]), ("w", worst[:cases]), ("b", best[:_BEST_CASES]))
+    ]
+    _open_first(*views)
     return SectionView(
         comparison=comparison,
         anchor=anchor,
@@ -152,11 +162,11 @@ def _section(report: CheckReport, comparison: Comparison, anchor: str, cases: in
         interval=interval_figure(comparison),
         shifts=histogram(changed),
         changed=len(changed),
-        broken=[_case(pair, f"{anchor}-r{place}") for place, pair in enumerate(broken[:cases])],
+        broken=views[0],
         broken_title=f"Below the minimum score of the case{_shown_of(broken, cases)}",
-        worst=[_case(pair, f"{anchor}-w{place}") for place, pair in enumerate(worst[:cases])],
+        worst=views[1],
         worst_title=f"Worst cases{_shown_of(worst, cases)}",
-        best=[_case(pair, f"{anchor}-b{place}") for place, pair in enumerate(best[:_BEST_CASES])],
+        best=views[2],
         best_title=f"Best cases{_shown_of(best, _BEST_CASES)}",
         rows=listed,
         rows_note=note,
@@ -179,8 +189,17 @@ def _listed(pairs: Sequence[Pair], limit: int) -> tuple[list[Pair], str]:
     return ordered, note
 
 
+def _open_first(*lists: list[CaseView]) -> None:
+    """Expand the first case of the first list that has one."""
+    for cases in filter(None, lists):
+        cases[0] = dataclasses.replace(cases[0], is_open=True)
+        return
+
+
 def _facts(comparison: Comparison) -> list[tuple[str, str, str]]:
     requirement = comparison.requirement
+    if comparison.all_unchanged:
+        return _facts_unchanged(comparison)
     minimum = "" if requirement.min_score is None else f"; minimum {requirement.min_score:.2f}"
     confirmed = {True: "; confirmed in fresh orders", False: "; not confirmed in fresh orders", None: ""}
     unchanged = f"{comparison.unchanged:,} with the same answer" if comparison.unchanged else "every answer changed"
@@ -191,7 +210,11 @@ def _facts(comparison: Comparison) -> list[tuple[str, str, str]]:
             wording.difference(comparison),
             f"{wording.confidence([comparison])} {wording.interval(comparison)}",
         ),
-        ("Margin", f"{requirement.margin:.2f}", f"a drop as large as this: p {wording.p_value(comparison.p_margin)}"),
+        (
+            "Margin",
+            f"{requirement.margin:.2f}",
+            f"the drop to rule out; p {wording.p_value(comparison.p_margin)} for a drop of this size",
+        ),
         (
             "Better / same / worse",
             wording.tally(comparison),
@@ -205,12 +228,21 @@ def _facts(comparison: Comparison) -> list[tuple[str, str, str]]:
         (
             "Evidence of a drop",
             f"p {wording.p_value(comparison.p_drop)}",
-            f"significant at {comparison.level:.2g} or less{confirmed[comparison.confirmed]}",
+            f"significant if at most {comparison.level:.2g}{confirmed[comparison.confirmed]}",
         ),
         ("Cases", f"{comparison.cases:,}", unchanged + failed),
     ]
     if comparison.cases_needed is not None:
         facts.append(("Cases needed", f"about {comparison.cases_needed:,}", "if the differences stay as they are"))
+    return facts
+
+
+def _facts_unchanged(comparison: Comparison) -> list[tuple[str, str, str]]:
+    facts = [("Cases", f"{comparison.cases:,}", "all with the same answer")]
+    if comparison.candidate_score is not None:
+        minimum = comparison.requirement.min_score
+        least = "" if minimum is None else f"; minimum {minimum:.2f}"
+        facts.append(("Mean score", wording.score(comparison.candidate_score), f"1 to 5{least}"))
     return facts
 
 

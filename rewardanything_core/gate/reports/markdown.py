@@ -190,7 +190,7 @@ def _case(pair: Pair) -> str:
         fenced("\n".join(lines), "diff"),
     ]
     if pair.reasoning:
-        reasoning = fenced(wording.excerpt(pair.reasoning, _REASONING))
+        reasoning = fenced(wording.excerpt(wording.reasoning(pair), _REASONING))
         parts.append(f"<details><summary>The judge's reasoning</summary>\n\n{reasoning}\n\n</details>")
     return "\n\n".join(parts)
 

@@ -90,14 +90,12 @@ def _comparison(console: Console, report: CheckReport, comparison: Comparison, c
         if comparison.difference is not None:
             console.print()
     if comparison.difference is not None:
-        _axis(console, comparison)
-        console.print()
-        requirement = comparison.requirement
-        minimum = "" if requirement.min_score is None else f" (minimum {requirement.min_score:.2f})"
+        if not comparison.all_unchanged:
+            _axis(console, comparison)
+            console.print()
         facts = [
-            f"Mean score {wording.score(comparison.baseline_score)} before and "
-            f"{wording.score(comparison.candidate_score)} after{minimum}. {wording.cases_sentence(comparison)}",
-            wording.noise_in_short(comparison.noise),
+            f"{_mean_scores(comparison)}{wording.cases_sentence(comparison)}",
+            "" if comparison.all_unchanged else wording.noise_in_short(comparison.noise),
             wording.controls_sentence(comparison),
         ]
         for fact in filter(None, facts):
@@ -109,6 +107,15 @@ def _comparison(console: Console, report: CheckReport, comparison: Comparison, c
     worst = [pair for pair in report.worst(comparison, len(report.pairs)) if id(pair) not in shown]
     if comparison.outcome != "passed" and worst:
         _cases(console, "Worst cases", worst, cases)
+
+
+def _mean_scores(comparison: Comparison) -> str:
+    before, after = comparison.baseline_score, comparison.candidate_score
+    if before is None and after is None:
+        return ""
+    requirement = comparison.requirement
+    minimum = "" if requirement.min_score is None else f" (minimum {requirement.min_score:.2f})"
+    return f"Mean score {wording.score(before)} before and {wording.score(after)} after{minimum}. "
 
 
 def _axis(console: Console, comparison: Comparison) -> None:

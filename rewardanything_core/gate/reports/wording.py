@@ -126,8 +126,11 @@ def p_value(value: float) -> str:
 
 
 def interval(comparison: Comparison) -> str:
-    """The interval as ``-0.61 to -0.22``, with a third digit if two would round its end to the margin."""
-    if comparison.difference is None:
+    """The interval as ``-0.61 to -0.22``, with a third digit if two would round its end to the margin.
+
+    Without a changed answer there is nothing to estimate and no interval.
+    """
+    if comparison.difference is None or comparison.all_unchanged:
         return "n/a"
     margin = -comparison.requirement.margin
     close = comparison.low != margin and round(comparison.low, 2) == round(margin, 2)
@@ -175,6 +178,8 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 def cases_sentence(comparison: Comparison) -> str:
     """How many cases were compared, unchanged, and not judged."""
+    if comparison.all_unchanged:
+        return f"{counted(comparison.cases, 'case')}, all with the same answer on both sides."
     clauses = [counted(comparison.cases, "case") + " compared"]
     if comparison.unchanged:
         clauses.append(f"{comparison.unchanged:,} with the same answer on both sides")
@@ -247,6 +252,11 @@ def cost_sentence(report: CheckReport) -> str:
     cost = "" if usage.cost is None else f", ${usage.cost:.2f}" if usage.cost >= 0.005 else f", ${usage.cost:.4f}"
     tokens = f"{usage.prompt_tokens:,} prompt tokens, {usage.completion_tokens:,} completion tokens"
     return f"{judge} {counted(usage.calls, 'call')}, {tokens}{cost}; stored verdicts cost nothing."
+
+
+def reasoning(pair: Pair) -> str:
+    """The judge's reasoning, without paragraphs that repeat an earlier one, as passes that agree do."""
+    return "\n\n".join(dict.fromkeys(pair.reasoning.split("\n\n")))
 
 
 def scores(pair: Pair) -> str:
