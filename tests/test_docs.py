@@ -132,6 +132,17 @@ def prepare(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
     return {}
 
 
+def prefers_brief(body: dict[str, Any]) -> str | None:
+    """The stub's verdict: 5 for a response of up to 8 characters, otherwise 2. None: the message has no case."""
+    for part in reversed(str(body["messages"][-1]["content"]).split("\n\n")):
+        try:
+            responses = json.loads(part)["responses"]
+        except (ValueError, TypeError, KeyError):
+            continue
+        return verdict_reply({name: 5 if len(text) < 9 else 2 for name, text in responses.items()})
+    return None
+
+
 async def run_block(code: str, where: str, line: int, names: dict[str, Any]) -> None:
     tree = ast.parse("\n" * (line - 1) + code)
     compiled = compile(tree, where, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
@@ -160,8 +171,18 @@ def served(request: pytest.FixtureRequest) -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOpenAI]:
+    """A server in place of OpenAI's API and of the servers that the pages name."""
+    with FakeOpenAI(prefers_brief) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        yield server
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "python")])
-def test_python_on_the_pages_runs(page: str, elsewhere: Path, served: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_on_the_pages_runs(
+    page: str, elsewhere: Path, served: str, stub: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocks = blocks_of(page, "python")
     needs = [match[1] for _, block in blocks if (match := re.match(r"# needs (.*)\n", block))]
     assert set(needs) <= NEEDS
@@ -174,7 +195,7 @@ def test_python_on_the_pages_runs(page: str, elsewhere: Path, served: str, monke
         return
     names = prepare(page, elsewhere, monkeypatch)
     told = {} if page != "docs/serving.md" else {"http://localhost:8700": served, '"..."]': f'"{TOKEN}"]'}
-    told |= {'api_key="..."': f'api_key="{TOKEN}"'}
+    told |= {'api_key="..."': f'api_key="{TOKEN}"', "http://localhost:8000/v1": stub.url}
 
     async def run() -> None:
         for line, block in blocks:
@@ -202,17 +223,6 @@ AFTER_MLFLOW = """
 assert result.metrics == {"concise/mean": 5.0, "concise/judged": 1}, result.metrics
 assert comparison.win_rates["run_b"].value == 1.0, comparison
 """
-
-
-def prefers_brief(body: dict[str, Any]) -> str | None:
-    """The stub's verdict: 5 for a response of up to 8 characters, otherwise 2. None: the message has no case."""
-    for part in reversed(str(body["messages"][-1]["content"]).split("\n\n")):
-        try:
-            responses = json.loads(part)["responses"]
-        except (ValueError, TypeError, KeyError):
-            continue
-        return verdict_reply({name: 5 if len(text) < 9 else 2 for name, text in responses.items()})
-    return None
 
 
 def test_the_mlflow_page_runs(elsewhere: Path) -> None:
