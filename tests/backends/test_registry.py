@@ -131,3 +131,10 @@ def test_a_backend_can_be_registered_for_this_process(monkeypatch):
     assert pickle.loads(pickle.dumps(judge)).model == "mine"
     with pytest.raises(ConfigError, match="already is a backend"):
         register_backend("constant", ScriptedBackend)
+
+
+def test_the_smallest_backend_of_the_page_judges(capsys):
+    page = (ROOT / "docs" / "adding-a-backend.md").read_text(encoding="utf-8")
+    (smallest,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "wordy" not in block]
+    exec(smallest, {})
+    assert capsys.readouterr().out == "4.0\n"
