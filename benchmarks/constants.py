@@ -21,7 +21,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from answer_cache import AnswerCache
@@ -32,15 +31,15 @@ from rewardanything_core.agreement.intervals import mean
 from rewardanything_core.agreement.pair_probability import Bin, PairProbability, Reliability, reliability
 from rewardanything_core.bench.charts import reliability_plot
 from rewardanything_core.judging.judge import Judge
-from rewardanything_core.readouts.pointwise import principle_profile, readout
+from rewardanything_core.readouts.pointwise import principle_profile
+from rewardanything_core.readouts.pointwise.estimators import AnswerEstimator
+from rewardanything_core.readouts.pointwise.questions import question_set
+from rewardanything_core.readouts.pointwise.readout import PointwiseReadout
 from rewardanything_core.types import JudgeFailure
 
 GRID: dict[str, tuple[float, ...]] = {
-    "FEATURE_WEIGHT": (0.0, 1.0, 1.5, 2.0, 3.0),
+    "feature_weight": (0.0, 1.0, 1.5, 2.0, 3.0),
     "NEUTRAL_BAND": (0.2, 0.3, 0.4),
-    "QUALITY_WEIGHT": (0.0, 0.3, 0.5, 1.0, 2.0),
-    "QUALITY_INDIFFERENCE": (0.2, 0.3, 0.4, 9.0),
-    "QUALITY_SLOPE": (3.0, 6.0, 12.0),
     "FULL_FORM_PREFERENCE": (0.3, 0.6, 1.0, 9.0),
     "GROUNDING_THRESHOLD": (0.3, 0.5, 0.8, 9.0),
 }
@@ -116,21 +115,21 @@ def reversed_principle(name: str, row: Row) -> str | None:
     return REVERSED.get((name, part))
 
 
-def module_of(constant: str) -> ModuleType:
-    """The module that defines a constant."""
-    return readout if hasattr(readout, constant) else principle_profile
+def owner_of(constant: str) -> Any:
+    """The module or class that defines a constant."""
+    return AnswerEstimator if hasattr(AnswerEstimator, constant) else principle_profile
 
 
 def judged(backend: AnswerCache, cases: Mapping[str, Case], constants: Mapping[str, float]) -> dict[str, Verdict]:
     """The verdicts on all cases under some constants, which are restored afterwards."""
-    original = {name: getattr(module_of(name), name) for name in constants}
+    original = {name: getattr(owner_of(name), name) for name in constants}
     for name, value in constants.items():
-        setattr(module_of(name), name, value)
+        setattr(owner_of(name), name, value)
     try:
         outcomes = Judge(backend, readout="logits", cache="off").judge_batch(list(cases.values()))
     finally:
         for name, value in original.items():
-            setattr(module_of(name), name, value)
+            setattr(owner_of(name), name, value)
     failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
     if failures:
         raise SystemExit(f"{len(failures)} judgements failed; the first: {failures[0].message}")
@@ -198,7 +197,7 @@ def main() -> None:
         questions = [question for question in questions if question.case in cases]
     if not questions:
         raise SystemExit(f"{arguments.answers} has the answers for none of these cases; run without --offline.")
-    shipped = {name: float(getattr(module_of(name), name)) for name in GRID}
+    shipped = {name: float(getattr(owner_of(name), name)) for name in GRID}
     evaluated: dict[tuple[float, ...], list[float]] = {}
 
     def credits_under(constants: Mapping[str, float]) -> list[float]:
@@ -245,7 +244,9 @@ def cross_validate(credits_under: Any, shipped: Mapping[str, float], questions: 
 def is_answered(backend: AnswerCache, case: Case) -> bool:
     """Whether the file has all answers that judging a case needs."""
     try:
-        asyncio.run(readout.LogitsReadout(backend).run(case, passes=1, on_usage=lambda usage: None))
+        questions = question_set()
+        readout = PointwiseReadout(backend, questions, AnswerEstimator(backend, questions))
+        asyncio.run(readout.run(case, passes=1, on_usage=lambda usage: None))
     except KeyError:
         return False
     return True

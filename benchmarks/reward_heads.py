@@ -88,12 +88,9 @@ class StateCache:
         """The pairs of some rows as differences."""
         numbers = {group: number for number, group in enumerate(dict.fromkeys(row["group"] for row in rows))}
         pairs = [(row, better, worse) for row in rows for better, worse in row["pairs"]]
-        differences = [
-            self.states[key(row, a)].astype(np.float64) - self.states[key(row, b)].astype(np.float64)
-            for row, a, b in pairs
-        ]
-        groups = [numbers[row["group"]] for row, _, _ in pairs]
-        return PairData(differences=np.stack(differences), groups=np.array(groups))
+        better = np.stack([self.states[key(row, label)] for row, label, _ in pairs]).astype(np.float64)
+        worse = np.stack([self.states[key(row, label)] for row, _, label in pairs]).astype(np.float64)
+        return PairData.of(better, worse, np.array([numbers[row["group"]] for row, _, _ in pairs]))
 
 
 def key(row: Row, label: str) -> str:

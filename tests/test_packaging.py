@@ -20,6 +20,8 @@ DATA = {
     "rewardanything_core/prompting/prompts/judge.md",
     "rewardanything_core/prompting/prompts/principles.toml",
     "rewardanything_core/prompting/prompts/questions.toml",
+    "rewardanything_core/readouts/pointwise/heads/qwen2.5-coder-1.5b.safetensors",
+    "rewardanything_core/bench/attacks.toml",
     "rewardanything_core/gate/reports/templates/page.html",
     "rewardanything_core/gate/reports/templates/page.css",
     "rewardanything_core/gate/reports/templates/filter.js",
@@ -70,7 +72,7 @@ def test_the_wheel_holds_our_packages_whole_and_nothing_else(wheel: zipfile.ZipF
     files = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert files == sources()
     assert files >= DATA
-    assert {Path(name).suffix for name in files} == {".py", ".typed", ".md", ".toml", ".html", ".css", ".js"}
+    assert {Path(name).suffix for name in files} == {".py", ".typed", ".md", ".toml", ".html", ".css", ".js", ".safetensors"}
     assert len(PACKAGES) == 7
 
 

@@ -214,13 +214,10 @@ def _pair_data(items: Sequence[BenchItem], states: dict[tuple[str, str], np.ndar
     import numpy as np
 
     numbers = {group: number for number, group in enumerate(dict.fromkeys(item.group for item in items))}
-    differences = [
-        states[item.id, better].astype(np.float64) - states[item.id, worse]
-        for item in items
-        for better, worse in item.pairs
-    ]
-    groups = [numbers[item.group] for item in items for _ in item.pairs]
-    return PairData(differences=np.stack(differences), groups=np.array(groups))
+    named = [(item, better, worse) for item in items for better, worse in item.pairs]
+    better = np.stack([states[item.id, label] for item, label, _ in named]).astype(np.float64)
+    worse = np.stack([states[item.id, label] for item, _, label in named]).astype(np.float64)
+    return PairData.of(better, worse, np.array([numbers[item.group] for item, _, _ in named]))
 
 
 def _head(model: str, layer: int, weights: np.ndarray, states: dict[tuple[str, str], np.ndarray]) -> RewardHead:

@@ -57,7 +57,7 @@ PRINCIPLES_AND_ANSWERS = (
 
 
 def demo(
-    passes: Annotated[int, typer.Option("--passes", min=1, help="Number of orders in which each case is judged.")] = 2,
+    passes: Annotated[int, typer.Option("--passes", min=1, help="Number of orders in which each case is judged.")] = 1,
     model: Model = None,
     api_base: ApiBase = None,
     api_key_env: ApiKeyEnv = None,
@@ -67,10 +67,10 @@ def demo(
     config: Config = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Judge three answers to two questions under two opposite principles, with reasons.
+    """Judge three answers to two questions under two opposite principles.
 
-    Without options it runs the built-in small model on this machine, which is downloaded once. Verdicts are stored: a
-    second run reads them from the log.
+    Without options it runs the built-in small model on this machine, which is downloaded once. Verdicts are stored, so
+    a second run takes them from the store.
     """
     from rewardanything_core import Case, JudgeFailure, VerdictStore, load_judge
     from rewardanything_core.config import read_settings
@@ -85,10 +85,6 @@ def demo(
         "passes": passes,
     }
     settings = read_settings(config, given)
-    small = settings.get("model") is None or settings["model"] in _small_models()
-    if "jury" not in settings and small and settings.get("readout") != "logits":
-        # Most whole-number scores of a small model are ties; expected scores from its probabilities are finer.
-        settings = {"expected_scores": True, "thinking_budget": 100, **settings}
     with fetch_progress() as progress:
         judge = load_judge(config=config, progress=progress, **settings)
     cases = [
@@ -96,7 +92,8 @@ def demo(
         for number, (prompt, principles, answers) in enumerate(PRINCIPLES_AND_ANSWERS, start=1)
         for letter, principle in zip("ab", principles, strict=True)
     ]
-    echo(f"Judging {len(cases)} cases in {passes} orders each with {judge.model} ...")
+    orders = f" in {passes} orders each" if passes > 1 else ""
+    echo(f"Judging {len(cases)} cases{orders} with {judge.model} ...")
     started = time.perf_counter()
     outcomes = judge.judge_batch(cases)
     seconds = time.perf_counter() - started
@@ -120,16 +117,17 @@ def demo(
         failed = f" and {len(failures)} failures" if failures else ""
         usage = judge.usage
         output(
-            f"{len(verdicts)} verdicts{failed} in {seconds:.0f} s ({cached} from the log): {usage.calls} calls, "
-            f"{usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written."
+            f"{len(verdicts)} verdicts{failed} in {seconds:.0f} s ({cached} from the store): {usage.calls} calls, "
+            f"{usage.prompt_tokens:,} input tokens, {usage.completion_tokens:,} output tokens."
         )
         if verdicts:
             store_path = VerdictStore(settings.get("store")).path
             output(f"Every verdict is in {store_path}\nBrowse them: ra-judge log")
         if judge.model in _small_models():
             output(
-                "This small model shows how things work. For verdicts to rely on, use RewardAnything-8B:\n"
-                "  ra-judge demo --model hosted_vllm/WisdomShell/RewardAnything-8B-v1 --api-base http://localhost:8000/v1"
+                "This is the built-in small model. With a model of yours, verdicts come with written reasons:\n"
+                "  ra-judge demo --model openai/gpt-5-mini\n"
+                "  ra-judge demo --model WisdomShell/RewardAnything-8B-v1 --api-base http://localhost:8000/v1"
             )
     judge.close()
     if failures:
