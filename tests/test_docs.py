@@ -36,12 +36,14 @@ PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md"
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 RUN_ELSEWHERE = {
+    "README.md": "test_docs.py",
     "docs/adding-a-backend.md": "test_registry.py",
     "docs/integrations/dspy.md": "test_dspy.py",
     "docs/integrations/mlflow.md": "test_docs.py",
     "docs/integrations/langchain.md": "test_langchain.py",
     "docs/integrations/pytest.md": "test_pytest_plugin.py",
     "docs/integrations/rl.md": "test_rl.py",
+    "docs/recipes.md": "test_recipes.py",
 }
 """Pages whose blocks need an environment of their own, and the tests that set it up."""
 
@@ -89,11 +91,9 @@ def prepare(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
     """The names that a page's blocks take from the text around them, and the files beside them."""
     before = [{"id": f"q{i}", "prompt": f"Question {i}?", "response": "A longer answer."} for i in range(12)]
     after = [row | {"response": "Brief."} for row in before]
-    if page in ("README.md", "docs/juries.md"):
+    if page == "docs/juries.md":
         monkeypatch.setattr(rewardanything_core, "from_endpoint", scripted)
         monkeypatch.setattr(rewardanything_core, "from_pretrained", scripted)
-    if page == "README.md":
-        return {"rows": [("q1", "2+2?", "4", "It is 4.")]}
     if page == "docs/juries.md":
         cases = [Case("Be brief.", f"{n}?", {"a": "x" * n, "b": "y"}) for n in (2, 3, 4, 5)]
         return {"cases": cases, "labels": [{"a": len(case.responses["a"]), "b": 1} for case in cases]}
@@ -223,6 +223,20 @@ AFTER_MLFLOW = """
 assert result.metrics == {"concise/mean": 5.0, "concise/judged": 1}, result.metrics
 assert comparison.win_rates["run_b"].value == 1.0, comparison
 """
+
+
+def test_the_readme_runs(elsewhere: Path, stub: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a separate process, because MLflow has one tracking location for a whole process."""
+    monkeypatch.delenv("RA_JUDGE_MODEL")
+    blocks = [block for _, block in blocks_of("README.md", "python") if not block.startswith("# needs ")]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks).replace("http://localhost:8000/v1", stub.url)],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "integrations"), "OPENAI_API_KEY": "none"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert stub.count == 3, done.stdout  # one verdict each for the server, MLflow and LangChain
 
 
 def test_the_mlflow_page_runs(elsewhere: Path) -> None:

@@ -407,3 +407,21 @@ def test_the_code_of_the_documentation_runs(
     assert names["trainer"].state.global_step == 1
     assert names["rewards"] == pytest.approx([0.0, 0.0], abs=0.02) and names["score"] == 5.0
     assert asyncio.run(names["compute_score"](**sample("a 3", group_size=1)))["judge_score"] == 3.0
+
+
+@pytest.mark.model
+def test_the_training_script_of_the_recipes_runs(policy: tuple[Any, Any], server: FakeOpenAI, tmp_path: Path) -> None:
+    server.reply = verdict_by_length
+    page = (ROOT / "docs" / "recipes.md").read_text()
+    (script,) = re.findall(r'```python title="train.py"\n(.*?)```', page, re.DOTALL)
+    settings = dict(use_cpu=True, bf16=False, report_to="none", gradient_checkpointing=False, max_completion_length=4)
+    names: dict[str, Any] = {"model": policy[0], "settings": settings | dict(max_steps=1)}
+    for written, run in (
+        ("http://localhost:8000/v1", server.url),
+        ('"Qwen/Qwen3-1.7B"', "model"),
+        ('"out"', f'"{tmp_path}", **settings'),
+    ):
+        assert written in script
+        script = script.replace(written, run)
+    exec(script, names)
+    assert names["trainer"].state.global_step == 1 and server.count >= 1
