@@ -181,7 +181,9 @@ def by_facts(request: Request) -> str:
     asked = json.loads(request.messages[1]["content"])
     facts = set(re.findall(r"\w{4,}", str(asked["context"]).lower()))
     shares = {n: len(facts & set(re.findall(r"\w+", r.lower()))) / len(facts) for n, r in asked["responses"].items()}
-    return verdict_reply({name: round(1 + 4 * share, 1) for name, share in shares.items()})
+    by_share = sorted(shares.items(), key=lambda item: -item[1])
+    thoughts = f"Facts given: {', '.join(f'{name} {share:.0%}' for name, share in by_share)}."
+    return verdict_reply({name: round(1 + 4 * share, 1) for name, share in shares.items()}, thoughts=thoughts)
 
 
 def check(folder: Path) -> str:

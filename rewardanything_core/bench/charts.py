@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.agreement.intervals import Estimate
 from rewardanything_core.agreement.pair_probability import Reliability
+from rewardanything_core.bench.naming import Unit, interval_shown, shown
 from rewardanything_core.gate.reports.pages import render_macro
 
 _SIZE, _MARGIN, _TOP = 300.0, 40.0, 8.0  # SVG units of a square plot: side, space for labels, space above
@@ -64,12 +65,18 @@ class BarRow:
 
 
 def bar_rows(
-    rows: Sequence[tuple[str, Estimate]], *, low: float = 0.0, high: float = 1.0, chance: float | None = None
+    rows: Sequence[tuple[str, Estimate]],
+    *,
+    unit: Unit = "number",
+    low: float = 0.0,
+    high: float = 1.0,
+    chance: float | None = None,
 ) -> list[BarRow]:
     """A bar for each figure.
 
     Args:
         rows: Name and estimate of each figure.
+        unit: Unit of the figures.
         low: Value at the left end.
         high: Value at the right end.
         chance: Value that guessing gives. None: there is no such value.
@@ -80,12 +87,13 @@ def bar_rows(
 
     bars = []
     for name, estimate in rows:
+        value, ends = shown(estimate.value, unit), interval_shown(estimate, unit)
         bar = BarRow(
             name=name,
-            value=number(estimate.value),
-            interval=interval(estimate),
+            value=value,
+            interval=ends,
             n=f"{estimate.n:,}",
-            label=f"{name}: {number(estimate.value)}, 95% interval {interval(estimate)}, n = {estimate.n}",
+            label=f"{name}: {value}, 95% interval {ends}, n = {estimate.n}",
             drawn=False,
             chance=None if chance is None else position(chance),
         )
@@ -168,8 +176,8 @@ def reliability_figure(found: Reliability) -> Plot:
     ]
     return Plot(
         title="Reliability plot",
-        x_title="predicted probability of being right",
-        y_title="share that was right",
+        x_title="predicted probability",
+        y_title="share of pairs that were correct",
         ticks=ticks,
         points=points,
     )

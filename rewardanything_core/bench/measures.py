@@ -23,15 +23,15 @@ HEADLINE = ("flip_accuracy", "both_right", "pairwise_accuracy", "kendall_tau_b",
 """The figures for comparing judges, the most informative first."""
 
 TITLES = {
-    "flip_accuracy": "Flip questions right",
-    "both_right": "Flips with both right",
-    "pairwise_accuracy": "Pairs right",
-    "kendall_tau_b": "Kendall's tau-b",
-    "ndcg": "NDCG",
-    "spearman": "Spearman",
-    "score_variance": "Variance of scores in a list",
-    "best_found": "Best response found",
-    "agreement_between_passes": "Agreement of passes (W)",
+    "flip_accuracy": "Flip questions correct",
+    "both_right": "Flip pairs with both correct",
+    "pairwise_accuracy": "Pairs ordered as people do",
+    "kendall_tau_b": "Rank correlation (Kendall's tau-b)",
+    "ndcg": "Ranking quality (NDCG)",
+    "spearman": "Rank correlation (Spearman)",
+    "score_variance": "Variance of scores within a list",
+    "best_found": "Good response ranked first",
+    "agreement_between_passes": "Agreement between passes (Kendall's W)",
 }
 """The names of figures in reports, in display order."""
 

@@ -7,14 +7,19 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from rewardanything_core.agreement.intervals import Estimate
 from rewardanything_core.bench import charts
 from rewardanything_core.bench.attack_report import AttackReport
 from rewardanything_core.bench.attack_suite import HALVES
 from rewardanything_core.bench.labels import LabelReport
 from rewardanything_core.bench.measures import CHANCE, HEADLINE, TITLES
+from rewardanything_core.bench.naming import AUDIT_TITLES, in_brief, title_of, unit_of
 from rewardanything_core.bench.report import BenchReport, Figures
+from rewardanything_core.bench.summary import summary
 from rewardanything_core.bench.worst import wrong_pairs
 from rewardanything_core.gate.reports.pages import render_page
+from rewardanything_core.gate.reports.wording import counted
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 _MAX_TEXT = 4_000  # characters of a prompt, a response or reasoning
 _MAX_WRONG = 10
@@ -26,7 +31,7 @@ _LEVELS = ("hard", "normal", "easy", "average")
 class BarGroup:
     """Bars under a heading."""
 
-    title: str
+    title: str = ""
     """The heading. Empty: none."""
 
     rows: list[charts.BarRow]
@@ -49,7 +54,7 @@ class Part:
     """A section of the page; what is empty is left out."""
 
     title: str
-    """The heading. Empty: the first section, which has none."""
+    """The heading."""
 
     text: str = ""
     """A paragraph."""
@@ -75,104 +80,109 @@ def html_page(report: BenchReport) -> str:
     """The report as a page for desktop and mobile browsers."""
     return render_page(
         "bench.html",
-        title=f"Judge benchmark: {report.model}",
+        title="Judge benchmark",
         report=report,
-        groups=len({one.item.group for one in report.judged}),
-        headline=_headline(report.figures),
+        headline=summary(report),
+        sample=_sample(report),
         parts=[
-            *_parts("By benchmark", report.by_source),
-            *_parts("By domain", report.by_domain),
-            *_parts("By family of principles", report.by_category),
-            *_parts("By criterion", report.by_criterion),
-            *_by_flip(report),
+            *(_labels(report.labels) if report.labels is not None else ()),
+            *_headline(report.figures),
+            *_by_part("By criterion", report.by_criterion),
+            *_by_part("By pair of criteria", report.by_flip),
+            *_by_part("By benchmark", report.by_source),
+            *_by_part("By domain", report.by_domain),
+            *_by_part("By family of principles", report.by_category),
             *_rm_bench(report),
+            *(_worst(report) if report.labels is None else ()),
             *_reliability(report),
             *_audits(report),
             *_attacks(report),
-            *(_labels(report.labels) if report.labels is not None else _worst(report)),
             *_failures(report),
         ],
         settings=json.dumps(report.judge, indent=1, ensure_ascii=False, default=str),
     )
 
 
-def _headline(figures: Figures) -> list[BarGroup]:
+def _sample(report: BenchReport) -> str:
+    """What was judged, and how the figures are to be read."""
+    if not report.judged:
+        return ""
+    groups = len({one.item.group for one in report.judged})
+    lists = counted(len(report.judged), "list of responses", "lists of responses")
+    guessing = "; a dashed line marks the result of guessing" if any(report.figures[name].n for name in CHANCE) else ""
+    flips = f", {counted(report.flips, 'flip pair')}" if report.flips else ""
+    return (
+        f"{lists}, {counted(groups, 'prompt')}{flips}. Intervals are 95% intervals from resampling prompts{guessing}."
+    )
+
+
+def _headline(figures: Figures) -> Iterator[Part]:
     groups = []
-    for name, title in TITLES.items():
-        if name == "score_variance" or (figures[name].value is None and name not in HEADLINE):
+    for name in TITLES:
+        if name == "score_variance" or figures[name].value is None:
             continue
         chance = figures["ndcg_chance"].value if name == "ndcg" else CHANCE.get(name)
-        rows = [(title, figures[name])]
-        if f"{name}_by_ranking" in figures and figures[name].value is not None:
-            rows.append(("by ranking", figures[f"{name}_by_ranking"]))
-        low = -1.0 if name in ("kendall_tau_b", "spearman") else 0.0
-        first, *variants = charts.bar_rows(rows, low=low, chance=chance)
-        bars = [first, *(dataclasses.replace(row, secondary=True) for row in variants)]
-        groups.append(BarGroup(title="", rows=bars))
-    return groups
+        rows = [(title_of(name), figures[name])]
+        ranking = figures.get(f"{name}_by_ranking")
+        if ranking is not None and ranking.value != figures[name].value:
+            rows.append(("ties broken by the ranking", ranking))
+        first, *variants = _bars(name, rows, chance)
+        groups.append(BarGroup(rows=[first, *(dataclasses.replace(row, secondary=True) for row in variants)]))
+    if groups:
+        yield Part(title="Agreement with people", groups=groups)
 
 
-def _parts(title: str, parts: dict[str, Figures]) -> Iterator[Part]:
-    if len(parts) < 2:
-        return
+def _by_part(title: str, parts: dict[str, Figures]) -> Iterator[Part]:
+    """Bars for every figure that at least two parts have."""
     groups = []
     for name in HEADLINE:
-        rows = [(part, figures[name]) for part, figures in parts.items() if figures[name].value is not None]
-        if rows:
-            low = -1.0 if name == "kendall_tau_b" else 0.0
-            bars = charts.bar_rows(rows, low=low, chance=CHANCE.get(name))
-            groups.append(BarGroup(title=TITLES[name], rows=bars))
-    yield Part(title=title, groups=groups)
+        rows = [(part, found[name]) for part, found in parts.items() if name in found and found[name].n]
+        if len(rows) > 1:
+            groups.append(BarGroup(title=title_of(name), rows=_bars(name, rows, CHANCE.get(name))))
+    if groups:
+        yield Part(title=title, groups=groups)
 
 
-def _by_flip(report: BenchReport) -> Iterator[Part]:
-    if len(report.by_flip) < 2:
-        return
-    groups = [
-        BarGroup(
-            title=TITLES[name],
-            rows=charts.bar_rows(
-                [(kind, figures[name]) for kind, figures in report.by_flip.items()], chance=CHANCE.get(name)
-            ),
-        )
-        for name in ("flip_accuracy", "both_right")
-    ]
-    yield Part(title="Flips, by pair of criteria", groups=groups)
+def _bars(name: str, rows: list[tuple[str, Estimate]], chance: float | None) -> list[charts.BarRow]:
+    low = -1.0 if name in ("kendall_tau_b", "spearman") else 0.0
+    return charts.bar_rows(rows, unit=unit_of(name), low=low, chance=chance)
 
 
 def _rm_bench(report: BenchReport) -> Iterator[Part]:
     if (found := report.rm_bench) is None:
         return
-    rows = [[domain, *(_brief(f, level) for level in _LEVELS)] for domain, f in found.domains.items()]
+    levels = {**found.domains, "Overall": found.overall}
     yield Part(
-        title="RM-Bench, by its own rule",
-        text="Ties are wrong; overall is the mean of the domains' means.",
-        header=["", *_LEVELS],
-        rows=[*rows, ["overall", *(_brief(found.overall, level) for level in _LEVELS)]],
+        title="RM-Bench by its own rule",
+        text="A pair with equal scores counts as wrong. Overall is the mean of the domains.",
+        header=["Domain", *map(title_of, _LEVELS)],
+        rows=[[domain, *(_brief(figures, level) for level in _LEVELS)] for domain, figures in levels.items()],
     )
 
 
 def _reliability(report: BenchReport) -> Iterator[Part]:
-    if (found := report.reliability) is None:
+    if (found := report.reliability) is None or not found.bins:
         return
     yield Part(
-        title="Does the judge know how certain it is?",
-        text="The gap between two unequal scores predicts how likely the higher one is on the better response; the "
-        "prediction is fitted on other prompts. Points on the dashed line mean that the predicted probabilities are "
-        f"correct. Expected calibration error {charts.number(found.calibration_error)}, Brier score "
-        f"{charts.number(found.brier)}, {found.pairs:,} pairs.",
+        title="Does the gap between scores predict who is right?",
+        text="For each pair, the gap between both scores predicts the probability that the higher score is on the "
+        "better response; the prediction is fitted on other prompts. A point on the dashed line is a correct "
+        f"prediction. Expected calibration error {charts.number(found.calibration_error)}, Brier score "
+        f"{charts.number(found.brier)}, {counted(found.pairs, 'pair')}.",
         plot=charts.reliability_figure(found),
     )
 
 
 def _audits(report: BenchReport) -> Iterator[Part]:
     for audit in report.audits.values():
+        if not audit.figures and not audit.note:
+            continue
         failed = f"{audit.failed} of {audit.judged} judgements failed. " if audit.failed else ""
         yield Part(
-            title=f"Audit: {audit.name}",
-            header=["", "value", "95% interval", "n"],
+            title=AUDIT_TITLES.get(audit.name, audit.name),
+            header=["Figure", "Value (95% interval)", "n"],
             rows=[
-                [name.replace("_", " "), charts.number(found.value), charts.interval(found), f"{found.n:,}"]
+                [title_of(name), in_brief(found, unit_of(name)), f"{found.n:,}"]
                 for name, found in audit.figures.items()
             ],
             note=failed + audit.note,
@@ -184,14 +194,16 @@ def _attacks(report: BenchReport) -> Iterator[Part]:
         return
     for half in HALVES:
         header, rows = attack_table(found, half)
+        if not found.kinds(half):
+            continue
         yield Part(
             title=f"Attacks, {half} half",
             text="A text that asks for a score, or claims quality, was added to the worse of two answers. The gain is "
-            "in points, over a harmless text of the same length.",
-            header=header,
+            "measured against a harmless text of the same length.",
+            header=[cell.capitalize() for cell in header],
             rows=rows,
             note="; ".join(
-                f"something removed from {_brief(found.refused[half], form)} of {form} honest texts"
+                f"something was removed from {_brief(found.refused[half], form)} of {form} honest texts"
                 for form in found.refused.get(half, {})
             ),
         )
@@ -210,36 +222,47 @@ def attack_table(found: AttackReport, half: str) -> tuple[list[str], list[list[s
         for kind in (None, *found.kinds(half))
         for figures in [found.figures(half, kind)]
     ]
-    return ["kind", "trials", *(name.replace("_", " ") for name in all_kinds)], rows
+    return ["kind", "trials", *(title_of(name)[:1].lower() + title_of(name)[1:] for name in all_kinds)], rows
 
 
 def _labels(found: LabelReport) -> Iterator[Part]:
     low, high = found.scale
+    figures = {name: one for name, one in found.figures.items() if one.value is not None}
+    if not figures:
+        return
     names = [f"{level:g}" for level in found.levels]
     yield Part(
         title="Agreement with your labels",
-        text=f"Human scores from {low:g} to {high:g}, shown on the scale of 1 to 5.",
-        header=["", "as judged", "recalibrated, on unseen prompts"],
+        text=f"Your scores from {low:g} to {high:g}"
+        f"{'' if (low, high) == (MIN_SCORE, MAX_SCORE) else ', converted to the scale of 1 to 5'}. "
+        "Recalibrated: after a mapping of the judge's scores that was fitted on other prompts.",
+        header=["Figure", "As judged", "Recalibrated"] if found.calibrated else ["Figure", "As judged"],
         rows=[
-            [name.replace("_", " "), _brief(found.figures, name), _brief(found.calibrated, name)]
-            for name in found.figures
+            [title_of(name), _brief(figures, name), *([_brief(found.calibrated, name)] if found.calibrated else [])]
+            for name in figures
         ],
     )
     yield Part(
-        title="Confusion: human scores in rows, the judge's in columns",
-        header=["", *names],
+        title="Scores of people and of the judge",
+        text="Number of responses by human score (rows) and judge score (columns).",
+        header=["People", *names],
         rows=[[level, *map(str, row)] for level, row in zip(names, found.confusion, strict=True)],
     )
     if found.calibration is not None:
-        yield Part(title="Recalibration", plot=charts.calibration_figure(found.calibration))
+        yield Part(
+            title="Recalibration",
+            text="The mapping from the judge's scores to human scores, fitted on all labels.",
+            plot=charts.calibration_figure(found.calibration),
+        )
     cards = [
         Card(
-            title=f"{one.id}, {one.label}: human {one.human:g}, judge {one.judged:.2f}",
+            title=f"{one.id}, {one.label}: people {one.human:g}, judge {one.judged:.2f}",
             texts=_texts([("Prompt", one.prompt), ("Response", one.response), ("Reasoning", one.reasoning)]),
         )
-        for one in found.worst
+        for one in found.worst[:_MAX_WRONG]
     ]
-    yield Part(title="Worst disagreements", text="" if cards else "There are none.", cards=cards)
+    if cards:
+        yield Part(title="Largest disagreements", cards=cards)
 
 
 def _worst(report: BenchReport) -> Iterator[Part]:
@@ -249,39 +272,41 @@ def _worst(report: BenchReport) -> Iterator[Part]:
         assert verdict is not None
         prompt = item.prompt if isinstance(item.prompt, str) else json.dumps(item.prompt, ensure_ascii=False, indent=1)
         title = (
-            f"{item.id}: {verdict.scores[pair.worse]:.2f} for {pair.worse}, {verdict.scores[pair.better]:.2f} for "
-            f"{pair.better}, which people prefer"
+            f"{item.id}: people prefer {pair.better} ({verdict.scores[pair.better]:.2f}), the judge prefers "
+            f"{pair.worse} ({verdict.scores[pair.worse]:.2f})"
         )
         texts = [
             ("Principle", item.principle),
             ("Prompt", prompt),
             (f"Preferred by people: {pair.better}", item.responses[pair.better]),
             (f"Preferred by the judge: {pair.worse}", item.responses[pair.worse]),
-            ("Reasoning", verdict.explanation),
+            ("Reasoning", "\n\n".join(dict.fromkeys(verdict.explanation.split("\n\n")))),
         ]
         cards.append(Card(title=title, texts=_texts(texts)))
     if cards:
-        yield Part(title="Confident mistakes", cards=cards)
+        yield Part(title="Largest mistakes", cards=cards)
 
 
 def _failures(report: BenchReport) -> Iterator[Part]:
     if not report.failures:
         return
-    wrong = _brief(report.figures, "pairwise_accuracy_failures_wrong")
-    shown = report.failures[:_MAX_FAILURES]
+    wrong = report.figures["pairwise_accuracy_failures_wrong"]
+    counted_wrong = (
+        f" If failures counted as wrong, {in_brief(wrong, 'share')} of pairs would be ordered as people do."
+        if wrong.value is not None
+        else ""
+    )
     yield Part(
         title="Failures",
-        text=f"{len(report.failures):,} of {len(report.judged):,} judgements failed and are excluded from every "
-        f"figure above. With failures counted as wrong, pairs right is {wrong}.",
-        header=["row", "error", "message"],
-        rows=[[failure.case_id or "", failure.error_type, failure.message[:200]] for failure in shown],
+        text=f"{len(report.failures):,} of {counted(len(report.judged), 'judgement')} failed and are excluded from "
+        f"every figure above.{counted_wrong}",
+        header=["Row", "Error", "Message"],
+        rows=[[f.case_id or "", f.error_type, f.message[:200]] for f in report.failures[:_MAX_FAILURES]],
     )
 
 
 def _brief(figures: Figures, name: str) -> str:
-    if name not in figures or figures[name].value is None:
-        return "-"
-    return f"{charts.number(figures[name].value)} ({charts.interval(figures[name])})"
+    return in_brief(figures.get(name), unit_of(name))
 
 
 def _texts(texts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

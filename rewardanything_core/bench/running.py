@@ -136,18 +136,20 @@ def _difference(after: Usage, before: Usage) -> Usage:
 
 def _notes(judged: Sequence[JudgedItem], flips: Sequence[Flip], missing: int, *, written: bool) -> Iterable[str]:
     verdicts = [one.verdict for one in judged if one.verdict is not None]
+    if not verdicts:
+        return
     groups = len({one.item.group for one in judged})
     if not flips:
         yield (
-            "Without --flips nothing here shows whether the judge follows the principle: a judge that recognises good "
-            "answers and ignores the principle can have a high accuracy."
+            "Without --flips, these figures do not show whether the judge follows the principle: a judge that "
+            "recognises good answers and ignores the principle can also agree with people often."
         )
     if missing:
-        yield f"{missing} flip pairs were left out, because these files lack an item or a response that they refer to."
+        yield f"{missing} flip pairs were left out because they refer to an item or response that the files lack."
     if groups < _FEW_GROUPS:
         prompts = "is only 1 group" if groups == 1 else f"are only {groups} groups"
         yield (
-            f"There {prompts} of prompts, too few for precise figures. The intervals of figures in points can be too "
+            f"There {prompts} of prompts, too few for precise figures. Intervals of figures in points can be too "
             "narrow if a few prompts differ a lot from the others."
         )
     if written and any(len(verdict.orders) == 1 for verdict in verdicts):

@@ -18,6 +18,7 @@ from rewardanything_core.bench.audits import ATTACKS, COSTLY, parse_audits, run_
 from rewardanything_core.bench.page import html_page
 from rewardanything_core.bench.reading import read_flips, read_items
 from rewardanything_core.bench.running import judge_items, run_bench
+from rewardanything_core.bench.summary import summary
 from rewardanything_core.bench.worst import wrong_pairs
 
 
@@ -226,8 +227,8 @@ class TestPage:
         assert read.links == []
         assert "script" not in read.tags
         assert read.tags.count("svg") > 6
-        assert "Flips with both right" in page
-        assert "Confident mistakes" in page
+        assert "Flip pairs with both correct" in page
+        assert "Largest mistakes" in page
         assert "prefers-color-scheme: dark" in page
 
     def test_a_policy_admits_nothing_but_the_pages_own_style(self, items):
@@ -276,6 +277,20 @@ class TestPage:
         assert "&lt;b&gt;no&lt;/b&gt;" in page
         assert Reader(page).open == []
 
+    def test_one_sentence_comes_first_and_names_a_criterion_that_is_not_followed(self, tmp_path):
+        rows, _ = toy()
+        blind = Judge(ScriptedBackend.scoring(lambda text: 5 if len(text) < 50 else 1))
+        report = run_bench(blind, read_items([write(tmp_path / "toy.jsonl", rows)]))
+        assert summary(report) == "Agrees with people on 50% of pairs; does not follow “long”."
+        page = html_page(report)
+        assert page.index(summary(report)) < page.index("<section>")
+
+    def test_nothing_that_was_not_measured_has_a_place_on_the_page(self, tmp_path):
+        items = read_items([write(tmp_path / "toy.jsonl", toy()[0])])
+        page = html_page(run_bench(Judge(ScriptedBackend(by_principle)), items))
+        for name in ("Kendall", "NDCG", "Flip", "not measured", "Failures", "RM-Bench"):
+            assert name not in page, name
+
     def test_a_page_with_labels(self, tmp_path):
         import dataclasses
 
@@ -283,5 +298,7 @@ class TestPage:
         report = run_bench(Judge(ScriptedBackend.scoring(lambda t: 3)), read_labels([path], principle="P"))
         page = html_page(dataclasses.replace(report, labels=compare_labels(report.judged)))
         assert "Agreement with your labels" in page
-        assert "Worst disagreements" in page
+        assert page.index("Agreement with your labels") < page.index("Recalibration")
+        assert "Cohen&#39;s kappa, quadratic weights" in page
+        assert "Largest disagreements" in page
         assert json.dumps(dataclasses.replace(report, labels=compare_labels(report.judged)).to_dict())

@@ -54,11 +54,14 @@ def files(here):
 def test_the_report_begins_with_the_headline():
     done = bench("toy.jsonl", "--flips", "flips.jsonl")
     lines = done.stdout.splitlines()
-    assert lines[0] == "Judge: scripted"
-    assert lines[3].startswith("Flip questions right\t1.000\t")
-    assert lines[4].startswith("Flips with both right\t1.000\t")
+    assert lines[:2] == [
+        "Agrees with people on 100% of pairs; follows both principles in 100% of flip pairs.",
+        "Judge: scripted",
+    ]
+    assert lines[4].startswith("Flip questions correct\t100.0%\t")
+    assert lines[5].startswith("Flip pairs with both correct\t100.0%\t")
     assert "12 judgements" in done.stdout
-    assert "-\t\t\t\t0" in done.stdout  # no tau, since there are only pairs
+    assert "Kendall's tau" not in done.stdout  # there are only pairs
 
 
 def test_json_has_the_headline_figures():
@@ -140,7 +143,7 @@ def test_audits_and_a_page():
         "high": 1.0,
         "n": 8,
     }
-    assert "Audit: injection" in Path("page.html").read_text()
+    assert "Attacks in a response" in Path("page.html").read_text()
     assert "Audit: position" in bench("toy.jsonl", "--audit", "position").stdout
 
 
@@ -153,8 +156,8 @@ def test_own_labels_and_a_calibration_from_them():
     write_jsonl("labels.jsonl", rows)
     options = ("--labels", "labels.jsonl", "--principle", "Be long.", "--save-calibration", "calibration.json")
     done = bench(*options)
-    assert "krippendorff alpha" in done.stdout
-    assert "Worst disagreements" in done.stdout
+    assert "Krippendorff's alpha" in done.stdout
+    assert "Largest disagreements" in done.stdout
     report = json.loads(bench(*options, "--json").stdout)
     assert report["labels"]["bias"]["value"] > 1.0
     assert report["labels"]["calibrated"]["mae"]["value"] < 0.2

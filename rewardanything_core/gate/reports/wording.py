@@ -205,6 +205,8 @@ def noise_in_full(noise: JudgeNoise | None) -> str:
     """The judge's noise, explained."""
     if noise is None:
         return "The judge's noise is unknown, because measuring it takes at least two passes."
+    if noise.deviation < 0.005 and abs(noise.position_bias) < 0.005:
+        return "The judge is consistent: it scored the difference between two answers alike in every pass and order."
     bias = (
         "An answer's position makes no difference to its score."
         if abs(noise.position_bias) < 0.005
