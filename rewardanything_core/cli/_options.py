@@ -25,7 +25,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of te
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", help="provider/model; a server's model; hub id, folder or short name.", rich_help_panel=JUDGE
+        "--model", help="provider/model, a server's model, hub id, folder or short name.", rich_help_panel=JUDGE
     ),
 ]
 ApiBase = Annotated[
@@ -33,13 +33,13 @@ ApiBase = Annotated[
     typer.Option(
         "--api-base",
         "--base-url",
-        help="URL of the model's server; repeat it to balance several.",
+        help="URL of the model's server; repeat to balance load.",
         rich_help_panel=JUDGE,
     ),
 ]
 ApiKeyEnv = Annotated[
     str | None,
-    typer.Option("--api-key-env", help="Environment variable with the server's key.", rich_help_panel=JUDGE),
+    typer.Option("--api-key-env", help="Environment variable with the API key.", rich_help_panel=JUDGE),
 ]
 BackendName = Annotated[str | None, typer.Option("--backend", help="auto, local or endpoint.", rich_help_panel=JUDGE)]
 Device = Annotated[
@@ -48,15 +48,11 @@ Device = Annotated[
 Passes = Annotated[
     int | None, typer.Option("--passes", help="Number of orders in which each case is judged.", rich_help_panel=JUDGE)
 ]
-Seed = Annotated[
-    int | None, typer.Option("--seed", help="Seed from which the orders are drawn.", rich_help_panel=JUDGE)
-]
+Seed = Annotated[int | None, typer.Option("--seed", help="Random seed of the orders.", rich_help_panel=JUDGE)]
 Store = Annotated[str | None, typer.Option("--store", help="File of the verdict store.", rich_help_panel=JUDGE)]
 Cache = Annotated[
     str | None,
-    typer.Option(
-        "--cache", help="on: read and write the store; read: only read it; off: do not use it.", rich_help_panel=JUDGE
-    ),
+    typer.Option("--cache", help="Verdict store: on, read (read only) or off.", rich_help_panel=JUDGE),
 ]
 Config = Annotated[str | None, typer.Option("--config", help="Settings file to use.", rich_help_panel=JUDGE)]
 
@@ -71,7 +67,7 @@ AppApiBase = Annotated[
 ]
 AppApiKeyEnv = Annotated[
     str | None,
-    typer.Option("--app-api-key-env", help="Environment variable with that server's key.", rich_help_panel=APP),
+    typer.Option("--app-api-key-env", help="Environment variable with its API key.", rich_help_panel=APP),
 ]
 AppDevice = Annotated[
     str | None, typer.Option("--app-device", help="auto, cuda, cpu or mps; local models only.", rich_help_panel=APP)

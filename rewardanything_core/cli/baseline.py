@@ -67,18 +67,18 @@ def baseline(
     config: options.Config = None,
     as_json: options.JsonFlag = False,
 ) -> None:
-    """Record an application's outputs, for check --baseline, in a file that can be committed.
+    """Record an application's outputs in a file to commit, for check --baseline.
 
-    The file has one line for each case, sorted by id: id, prompt, response, the case's other columns for the judge,
-    and verdicts: by principle, the score of this output judged alone, with the record's id for ra-judge log. The same
+    The file has one line per case, sorted by id: id, prompt, response, the case's other columns for the judge, and
+    verdicts (for each principle, the score of this output judged alone and the record's id for ra-judge log). The same
     outputs produce the same file. Rows without an id are numbered.
 
-    With --update, only changes are judged: new cases, other outputs, another principle or another judge. A summary of
-    the changes goes to standard error (with --json: to standard output, as JSON). The app runs on every case.
+    With --update, the app runs on every case and only changes are judged: new cases, changed outputs, another
+    principle or another judge. A summary goes to standard error (with --json: to standard output, as JSON).
 
     Options that are not given come from the [check] table of ra-judge.toml; see ra-judge check.
 
-    Exit code: 0 done, 2 the command cannot work, 3 written but not all could be judged, 130 interrupted.
+    Exit code: 0 done, 2 the command cannot run, 3 written, but some outputs could not be judged, 130 interrupted.
     """
     from rewardanything_core.cli._check.recording import run_baseline
     from rewardanything_core.cli._check.requirements import PrincipleArgs

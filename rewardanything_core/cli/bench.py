@@ -60,7 +60,7 @@ def bench(
         str | None,
         typer.Option("--save-calibration", metavar="FILE", help="Save a mapping of scores to your labels."),
     ] = None,
-    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")] = None,
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Also write an HTML report.")] = None,
     model: options.Model = None,
     api_base: options.ApiBase = None,
     api_key_env: options.ApiKeyEnv = None,
@@ -80,16 +80,17 @@ def bench(
 ) -> None:
     """Measure how well a judge agrees with people, and whether it follows the principle.
 
-    FILE has responses that people compared or scored: rows as described in docs/judge-the-judge.md, or RABench,
-    RM-Bench, RewardBench, LLMBar and JudgeBench as published. Flip pairs are two responses that people order one way
-    under one principle and the other way under another; only they show whether the judge follows the principle.
+    FILE has responses that people compared or scored: RABench, RM-Bench, RewardBench, LLMBar or JudgeBench as
+    published, or rows as described in docs/judge-the-judge.md. A flip pair is two responses that people order one way
+    under one principle and the opposite way under another. Only flip pairs show whether the judge follows the
+    principle.
 
-    --attacks needs no FILE: it tries texts that ask for a score or claim quality, in many languages, on pairs of
-    answers that ship with the package. A defence may be developed on the published half, not on the tested one.
+    --attacks needs no FILE. It adds texts that ask for a score or claim quality, in many languages, to answers that
+    ship with the package. The published half is for developing defences, the tested half for measuring them.
 
-    Verdicts are stored: after an interruption, the same command continues.
+    Verdicts are stored; if the command is interrupted, run it again to continue.
 
-    Exit code: 0 done, 3 if more than 10% of the judgements failed, 2 if the command cannot work, 130 if interrupted.
+    Exit code: 0 done, 3 if more than 10% of the judgements failed, 2 if the command cannot run, 130 if interrupted.
     """
     from rewardanything_core.bench.audits import parse_audits
     from rewardanything_core.bench.labels import check_scale, read_labels

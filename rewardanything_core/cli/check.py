@@ -166,31 +166,31 @@ def check(
     """Test whether a candidate's answers are worse than a baseline's, under principles.
 
     Both answers to a case are judged together, blind and in both orders. The check passes if it can rule out a drop of
-    --margin in the mean score. It reports a regression if it finds a drop that a second judgement confirms. Anything
-    else is inconclusive, with the number of cases that would settle it.
+    --margin in the mean score. It reports a regression if it finds a significant drop that a second judgement confirms.
+    Any other result is inconclusive, and the report states how many cases would settle it.
 
-    A judge that does not notice padding would let padded answers pass. Where many answers became much longer or
-    shorter, the check therefore passes only if the judge notices when some of the baseline's answers are padded, or
-    cut in half (--controls auto).
+    A judge that ignores padding would let padded answers pass. If many answers became much longer or shorter, the judge
+    is therefore tested on the baseline's own answers, padded or cut in half. The check passes only if it scores these
+    lower (--controls auto).
 
     Files of outputs have rows with id, prompt and response (JSON lines, CSV or Parquet). They may also have context,
     reference, group (cases with the same input count once), min_score (a minimum for this case) and worse (an answer
-    that is known to be worse than the baseline's, to test the judge with). An empty CSV cell means the same as a null.
+    that is known to be worse than the baseline's, to test the judge). An empty CSV cell is a null.
 
-    Instead of reading files, the command can produce the outputs: with a Python function (--app), or with a model and
-    a prompt. A prompt file is filled in from a case's columns, {{ like_this }}; without placeholders it is the system
-    message, and the case's prompt is the user message. A .json file has a list of chat messages. Model outputs are
-    cached for a week, so that an interrupted run can continue; verdicts are stored permanently.
+    Instead of reading files, the command can produce the outputs with a Python function (--app), or with a model and a
+    prompt. {{ placeholders }} in a prompt file are replaced by the case's columns; a file without placeholders is the
+    system message, and the case's prompt is the user message. A .json file has a list of chat messages. Model outputs
+    are cached for a week, so that an interrupted run can continue; verdicts are stored permanently.
 
     Options that are not given come from the [check] table of ra-judge.toml, whose settings have the names of the
     options (with _ for -), and from [[check.principles]] with text, file or name, and margin, min_score and controls.
-    Paths there are relative to the file. Without settings for the judge, the built-in small model judges.
+    Paths there are relative to the file. If no judge is configured, the built-in small model judges.
 
     The report goes to standard output, everything else to standard error. If GITHUB_STEP_SUMMARY names the --markdown
     file, the report is appended to it; any other file is replaced.
 
-    Exit code: 0 passed, 1 regression, 2 the command cannot work (also if the judge refuses every case, for instance
-    because of a wrong key), 3 inconclusive or the judge failed, 130 interrupted.
+    Exit code: 0 passed, 1 regression, 2 the command cannot run (for example, because the API key is wrong), 3
+    inconclusive or the judge failed, 130 interrupted.
     """
     from rewardanything_core.cli._check import reports
     from rewardanything_core.cli._check.requirements import PrincipleArgs

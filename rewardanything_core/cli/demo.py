@@ -69,8 +69,8 @@ def demo(
 ) -> None:
     """Judge three answers to two questions under two opposite principles.
 
-    Without options it runs the built-in small model on this machine, which is downloaded once. Verdicts are stored, so
-    a second run takes them from the store.
+    Without options, the built-in small model judges on this machine; it is downloaded once. Verdicts are stored, so a
+    second run reuses them.
     """
     from rewardanything_core import Case, JudgeFailure, VerdictStore, load_judge
     from rewardanything_core.config import read_settings
@@ -122,10 +122,10 @@ def demo(
         )
         if verdicts:
             store_path = VerdictStore(settings.get("store")).path
-            output(f"Every verdict is in {store_path}\nBrowse them: ra-judge log")
+            output(f"All verdicts are stored in {store_path}\nInspect them: ra-judge log")
         if judge.model in _small_models():
             output(
-                "This is the built-in small model. With a model of yours, verdicts come with written reasons:\n"
+                "This was the built-in small model. A larger model is a better judge and writes reasons:\n"
                 "  ra-judge demo --model openai/gpt-5-mini\n"
                 "  ra-judge demo --model WisdomShell/RewardAnything-8B-v1 --api-base http://localhost:8000/v1"
             )
@@ -151,7 +151,7 @@ def _show(case: Case, outcome: Verdict | JudgeFailure) -> None:
         bar = "#" * round(score * 4)
         text = textwrap.shorten(printable(case.responses[label]), 52, placeholder=" ...")
         output(f"  {label:<10} {score:4.2f}  {bar:<20}  {text}")
-    agreement = "" if outcome.agreement is None else f"   agreement of the orders: {outcome.agreement:.2f}"
+    agreement = "" if outcome.agreement is None else f"   agreement between orders: {outcome.agreement:.2f}"
     output(f"  ranking: {' > '.join(outcome.ranking)}{agreement}")
     _paragraph("Why", outcome.explanation or "(the model gave no reasons)")
 

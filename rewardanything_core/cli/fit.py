@@ -37,7 +37,7 @@ def fit(
 ) -> None:
     """Fit a reward head to people's labels, and compare it with the judge on held-out prompts.
 
-    The head is written only if it is better than the judge was, beyond chance. Use it with head = "FILE" in
+    The head is written only if it is significantly better than the judge without it. Use it with head = "FILE" in
     ra-judge.toml, --head FILE, or head="FILE" in Python.
     """
     from rewardanything_core.bench.head_fitting import fit_head, read_training_items
@@ -88,24 +88,24 @@ def _json(result: HeadFit, out: str) -> dict[str, Any]:
 
 
 def _show(result: HeadFit, out: str) -> None:
-    output(f"{result.pairs} pairs from {result.groups} prompts; accuracy on prompts that a head was not fitted to:\n")
+    output(f"{result.pairs} pairs from {result.groups} prompts; accuracy on held-out prompts:\n")
     rows = [
-        ["the judge as it was", *_cells(result.accuracy_before)],
-        ["with the reward head", *_cells(result.accuracy)],
+        ["judge without the head", *_cells(result.accuracy_before)],
+        ["judge with the head", *_cells(result.accuracy)],
         ["gain", *_cells(result.gain)],
     ]
-    options.print_table(["", "pairs right", "95% interval"], rows)
+    options.print_table(["judge", "pairs ordered as people do", "95% interval"], rows)
     if len(result.curve) > 1:
         points = ", ".join(f"{prompts}: {accuracy:.2f}" for prompts, accuracy in result.curve)
-        output(f"\nBy number of labelled prompts: {points}.")
+        output(f"\nAccuracy by number of labelled prompts: {points}.")
     if result.expected_gain is not None:
-        output(f"{result.groups} more labelled prompts would bring about {result.expected_gain:.2f}.")
+        output(f"{result.groups} more labelled prompts would raise it by about {result.expected_gain:.2f}.")
     if result.failed:
-        output(f"{result.failed} items could not be judged and were left out.")
+        output(f"{result.failed} items could not be judged and are excluded.")
     if result.is_better:
         output(f'\nWritten to {out}. Use it with head = "{out}" in ra-judge.toml, or --head {out}.')
     else:
-        output("\nNot written: the head is not better than the judge was, beyond chance. More labels may help.")
+        output("\nNot written: the head is not significantly better than the judge without it. More labels may help.")
 
 
 def _cells(estimate: Estimate) -> list[str]:

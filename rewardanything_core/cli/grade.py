@@ -46,7 +46,7 @@ def grade(
         int | None,
         typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.", rich_help_panel=options.JUDGE),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin again if OUT exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over if OUT exists.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Judge failed rows again.")] = False,
     excel_safe: Annotated[
         bool,
@@ -70,16 +70,16 @@ def grade(
     error. For a judged row error is null; for a row that could not be judged it has the reason, and the others are
     null. A summary goes to standard error (with --json: to standard output, as JSON).
 
-    What is judged is exactly the text in the file. A --response-column holds text, which in CSV is taken as it is even
-    if it looks like JSON. The --responses-column holds a mapping label -> text, a list of texts, or one text; in CSV
-    the first two are written in JSON, and any other cell that begins with { or [ is an error in its row. An empty CSV
-    cell means the same as a null.
+    Texts are judged exactly as they stand in the file. A --response-column holds text; in CSV it is not parsed, even
+    if it looks like JSON. The --responses-column holds a mapping label -> text, a list of texts, or one text. In CSV,
+    mappings and lists are written as JSON, and any other cell that begins with { or [ is an error in its row. An empty
+    CSV cell is a null.
 
-    If the command is stopped or killed, run it again to continue; it does nothing if all rows are done. OUT.run.json
-    records the settings, so that a run with other settings is refused; delete it with OUT, or use --overwrite.
+    If the command is interrupted, run it again to continue; if all rows are done, it does nothing. OUT.run.json
+    records the settings: a run with other settings is refused unless you delete both files or use --overwrite.
 
-    Exit code: 0 if every row of OUT was judged, 3 if any was not, 2 if the command cannot work (also if the judge
-    refuses every row, for instance because of a wrong key), 130 if interrupted.
+    Exit code: 0 if every row of OUT was judged, 3 if any was not, 2 if the command cannot run (for example, because
+    the API key is wrong), 130 if interrupted.
     """
     from rewardanything_core.cli._grading import GradeTask, run
     from rewardanything_core.tables.columns import CaseColumns

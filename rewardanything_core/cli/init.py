@@ -44,18 +44,18 @@ def init(
         str | None, typer.Option("--api-base", "--base-url", help="URL of the model's server.", rich_help_panel=JUDGE)
     ] = None,
     api_key_env: Annotated[
-        str | None, typer.Option(help="Environment variable with the server's key.", rich_help_panel=JUDGE)
+        str | None, typer.Option(help="Environment variable with the API key.", rich_help_panel=JUDGE)
     ] = None,
     principle: Annotated[str | None, typer.Option(help="What makes an answer good, in plain words.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take the options and the defaults.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no questions; use the options and defaults.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
-    """Write ra-judge.toml, principle.md and sample.jsonl (ten rows) into a folder, after four questions.
+    """Ask four questions, then write ra-judge.toml, principle.md and sample.jsonl (ten rows).
 
-    An option answers its question in advance. Existing files are replaced only with your consent: after a question, or
-    with --overwrite.
+    An option answers its question, which is then not asked. Existing files are replaced only if you confirm it or give
+    --overwrite.
 
-    Exit code: 0 the files are written, 2 they are not.
+    Exit code: 0 the files were written, 2 they were not.
     """
     from rewardanything_core.loading import check_model
     from rewardanything_core.weights.catalog import DEFAULT_MODEL
@@ -66,17 +66,19 @@ def init(
         try:
             answer: str = typer.prompt(question, default=default, show_default=bool(default), err=True)
         except typer.Abort as error:
-            raise ConfigError("No file was written.", hint="Give --yes to answer no questions.") from error
+            raise ConfigError("No file was written.", hint="With --yes, no questions are asked.") from error
         return answer.strip()
 
     hosted = "openai/gpt-5-mini" if os.environ.get("OPENAI_API_KEY") else DEFAULT_MODEL
-    model = ask(model, "Which model judges? (provider/model, a server's model, or a short name)", hosted)
-    api_base = ask(api_base, "URL of its server? (empty: the provider's own, or none)", "")
-    api_key_env = ask(api_key_env, "Environment variable with its key? (empty: the provider's own, or none)", "")
+    model = ask(
+        model, "Which model is the judge? (provider/model, a name that your server knows, or a short name)", hosted
+    )
+    api_base = ask(api_base, "URL of the model's server? (empty: the provider's, or no server)", "")
+    api_key_env = ask(api_key_env, "Environment variable with the API key? (empty: the provider's, or no key)", "")
     principle = ask(principle, "What makes an answer good?", DEFAULT_PRINCIPLE)
     check_model(model, api_base or None)
     if not principle.strip():
-        raise ConfigError("The principle is empty; describe in a sentence what makes an answer good.")
+        raise ConfigError("The principle is empty. Describe what makes an answer good.")
     rows = [{"id": i, "prompt": prompt, "response": text} for i, (prompt, text) in enumerate(SAMPLE_ROWS, start=1)]
     files = {
         "ra-judge.toml": _settings(model, api_base, api_key_env),
@@ -103,19 +105,21 @@ def _check_overwriting(existing: list[str], *, may_ask: bool, overwrite: bool) -
         return
     names = ", ".join(existing)
     if may_ask:
-        echo(f"There already is {names}.")
+        echo(f"Already in this folder: {names}.")
         try:
             if typer.confirm("Replace?", default=False, err=True):
                 return
         except typer.Abort:
             pass
-    raise ConfigError(f"No file was written, because there already is {names}.", hint="Give --overwrite to replace.")
+    raise ConfigError(
+        f"No file was written, because the folder already has {names}.", hint="Use --overwrite to replace files."
+    )
 
 
 def _settings(model: str, api_base: str, api_key_env: str) -> str:
     lines = ["# Settings of ra-judge. Options of a command and RA_JUDGE_* variables take precedence.", "[judge]"]
     given = {"model": model, "api_base": api_base, "api_key_env": api_key_env}
     lines += [f"{name} = {json.dumps(value)}" for name, value in given.items() if value]
-    lines += ["passes = 2  # orders in which the answers to a prompt are judged; more are steadier and cost more"]
+    lines += ["passes = 2  # orders in which each list of answers is judged; more reduce noise and cost more"]
     lines += ["", "# ra-judge check --baseline old.jsonl --candidate new.jsonl", "[[check.principles]]"]
     return "\n".join([*lines, 'file = "principle.md"', ""])

@@ -21,7 +21,7 @@ def judge(
     answers: Annotated[
         list[str], typer.Argument(metavar="ANSWER...", help="Answers to judge; - reads one from stdin.")
     ],
-    prompt: Annotated[str, typer.Option(help="What the answers reply to.")],
+    prompt: Annotated[str, typer.Option(help="The prompt that the answers respond to.")],
     principle: Annotated[str | None, typer.Option(help="Principle to judge by, in plain words.")] = None,
     principle_file: Annotated[str | None, typer.Option(help="Markdown, text or TOML file with the principle.")] = None,
     principle_name: Annotated[str | None, typer.Option(help="Name of a principle that ships with the package.")] = None,
@@ -41,10 +41,10 @@ def judge(
 ) -> None:
     """Judge one or more answers to a prompt under a principle, and print their scores (1..5) and the reasons.
 
-    Answers are labelled A, B, C ... in the order given, and listed from best to worst. Without settings for the judge,
-    the built-in small model judges.
+    Answers are labelled A, B, C ... in the order given, and listed from best to worst. If no judge is configured, the
+    built-in small model judges.
 
-    Exit code: 0 judged, 2 the command cannot work (also if the judge refuses the key), 3 the judge failed, 130
+    Exit code: 0 judged, 2 the command cannot run (for example, because the API key is wrong), 3 the judge failed, 130
     interrupted.
     """
     from rewardanything_core.cases import Case

@@ -51,10 +51,10 @@ def serve(
 ) -> None:
     """Serve a judge over HTTP: POST /v1/judge, /v1/judge/batch, GET /health, /metrics; documented at /docs.
 
-    It also has the routes of the rewardanything 1.0.1 server, for that server's client.
+    The client of rewardanything 1.0.1 works with this server, too.
 
-    SIGTERM or Ctrl-C stops it: it accepts no more connections, finishes requests in flight, and exits with code 0. The
-    exit code is 2 if the command cannot work.
+    SIGTERM or Ctrl-C stops the server: it accepts no new connections, finishes requests in flight, and exits with
+    code 0. Exit code 2 means that the command cannot run.
     """
     from rewardanything_core.server import require
 

@@ -78,7 +78,7 @@ def test_init_asks_four_questions() -> None:
 @pytest.mark.parametrize(("answer", "replaced"), [("y", True), ("n", False), ("", False)])
 def test_init_replaces_a_file_only_with_consent(answer: str, replaced: bool) -> None:
     Path("principle.md").write_text("mine")
-    assert "there already is principle.md" in errors_of(invoke("init", "--yes", code=2))
+    assert "the folder already has principle.md" in errors_of(invoke("init", "--yes", code=2))
     options = ["--model", "smollm2-135m", "--api-base", "", "--api-key-env", "", "--principle", "Be brief."]
     invoke("init", *options, stdin=f"{answer}\n", code=0 if replaced else 2)
     assert (Path("principle.md").read_text() != "mine") == Path("sample.jsonl").exists() == replaced
