@@ -61,7 +61,7 @@ def test_the_python_runs(server: FakeOpenAI, tmp_path: Path) -> None:
 
 
 def model_of(block: str) -> str:
-    return re.findall(r"--model (\S+)", block)[0]
+    return str(re.findall(r"--model (\S+)", block)[0])
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids=model_of)
