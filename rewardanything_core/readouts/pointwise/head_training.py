@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MEMBERS = 16
 """Number of linear functions in an ensemble."""
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+STRENGTHS = (1e-3, 1e-2, 1e-1)
 """Weights of the data against the ridge penalty to choose from by cross-validation."""
 
 LEVEL_PENALTY = 0.05
