@@ -9,9 +9,9 @@ principles, and sequential looks. The decision is the package's own (`gate.infer
 method is a sign-flipping permutation test, which is exact for symmetric differences, with an alpha-spending function
 for sequential looks.
 
-Sections: ``pass``, ``alarm``, ``sequential``, ``principles``, ``power``, ``judges``, ``needed``, ``checks`` (whole runs
-through `check`) and ``intervals`` (the coverage of the other intervals that the package prints). 20,000 draws of
-everything take about ten minutes on two cores.
+Sections: ``pass``, ``alarm``, ``sequential``, ``principles``, ``power``, ``judges``, ``needed`` and ``checks`` (whole
+runs through `check`). 20,000 draws of everything take about ten minutes on two cores. The other intervals that the
+package prints are in ``interval_coverage.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,11 +30,10 @@ import numpy as np
 from scipy.stats import norm
 
 from rewardanything_core import Judge, ScriptedBackend
-from rewardanything_core.agreement import intervals
 from rewardanything_core.backends import Request, verdict_reply
 from rewardanything_core.gate import check
 from rewardanything_core.gate.checking import LOOKS
-from rewardanything_core.gate.inference import cases_needed, log_capital, mean_interval
+from rewardanything_core.gate.inference import cases_needed, log_capital
 from rewardanything_core.gate.significance import run_tests
 
 MARGIN, ALPHA = 0.3, 0.05
@@ -517,86 +516,6 @@ def section_checks(runs: int) -> None:
                 print(f"  {name:<30} {inputs:>3} inputs, {mode:<11} {dict(counts)}", flush=True)
 
 
-# --- the other intervals
-
-
-def wilson(wins: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval for a share, which ``compare_runs`` used for win rates."""
-    z = float(norm.ppf(0.975))
-    share, scale = wins / rows, 1 + z**2 / rows
-    middle = (share + z**2 / (2 * rows)) / scale
-    half = z / scale * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
-    return middle - half, middle + half
-
-
-def percentile(samples: np.ndarray, resamples: int = 2_000) -> tuple[np.ndarray, np.ndarray]:
-    """A percentile bootstrap over rows, which ``compare_runs`` used for mean scores and gains."""
-    rows = samples.shape[1]
-    counts = np.random.default_rng(0).multinomial(rows, np.full(rows, 1 / rows), size=resamples)
-    low, high = np.quantile(samples @ counts.T / rows, [0.025, 0.975], axis=1)
-    return low, high
-
-
-def cluster_bootstrap(samples: np.ndarray, bounds: tuple[float, float], size: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The interval of the figures of ``bench``; ``size`` values of each group."""
-    groups = np.repeat(np.arange(samples.shape[1] // size), size).tolist()
-    found = [intervals.mean(row, groups, bounds=bounds) for row in samples.tolist()]
-    return np.array([each.low for each in found]), np.array([each.high for each in found])
-
-
-def betting_intervals(samples: np.ndarray, bounds: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """The gate's interval for means of bounded values, also that of all figures of ``compare_runs``."""
-    low, high = zip(*(mean_interval(row, low=bounds[0], high=bounds[1]) for row in samples), strict=True)
-    return np.array(low), np.array(high)
-
-
-def section_intervals(draws: int) -> None:
-    """Misses of 95% intervals, of the true value above and below; each should be at most 2.5%."""
-    draws = max(200, draws // 20)
-    numbers = (3, 5, 8, 12, 20, 50, 100)
-    shares = [(f"share {share:g}", bernoulli(share), share, (0.0, 1.0)) for share in (0.5, 0.8, 0.95, 0.99)]
-    points = [
-        ("7.5% fall by 4", FALSE_PASSES["7.5% fall by 4"], -MARGIN, (-4.0, 4.0)),
-        ("15% fall by 4, 60% gain 0.5", FALSE_PASSES["15% fall by 4, 60% gain 0.5"], -MARGIN, (-4.0, 4.0)),
-        ("symmetric, deviation 0.7", symmetric(0.7, 0.0), 0.0, (-4.0, 4.0)),
-    ]
-    print(f"\n95% intervals that miss the true value ({draws:,} draws): all, and those wholly above / below it")
-    print(f"{'':<66}" + "".join(f"{number:>19}" for number in numbers))
-
-    def row(name: str, world: str, interval: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray, float]]]) -> None:
-        cells = []
-        for number in numbers:
-            ((low, high, truth),) = interval(number)
-            above, below = (low > truth + 1e-9).mean(), (high < truth - 1e-9).mean()
-            cells.append(f"{above + below:>7.3f} {above:.3f}/{below:.3f}")
-        print(f"{name + ': ' + world:<66}" + "".join(cells), flush=True)
-
-    for world, draw, truth, bounds in [*shares, *points]:
-        row("bench, a value a prompt", world, lambda number, d=draw, t=truth, b=bounds: iter([
-            (*cluster_bootstrap(d(np.random.default_rng([number, 21]), (draws, number)), b), t)
-        ]))  # fmt: skip
-    for world, draw, truth, bounds in shares:
-        row("bench, four alike a prompt", world, lambda number, d=draw, t=truth, b=bounds: iter([
-            (*cluster_bootstrap(np.repeat(d(np.random.default_rng([number, 22]), (draws, number)), 4, axis=1), b, 4), t)
-        ]))  # fmt: skip
-    for world, draw, truth, _ in shares:
-        row("formerly compare_runs: Wilson", world, lambda number, d=draw, t=truth: iter([
-            (*wilson(d(np.random.default_rng([number, 23]), (20 * draws, number)).sum(axis=1), number), t)
-        ]))  # fmt: skip
-    for world, draw, truth, bounds in [*shares, *points]:
-        row("mean_interval", world, lambda number, d=draw, t=truth, b=bounds: iter([
-            (*betting_intervals(d(np.random.default_rng([number, 24]), (draws, number)), b), t)
-        ]))  # fmt: skip
-    for world, draw, truth, _ in points:
-        row("formerly compare_runs: bootstrap", world, lambda number, d=draw, t=truth: iter([
-            (*percentile(d(np.random.default_rng([number, 24]), (draws, number))), t)
-        ]))  # fmt: skip
-
-
-def bernoulli(share: float) -> Draw:
-    return lambda rng, shape: (rng.random(shape) < share).astype(float)
-
-
 SECTIONS: dict[str, Callable[[int], None]] = {
     "pass": section_pass,
     "alarm": section_alarm,
@@ -606,7 +525,6 @@ SECTIONS: dict[str, Callable[[int], None]] = {
     "judges": section_judges,
     "needed": section_needed,
     "checks": section_checks,
-    "intervals": section_intervals,
 }
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_EVEN_VARIANCE = 2.0  # of the scores 1, 2, 3, 4 and 5, each equally frequent
+
 Weights = Literal["none", "linear", "quadratic"]
 
 
@@ -68,15 +70,21 @@ def cohen_kappa(
     np.add.at(tables, (index, np.asarray(human), np.asarray(judged)), 1.0)
     cost = _cost(size, weights)
 
+    def by_chance(table: NDArray[np.float64]) -> NDArray[np.float64]:
+        total: NDArray[np.float64] = table.sum(axis=(1, 2))
+        return np.einsum("ri,rj,ij->r", table.sum(axis=2), table.sum(axis=1), cost) / total**2
+
     def statistic(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         table = np.tensordot(counts, tables, axes=1)
-        total = table.sum(axis=(1, 2))
-        expected = np.einsum("ri,rj,ij->r", table.sum(axis=2), table.sum(axis=1), cost) / total
+        expected = by_chance(table) * table.sum(axis=(1, 2))
         observed = np.einsum("rij,ij->r", table, cost)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(expected > 0, 1.0 - observed / expected, np.nan)
 
-    return estimate(statistic, number, n=len(human), bounds=CORRELATION)
+    def influence(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        return cost.mean() / np.clip(by_chance(np.tensordot(counts, tables, axes=1)), 1e-9, cost.mean())
+
+    return estimate(statistic, number, n=len(human), bounds=CORRELATION, influence=influence)
 
 
 def interval_alpha(human: Sequence[float], judged: Sequence[float], groups: Sequence[Hashable]) -> Estimate:
@@ -86,8 +94,8 @@ def interval_alpha(human: Sequence[float], judged: Sequence[float], groups: Sequ
     it decreases when the judge orders responses correctly but is too strict or too lenient.
 
     Args:
-        human: People's score of each response.
-        judged: The judge's score of each response.
+        human: People's score of each response, 1.0..5.0.
+        judged: The judge's score of each response, 1.0..5.0.
         groups: The group of each response.
     """
     import numpy as np
@@ -108,7 +116,12 @@ def interval_alpha(human: Sequence[float], judged: Sequence[float], groups: Sequ
             alpha = 1.0 - differences * (values - 1) / (values * variation)
         return np.where(variation > 1e-9, alpha, np.nan)
 
-    return estimate(statistic, number, n=len(human), bounds=CORRELATION)
+    def influence(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        units, total, squares, _ = (counts @ sums).T
+        variance = (squares - total**2 / (2 * units)) / (2 * units)
+        return _EVEN_VARIANCE / np.clip(variance, 1e-9, _EVEN_VARIANCE)
+
+    return estimate(statistic, number, n=len(human), bounds=CORRELATION, influence=influence)
 
 
 def pooled_spearman(human: Sequence[float], judged: Sequence[float], groups: Sequence[Hashable]) -> Estimate:

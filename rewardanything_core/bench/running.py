@@ -17,7 +17,7 @@ from rewardanything_core.types import JudgeFailure, Usage, Verdict
 Progress = Callable[[Mapping[str, int]], None]
 """Called after each judgement with the counts ``rows``, ``failed``, ``from_store`` and ``done_before`` (0)."""
 
-_FEW_GROUPS = 20  # with fewer the report warns; see the section "intervals" of benchmarks/gate_error_rates.py
+_FEW_GROUPS = 20  # with fewer the report says that intervals are wide; see benchmarks/interval_coverage.py
 
 
 def run_bench(
@@ -149,8 +149,8 @@ def _notes(judged: Sequence[JudgedItem], flips: Sequence[Flip], missing: int, *,
     if groups < _FEW_GROUPS:
         prompts = "is only 1 group" if groups == 1 else f"are only {groups} groups"
         yield (
-            f"There {prompts} of prompts, too few for precise figures. Intervals of figures in points can be too "
-            "narrow if a few prompts differ a lot from the others."
+            f"There {prompts} of prompts, too few for precise figures: the intervals allow for prompts with very "
+            "different results, of which so small a sample may have none."
         )
     if written and any(len(verdict.orders) == 1 for verdict in verdicts):
         yield "Each list was judged in one order; --passes 2 judges pairs in both orders, as LLMBar and JudgeBench do."
