@@ -247,6 +247,26 @@ class TestPage:
         assert '<span class="escape">\\x1b</span>' in page
         assert not {"\u202e", "\x1b"} & set(page)
 
+    def test_hidden_characters_in_names_and_errors_are_shown_as_escapes(self, tmp_path):
+        hidden = "\u202e\x1b\u2066\u200b"
+        rows = [
+            row(f"g{n}", f"odd{n}{hidden}", {f"a{hidden}": "x", f"b{hidden}": "zz"}, f"a{hidden}", f"b{hidden}")
+            | {"id": f"{n}{hidden}", "domain": f"{n}{hidden}", "category": f"{n}{hidden}", "prompt": f"{n}{hidden}"}
+            for n in range(4)
+        ]
+        items = read_items([write(tmp_path / "c.jsonl", rows)], principle=f"P{hidden}")
+
+        def failing_once(request):
+            if '"prompt": "0' in request.messages[1]["content"]:
+                raise VerdictParseError(hidden, raw=hidden)
+            return by_principle(request)
+
+        report = run_bench(Judge(ScriptedBackend(failing_once, name=f"m{hidden}"), retries=0), items)
+        assert len(report.failures) == 1
+        page = html_page(report)
+        assert page.count("\\u202e") > 10
+        assert not set(hidden) & set(page)
+
     def test_texts_from_models_and_files_are_escaped(self, tmp_path):
         evil = "<script>alert('x')</script>\"&"
         texts = {"a": evil, "b": evil + "longer than the other"}
