@@ -16,9 +16,8 @@ VERDICT = '{"scores": {"model-1": 4}, "best-to-worst": ["model-1"]}'
 """Its reply, to a case of one response."""
 
 
-async def _reply(paths: list[str], request: web.Request) -> web.Response:
-    paths.append(request.path_qs)
-    await request.read()
+async def _reply(received: list[str], request: web.Request) -> web.Response:
+    received.append(await request.text())
     if "token" in request.path:  # Google's OAuth
         body: dict[str, object] = {"access_token": "t", "expires_in": 3600, "token_type": "Bearer"}
     elif "converse" in request.path:  # Bedrock
@@ -39,16 +38,16 @@ async def _reply(paths: list[str], request: web.Request) -> web.Response:
 
 @contextmanager
 def providers() -> Iterator[tuple[str, list[str]]]:
-    """The server's address without a path, and the paths of the requests it has received."""
+    """The server's address without a path, and the bodies of the requests it has received."""
     ready = threading.Event()
     loop = asyncio.new_event_loop()
-    paths: list[str] = []
+    received: list[str] = []
     port = 0
 
     async def start() -> web.AppRunner:
         nonlocal port
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", partial(_reply, paths))
+        app.router.add_route("*", "/{path:.*}", partial(_reply, received))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -67,7 +66,7 @@ def providers() -> Iterator[tuple[str, list[str]]]:
     if not ready.wait(10):
         raise RuntimeError("the server did not start")
     try:
-        yield f"http://127.0.0.1:{port}", paths
+        yield f"http://127.0.0.1:{port}", received
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
