@@ -2,6 +2,7 @@
 
 from rewardanything_core.bench.attack_report import AttackReport
 from rewardanything_core.bench.attacks import run_attacks
+from rewardanything_core.bench.head_fitting import HeadFit, fit_head, read_training_items
 from rewardanything_core.bench.labels import Disagreement, LabelReport, compare_labels, read_labels
 from rewardanything_core.bench.reading import read_flips, read_items
 from rewardanything_core.bench.report import BenchReport
@@ -11,11 +12,14 @@ __all__ = [
     "AttackReport",
     "BenchReport",
     "Disagreement",
+    "HeadFit",
     "LabelReport",
     "compare_labels",
+    "fit_head",
     "read_flips",
     "read_items",
     "read_labels",
+    "read_training_items",
     "run_attacks",
     "run_bench",
 ]

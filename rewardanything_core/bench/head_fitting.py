@@ -110,10 +110,18 @@ def read_training_items(sources: Sequence[str], *, principle: str | None = None)
         has_pairs = any(first.get(field) for field in ("pairs", "ranking", "chosen"))
         read = read_items if has_pairs else read_labels
         items += read([source], principle=principle)
-    combined: dict[tuple[str, str, str | None, str | None], list[BenchItem]] = {}
+    combined: dict[tuple[str, ...], list[BenchItem]] = {}
     for item in items:
-        combined.setdefault((item.principle, str(item.prompt), item.context, item.reference), []).append(item)
+        alone = (item.id,) if len(item.responses) > 1 else ()
+        key = (item.principle, str(item.prompt), str(item.context), str(item.reference), *alone)
+        combined.setdefault(key, []).append(item)
     return [_combined(parts) for parts in combined.values()]
+
+
+def _grouped_by_prompt(items: Sequence[BenchItem]) -> list[BenchItem]:
+    """The items, with one group for all that have the same prompt: else a fold could hold a prompt that was fitted."""
+    groups: dict[str, str] = {}
+    return [dataclasses.replace(item, group=groups.setdefault(str(item.prompt), item.group)) for item in items]
 
 
 def _combined(parts: Sequence[BenchItem]) -> BenchItem:
@@ -147,7 +155,7 @@ def fit_head(
         ConfigError: there are fewer than `MIN_PAIRS` pairs or `MIN_GROUPS` prompts, or the model provides no hidden
             states.
     """
-    items = [item for item in items if item.pairs]
+    items = _grouped_by_prompt([item for item in items if item.pairs])
     num_pairs, num_groups = sum(len(item.pairs) for item in items), len({item.group for item in items})
     if num_pairs < MIN_PAIRS or num_groups < MIN_GROUPS:
         raise ConfigError(

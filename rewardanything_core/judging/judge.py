@@ -20,9 +20,10 @@ from rewardanything_core.concurrency.single_flight import SingleFlight
 from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
 from rewardanything_core.fields import construct
 from rewardanything_core.judging.base import BaseJudge, failed_by
+from rewardanything_core.judging.resolution import resolve_readout, resolve_sampling, resolve_screening
 from rewardanything_core.options import JudgeOptions, Readout
 from rewardanything_core.prompting.appeals import MEASURED_MODELS, AppealDetector
-from rewardanything_core.prompting.templates import Template, is_rewardanything
+from rewardanything_core.prompting.templates import Template
 from rewardanything_core.readouts.generate import GenerateReadout
 from rewardanything_core.readouts.long_lists import judge_in_passes
 from rewardanything_core.readouts.pointwise.estimators import AnswerEstimator, FitEstimator, HeadEstimator
@@ -30,7 +31,6 @@ from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.readouts.pointwise.readout import PointwiseReadout
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 from rewardanything_core.readouts.results import CaseResult
-from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.store.records import Entry, StoredVerdict
 from rewardanything_core.store.verdict_store import PrincipleCache, VerdictStore
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
@@ -60,16 +60,16 @@ class Judge(BaseJudge):
         options = options.replace(**changes) if options else construct(JudgeOptions, changes, owner="Judge")
         self.backend = backend
         self._requested = options
-        self.readout: Readout = _resolve_readout(options, backend)
+        self.readout: Readout = resolve_readout(options, backend)
         """``generate``, ``logits`` or ``head``."""
         self.template = options.template or Template.for_model(
             backend.model, style="think" if backend.supports_grammar else "json"
         )
-        self.sampling = _resolve_sampling(options.sampling, backend, self.template)
+        self.sampling = resolve_sampling(options.sampling, backend, self.template)
         self.calibration = None if options.calibration is None else Calibration.of(options.calibration)
         self.options = options.replace(
             readout=self.readout,
-            screen="on" if _resolve_screening(options, backend, self.readout) else "off",
+            screen="on" if resolve_screening(options, backend, self.readout) else "off",
             sampling=self.sampling,
             template=self.template if self.readout == "generate" else None,
             calibration=self.calibration,
@@ -402,52 +402,6 @@ class Judge(BaseJudge):
         """SHA-256 of everything that affects the verdict. Labels do not, so they are excluded."""
         settings = self._long_list_settings_json if self._is_long(case) else self._settings_json
         return hashlib.sha256(f'["{case.digest}", {settings}]'.encode()).hexdigest()
-
-
-def _resolve_readout(options: JudgeOptions, backend: Backend) -> Readout:
-    """The readout that ``auto`` means for this backend, or the requested one if the backend supports it."""
-    readout = options.readout
-    if readout in ("logits", "head") and not backend.supports_option_scores:
-        raise ConfigError(
-            f"readout={readout!r} needs the probabilities of answers, and {backend.model} does not provide them; use "
-            "readout='generate', or a model on this machine or behind a server that returns log-probabilities."
-        )
-    if readout == "auto":
-        if options.head is not None:
-            return "head"
-        for_written_replies = options.sampling or options.template or options.expected_scores
-        prefers_option_scores = backend.supports_option_scores and backend.prefers_option_scores()
-        if not prefers_option_scores or for_written_replies or is_rewardanything(backend.model):
-            return "generate"
-        return "head" if backend.num_layers and RewardHead.shipped(backend.model) else "logits"
-    if readout != "generate" and (options.expected_scores or options.template is not None):
-        option = "expected_scores=True" if options.expected_scores else "template"
-        raise ConfigError(
-            f"{option} applies to written verdicts, and readout={readout!r} writes none; omit one of the two."
-        )
-    if readout != "head" and options.head is not None:
-        raise ConfigError(f"A reward head is for readout='head', not for readout={readout!r}; omit one of the two.")
-    return readout
-
-
-def _resolve_screening(options: JudgeOptions, backend: Backend, readout: Readout) -> bool:
-    """Whether appeals are removed."""
-    if options.screen == "on" and not backend.supports_option_scores:
-        raise ConfigError(
-            f"screen='on' needs the probabilities of answers, and {backend.model} does not provide them; use "
-            "screen='off', or a model on this machine or behind a server that returns log-probabilities."
-        )
-    return options.screen == "on" or (
-        options.screen == "auto" and readout == "logits" and backend.model in MEASURED_MODELS
-    )
-
-
-def _resolve_sampling(sampling: SamplingParams | None, backend: Backend, template: Template) -> SamplingParams:
-    sampling = sampling or SamplingParams()
-    if sampling.thinking_budget is not None:
-        return sampling
-    budget = backend.default_thinking_budget(trained=template.name == "trained")
-    return dataclasses.replace(sampling, thinking_budget=budget)
 
 
 class _Provenance(TypedDict):

@@ -1,0 +1,89 @@
+"""What the options of a judge mean for its backend, where they leave something to defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rewardanything_core.backends.base import Backend
+from rewardanything_core.errors import ConfigError
+from rewardanything_core.options import JudgeOptions, Readout
+from rewardanything_core.prompting.appeals import MEASURED_MODELS
+from rewardanything_core.prompting.templates import Template, is_rewardanything
+from rewardanything_core.readouts.pointwise.reward_head import RewardHead
+from rewardanything_core.sampling import SamplingParams
+
+
+def resolve_readout(options: JudgeOptions, backend: Backend) -> Readout:
+    """The readout that ``auto`` means for this backend, or the requested one if the backend supports it.
+
+    Args:
+        options: The options as requested.
+        backend: The judge's backend.
+
+    Raises:
+        ConfigError: the backend does not support the readout, or another option contradicts it.
+    """
+    readout = _automatic_readout(options, backend) if options.readout == "auto" else options.readout
+    if readout == "generate":
+        if options.head is not None:
+            raise ConfigError("A reward head is for readout='head', not for readout='generate'; omit one of the two.")
+        return readout
+    if not backend.supports_option_scores:
+        raise ConfigError(
+            f"readout={readout!r} needs the probabilities of answers, and {backend.model} does not provide them; use "
+            "readout='generate', or a model on this machine or behind a server that returns log-probabilities."
+        )
+    if options.expected_scores or options.template is not None:
+        option = "expected_scores=True" if options.expected_scores else "template"
+        raise ConfigError(
+            f"{option} applies to written verdicts, and readout={readout!r} writes none; omit one of the two."
+        )
+    if readout == "logits" and options.head is not None:
+        raise ConfigError("A reward head is for readout='head', not for readout='logits'; omit one of the two.")
+    return readout
+
+
+def _automatic_readout(options: JudgeOptions, backend: Backend) -> Readout:
+    if options.head is not None:
+        return "head"
+    for_written_replies = options.sampling or options.template or options.expected_scores
+    prefers_option_scores = backend.supports_option_scores and backend.prefers_option_scores()
+    if not prefers_option_scores or for_written_replies or is_rewardanything(backend.model):
+        return "generate"
+    return "head" if backend.num_layers and RewardHead.shipped(backend.model) else "logits"
+
+
+def resolve_screening(options: JudgeOptions, backend: Backend, readout: Readout) -> bool:
+    """Whether appeals are removed.
+
+    Args:
+        options: The options as requested.
+        backend: The judge's backend.
+        readout: The resolved readout.
+
+    Raises:
+        ConfigError: screening is requested and the backend does not support it.
+    """
+    if options.screen == "on" and not backend.supports_option_scores:
+        raise ConfigError(
+            f"screen='on' needs the probabilities of answers, and {backend.model} does not provide them; use "
+            "screen='off', or a model on this machine or behind a server that returns log-probabilities."
+        )
+    return options.screen == "on" or (
+        options.screen == "auto" and readout == "logits" and backend.model in MEASURED_MODELS
+    )
+
+
+def resolve_sampling(sampling: SamplingParams | None, backend: Backend, template: Template) -> SamplingParams:
+    """The sampling parameters with a thinking budget.
+
+    Args:
+        sampling: The parameters as requested. None: the defaults.
+        backend: The judge's backend.
+        template: The template of written verdicts.
+    """
+    sampling = sampling or SamplingParams()
+    if sampling.thinking_budget is not None:
+        return sampling
+    budget = backend.default_thinking_budget(trained=template.name == "trained")
+    return dataclasses.replace(sampling, thinking_budget=budget)
