@@ -118,8 +118,10 @@ def _labels(report: LabelReport) -> None:
         return
     converted = "" if (low, high) == (MIN_SCORE, MAX_SCORE) else ", converted to the scale of 1 to 5"
     output(f"\nAgreement with your labels (scores from {low:g} to {high:g}{converted})")
+    if report.calibrated:
+        output("Recalibrated: the judge's scores after a mapping fitted on other prompts")
     rows = [[title_of(name), _brief(report.figures, name), _brief(report.calibrated, name)] for name in report.figures]
-    print_table(["figure", "as judged", "recalibrated, on held-out prompts"], rows)
+    print_table(["figure", "as judged", "recalibrated"], rows)
     output("\nNumber of responses by human score (rows) and judge score (columns)")
     names = [f"{level:g}" for level in report.levels]
     print_table(["people", *names], [[name, *map(str, row)] for name, row in zip(names, report.confusion, strict=True)])
