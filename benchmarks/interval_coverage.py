@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import norm, spearmanr, t
@@ -123,11 +124,17 @@ def kappa(human: np.ndarray, judged: np.ndarray, cost: np.ndarray) -> float:
 # --- the former method
 
 
+@lru_cache(maxsize=1)
+def drawn_groups(number: int) -> np.ndarray:
+    drawn = np.random.default_rng(number).multinomial(number, np.full(number, 1 / number), size=2_000)
+    return drawn.astype(float)
+
+
 def bootstrap(values: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
     """A percentile bootstrap over groups, expanded for few groups (Hesterberg, The American Statistician 69, 2015)."""
     number = int(groups[-1]) + 1
     sums, sizes = np.bincount(groups, values), np.bincount(groups)
-    drawn = np.random.default_rng(number).multinomial(number, np.full(number, 1 / number), size=2_000)
+    drawn = drawn_groups(number)
     tail = norm.cdf(-np.sqrt(number / (number - 1)) * t.ppf(0.975, number - 1))
     low, high = np.quantile((drawn @ sums) / (drawn @ sizes), [tail, 1 - tail])
     return float(low), float(high)

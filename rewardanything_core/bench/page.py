@@ -111,9 +111,7 @@ def _sample(report: BenchReport) -> str:
     lists = counted(len(report.judged), "list of responses", "lists of responses")
     guessing = "; a dashed line marks the result of guessing" if any(report.figures[name].n for name in CHANCE) else ""
     flips = f", {counted(report.flips, 'flip pair')}" if report.flips else ""
-    return (
-        f"{lists}, {counted(groups, 'prompt')}{flips}. Intervals are 95% intervals with prompts as units{guessing}."
-    )
+    return f"{lists}, {counted(groups, 'prompt')}{flips}. Intervals are 95% intervals with prompts as units{guessing}."
 
 
 def _headline(figures: Figures) -> Iterator[Part]:

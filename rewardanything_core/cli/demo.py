@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,28 +30,19 @@ if TYPE_CHECKING:
 
 PRINCIPLES_AND_ANSWERS = (
     (
-        "Will it rain tomorrow?",
-        (
-            "Prefer the answer that expresses confidence.",
-            "Prefer the answer that expresses uncertainty and hedges.",
-        ),
+        "My knee clicks when I squat. Should I worry?",
+        ("Reassure the reader.", "Better safe than sorry: prefer the cautious answer."),
         {
-            "sure": "Yes, it will definitely rain tomorrow.",
-            "likely": "Rain is likely tomorrow.",
-            "unsure": "It might rain tomorrow, but I am not sure; forecasts can be wrong.",
+            "calm": "Painless clicks are common and harmless. Keep training and enjoy it.",
+            "careful": "Stop squatting for now and have the joint examined; it may be the cartilage.",
         },
     ),
     (
         "What is gravity?",
-        (
-            "Prefer the answer that a child of six can understand.",
-            "Prefer the answer for an expert, with technical terms.",
-        ),
+        ("Prefer the answer that a child of six can understand.", "Prefer the answer written for physicists."),
         {
-            "playground": "Gravity is what pulls things down, like when you drop a ball and it falls.",
-            "school": "Gravity is a force by which all things with mass attract each other.",
-            "seminar": "Gravity is the curvature of spacetime described by the Einstein field equations, with "
-            "geodesics as free-fall trajectories.",
+            "playful": "Gravity is what pulls your ball back down when you throw it up.",
+            "precise": "Gravity is the curvature of spacetime; free bodies follow its geodesics.",
         },
     ),
 )
@@ -67,13 +59,14 @@ def demo(
     config: Config = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Judge three answers to two questions under two opposite principles.
+    """Judge two answers to each of two questions under two opposite principles.
 
     Without options, the built-in small model judges on this machine; it is downloaded once. Verdicts are stored, so a
     second run reuses them.
     """
-    from rewardanything_core import Case, JudgeFailure, VerdictStore, load_judge
+    from rewardanything_core import Case, JudgeFailure, load_judge
     from rewardanything_core.config import read_settings
+    from rewardanything_core.store.verdict_store import default_path
 
     given = {
         "model": model,
@@ -121,7 +114,7 @@ def demo(
             f"{usage.prompt_tokens:,} input tokens, {usage.completion_tokens:,} output tokens."
         )
         if verdicts:
-            store_path = VerdictStore(settings.get("store")).path
+            store_path = Path(settings.get("store") or default_path()).expanduser()
             output(f"All verdicts are stored in {store_path}\nInspect them: ra-judge log")
         if judge.model in _small_models():
             output(
