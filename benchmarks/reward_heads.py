@@ -157,13 +157,12 @@ def main() -> None:
         return
     weights = fit_ensemble(data, arguments.strength) * slope(out_of_fold_margins(data, arguments.strength))
     states = np.stack([cache.states[key(row, label)] for row in fitted for label in row["responses"]])
-    weights = weights.astype(np.float32)
-    head = RewardHead(
+    head = RewardHead.from_weights(
+        weights,
+        states,
         model=arguments.model,
         layer=layer,
         questions_hash=question_set().fit_hash,
-        weights=weights,
-        offsets=(-states.astype(np.float32).mean(axis=0) @ weights.T).astype(np.float32),
         feature_weight=2.0,  # see the ablation in README.md
         card={
             "fitted to": f"PrincipleFlips, {data.num_groups} families of principles, {len(fitted)} pairs",
@@ -173,7 +172,7 @@ def main() -> None:
     )
     head.save(arguments.write)
     print(f"wrote {arguments.write}: {json.dumps(head.card)}, hash {head.hash}")
-    report("PrincipleFlips, test families", tested, cache.pairs(tested).differences @ weights.mean(axis=0))
+    report("PrincipleFlips, test families", tested, cache.pairs(tested).differences @ head.weights.mean(axis=0))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from rewardanything_core.bench.labels import Disagreement, LabelReport, compare_
 from rewardanything_core.bench.reading import read_flips, read_items
 from rewardanything_core.bench.report import BenchReport
 from rewardanything_core.bench.running import run_bench
+from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 
 __all__ = [
     "AttackReport",
@@ -14,6 +15,7 @@ __all__ = [
     "Disagreement",
     "HeadFit",
     "LabelReport",
+    "RewardHead",
     "compare_labels",
     "fit_head",
     "read_flips",

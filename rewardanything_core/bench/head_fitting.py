@@ -155,6 +155,8 @@ def fit_head(
         ConfigError: there are fewer than `MIN_PAIRS` pairs or `MIN_GROUPS` prompts, or the model provides no hidden
             states.
     """
+    import numpy as np
+
     items = _grouped_by_prompt([item for item in items if item.pairs])
     num_pairs, num_groups = sum(len(item.pairs) for item in items), len({item.group for item in items})
     if num_pairs < MIN_PAIRS or num_groups < MIN_GROUPS:
@@ -186,7 +188,13 @@ def fit_head(
     groups = data.groups.tolist()
     weights = fit_ensemble(data, strength, seed=seed) * slope(margins)
     return HeadFit(
-        head=_head(judge.model, layer, weights, states),
+        head=RewardHead.from_weights(
+            weights,
+            np.stack(list(states.values())),
+            model=judge.model,
+            layer=layer,
+            questions_hash=question_set().fit_hash,
+        ),
         accuracy=mean(after, groups),
         accuracy_before=mean(before, groups),
         gain=mean([a - b for a, b in zip(after, before, strict=True)], groups, bounds=_BOUNDS),
@@ -226,21 +234,6 @@ def _pair_data(items: Sequence[BenchItem], states: dict[tuple[str, str], np.ndar
     better = np.stack([states[item.id, label] for item, label, _ in named]).astype(np.float64)
     worse = np.stack([states[item.id, label] for item, _, label in named]).astype(np.float64)
     return PairData.of(better, worse, np.array([numbers[item.group] for item, _, _ in named]))
-
-
-def _head(model: str, layer: int, weights: np.ndarray, states: dict[tuple[str, str], np.ndarray]) -> RewardHead:
-    """The head whose mean score of all responses is 0."""
-    import numpy as np
-
-    weights = weights.astype(np.float32)
-    offsets = -np.stack(list(states.values())).mean(axis=0) @ weights.T
-    return RewardHead(
-        model=model,
-        layer=layer,
-        questions_hash=question_set().fit_hash,
-        weights=weights,
-        offsets=offsets.astype(np.float32),
-    )
 
 
 def _learning_curve(data: PairData, strength: float, seed: int) -> tuple[tuple[int, float], ...]:

@@ -171,7 +171,6 @@ class HeadEstimator:
     """
 
     readout = "head"
-    content_noise = 1.2  # a difference of log-odds d is Phi(d / 1.7): a normal error of 1.7 / sqrt(2) for each response
 
     def __init__(self, backend: Backend, questions: QuestionSet, head: RewardHead) -> None:
         head.check(backend.model, backend.num_layers)
@@ -182,6 +181,8 @@ class HeadEstimator:
             )
         self._backend, self._questions, self._head = backend, questions, head
         self.feature_weight = head.feature_weight
+        # The logistic function of d is about Phi(d / 1.7): a normal error of 1.7 / sqrt(2) for each of two responses.
+        self.content_noise = 1.2 / head.step
         self.hash = f"{questions.hash}-{head.hash}"
 
     async def estimate(
@@ -198,12 +199,12 @@ class HeadEstimator:
         ]
         result = await self._backend.hidden_states(prompts, self._head.layer)
         on_usage(result.usage)
-        estimates = []
+        estimates, step = [], self._head.step
         for start in range(0, len(prompts), len(labels)):
             scores, deviations = self._head.scores(np.stack(result.states[start : start + len(labels)]))
             estimates.append(
                 {
-                    label: FitEstimate(units=float(score), deviation=float(deviation))
+                    label: FitEstimate(units=float(score) / step, deviation=float(deviation) / step, step=step)
                     for label, score, deviation in zip(labels, scores, deviations, strict=True)
                 }
             )

@@ -75,7 +75,8 @@ class Evidence:
     def _sentences(self) -> list[str]:
         sentences = ["No text was generated. " + self._fit_sentence()]
         for feature, preference in self.profile.feature_preferences.items():
-            if abs(preference) >= MIN_REPORTED_WEIGHT:
+            differs = len({count(feature, self.case.responses[label]) for label in self.labels}) > 1
+            if abs(preference) >= MIN_REPORTED_WEIGHT and (differs or len(self.labels) == 1):
                 wanted = f"{'more' if preference > 0 else 'fewer'} {FEATURES[feature].unit}"
                 sentences.append(f"The principle favours {wanted}: {self._counts(feature)}.")
         weight = self.profile.groundedness_weight

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,11 +45,36 @@ class RewardHead:
     """(members,) float32. A member's score is its weights times the state plus its offset, in log-odds: 0 is a response
     as good as the average one, and the difference of two is the log-odds that the first is the better one."""
 
+    step: float
+    """Log-odds per unit of the scale from 1 to 5, above 0."""
+
     feature_weight: float = 0.0
     """Weight of text features and groundedness, relative to the head's score; 0: they do not count."""
 
     card: Mapping[str, Any] = field(default_factory=dict)
     """How it was made and how well it judges, as plain JSON."""
+
+    @classmethod
+    def from_weights(
+        cls, weights: np.ndarray, states: np.ndarray, *, model: str, layer: int, questions_hash: str, **options: Any
+    ) -> RewardHead:
+        """A head on the scale of some responses: the average one scores 3, one a standard deviation above it 4.
+
+        Args:
+            weights: (members, hidden size), in log-odds.
+            states: (responses, hidden size) the states of these responses.
+            model: See `RewardHead.model`.
+            layer: See `RewardHead.layer`.
+            questions_hash: See `RewardHead.questions_hash`.
+            **options: Other fields.
+        """
+        import numpy as np
+
+        weights = weights.astype(np.float32)
+        scores = states.astype(np.float32) @ weights.T
+        step = float(scores.mean(axis=1).std()) / math.log(3) or 1.0
+        identity = {"model": model, "layer": layer, "questions_hash": questions_hash}
+        return cls(**identity, weights=weights, offsets=-scores.mean(axis=0), step=step, **options)
 
     def scores(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the members' scores.
@@ -69,7 +95,9 @@ class RewardHead:
     @cached_property
     def hash(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of everything that affects scores."""
-        digest = hashlib.sha256(json.dumps([self.model, self.layer, self.questions_hash, self.feature_weight]).encode())
+        digest = hashlib.sha256(
+            json.dumps([self.model, self.layer, self.questions_hash, self.step, self.feature_weight]).encode()
+        )
         digest.update(self.weights.tobytes())
         digest.update(self.offsets.tobytes())
         return digest.hexdigest()[:16]
@@ -109,6 +137,7 @@ class RewardHead:
             "model": self.model,
             "layer": str(self.layer),
             "questions_hash": self.questions_hash,
+            "step": repr(self.step),
             "feature_weight": repr(self.feature_weight),
             "card": json.dumps(self.card),
         }
@@ -142,6 +171,7 @@ class RewardHead:
                     questions_hash=metadata["questions_hash"],
                     weights=file.get_tensor("weights"),
                     offsets=file.get_tensor("offsets"),
+                    step=float(metadata["step"]),
                     feature_weight=float(metadata["feature_weight"]),
                     card=json.loads(metadata["card"]),
                 )
@@ -152,7 +182,7 @@ class RewardHead:
 
     def to_json(self) -> dict[str, Any]:
         """The head as plain JSON, for another process."""
-        fields = {name: getattr(self, name) for name in ("model", "layer", "questions_hash", "feature_weight")}
+        fields = {name: getattr(self, name) for name in ("model", "layer", "questions_hash", "step", "feature_weight")}
         numbers = {"weights": self.weights.tolist(), "offsets": self.offsets.tolist()}
         return {**fields, **numbers, "card": dict(self.card)}
 

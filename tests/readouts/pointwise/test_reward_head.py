@@ -34,6 +34,7 @@ def head(model: LocalBackend, *, seed: int = 0, layer: int = 3) -> RewardHead:
         questions_hash=question_set().fit_hash,
         weights=rng.normal(size=(4, 576)).astype(np.float32) / 100,
         offsets=np.zeros(4, dtype=np.float32),
+        step=2.0,
     )
 
 
@@ -63,7 +64,7 @@ def test_scores_are_those_of_the_head_on_the_models_states(small_model: LocalBac
     verdict = judge.judge(case)
     prompts = [question_set().fit_messages(case, label, 0, escape_special_tokens=False) for label in ("a", "b")]
     states = np.stack(asyncio.run(small_model.hidden_states(prompts, ours.layer)).states)
-    expected = 1 + 4 / (1 + np.exp(-(states @ ours.weights.T).mean(axis=1)))
+    expected = 1 + 4 / (1 + np.exp(-(states @ ours.weights.T).mean(axis=1) / ours.step))
     assert list(verdict.scores.values()) == pytest.approx(expected.tolist(), abs=1e-3)
     assert verdict.usage.completion_tokens == 0
     assert "by the reward head" in verdict.reasoning
