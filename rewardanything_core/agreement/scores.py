@@ -72,7 +72,8 @@ def cohen_kappa(
 
     def by_chance(table: NDArray[np.float64]) -> NDArray[np.float64]:
         total: NDArray[np.float64] = table.sum(axis=(1, 2))
-        return np.einsum("ri,rj,ij->r", table.sum(axis=2), table.sum(axis=1), cost) / total**2
+        products: NDArray[np.float64] = np.einsum("ri,rj,ij->r", table.sum(axis=2), table.sum(axis=1), cost)
+        return products / total**2
 
     def statistic(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         table = np.tensordot(counts, tables, axes=1)
@@ -82,7 +83,8 @@ def cohen_kappa(
             return np.where(expected > 0, 1.0 - observed / expected, np.nan)
 
     def influence(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        return cost.mean() / np.clip(by_chance(np.tensordot(counts, tables, axes=1)), 1e-9, cost.mean())
+        expected = np.clip(by_chance(np.tensordot(counts, tables, axes=1)), 1e-9, cost.mean())
+        return np.asarray(cost.mean() / expected)
 
     return estimate(statistic, number, n=len(human), bounds=CORRELATION, influence=influence)
 
@@ -119,7 +121,7 @@ def interval_alpha(human: Sequence[float], judged: Sequence[float], groups: Sequ
     def influence(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         units, total, squares, _ = (counts @ sums).T
         variance = (squares - total**2 / (2 * units)) / (2 * units)
-        return _EVEN_VARIANCE / np.clip(variance, 1e-9, _EVEN_VARIANCE)
+        return np.asarray(_EVEN_VARIANCE / np.clip(variance, 1e-9, _EVEN_VARIANCE))
 
     return estimate(statistic, number, n=len(human), bounds=CORRELATION, influence=influence)
 

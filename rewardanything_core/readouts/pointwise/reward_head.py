@@ -73,8 +73,15 @@ class RewardHead:
         weights = weights.astype(np.float32)
         scores = states.astype(np.float32) @ weights.T
         step = float(scores.mean(axis=1).std()) / math.log(3) or 1.0
-        identity = {"model": model, "layer": layer, "questions_hash": questions_hash}
-        return cls(**identity, weights=weights, offsets=-scores.mean(axis=0), step=step, **options)
+        return cls(
+            model=model,
+            layer=layer,
+            questions_hash=questions_hash,
+            weights=weights,
+            offsets=-scores.mean(axis=0),
+            step=step,
+            **options,
+        )
 
     def scores(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the members' scores.
