@@ -250,7 +250,8 @@ class Database:
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             return StoreError(
                 f"The verdict store {self.path} cannot be written ({error}).",
-                hint="The file and its folder must be writable; change their permissions, or choose another path.",
+                hint="The file and its folder must be writable; change their permissions, choose another path, or only"
+                " read it (cache='read').",
             )
         if code == sqlite3.SQLITE_FULL:
             return StoreError(f"No space is left for the verdict store {self.path}.", hint="Free some, or move it.")
