@@ -31,8 +31,8 @@ class JudgeOptions:
     """
 
     passes: int = 1
-    """Number of orders of the responses to judge, 1 or more; scores are their mean. With ``readout="logits"`` and
-    ``"head"``, where responses have no order, the number of wordings of the question, up to four."""
+    """Number of orders of the responses to judge, 1 or more; scores are their mean. With ``readout="logits"``, where
+    responses have no order, the number of wordings of the question, up to four. ``readout="head"`` makes one pass."""
 
     readout: Readout = "auto"
     """``generate``: the model writes a verdict. ``logits``: scores come from the probabilities of its answers, and

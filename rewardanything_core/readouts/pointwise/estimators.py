@@ -52,6 +52,9 @@ class FitEstimator(Protocol):
     readout: str
     """The name of the readout: ``logits`` or ``head``."""
 
+    num_wordings: int
+    """The number of wordings of the question that it can use, 1 or more."""
+
     hash: str
     """Identifies everything besides the backend that affects its estimates."""
 
@@ -93,6 +96,7 @@ class AnswerEstimator:
     def __init__(self, backend: Backend, questions: QuestionSet, cache: PersistentCache | None = None) -> None:
         self._backend, self._questions = backend, questions
         self._calibrations = AsyncMemo(cache)
+        self.num_wordings = len(questions.fit_questions)
         self.hash = questions.hash
 
     async def estimate(
@@ -171,6 +175,7 @@ class HeadEstimator:
     """
 
     readout = "head"
+    num_wordings = 1  # the one that heads are fitted to: the level of a head's scores differs between wordings
 
     def __init__(self, backend: Backend, questions: QuestionSet, head: RewardHead) -> None:
         head.check(backend.model, backend.num_layers)

@@ -46,7 +46,7 @@ class PointwiseReadout:
         estimator: FitEstimator,
         cache: PersistentCache | None = None,
     ) -> None:
-        self._questions, self._estimator = questions, estimator
+        self._estimator = estimator
         self._profiler = PrincipleProfiler(backend, questions, cache)
 
     async def run(self, case: Case, *, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
@@ -54,7 +54,7 @@ class PointwiseReadout:
 
         Args:
             case: The case.
-            passes: Number of wordings, 1 or more.
+            passes: Number of wordings, 1 or more. An estimator with one wording makes one pass.
             on_usage: Called with the usage of each request, whether or not the case gets a verdict.
 
         Raises:
@@ -76,7 +76,8 @@ class PointwiseReadout:
 
     async def _run(self, case: Case, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
         labels = list(case.canonical_labels)
-        wordings = [index % len(self._questions.fit_questions) for index in range(passes)]
+        available = self._estimator.num_wordings
+        wordings = [index % available for index in range(passes if available > 1 else 1)]
         # The questions about the responses go first and in one call: a case that is too long then costs nothing.
         estimates = await self._estimator.estimate(case, labels, wordings, on_usage)
         source = _source_of(case)

@@ -70,6 +70,9 @@ def test_scores_are_those_of_the_head_on_the_models_states(small_model: LocalBac
     assert "by the reward head" in verdict.reasoning
     assert json.loads(verdict.raw_output)["readout"] == "head"
     assert all(spread > 0 for spread in verdict.spread.values())
+    several = judge.with_options(passes=3).judge(case)
+    assert several.scores == verdict.scores
+    assert len(several.pass_scores) == 1
 
 
 def test_a_head_is_part_of_the_key_and_of_the_spec(small_model: LocalBackend, tmp_path: Path) -> None:
