@@ -82,8 +82,8 @@ def test_an_unknown_model_exits_with_2_and_the_reason(server, name):
 
 @pytest.mark.parametrize("name", ["grade", "check"])
 def test_a_model_without_a_provider_exits_with_2_and_the_reason(name):
-    done = invoke(*commands()[name], "--model", "gpt-team-judge", "--backend", "endpoint", code=2)
-    assert "knows no provider" in errors_of(done)
+    done = invoke(*commands()[name], "--model", "team-judge", "--backend", "endpoint", code=2)
+    assert "names no provider" in errors_of(done)
     assert not Path("out.jsonl").exists()
 
 
