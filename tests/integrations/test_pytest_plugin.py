@@ -83,10 +83,10 @@ def judge(tmp_path):
     result = project.runpytest()
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["1 judgements by mine: *"])
-    project.makeconftest("import pytest\n\n@pytest.fixture\ndef judge():\n    return 'Dredd'\n")
+    project.makeconftest("import pytest\n\n@pytest.fixture\ndef judge():\n    return 7\n")
     result = project.runpytest()
     result.assert_outcomes(failed=1)
-    assert "The fixture 'judge' returns a str" in output(result)
+    assert "judge must be a Judge or Jury" in output(result)
 
 
 def test_assertions_work_in_event_loops_threads_and_fixtures(project):

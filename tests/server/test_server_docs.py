@@ -48,10 +48,16 @@ def test_the_documented_request_works():
     [
         ("max-body", f"{Limits().body_bytes // 2**20} MiB"),
         ("max-text", f"{Limits().text_chars:,}"),
-        ("max-responses", f"{Limits().responses} | responses of a case; {Limits().messages} messages"),
+        (
+            "max-responses",
+            f"{Limits().responses} | responses of a case (a prompt may have {Limits().messages} messages)",
+        ),
         ("max-batch", f"{Limits().batch:,}"),
         ("max-pending", f"{Limits().pending:,}"),
-        ("timeout", f"{Limits().seconds:g} s | one case with the judge; of a batch at most {Limits().window} "),
+        (
+            "timeout",
+            f"{Limits().seconds:g} s | time per case in the judge, which processes at most {Limits().window} cases",
+        ),
         ("drain", f"{Limits().drain_seconds:g} s"),
     ],
 )
