@@ -6,7 +6,7 @@
 method, a percentile bootstrap, next to the present one. ``agreement``: kappa, alpha and Spearman over all responses.
 ``runs``: figures of ``compare_runs``. ``controls``: the gate's controls. A cell is the share of draws whose interval
 misses the true value; 5% is allowed, 2.5% on each side. The interval of the gate itself is in ``gate_error_rates.py``.
-2,000 draws of everything take about twenty minutes on one core.
+2,000 draws of everything take about half an hour on one core.
 """
 
 from __future__ import annotations
