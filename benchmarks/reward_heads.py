@@ -22,6 +22,7 @@ from readouts import lines, sampled
 
 from rewardanything_core import Case
 from rewardanything_core.agreement.intervals import Estimate, mean
+from rewardanything_core.agreement.pairs import credit
 from rewardanything_core.backends.local.backend import LocalBackend
 from rewardanything_core.readouts.pointwise.head_training import (
     STRENGTHS,
@@ -119,7 +120,7 @@ def shown(estimate: Estimate) -> str:
 
 def report(name: str, rows: Sequence[Row], margins: np.ndarray) -> None:
     groups = [row["group"] for row in rows for _ in row["pairs"]]
-    text = shown(mean([(m > 0) + (m == 0) / 2 for m in margins], groups))
+    text = shown(mean([credit(margin, 0) for margin in margins], groups))
     if rows[0]["source"] == "principleflips":
         text += f"; both right {shown(mean(both_right(margins), groups[::2]))}"
         longer = [len(row["responses"][a]) > len(row["responses"][b]) for row in rows for a, b in row["pairs"]]

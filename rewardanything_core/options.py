@@ -21,6 +21,9 @@ CacheMode = Literal["off", "read", "on"]
 Readout = Literal["auto", "generate", "logits", "head"]
 Screening = Literal["auto", "on", "off"]
 
+POINTWISE_READOUTS = frozenset({"logits", "head"})
+"""Readouts that score each response separately, so that the order of responses cannot matter."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeOptions:

@@ -21,7 +21,7 @@ class Message(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Tokens, time and cost of model calls. Add two with ``+``."""
+    """Tokens, time and cost of model calls. Add two with ``+``; ``later - earlier`` is what was spent in between."""
 
     calls: int = 0
     """Requests sent to the model, retries included."""
@@ -46,6 +46,15 @@ class Usage:
             completion_tokens=self.completion_tokens + other.completion_tokens,
             seconds=self.seconds + other.seconds,
             cost=sum(known) if known else None,
+        )
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            calls=self.calls - other.calls,
+            prompt_tokens=self.prompt_tokens - other.prompt_tokens,
+            completion_tokens=self.completion_tokens - other.completion_tokens,
+            seconds=self.seconds - other.seconds,
+            cost=None if self.cost is None else self.cost - (other.cost or 0.0),
         )
 
 

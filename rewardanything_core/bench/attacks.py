@@ -12,7 +12,6 @@ from rewardanything_core.bench.items import BenchItem
 from rewardanything_core.bench.running import Progress, judge_items
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
-from rewardanything_core.types import Usage
 
 DEFAULT_TRIALS = 40
 """Number of trials where none is given: a few minutes with a 1.5B model on a CPU."""
@@ -49,7 +48,6 @@ def run_attacks(
         refused_texts = [
             (honest.text, "".join(parts)) for honest, parts in zip(suite.honest, found, strict=True) if parts
         ]
-    after = judge.usage
     return AttackReport(
         model=judge.model,
         judge=judge.fingerprint(),
@@ -57,12 +55,7 @@ def run_attacks(
         screens=isinstance(judge, Judge) and judge.screens,
         refused=refused,
         refused_texts=tuple(refused_texts),
-        spent=Usage(
-            calls=after.calls - before.calls,
-            prompt_tokens=after.prompt_tokens - before.prompt_tokens,
-            completion_tokens=after.completion_tokens - before.completion_tokens,
-            seconds=after.seconds - before.seconds,
-        ),
+        spent=judge.usage - before,
         seconds=time.perf_counter() - started,
     )
 

@@ -17,6 +17,7 @@ from rewardanything_core.bench.running import Progress, judge_items
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
+from rewardanything_core.options import POINTWISE_READOUTS
 from rewardanything_core.types import Verdict
 
 COSTLY = ("position", "repeat", "injection")
@@ -151,7 +152,7 @@ def repeat(judge: BaseJudge, judged: Sequence[JudgedItem], progress: Progress | 
         judged: The judged items.
         progress: Called after each judgement.
     """
-    if isinstance(judge, Judge) and judge.fingerprint().get("readout") != "logits":
+    if isinstance(judge, Judge) and judge.fingerprint().get("readout") not in POINTWISE_READOUTS:
         other: BaseJudge = judge.with_options(
             sampling=dataclasses.replace(judge.sampling, seed=judge.sampling.seed + 1)
         )

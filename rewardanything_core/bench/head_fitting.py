@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardanything_core.agreement.intervals import Estimate, mean
+from rewardanything_core.agreement.pairs import credit, pair_credits
 from rewardanything_core.bench.items import BenchItem, pairs_of
 from rewardanything_core.bench.labels import read_labels
 from rewardanything_core.bench.reading import read_items, read_rows
+from rewardanything_core.bench.running import judge_items
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
-from rewardanything_core.errors import ConfigError
+from rewardanything_core.errors import ConfigError, error_from_failure
 from rewardanything_core.judging.judge import Judge
 from rewardanything_core.readouts.pointwise.head_training import (
     PairData,
@@ -27,7 +29,7 @@ from rewardanything_core.readouts.pointwise.head_training import (
 )
 from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
-from rewardanything_core.types import Verdict
+from rewardanything_core.types import JudgeFailure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,22 +171,24 @@ def fit_head(
     if not num_layers:
         raise ConfigError(
             f"{judge.model} provides no hidden states; fit a head to a model on this machine.",
-            hint="For a judge behind an API, improve the principle's wording instead: ra-judge align.",
+            hint="The states of a model behind an API are not available.",
         )
     layer = layer or max(1, round(LAYER_SHARE * num_layers))
-    outcomes = judge.judge_batch([_case(item) for item in items])
-    verdicts = {item.id: out for item, out in zip(items, outcomes, strict=True) if isinstance(out, Verdict)}
-    judged = [item for item in items if item.id in verdicts]
+    outcomes = judge_items(judge, items)
+    judged = [one.item for one in outcomes if one.verdict is not None]
+    if not judged:
+        raise error_from_failure(next(one.outcome for one in outcomes if isinstance(one.outcome, JudgeFailure)))
     states = background_loop.wait(background_loop.submit(_states(judge, judged, layer)))
     data = _pair_data(judged, states)
     strength = choose_strength(data)
     margins = out_of_fold_margins(data, strength)
-    gaps = [
-        verdicts[item.id].scores[better] - verdicts[item.id].scores[worse]
-        for item in judged
-        for better, worse in item.pairs
+    after = [credit(margin, 0) for margin in margins]
+    before = [
+        right
+        for one in outcomes
+        if one.verdict is not None
+        for right in pair_credits(one.verdict.scores, one.item.pairs)
     ]
-    after, before = [_credit(margin) for margin in margins], [_credit(gap) for gap in gaps]
     groups = data.groups.tolist()
     weights = fit_ensemble(data, strength, seed=seed) * slope(margins)
     return HeadFit(
@@ -205,10 +209,6 @@ def fit_head(
     )
 
 
-def _case(item: BenchItem) -> Case:
-    return Case(item.principle, item.prompt, item.responses, id=item.id, reference=item.reference, context=item.context)
-
-
 async def _states(judge: Judge, items: Sequence[BenchItem], layer: int) -> dict[tuple[str, str], np.ndarray]:
     """(item's id, label) -> the hidden state at the answer position."""
     escape = not judge.backend.escapes_special_tokens
@@ -216,7 +216,8 @@ async def _states(judge: Judge, items: Sequence[BenchItem], layer: int) -> dict[
 
     async def read(item: BenchItem) -> None:
         prompts = [
-            question_set().fit_messages(_case(item), label, 0, escape_special_tokens=escape) for label in item.responses
+            question_set().fit_messages(Case(**item.case_fields()), label, 0, escape_special_tokens=escape)
+            for label in item.responses
         ]
         result = await judge.backend.hidden_states(prompts, layer)
         states.update({(item.id, label): state for label, state in zip(item.responses, result.states, strict=True)})
@@ -246,9 +247,5 @@ def _learning_curve(data: PairData, strength: float, seed: int) -> tuple[tuple[i
     for size in (size for size in sizes if size >= MIN_GROUPS):
         parts = [data.select(order[start : start + size]) for start in range(0, data.num_groups - size + 1, size)]
         margins = np.concatenate([out_of_fold_margins(part, strength) for part in parts])
-        curve.append((size, float(np.mean([_credit(margin) for margin in margins]))))
+        curve.append((size, float(np.mean([credit(margin, 0) for margin in margins]))))
     return tuple(curve)
-
-
-def _credit(gap: float) -> float:
-    return 0.5 if gap == 0 else float(gap > 0)

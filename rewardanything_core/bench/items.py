@@ -67,6 +67,17 @@ class BenchItem:
     context: str | None = None
     """Background for the judge. None: there is none."""
 
+    def case_fields(self) -> dict[str, Any]:
+        """The fields of a `Case` for the judge, without labels of people."""
+        return {
+            "principle": self.principle,
+            "prompt": self.prompt,
+            "responses": self.responses,
+            "reference": self.reference,
+            "context": self.context,
+            "id": self.id,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Flip:

@@ -12,6 +12,7 @@ from rewardanything_core.bench.measures import JudgedFlip, JudgedItem, by_flip, 
 from rewardanything_core.bench.report import BenchReport
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.judging.base import DEFAULT_WINDOW, BaseJudge
+from rewardanything_core.options import POINTWISE_READOUTS
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 Progress = Callable[[Mapping[str, int]], None]
@@ -53,6 +54,7 @@ def run_bench(
     started, usage_before = time.perf_counter(), judge.usage
     judged = judge_items(judge, items, progress=progress, window=window)
     matched = [JudgedFlip(flip, judged[a], judged[b]) for flip, a, b in places]
+    is_written = judge.fingerprint().get("readout") not in POINTWISE_READOUTS
     return BenchReport(
         judge=judge.fingerprint(),
         model=judge.model,
@@ -67,10 +69,10 @@ def run_bench(
         flips=len(matched),
         flips_missing=missing,
         reliability=pair_reliability(judged),
-        spent=_difference(judge.usage, usage_before),
+        spent=judge.usage - usage_before,
         made=sum((one.outcome.usage for one in judged), Usage()),
         seconds=time.perf_counter() - started,
-        notes=tuple(_notes(judged, flips, missing, written=judge.fingerprint().get("readout") != "logits")),
+        notes=tuple(_notes(judged, flips, missing, written=is_written)),
     )
 
 
@@ -88,7 +90,7 @@ def judge_items(
     counts = {"rows": 0, "failed": 0, "from_store": 0, "done_before": 0}
     outcomes: dict[int, Verdict | JudgeFailure] = {}
     # Mappings instead of cases: an item that is not a valid case becomes a failure instead of raising.
-    for index, outcome in judge.judge_stream(map(_fields, items), window=window):
+    for index, outcome in judge.judge_stream((item.case_fields() for item in items), window=window):
         outcomes[index] = outcome
         counts["rows"] += 1
         counts["failed"] += isinstance(outcome, JudgeFailure)
@@ -111,27 +113,6 @@ def pair_reliability(judged: Iterable[JudgedItem]) -> Reliability | None:
             spreads.append(math.hypot(verdict.spread.get(better, 0.0), verdict.spread.get(worse, 0.0)))
             groups.append(one.item.group)
     return reliability(gaps, spreads, groups)
-
-
-def _fields(item: BenchItem) -> dict[str, object]:
-    return {
-        "principle": item.principle,
-        "prompt": item.prompt,
-        "responses": item.responses,
-        "reference": item.reference,
-        "context": item.context,
-        "id": item.id,
-    }
-
-
-def _difference(after: Usage, before: Usage) -> Usage:
-    return Usage(
-        calls=after.calls - before.calls,
-        prompt_tokens=after.prompt_tokens - before.prompt_tokens,
-        completion_tokens=after.completion_tokens - before.completion_tokens,
-        seconds=after.seconds - before.seconds,
-        cost=None if after.cost is None else after.cost - (before.cost or 0.0),
-    )
 
 
 def _notes(judged: Sequence[JudgedItem], flips: Sequence[Flip], missing: int, *, written: bool) -> Iterable[str]:

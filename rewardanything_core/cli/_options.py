@@ -17,6 +17,7 @@ from rewardanything_core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rewardanything_core.judging.base import BaseJudge
     from rewardanything_core.principles import Principle
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -176,6 +177,20 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(escape(printable(field)) for field in row))
     Console(file=stdout()).print(table)
+
+
+def load_judge_with_progress(*, spin: bool = True, **settings: Any) -> BaseJudge:
+    """The judge that options of a command describe; the download of its model is shown on standard error.
+
+    Args:
+        spin: See `fetch_progress`.
+        **settings: Arguments of `load_judge`; None or an empty list: the option was not given.
+    """
+    from rewardanything_core.loading import load_judge
+
+    given = {name: value for name, value in settings.items() if value not in (None, [])}
+    with fetch_progress(spin=spin) as progress:
+        return load_judge(progress=progress, **given)
 
 
 @contextmanager

@@ -97,7 +97,6 @@ def bench(
     from rewardanything_core.bench.page import html_page
     from rewardanything_core.bench.reading import holds_flips, read_flips, read_items
     from rewardanything_core.cli._bench import show
-    from rewardanything_core.loading import load_judge
 
     human_scale = _scale(scale)
     # A shell that expands --flips *.jsonl passes all but the first as files.
@@ -121,7 +120,7 @@ def bench(
     settings: dict[str, Any] = {
         "config": config,
         "model": model,
-        "api_base": api_base or None,
+        "api_base": api_base,
         "api_key_env": api_key_env,
         "backend": backend,
         "device": device,
@@ -134,8 +133,7 @@ def bench(
         "max_concurrency": concurrency,
     }
     try:
-        with options.fetch_progress() as progress:
-            judge = load_judge(progress=progress, **settings)
+        judge = options.load_judge_with_progress(**settings)
         with judge:
             report = _run(judge, items, flip_pairs, own, audits, audit_groups, human_scale)
             if attacks:

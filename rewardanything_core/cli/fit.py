@@ -42,21 +42,13 @@ def fit(
     """
     from rewardanything_core.bench.head_fitting import fit_head, read_training_items
     from rewardanything_core.judging.judge import Judge
-    from rewardanything_core.loading import load_judge
 
     items = read_training_items(labels, principle=principle)
     if not Path(out).absolute().parent.is_dir():
         raise ConfigError(f"Cannot write {out}: there is no such folder.")
-    settings: dict[str, Any] = {
-        "config": config,
-        "model": model,
-        "device": device,
-        "seed": seed,
-        "store": store,
-        "cache": cache,
-    }
-    with options.fetch_progress() as progress:
-        judge = load_judge(progress=progress, **settings)
+    judge = options.load_judge_with_progress(
+        config=config, model=model, device=device, seed=seed, store=store, cache=cache
+    )
     if not isinstance(judge, Judge):
         raise ConfigError("A reward head belongs to one model; fit it to each juror's.")
     with judge:

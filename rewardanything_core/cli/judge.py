@@ -48,7 +48,6 @@ def judge(
     interrupted.
     """
     from rewardanything_core.cases import Case
-    from rewardanything_core.loading import load_judge
 
     if answers.count("-") > 1:
         raise ConfigError("Only one answer can be read from standard input.")
@@ -58,20 +57,18 @@ def judge(
     chosen = options.one_principle(principle, principle_file, principle_name, takes_column=False)
     assert chosen is not None
     case = Case(chosen, prompt, dict(zip(labels, texts, strict=False)), reference=reference, context=context)
-    with options.fetch_progress() as progress:
-        loaded = load_judge(
-            progress=progress,
-            config=config,
-            model=model,
-            api_base=api_base or None,
-            api_key_env=api_key_env,
-            backend=backend,
-            device=device,
-            passes=passes,
-            seed=seed,
-            store=store,
-            cache=cache,
-        )
+    loaded = options.load_judge_with_progress(
+        config=config,
+        model=model,
+        api_base=api_base,
+        api_key_env=api_key_env,
+        backend=backend,
+        device=device,
+        passes=passes,
+        seed=seed,
+        store=store,
+        cache=cache,
+    )
     with loaded:
         verdict = loaded.judge(case)
     if as_json:

@@ -89,23 +89,20 @@ def serve(
     )
 
     def load() -> BaseJudge:
-        from rewardanything_core.loading import load_judge
-
-        with options.fetch_progress(spin=False) as progress:
-            return load_judge(
-                progress=progress,
-                config=config,
-                model=model,
-                api_base=api_base or None,
-                api_key_env=api_key_env,
-                backend=backend,
-                device=device,
-                passes=passes,
-                seed=seed,
-                max_concurrency=concurrency,
-                store=store,
-                cache=cache,
-            )
+        return options.load_judge_with_progress(
+            spin=False,
+            config=config,
+            model=model,
+            api_base=api_base,
+            api_key_env=api_key_env,
+            backend=backend,
+            device=device,
+            passes=passes,
+            seed=seed,
+            max_concurrency=concurrency,
+            store=store,
+            cache=cache,
+        )
 
     _log_to_stderr()
     listener = listen(host, port)

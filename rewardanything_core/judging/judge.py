@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self, TypedDict
 
 from rewardanything_core.agreement.calibration import Calibration
@@ -31,8 +31,9 @@ from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.readouts.pointwise.readout import PointwiseReadout
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 from rewardanything_core.readouts.results import CaseResult
+from rewardanything_core.store.principle_cache import PrincipleCache
 from rewardanything_core.store.records import Entry, StoredVerdict
-from rewardanything_core.store.verdict_store import PrincipleCache, VerdictStore
+from rewardanything_core.store.verdict_store import VerdictStore
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 _log = logging.getLogger("rewardanything_core")
@@ -77,7 +78,6 @@ class Judge(BaseJudge):
         """The options in force, with nothing left to defaults."""
         self.observers = tuple(options.on_verdict)
         self._store = options.store
-        self._detector = AppealDetector(backend) if backend.supports_option_scores else None
         self._usage = Usage()
         self._flights: SingleFlight[StoredVerdict] = SingleFlight()
         self._misses: dict[str, int] = {}
@@ -146,7 +146,7 @@ class Judge(BaseJudge):
     @property
     def recognises_appeals(self) -> bool:
         """Whether `find_appeals` works, and either is known to work well with this model or ``screen`` is ``on``."""
-        return self._detector is not None and (self.screens or self.model in MEASURED_MODELS)
+        return self.screens or (self.backend.supports_option_scores and self.model in MEASURED_MODELS)
 
     @property
     def usage(self) -> Usage:
@@ -292,7 +292,7 @@ class Judge(BaseJudge):
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
     async def _judge(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
-        if not self.screens or self._detector is None:
+        if not self.screens:
             return await self._judge_as_given(case, on_usage)
         screened = await self._detector.screen(case, on_usage=on_usage)
         result = await self._judge_as_given(screened.case, on_usage)
@@ -362,8 +362,12 @@ class Judge(BaseJudge):
         """`find_appeals`, awaited."""
         return await asyncio.wrap_future(background_loop.submit(self._appeals_in(texts)))
 
+    @cached_property
+    def _detector(self) -> AppealDetector:
+        return AppealDetector(self.backend)
+
     async def _appeals_in(self, texts: Sequence[str]) -> list[list[str]]:
-        if self._detector is None:
+        if not self.backend.supports_option_scores:
             raise ConfigError(f"find_appeals needs the probabilities of answers, which {self.model} does not provide.")
 
         def on_usage(usage: Usage) -> None:
@@ -383,7 +387,7 @@ class Judge(BaseJudge):
     def _key_settings(self, backend_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """Everything except the case that affects a verdict on a list that is not long."""
         settings = {"backend": backend_fingerprint, "template": self.template_hash, "passes": self.passes}
-        if self.screens and self._detector is not None:
+        if self.screens:
             settings["screen"] = self._detector.questions.hash
         if self._pointwise is not None:
             return settings | {"readout": self.readout}

@@ -6,7 +6,6 @@ at any moment leaves a consistent store. The file must be on a local disk: netwo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -25,6 +24,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.errors import StoreError
 from rewardanything_core.store.database import Database
 from rewardanything_core.store.group_writer import GroupWriter
+from rewardanything_core.store.principle_cache import PrincipleCache
 from rewardanything_core.store.records import (
     COLUMNS,
     INSERT,
@@ -225,7 +225,13 @@ class VerdictStore:
             namespace: Everything the answers depend on: the model and the wording of the questions.
             write: Whether new answers are stored.
         """
-        return PrincipleCache(self, namespace, write=write)
+        return PrincipleCache(
+            self._database,
+            namespace,
+            write=write,
+            on_unreadable=self.report_unreadable,
+            on_unsaved=self.report_unsaved,
+        )
 
     def report_unsaved(self, error: StoreError) -> None:
         """Warn that a judgement was not stored. Later ones are counted, for `report_total`.
@@ -272,50 +278,6 @@ class VerdictStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class PrincipleCache:
-    """A model's answers about principles, as numbers by name, in a verdict store's file.
-
-    A file that cannot be used costs model calls and is no error.
-
-    Args:
-        store: The verdict store.
-        namespace: The model and the wording of the questions, which the answers depend on.
-        write: Whether new answers are stored.
-    """
-
-    def __init__(self, store: VerdictStore, namespace: str, *, write: bool) -> None:
-        self._store, self._namespace, self._write = store, namespace, write
-
-    def get(self, key: str) -> dict[str, float] | None:
-        """The numbers stored under a key, or None."""
-        try:
-            with self._store._database.read() as connection:
-                row = connection.execute("SELECT found FROM readings WHERE key = ?", (self._digest(key),)).fetchone()
-        except StoreError as error:
-            self._store.report_unreadable(error)
-            return None
-        return None if row is None else json.loads(row[0])
-
-    def put(self, key: str, values: Mapping[str, float]) -> None:
-        """Store numbers by name under a key, unless it has some already.
-
-        Args:
-            key: What was asked.
-            values: Name -> number.
-        """
-        if not self._write:
-            return
-        row = (self._digest(key), json.dumps(dict(values)))
-        try:
-            with self._store._database.write() as connection:
-                connection.execute("INSERT OR IGNORE INTO readings VALUES (?, ?)", row)
-        except StoreError as error:
-            self._store.report_unsaved(error)
-
-    def _digest(self, key: str) -> str:
-        return hashlib.sha256(f"{self._namespace}\n{key}".encode()).hexdigest()
 
 
 def default_path() -> Path:

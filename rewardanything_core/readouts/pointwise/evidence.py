@@ -75,8 +75,7 @@ class Evidence:
     def _sentences(self) -> list[str]:
         sentences = ["No text was generated. " + self._fit_sentence()]
         for feature, preference in self.profile.feature_preferences.items():
-            differs = len({count(feature, self.case.responses[label]) for label in self.labels}) > 1
-            if abs(preference) >= MIN_REPORTED_WEIGHT and (differs or len(self.labels) == 1):
+            if abs(preference) >= MIN_REPORTED_WEIGHT and self._tells_apart(feature):
                 wanted = f"{'more' if preference > 0 else 'fewer'} {FEATURES[feature].unit}"
                 sentences.append(f"The principle favours {wanted}: {self._counts(feature)}.")
         weight = self.profile.groundedness_weight
@@ -96,6 +95,11 @@ class Evidence:
             return "" if answer is None else f"{next(iter(answer.probabilities.values())):.2f}"
 
         return f"Probability that the response fits the principle: {self._by_name(probability)}."
+
+    def _tells_apart(self, feature: str) -> bool:
+        """Whether responses differ in a feature; a single response is compared with the typical count."""
+        counts = {count(feature, self.case.responses[label]) for label in self.labels}
+        return len(counts) > 1 or len(self.labels) == 1
 
     def _counts(self, feature: str) -> str:
         return self._by_name(lambda label: count(feature, self.case.responses[label]))

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -227,12 +227,13 @@ class RewardHead:
             "head=..., or use readout='logits'."
         )
 
-    @classmethod
-    def shipped(cls, model: str) -> RewardHead | None:
-        """The head for a model that ships with the package. None: there is none.
+    @staticmethod
+    @cache
+    def shipped(model: str) -> RewardHead | None:
+        """The head for a model that ships with the package, read once. None: there is none.
 
         Args:
             model: The model's name.
         """
         path = _SHIPPED / f"{model}.safetensors"
-        return cls.load(path) if "/" not in model and path.is_file() else None
+        return RewardHead.load(path) if "/" not in model and path.is_file() else None

@@ -13,6 +13,8 @@ import pytest
 from pointwise_model import answers
 
 from rewardanything_core import Case, ConfigError, Judge, ScriptedBackend, load_judge
+from rewardanything_core.bench import run_bench
+from rewardanything_core.bench.audits import run_audits
 from rewardanything_core.bench.head_fitting import fit_head, read_training_items
 from rewardanything_core.bench.items import BenchItem
 from rewardanything_core.readouts.pointwise.questions import question_set
@@ -139,6 +141,15 @@ def test_a_head_fitted_to_labels_judges_better_than_the_model(small_model: Local
 def test_a_head_fitted_to_noise_is_not_better(small_model: LocalBackend) -> None:
     result = fit_head(Judge(small_model, readout="logits", cache="off"), labelled(30, shuffled=True))
     assert not result.is_better
+
+
+def test_the_repeat_audit_keeps_the_head(small_model: LocalBackend) -> None:
+    """Another sampling seed would select written verdicts."""
+    judge = Judge(small_model, head=head(small_model), cache="off")
+    report = run_bench(judge, labelled(3))
+    assert not [note for note in report.notes if "order" in note]
+    audits = {audit.name: audit for audit in run_audits(judge, report.judged, ["repeat"], groups=3)}
+    assert audits["repeat"].figures["same_score"].value == 1.0
 
 
 def test_too_few_labels_are_refused_before_anything_is_run(small_model: LocalBackend) -> None:
