@@ -115,10 +115,14 @@ def messages(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def warned() -> str:
         from rewardanything_mlflow import StoreWarning, check_store
 
-        monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "sqlite:///another.db")
         monkeypatch.delenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", raising=False)
-        with pytest.warns(StoreWarning) as warnings:
-            check_store()
+        before = mlflow.get_tracking_uri()
+        mlflow.set_tracking_uri("sqlite:///another.db")
+        try:
+            with pytest.warns(StoreWarning) as warnings:
+                check_store()
+        finally:
+            mlflow.set_tracking_uri(before)
         return str(warnings[0].message)
 
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
