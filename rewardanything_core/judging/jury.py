@@ -32,29 +32,30 @@ class Jury(BaseJudge):
     jury itself stores nothing, since its verdict follows from theirs.
 
     Args:
-        jurors: Judges or juries; one or more, each only once.
+        jurors: Judges, juries, or model strings for `resolve_judge`; one or more, each only once.
         weights: Weight of each juror, above 0. None: all equal.
         min_jurors: How many jurors must reach a verdict. None: all. If fewer fail, the verdict is that of the others,
             and ``Verdict.jurors`` holds the failures.
         on_verdict: Observers of the jury's outcomes; see `JudgeOptions.on_verdict`.
 
     Raises:
-        ConfigError: the arguments contradict each other.
+        ConfigError: the arguments contradict each other, or a string names no model.
+        AuthenticationError: the key of a model string's provider is missing.
+        MissingExtraError: a model string needs a package that is not installed.
     """
 
     def __init__(
         self,
-        jurors: Sequence[BaseJudge],
+        jurors: Sequence[BaseJudge | str],
         *,
         weights: Sequence[float] | None = None,
         min_jurors: int | None = None,
         on_verdict: Sequence[Observer] = (),
     ) -> None:
         self.observers = tuple(on_verdict)
-        self.jurors = tuple(jurors)
-        for juror in self.jurors:
-            if not isinstance(juror, BaseJudge):
-                raise ConfigError(f"A juror must be a Judge or Jury, not {type(juror).__name__}.")
+        if isinstance(jurors, str):
+            raise ConfigError(f"jurors must be a list, such as [{jurors!r}, ...], not a string.")
+        self.jurors = tuple(map(_juror, jurors))
         if not self.jurors or len({id(juror) for juror in self.jurors}) < len(self.jurors):
             raise ConfigError("A jury needs one juror or more, each of them once; to count one more, give weights.")
         if weights is not None and len(weights) != len(self.jurors):
@@ -265,6 +266,18 @@ class Jury(BaseJudge):
         jury_error.__dict__ = {**error.__dict__, **jury_error.__dict__}
         jury_error.__cause__ = error
         return jury_error
+
+
+def _juror(juror: BaseJudge | str) -> BaseJudge:
+    if isinstance(juror, BaseJudge):
+        return juror
+    if not isinstance(juror, str):
+        raise ConfigError(f"A juror must be a Judge, a Jury or a model string, not {type(juror).__name__}.")
+    from rewardanything_core import resolve_judge  # loading is a higher layer, so it is looked up at run time
+
+    resolved = resolve_judge(juror)
+    assert resolved is not None
+    return resolved
 
 
 async def _juror_outcome(juror: BaseJudge, case: Case) -> tuple[Verdict | JudgeFailure, RewardAnythingError | None]:

@@ -31,6 +31,7 @@ from rewardanything_core import (
 )
 from rewardanything_core.agreement import juror_ratings, krippendorff_alpha
 from rewardanything_core.config import read_settings
+from rewardanything_core.errors import AuthenticationError
 from rewardanything_core.store.records import Entry
 
 TEXTS = {"a": "ae", "b": "bcdf", "c": "aeio"}  # by length 2, 4, 4; by vowels 3, 1, 5
@@ -207,7 +208,10 @@ def test_what_is_no_jurors_fault_ends_the_batch(own_store):
     ("arguments", "words"),
     [
         (dict(jurors=[]), "one juror or more"),
-        (dict(jurors=["gpt"]), "must be a Judge or Jury, not str"),
+        (dict(jurors=[3]), "must be a Judge, a Jury or a model string, not int"),
+        (dict(jurors=["gpt"]), "There is no model 'gpt'"),
+        (dict(jurors="openai/gpt-5-mini"), r"must be a list, such as \['openai/gpt-5-mini', \.\.\.\]"),
+        (dict(jurors=["scripted:scripts:by_length"] * 2), "each of them once"),
         (dict(jurors=[length(cache="off")], weights=[1, 2]), "1 jurors and 2 weights"),
         (dict(jurors=[length(cache="off")], weights=[0]), "above 0"),
         (dict(jurors=[length(cache="off")], weights=[float("nan")]), "above 0"),
@@ -224,6 +228,20 @@ def test_what_makes_no_jury_is_refused(arguments, words):
 
 
 # --- wherever a judge can be
+
+
+def test_jurors_may_be_model_strings(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    jury = Jury(["openai/fake", "scripted:scripts:by_length", vowels()], weights=[2, 1, 1])
+    assert jury.model == "jury(openai/fake, scripted, vowels)"
+    assert jury.judge("p", "q", ["is 4"]).scores == {"0": (2 * 4 + 4 + 2) / 4}
+    assert load_judge(jury.with_options(passes=2).spec()).jurors[0].model == "openai/fake"
+
+
+def test_a_juror_without_a_key_is_noticed_when_the_jury_is_made(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(AuthenticationError, match="no key for openai/gpt-5-mini"):
+        Jury(["gpt-5-mini", vowels()])
 
 
 def test_a_jury_can_be_asked_as_a_judge_can():
