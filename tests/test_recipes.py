@@ -126,6 +126,7 @@ def messages(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return str(warnings[0].message)
 
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("JUDGE_KEY", "wrong")
     quota = Fault.status(429, "You exceeded your current quota.", code="insufficient_quota")
     return [
         message_of(lambda: resolve_judge("openai/gpt-5-mini")),
@@ -135,7 +136,7 @@ def messages(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         message_of(lambda: load_judge(pases=2)),
         message_of(missing),
         message_of(lambda: load_judge(model="m", api_base="http://127.0.0.1:9/v1", attempts=1).score("p", "q", "r")),
-        reply(Fault.status(401, "Incorrect API key provided.")),
+        reply(Fault.status(401, "Incorrect API key provided."), api_key_env="JUDGE_KEY"),
         reply(Fault.status(404, "The model does not exist.")),
         reply(Fault.status(429)),
         reply(quota),

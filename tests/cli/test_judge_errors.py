@@ -95,7 +95,7 @@ def test_a_server_that_cannot_be_reached_exits_with_3(server, name):
 
 def test_a_key_that_expires_stops_grade_which_continues_with_a_new_key(server):
     server.reply = lambda body: Fault.status(401, "expired") if server.count > 70 else None
-    message = errors_of(grade(*at(server), "--concurrency", "8", code=2))
+    message = errors_of(grade(*at(server), "--concurrency", "8", code=2, HOSTED_VLLM_API_KEY=KEY))
     assert "refused the key" in message
     judged = read_jsonl("out.jsonl")
     assert [row["id"] for row in judged] == [str(i) for i in range(len(judged))]

@@ -33,6 +33,13 @@ _LONG_SECRET = 8
 
 _FILTERED = re.compile(r'"code": "content_filter"|content_policy_violation|ResponsibleAIPolicyViolation')
 
+_MISSING_KEY = re.compile(
+    "Missing credentials|Missing [a-z]+ API key|API_KEY is not set|Unable to locate credentials|"
+    "credentials were not found",
+    re.IGNORECASE,
+)
+"""Messages of LiteLLM, and of the clients it uses, when they refuse to send a request without a key."""
+
 _NO_COMPLETION = re.compile(
     "Invalid response object|'choices' that is not a list|with no 'choices'|Empty or invalid response from LLM endpoint"
 )
@@ -55,6 +62,9 @@ class ErrorContext:
 
     key_hint: str
     """How to give a key to this endpoint."""
+
+    has_key: bool = True
+    """Whether there is a key to send."""
 
     timeout: float
     """Time limit of the attempt, in seconds."""
@@ -159,7 +169,8 @@ class _Attempt:
 
 def _classify(attempt: _Attempt, context: ErrorContext) -> RewardAnythingError:
     error, status, message = attempt.error, attempt.status, attempt.message
-    quoted = f": {_sentence(redact(message, context.secret))}" if message else "."
+    shown = redact(message.partition("Traceback (most recent call last)")[0], context.secret)
+    quoted = f": {_sentence(shown)}" if shown else "."
     kind = type(error).__name__
     if isinstance(error, TimeoutError) or kind == "Timeout" or (status == 408 and not attempt.responded):
         return BackendTimeoutError(
@@ -173,10 +184,13 @@ def _classify(attempt: _Attempt, context: ErrorContext) -> RewardAnythingError:
         return ContextLengthError(tokens=tokens, limit=limit, detail=f"{context} rejected it.")
     if kind == "ContentPolicyViolationError" or (status in (400, 422) and _FILTERED.search(message)):
         return RefusalError(f"A content filter of {context} rejected the request{quoted}", status_code=status)
-    # A provider's own client refuses to send without a key.
-    if isinstance(error, MissingKeyError) or ("Missing credentials" in message and not attempt.responded):
-        return AuthenticationError(f"There is no key for {context}.", hint=context.key_hint)
+    if isinstance(error, MissingKeyError) or (not attempt.responded and _MISSING_KEY.search(message)):
+        detail = quoted if "credentials were not found" in message else "."  # Google's names the steps to take
+        return AuthenticationError(f"There is no key for {context}{detail}", hint=context.key_hint)
     if status in (401, 403):
+        if not context.has_key:
+            wanted = f"There is no key for {context}, which requires one{quoted}"
+            return AuthenticationError(wanted, hint=context.key_hint, status_code=status)
         return AuthenticationError(f"{context} refused the key{quoted}", hint=context.key_hint, status_code=status)
     if status == 429:
         exhausted = "insufficient_quota" in message

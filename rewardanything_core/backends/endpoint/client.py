@@ -227,6 +227,7 @@ class EndpointClient:
                 model=self._config.model,
                 base_url=base_url,
                 key_hint=self._key_hint(),
+                has_key=not self._missing_variables(),
                 timeout=self._config.timeout,
                 secret=self._given_key if self._direct is None else self._key,
             )
@@ -303,15 +304,23 @@ class EndpointClient:
             failure_text=without_secret(completion.failure_text, key),
         )
 
+    def _missing_variables(self) -> list[str]:
+        """The environment variables that a key would be read from. Empty: there is a key."""
+        if self._direct is not None:
+            return [] if self._key else [self._direct.key_variable]
+        if self._given_key is not None:
+            return []
+        environment = litellm_adapter.provider_environment(self._litellm, self._config.litellm_model)
+        return [] if environment["keys_in_environment"] else list(environment["missing_keys"])
+
     def _key_hint(self) -> str:
         if self._config.api_key_env is not None:
             return f"Check the key in the environment variable {self._config.api_key_env}."
         if self._given_key is not None:
             return "Check the key given as api_key=."
-        missing = (
-            litellm_adapter.provider_environment(self._litellm, self._config.litellm_model)["missing_keys"]
-            if self._direct is None
-            else [self._direct.key_variable]
-        )
-        names = " and ".join(missing) or f"{self._config.provider.upper()}_API_KEY"
-        return f"Set {names} in the environment, or give api_key= or api_key_env=."
+        if missing := self._missing_variables():
+            are_alternatives = all(name.endswith("_API_KEY") for name in missing)
+            names = (" or " if are_alternatives else " and ").join(missing)
+            return f"Set {names} in the environment, or give api_key= or api_key_env=."
+        where = "environment" if self._direct is None else f"environment variable {self._direct.key_variable}"
+        return f"Check the key in the {where}."

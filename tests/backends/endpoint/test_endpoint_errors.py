@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
+import re
 import sys
 import traceback
 from datetime import UTC, datetime, timedelta
@@ -179,6 +181,37 @@ def test_a_missing_key_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(AuthenticationError, match=r"There is no key for openai.*OPENAI_API_KEY"):
         complete(EndpointBackend("openai/gpt-4o", attempts=1))
+
+
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("anthropic/claude-sonnet-4-5", "Set ANTHROPIC_API_KEY in"),
+        ("gemini/gemini-2.5-flash", "GEMINI_API_KEY"),
+        ("bedrock/anthropic.claude-haiku-4-5", "AWS_ACCESS_KEY_ID"),
+    ],
+)
+def test_a_missing_key_of_any_provider_is_not_a_refused_one(
+    model: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if re.search("_API_KEY$|_AUTH_TOKEN$|^AWS_", name)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    with pytest.raises(AuthenticationError, match=rf"^There is no key for {model}\..*{variable}"):
+        complete(EndpointBackend(model))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_server_that_wants_a_key_and_gets_none(
+    server: FakeOpenAI, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("HOSTED_VLLM_API_KEY", raising=False)
+    server.reply = Fault.status(401, "Unauthorized")
+    for key, words in ((None, "There is no key for .* which requires one: Unauthorized"), ("wrong", "refused the key")):
+        with pytest.raises(AuthenticationError, match=words):
+            complete(EndpointBackend(model, api_base=server.url, api_key=key))
 
 
 def full_text(error: BaseException | None) -> str:
