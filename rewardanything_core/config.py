@@ -85,7 +85,7 @@ def read_settings(
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
     settings: dict[str, Any] = {}
     for source in (
-        _from_file(config or environ.get("RA_JUDGE_CONFIG")),
+        _from_file(config, environ),
         _from_environment(environ),
         _checked(given, "the arguments"),
     ):
@@ -98,19 +98,40 @@ def read_settings(
     return settings
 
 
-def _from_file(path: str | Path | None) -> dict[str, Any]:
-    if path is None:
+def read_file(
+    config: str | Path | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[Path | None, dict[str, Any]]:
+    """Find and parse the settings file.
+
+    Args:
+        config: See `read_settings`.
+        environ: The environment, where an empty ``RA_JUDGE_CONFIG`` counts as unset. None: that of the process.
+
+    Returns:
+        Its absolute path and its tables. None and no tables: there is no such file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if chosen := config or (os.environ if environ is None else environ).get("RA_JUDGE_CONFIG"):
+        path = Path(chosen).expanduser().absolute()
+    else:
         here = Path.cwd()
         found = next((f for d in (here, *here.parents) if (f := d / FILE_NAME).is_file()), None)
         if found is None:
-            return {}
+            return None, {}
         path = found
     import tomllib
 
     try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"Cannot read the settings file {path}: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"Cannot read the settings file {path}: {reason}.") from error
+
+
+def _from_file(config: str | Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    path, content = read_file(config, environ)
     judge = content.get("judge", {})
     if not isinstance(judge, dict):
         raise ConfigError(f"[judge] in {path} must be a table.")

@@ -12,6 +12,7 @@ from rewardanything_core import (
     loading,
     resolve_judge,
 )
+from rewardanything_core.cli._check.settings import read_table
 from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.errors import AuthenticationError
 from rewardanything_core.loading import _kind
@@ -65,6 +66,15 @@ def test_a_file_that_is_not_there_is_an_error_when_it_was_named(tmp_path):
         read_settings(tmp_path / "nowhere.toml", None, {})
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         read_settings(None, None, {"RA_JUDGE_CONFIG": str(tmp_path / "nowhere.toml")})
+
+
+def test_an_empty_variable_for_the_file_counts_as_unset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_settings(None, None, {"RA_JUDGE_CONFIG": ""}) == {}
+    (tmp_path / "ra-judge.toml").write_text("[judge]\npasses = 3\n[check]\nmargin = 0.2\n")
+    assert read_settings(None, None, {"RA_JUDGE_CONFIG": ""}) == {"passes": 3}
+    monkeypatch.setenv("RA_JUDGE_CONFIG", "")
+    assert read_table(None).settings == {"margin": 0.2}
 
 
 def test_a_misspelt_variable_warns_and_a_wrong_one_fails():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from rewardanything_core.config import FILE_NAME
+from rewardanything_core.config import read_file
 from rewardanything_core.errors import ConfigError
 
 Settings: TypeAlias = dict[str, Any]
@@ -121,15 +120,9 @@ def read_table(config: str | None) -> Table:
     Raises:
         ConfigError: the file cannot be read, or a setting is unknown or has a wrong type; the message names the place.
     """
-    path = _find(config or os.environ.get("RA_JUDGE_CONFIG"))
+    path, content = read_file(config)
     if path is None:
         return Table()
-    import tomllib
-
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"Cannot read the settings file {path}: {error}.") from error
     table = content.get("check", {})
     if not isinstance(table, dict):
         raise ConfigError(f"[check] in {path} must be a table.")
@@ -179,13 +172,6 @@ def _refuse_two_sources(settings: Mapping[str, Any], where: str) -> None:
                 f"{' and '.join(sources)} in {where} each name a source for the outputs of the {side}.",
                 hint="Keep one of them.",
             )
-
-
-def _find(config: str | None) -> Path | None:
-    if config is not None:
-        return Path(config).expanduser().absolute()
-    here = Path.cwd()
-    return next((file for folder in (here, *here.parents) if (file := folder / FILE_NAME).is_file()), None)
 
 
 def parse_named(given: list[str]) -> list[Named]:
