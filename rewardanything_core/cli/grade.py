@@ -31,8 +31,16 @@ def grade(
     response_column: Annotated[
         list[str] | None, typer.Option(help="Column with the text of one response, labelled by its name; repeatable.")
     ] = None,
-    reference_column: Annotated[str | None, typer.Option(help="Column with a reference answer.")] = None,
-    context_column: Annotated[str | None, typer.Option(help="Column with background for the judge.")] = None,
+    reference_column: Annotated[
+        str | None,
+        typer.Option(help="Column with a reference answer; '' for none.", show_default="reference, if there is one"),
+    ] = None,
+    context_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column with background for the judge; '' for none.", show_default="context, if there is one"
+        ),
+    ] = None,
     id_column: Annotated[str | None, typer.Option(help="Column with ids for the log and for messages.")] = None,
     file_format: Annotated[
         str, typer.Option("--format", metavar="auto|jsonl|csv|parquet", help="Format of IN; auto: by its name.")

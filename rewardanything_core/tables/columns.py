@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -18,6 +18,9 @@ FileFormat: TypeAlias = Literal["jsonl", "csv", "parquet"]
 
 RESULT_COLUMNS = ("scores", "ranking", "best", "agreement", "spread", "reasoning", "record_id", "error")
 """The columns added to each row. ``error`` is None for a judged row; all others are None for a failed row."""
+
+OPTIONAL_PARTS = ("context", "reference")
+"""Parts of a case that are read from the columns of these names, in rows that have them, unless others are named."""
 
 _PYTHON_CONTAINER = re.compile(r"""\s*[\[{]\s*(?:[\[{(]\s*)*['"]""")
 """The start of a list or mapping of strings as Python prints it."""
@@ -60,19 +63,36 @@ class CaseColumns:
     """The principle of each row. None: one principle applies to all rows."""
 
     reference: str | None = None
-    """A reference answer. None: there are no reference answers."""
+    """A reference answer. None: the column ``reference``, in rows that have it. Empty: there are no references."""
 
     context: str | None = None
-    """Background for the judge. None: there is no context."""
+    """Background for the judge. None: the column ``context``, in rows that have it. Empty: there is no context."""
 
     id: str | None = None
     """The ids of the cases. None: the cases have no ids."""
 
     @property
     def names(self) -> list[str]:
-        """The names of all these columns."""
-        names = [self.prompt, self.responses, *self.each_response, self.principle]
-        return [name for name in (*names, self.reference, self.context, self.id) if name is not None]
+        """The columns that a table must have."""
+        optional = (self.reference or None, self.context or None, self.id)
+        names = (self.prompt, self.responses, *self.each_response, self.principle, *optional)
+        return [name for name in names if name is not None]
+
+    def present(self, available: Container[str]) -> list[str]:
+        """The columns that are read: all of `names`, and those of `OPTIONAL_PARTS` that a table has.
+
+        Args:
+            available: The names of the table's columns.
+        """
+        by_default = [part for part in OPTIONAL_PARTS if self._optional(part) == part and part in available]
+        return list(dict.fromkeys([*self.names, *by_default]))
+
+    def _optional(self, part: str) -> str | None:
+        """The column of one of `OPTIONAL_PARTS`; None: there is none."""
+        named: str | None = getattr(self, part)
+        if named is None:
+            return None if part in self.names else part
+        return named or None
 
     def check(self, seen: Iterable[str], prefix: str, where: str, *, option: str = "--{}-column") -> None:
         """Compare these columns with those of a table.
@@ -92,7 +112,7 @@ class CaseColumns:
                 f"{where} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, available))}.",
                 hint=f"Name the column to use with {option.format('prompt')}, {option.format('responses')} and so on.",
             )
-        if ambiguous := [name for name in dict.fromkeys(self.names) if available[name] > 1]:
+        if ambiguous := [name for name in self.present(available) if available[name] > 1]:
             raise duplicate_columns(where, ambiguous)
         if clashes := [name for name in available if name in result_names(prefix)]:
             raise ConfigError(
@@ -125,17 +145,16 @@ class CaseColumns:
         try:
             if row.problem is not None:
                 raise ValueError(f"{row.problem}.")
-            for name in self.names:
-                if name in row.unreadable:
-                    raise ValueError(f"the column {name!r} {row.unreadable[name]}.")
             cells = self._cells(row, file_format)
+            for column, problem in row.unreadable.items():
+                if column in cells:
+                    raise ValueError(f"the column {column!r} {problem}.")
             prompt = self._required(cells, self.prompt, "prompt")
             return Case(
                 principle=principle or Principle.of(self._required(cells, self.principle, "principle")),
                 prompt=prompt_from_csv(prompt) if file_format == "csv" else prompt,
                 responses=self._responses(cells, file_format),
-                reference=None if self.reference is None else cells.get(self.reference),
-                context=None if self.context is None else cells.get(self.context),
+                **{part: cells.get(name) for part in OPTIONAL_PARTS if (name := self._optional(part)) is not None},
                 id=self.case_id(row),
             )
         except (InvalidCaseError, ValueError) as error:
@@ -148,7 +167,7 @@ class CaseColumns:
         return None if value in (None, "") else str(value)
 
     def _cells(self, row: InputRow, file_format: FileFormat) -> dict[str, Any]:
-        cells = {name: row.columns[name] for name in self.names if name in row.columns}
+        cells = {name: row.columns[name] for name in self.present(row.columns) if name in row.columns}
         if file_format == "csv":
             return {name: None if value == "" else value for name, value in cells.items()}
         return cells

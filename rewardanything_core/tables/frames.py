@@ -52,10 +52,10 @@ class TableOptions(TypedDict, total=False):
     """Instead, columns that hold the text of one response each, labelled with the column's name."""
 
     reference_column: str | None
-    """A reference answer, or null. Default: there are none."""
+    """A reference answer, or null. Default: ``reference``, in tables that have it. Empty: there are none."""
 
     context_column: str | None
-    """Background for the judge, or null. Default: there is none."""
+    """Background for the judge, or null. Default: ``context``, in tables that have it. Empty: there is none."""
 
     id_column: str | None
     """Ids for the log and for messages. Default: there are none."""
@@ -288,7 +288,6 @@ def _judged(tables: Iterable[Table], adapter: TableAdapter[Table], options: Tabl
     if hasattr(tables, "columns"):
         raise ConfigError("This takes an iterable of tables or data frames; pass a single one as [table].")
     columns = _case_columns(options)
-    names = list(dict.fromkeys(columns.names))
     rule = options.get("principle")
     principle = None if rule is None else Principle.of(rule)
     judge, prefix = local_judge(options.get("judge")), options.get("prefix", "")
@@ -296,10 +295,11 @@ def _judged(tables: Iterable[Table], adapter: TableAdapter[Table], options: Tabl
 
     def cases() -> Iterator[Case | Mapping[str, Any]]:
         for number, table in enumerate(tables, start=1):
-            columns.check(adapter.names(table), prefix, f"Table {number}", option="{}_column")
+            available = adapter.names(table)
+            columns.check(available, prefix, f"Table {number}", option="{}_column")
             pending = PendingTable(table, len(table))  # type: ignore[arg-type]  # both kinds have a length
             unfinished.append(pending)
-            for position, row in enumerate(adapter.rows(table, names)):
+            for position, row in enumerate(adapter.rows(table, columns.present(available))):
                 try:
                     yield columns.case(row, principle, "parquet")
                 except InvalidCaseError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -107,14 +108,25 @@ def test_the_principle_may_come_from_an_option_a_file_or_a_column():
     assert len(calls()) == 1
 
 
-def test_reference_and_context_reach_the_judge():
-    write_jsonl("in.jsonl", rows(1, gold="4", facts="2 + 2 = 4"))
-    first = json.loads(grade("in.jsonl", "-o", "-").stdout)["record_id"]
-    done = grade("in.jsonl", "-o", "-", "--reference-column", "gold", "--context-column", "facts")
-    second = json.loads(done.stdout)["record_id"]
-    assert second != first
-    case = record(second)["case"]
-    assert (case["reference"], case["context"]) == ("4", "2 + 2 = 4")
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_reference_and_context_reach_the_judge(suffix):
+    names = ("prompt", "response", "reference", "context", "gold", "facts")
+    source = [dict(zip(names, ("q", "x", "4", context, "5", "2 + 2 = 4"), strict=True)) for context in ("Sums.", None)]
+    write_jsonl("in.jsonl", source)
+    with Path("in.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(source)
+
+    def seen(*options):
+        grade(f"in.{suffix}", "-o", "out.jsonl", "--overwrite", *options)
+        cases = [record(row["record_id"])["case"] for row in read_jsonl("out.jsonl")]
+        return [(case.get("reference"), case.get("context")) for case in cases]
+
+    assert seen() == [("4", "Sums."), ("4", None)]
+    assert seen("--reference-column", "gold", "--context-column", "facts") == [("5", "2 + 2 = 4")] * 2
+    assert seen("--reference-column", "", "--context-column", "") == [(None, None)] * 2
+    assert seen("--reference-column", "context") == [("Sums.", None), (None, None)]
 
 
 @pytest.mark.parametrize(

@@ -115,10 +115,10 @@ def test_the_csv_field_limit_fits_a_c_long_of_32_bits(monkeypatch):
             raise OverflowError("Python int too large to convert to C long")
         limits.append(limit)
 
-    monkeypatch.setattr(csv, "field_size_limit", set_limit)
-    _row_readers.lift_csv_field_limit()
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "field_size_limit", set_limit)
+        _row_readers.lift_csv_field_limit()
     assert limits == [2**31 - 1]
-    monkeypatch.undo()
     Path("in.csv").write_text(f"prompt,r\nq,{'x' * 200_000}\n")
     for _ in range(2):
         grade("in.csv", "-o", "out.csv", "--response-column", "r")

@@ -9,13 +9,13 @@ from typing import Any, TypeAlias
 
 from rewardanything_core.cli._row_readers import STANDARD, format_of, read_rows
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.tables.columns import InputRow, prompt_from_csv
+from rewardanything_core.tables.columns import OPTIONAL_PARTS, InputRow, prompt_from_csv
 
 Cells: TypeAlias = dict[str, Any]
 
 _NAMED = ("id", "prompt", "response")
 
-KNOWN = ("id", "prompt", "response", "context", "reference", "group", "min_score", "worse")
+KNOWN = (*_NAMED, *OPTIONAL_PARTS, "group", "min_score", "worse")
 """The columns that a check uses; all others are inputs for prompts and applications."""
 
 
