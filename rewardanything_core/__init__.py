@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rewardanything_core.principles import Principle
     from rewardanything_core.prompting.parsing import parse_verdict
     from rewardanything_core.prompting.templates import Rendered, Template, render
+    from rewardanything_core.rubrics import Criterion, Rubric
     from rewardanything_core.sampling import SamplingParams
     from rewardanything_core.store.verdict_store import VerdictStore
     from rewardanything_core.types import JudgeFailure, Message, Usage, Verdict
@@ -55,6 +56,7 @@ __all__ = [
     "Case",
     "ConfigError",
     "ContextLengthError",
+    "Criterion",
     "InvalidCaseError",
     "Judge",
     "JudgeFailure",
@@ -67,6 +69,7 @@ __all__ = [
     "Principle",
     "Rendered",
     "RewardAnythingError",
+    "Rubric",
     "SamplingParams",
     "ScriptedBackend",
     "StoreError",
@@ -101,6 +104,7 @@ _HOMES = {
     "principles": "Principle",
     "prompting.parsing": "parse_verdict",
     "prompting.templates": "Rendered Template render",
+    "rubrics": "Criterion Rubric",
     "sampling": "SamplingParams",
     "store.verdict_store": "VerdictStore",
     "types": "JudgeFailure Message Usage Verdict",

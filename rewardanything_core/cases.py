@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.principles import Principle, check_text
+from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -35,7 +36,7 @@ class Case:
     """
 
     principle: Principle
-    """What to prefer; a string becomes a `Principle`."""
+    """What to prefer, a `Rubric` included; a string becomes a `Principle`."""
 
     prompt: str | tuple[Message, ...]
     """What the responses answer: a string, or chat messages with ``role`` and ``content`` (a string or text parts).
@@ -57,7 +58,7 @@ class Case:
 
         def __init__(
             self,
-            principle: Principle | str,
+            principle: Principle | str | Mapping[str, Any],
             prompt: str | Sequence[Message] | Sequence[Mapping[str, Any]],
             responses: Mapping[str, str] | Sequence[str],
             reference: str | None = None,
@@ -114,15 +115,26 @@ class Case:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that the judge sees; labels, their order and the id are excluded."""
-        visible = [
-            self.principle.text,
+        """SHA-256 of everything that the judge sees; labels, their order and the id are excluded.
+
+        So are the weights and requirements of a rubric, which apply after judging.
+        """
+        rubric = self.principle if isinstance(self.principle, Rubric) else None
+        return _sha256([self.principle.text if rubric is None else rubric.judged_content, *self._material])
+
+    @cached_property
+    def material_digest(self) -> str:
+        """SHA-256 of what is judged: `digest` without the principle or rubric."""
+        return _sha256(self._material)
+
+    @property
+    def _material(self) -> list[Any]:
+        return [
             self.prompt if isinstance(self.prompt, str) else [[m["role"], m["content"]] for m in self.prompt],
             self.reference,
             self.context,
             [self.responses[label] for label in self.canonical_labels],
         ]
-        return hashlib.sha256(json.dumps(visible, ensure_ascii=False).encode()).hexdigest()
 
     def __str__(self) -> str:
         return _name(self.id)
@@ -192,6 +204,10 @@ class Case:
             self._check_text(label, "responses", f"the label {label!r}")
             self._check_text(text, "responses", f"the response labelled {label!r}")
         return dict(responses)
+
+
+def _sha256(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
 def _is_empty(value: object) -> bool:

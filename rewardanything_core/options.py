@@ -20,6 +20,7 @@ from rewardanything_core.store.verdict_store import VerdictStore
 CacheMode = Literal["off", "read", "on"]
 Readout = Literal["auto", "generate", "logits", "head"]
 Screening = Literal["auto", "on", "off"]
+Criteria = Literal["auto", "together", "separate"]
 
 POINTWISE_READOUTS = frozenset({"logits", "head"})
 """Readouts that score each response separately, so that the order of responses cannot matter."""
@@ -51,6 +52,11 @@ class JudgeOptions:
     """Whether appeals are removed from responses before they are judged: sentences that speak to the evaluator or vouch
     for the response (`Verdict.removed`). ``on`` needs a model that provides probabilities of answers. ``auto``: ``on``
     with ``readout="logits"`` and a model that is known to recognise them."""
+
+    criteria: Criteria = "auto"
+    """How the criteria of a `Rubric` are judged: ``together``, in one request per pass, or each in a ``separate`` one.
+    ``auto``: ``together`` for written verdicts in this package's wording; ``separate`` for models with a template of
+    their own, which know single principles, and for readouts that write nothing."""
 
     seed: int = 0
     """Seed of the orders and of the sampler."""
@@ -96,6 +102,8 @@ class JudgeOptions:
             raise ConfigError(f"readout must be 'auto', 'generate', 'logits' or 'head', not {self.readout!r}.")
         if self.screen not in ("auto", "on", "off"):
             raise ConfigError(f"screen must be 'auto', 'on' or 'off', not {self.screen!r}.")
+        if self.criteria not in get_args(Criteria):
+            raise ConfigError(f"criteria must be 'auto', 'together' or 'separate', not {self.criteria!r}.")
 
     def replace(self, **changes: Any) -> JudgeOptions:
         """A copy with some options changed.
@@ -114,6 +122,7 @@ class JudgeOptions:
             "readout": self.readout,
             "head": self.head.to_json() if isinstance(self.head, RewardHead) else self.head and str(self.head),
             "screen": self.screen,
+            "criteria": self.criteria,
             "seed": self.seed,
             "sampling": self.sampling and dataclasses.asdict(self.sampling),
             "expected_scores": self.expected_scores,

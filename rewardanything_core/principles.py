@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 
 FAMILIES = ("content", "logic", "style", "tone", "structure")
 """The five families of principles of RewardAnything (arXiv 2506.03637, section on RABench)."""
+
+_FIELDS = ("text", "name", "source", "family")
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,35 @@ class Principle:
         return self.text
 
     @classmethod
-    def of(cls, value: Principle | str) -> Principle:
-        """Convert a string to a principle; a principle is returned unchanged."""
+    def of(cls, value: Principle | str | Mapping[str, Any]) -> Principle:
+        """Convert a string to a principle; a principle is returned unchanged.
+
+        A mapping as `to_json` gives it becomes a principle, or with ``criteria`` a `Rubric`.
+        """
         if isinstance(value, Principle):
             return value
         if isinstance(value, str):
-            return cls(value)
+            return Principle(value)
+        if isinstance(value, Mapping) and "criteria" in value:
+            from rewardanything_core.rubrics import Rubric
+
+            return Rubric.of(value)
+        if isinstance(value, Mapping) and "text" in value:
+            if unknown := [key for key in value if key not in _FIELDS]:
+                raise InvalidCaseError(
+                    f"The principle has an unknown {unknown[0]!r}; its keys are {', '.join(_FIELDS)}.",
+                    field="principle",
+                )
+            return Principle(**value)
         raise InvalidCaseError(
-            f"The principle must be a string or a Principle, not {type(value).__name__}.", field="principle"
+            f"The principle must be a string, a Principle or a Rubric, not {type(value).__name__}"
+            f"{' without text or criteria' if isinstance(value, Mapping) else ''}.",
+            field="principle",
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """The principle as plain JSON, for `of`; fields that are None are left out."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
 
     @classmethod
     def several(cls, value: Principle | str | Sequence[Principle | str]) -> tuple[Principle, ...]:
@@ -64,11 +88,12 @@ class Principle:
         Raises:
             InvalidCaseError: the list is empty, or an item is not a principle.
         """
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and "criteria" not in value:
             raise InvalidCaseError(
-                "A mapping is not a list of principles; give Principle(text, name=...) for each.", field="principle"
+                "A mapping is not a list of principles; give Principle(text, name=...) for each, or a Rubric.",
+                field="principle",
             )
-        items = [value] if isinstance(value, Principle | str) else list(value)
+        items = [value] if isinstance(value, Principle | str | Mapping) else list(value)
         if not items:
             raise InvalidCaseError("Give at least one principle.", field="principle")
         return tuple(cls.of(item) for item in items)
@@ -90,22 +115,36 @@ class Principle:
         """Read a principle from a Markdown, text or TOML file.
 
         A TOML file has ``text``, and optionally ``name`` and ``family``. In Markdown a ``# heading`` on the first line
-        is the name and the rest is the text. Otherwise the name is that of the file.
+        is the name and the rest is the text. Otherwise the name is that of the file. The file of a rubric gives a
+        `Rubric`; see `Rubric.from_file`.
 
         Raises:
             ConfigError: the file cannot be read, or a TOML file has no ``text``.
             InvalidCaseError: the text is empty.
         """
+        from rewardanything_core.rubrics import Rubric, is_rubric_file
+
         path = Path(path)
-        try:
-            content = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"Cannot read the principle file {path}: {error}.") from error
+        content = read_principle_file(path)
+        if is_rubric_file(content, path.suffix.lower()):
+            return Rubric.from_file(path)
         if path.suffix == ".toml":
             return _from_toml(content, path)
         heading, text = _split_heading(content)
         _check_not_empty(text, path)
         return cls(text.strip(), name=heading or _printable(path.stem), source=_printable(path))
+
+
+def read_principle_file(path: str | Path) -> str:
+    """The text of a principle or rubric file.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Cannot read the principle file {path}: {error}.") from error
 
 
 def _split_heading(content: str) -> tuple[str | None, str]:

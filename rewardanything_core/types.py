@@ -5,18 +5,63 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from rewardanything_core.explanations import unmask
 
 MIN_SCORE, MAX_SCORE = 1.0, 5.0
 
 
+class ToolCall(TypedDict):
+    """A call of a tool by a model."""
+
+    id: str | None
+    """The id that the tool's result repeats. None: the call has none."""
+
+    name: str
+    """The tool's name; empty if the model's output had none that could be parsed."""
+
+    arguments: Any
+    """JSON values: usually a dict of arguments by name. A string if the model did not write valid JSON."""
+
+
+class ContentPart(TypedDict):
+    """A part of a message's content."""
+
+    type: Literal["text", "reasoning", "image_url"]
+    """What the part is. ``reasoning``: what a model thought before it answered, which its user may not see."""
+
+    text: NotRequired[str]
+    """The text of a ``text`` or ``reasoning`` part."""
+
+    annotations: NotRequired[list[Any]]
+    """Citations of a ``text`` part, in the form of their API."""
+
+    image_url: NotRequired[dict[str, str]]
+    """An image's ``url``, which may be a data URL, and its ``detail`` if that was given."""
+
+
 class Message(TypedDict):
-    """One chat turn."""
+    """One chat turn. `rewardanything_core.conversations` reads messages of other forms into this one."""
 
     role: str
-    content: str
+    """``system``, ``developer``, ``user``, ``assistant`` or ``tool``."""
+
+    content: Any
+    """A string, or a list of `ContentPart`. None: the message has only tool calls. What is sent to a text model has
+    strings only."""
+
+    tool_calls: NotRequired[list[ToolCall]]
+    """The tools that the assistant called after what the content says."""
+
+    tool_call_id: NotRequired[str]
+    """In a tool's message, the id of the call that it answers."""
+
+    name: NotRequired[str]
+    """The tool's name, or that of one of several participants with the same role."""
+
+    is_error: NotRequired[bool]
+    """Whether the tool failed; only ever True."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +126,17 @@ class Verdict:
 
     replies: list[list[Reply]] = field(default_factory=list)
     """The model's replies: for each pass, one per list judged (one, unless `sublists` is set). Empty for a jury, whose
-    `jurors` hold their own."""
+    `jurors` hold their own, and where `criteria` were judged separately. Otherwise a rubric's replies have the
+    reasoning that belongs to no criterion."""
 
     spread: dict[str, float] = field(default_factory=dict)
     """label -> standard deviation of its score over passes, or for a jury over jurors with their weights (population
-    form); 0.0 after a single pass."""
+    form); 0.0 after a single pass. Under a rubric, the weighted mean of the criteria's, which is the largest value that
+    the standard deviation of the weighted mean can have."""
 
     agreement: float | None = None
-    """Kendall's W of the rankings of passes, or of jurors, 0..1. None: there was one ranking, or one response."""
+    """Kendall's W of the rankings of passes, or of jurors, 0..1. None: there was one ranking, or one response. Rankings
+    by a rubric's scores can have ties, for which it is corrected."""
 
     usage: Usage = field(default_factory=Usage)
     """What this verdict took when it was made, failed attempts included."""
@@ -122,6 +170,17 @@ class Verdict:
     """For each pass over a long list, the labels of each sub-list as the model saw them; ``orders`` concatenates them.
     None: each pass judged one list, or this is a jury's verdict."""
 
+    criteria: dict[str, Verdict] = field(default_factory=dict)
+    """Under a rubric, criterion -> the verdict on it, without usage and record of its own. `scores` is their weighted
+    mean, or 1.0 for the responses in `missed`. Empty: the principle was not a rubric."""
+
+    criteria_orders: list[list[list[str]]] = field(default_factory=list)
+    """For each pass under a rubric, for each of its replies, the criteria in the order in which the model saw them.
+    Several replies to one list: the rubric was too large for one. Empty where criteria were judged separately."""
+
+    missed: dict[str, list[str]] = field(default_factory=dict)
+    """label -> the required criteria of the rubric that it misses. Responses that miss none are missing."""
+
     removed: dict[str, list[str]] = field(default_factory=dict)
     """label -> sentences that were removed from the response before it was judged, since they speak to the evaluator or
     vouch for the response; the score is that of the rest. Responses from which nothing was removed are missing."""
@@ -154,7 +213,12 @@ class Verdict:
             _with_headings("list", texts) if self.sublists else "\n\n".join(texts)
             for texts in ([of_reply(reply) for reply in replies] for replies in self.replies)
         ]
-        return passes[0] if len(passes) == 1 else _with_headings("pass", passes)
+        texts = [passes[0] if len(passes) == 1 else _with_headings("pass", passes)]
+        return "\n\n".join(filter(None, [*texts, *self._by_criterion(of_juror)]))
+
+    def _by_criterion(self, text_of: Callable[[Verdict], str]) -> list[str]:
+        texts = {name: text_of(verdict) for name, verdict in self.criteria.items()}
+        return [f"[{name}]\n{text}" for name, text in texts.items() if text]
 
     @property
     def normalized(self) -> dict[str, float]:
@@ -171,11 +235,12 @@ class Verdict:
         """The reasoning for a reader, with the caller's labels in place of masked names (``model-1``).
 
         A single response is "the response". Where the judge refers to responses by position ("the first response"), a
-        line in front of its reasoning states the order in which it saw them. Sentences that were removed before judging
-        come first.
+        line in front of its reasoning states the order in which it saw them. Required criteria that are missed and
+        sentences that were removed before judging come first.
         """
+        missed = [_miss(label, names, self) for label, names in self.missed.items()]
         if self.jurors is not None:
-            return "\n\n".join(filter(None, map(_juror_explanation, self.jurors)))
+            return "\n\n".join(filter(None, [*missed, *map(_juror_explanation, self.jurors)]))
         orders = self.sublists or [[order] for order in self.orders]
         texts = [_removal(label, sentences, len(self.scores)) for label, sentences in self.removed.items()]
         for number, replies in enumerate(self.replies):
@@ -183,7 +248,7 @@ class Verdict:
             for place, reply in enumerate(replies):
                 seen = pass_orders[place] if place < len(pass_orders) else None
                 texts.append(reply.reasoning.strip() if seen is None else unmask(reply.reasoning, seen))
-        return "\n\n".join(filter(None, texts))
+        return "\n\n".join(filter(None, [*missed, *texts, *self._by_criterion(lambda verdict: verdict.explanation)]))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -220,7 +285,8 @@ class Verdict:
             name: getattr(self, name) for name in ("reasoning", "raw_output", "normalized", "best", "explanation")
         }
         jurors = None if self.jurors is None else [juror.to_dict() for juror in self.jurors]
-        return {**dataclasses.asdict(self), "jurors": jurors, **derived}
+        criteria = {name: verdict.to_dict() for name, verdict in self.criteria.items()}
+        return {**dataclasses.asdict(self), "jurors": jurors, "criteria": criteria, **derived}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +330,12 @@ def _with_headings(kind: str, texts: list[str], suffixes: list[str] | None = Non
         for number, (text, suffix) in enumerate(zip(texts, suffixes, strict=True), start=1)
         if text
     )
+
+
+def _miss(label: str, names: list[str], verdict: Verdict) -> str:
+    scores = ", ".join(f"{name} ({verdict.criteria[name].scores[label]:.3g})" for name in names)
+    response = f"Response {label}" if len(verdict.scores) > 1 else "The response"
+    return f"{response} misses what the rubric requires: {scores}."
 
 
 def _removal(label: str, sentences: list[str], responses: int) -> str:

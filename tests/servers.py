@@ -132,8 +132,13 @@ class Received:
     """Whether the client closed the connection before the reply."""
 
 
-def score_text(text: str) -> int:
-    """The fake judge's score: the first number 1..5 in the text, otherwise a number derived from its length."""
+def score_text(text: str, criterion: str | None = None) -> int:
+    """The fake judge's score: the first number 1..5 in the text, otherwise a number derived from its length.
+
+    Under a criterion of a rubric, ``criterion=4`` in the text gives 4.
+    """
+    if criterion and (named := re.search(rf"(?<!\w){re.escape(criterion)}=([1-5])", text)):
+        return int(named[1])
     number = re.search(r"(?<!\d)[1-5](?!\d)", text)
     return int(number[0]) if number else 1 + len(text) % 5
 
@@ -148,9 +153,14 @@ def verdict_for(body: Mapping[str, Any]) -> str:
     texts = [message["content"] for message in body["messages"] if isinstance(message["content"], str)]
     for part in reversed("\n\n".join(texts).split("\n\n")):
         try:
-            responses = json.loads(part)["responses"]
+            content = json.loads(part)
+            responses = content["responses"]
         except (ValueError, TypeError, KeyError):
             continue
+        if "rubric" in content:
+            return json.dumps(
+                {key: _criterion_verdict(key, rule, responses) for key, rule in content["rubric"].items()}
+            )
         scores = {name: score_text(text) for name, text in responses.items()}
         verdict: dict[str, Any] = {
             "scores": scores,
@@ -161,6 +171,13 @@ def verdict_for(body: Mapping[str, Any]) -> str:
             verdict = {"reasoning": "By the number in the text.", **verdict}
         return json.dumps(verdict)
     raise ValueError("no message contains a case")
+
+
+def _criterion_verdict(key: str, rule: Any, responses: Mapping[str, str]) -> dict[str, Any]:
+    scores = {name: score_text(text, key) for name, text in responses.items()}
+    if isinstance(rule, dict) and len(rule["scale"]) == 2:  # yes/no
+        scores = {name: 5 if score > 3 else 1 for name, score in scores.items()}
+    return {"reasoning": f"By {key} in the text of model-1.", "scores": scores}
 
 
 class FakeOpenAI:

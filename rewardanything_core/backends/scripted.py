@@ -56,7 +56,7 @@ class ScriptedBackend(Backend):
 
     @classmethod
     def scoring(cls, score: Callable[[str], float], *, name: str = "scripted") -> ScriptedBackend:
-        """A backend that scores each response with a function of its text.
+        """A backend that scores each response with a function of its text, under a rubric for each criterion.
 
         Args:
             score: From a response's text to its score, 1..5.
@@ -64,8 +64,11 @@ class ScriptedBackend(Backend):
         """
 
         def reply(request: Request) -> str:
-            responses = json.loads(request.messages[1]["content"])["responses"]
-            return verdict_reply({masked: score(text) for masked, text in responses.items()})
+            content = json.loads(request.messages[1]["content"])
+            scores = {masked: score(text) for masked, text in content["responses"].items()}
+            return (
+                rubric_reply(dict.fromkeys(content["rubric"], scores)) if "rubric" in content else verdict_reply(scores)
+            )
 
         return cls(reply, name=name)
 
@@ -168,3 +171,18 @@ def verdict_reply(scores: Mapping[str, float], *, thoughts: str = "") -> str:
     ranking = sorted(scores, key=lambda name: -scores[name])
     answer = json.dumps({"scores": dict(scores), "best-to-worst": ranking})
     return f"<think>\n{thoughts}\n</think>\n\n{answer}" if thoughts else answer
+
+
+def rubric_reply(scores: Mapping[str, Mapping[str, float]], *, reasoning: Mapping[str, str] | None = None) -> str:
+    """The reply of a model that gives these scores under a rubric.
+
+    Args:
+        scores: Criterion's key -> masked name -> 1..5.
+        reasoning: Criterion's key -> its reasoning. None: none.
+    """
+    return json.dumps(
+        {
+            key: {**({"reasoning": reasoning[key]} if reasoning else {}), "scores": dict(by_name)}
+            for key, by_name in scores.items()
+        }
+    )

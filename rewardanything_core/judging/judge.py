@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
-import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Awaitable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypedDict
 
 from rewardanything_core.agreement.calibration import Calibration
@@ -20,17 +18,21 @@ from rewardanything_core.concurrency.single_flight import SingleFlight
 from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
 from rewardanything_core.fields import construct
 from rewardanything_core.judging.base import BaseJudge, failed_by
-from rewardanything_core.judging.resolution import resolve_readout, resolve_sampling, resolve_screening
+from rewardanything_core.judging.case_runner import CaseRunner
+from rewardanything_core.judging.keys import VerdictKeys, to_json
+from rewardanything_core.judging.resolution import (
+    resolve_criteria,
+    resolve_readout,
+    resolve_sampling,
+    resolve_screening,
+)
+from rewardanything_core.judging.rubrics import combine_criteria
 from rewardanything_core.options import JudgeOptions, Readout
-from rewardanything_core.prompting.appeals import MEASURED_MODELS, AppealDetector
+from rewardanything_core.prompting.appeals import MEASURED_MODELS
 from rewardanything_core.prompting.templates import Template
-from rewardanything_core.readouts.generate import GenerateReadout
-from rewardanything_core.readouts.long_lists import judge_in_passes
-from rewardanything_core.readouts.pointwise.estimators import AnswerEstimator, FitEstimator, HeadEstimator
 from rewardanything_core.readouts.pointwise.questions import question_set
-from rewardanything_core.readouts.pointwise.readout import PointwiseReadout
-from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 from rewardanything_core.readouts.results import CaseResult
+from rewardanything_core.rubrics import Rubric
 from rewardanything_core.store.principle_cache import PrincipleCache
 from rewardanything_core.store.records import Entry, StoredVerdict
 from rewardanything_core.store.verdict_store import VerdictStore
@@ -71,6 +73,7 @@ class Judge(BaseJudge):
         self.options = options.replace(
             readout=self.readout,
             screen="on" if resolve_screening(options, backend, self.readout) else "off",
+            criteria=resolve_criteria(options, self.readout, self.template),
             sampling=self.sampling,
             template=self.template if self.readout == "generate" else None,
             calibration=self.calibration,
@@ -83,29 +86,17 @@ class Judge(BaseJudge):
         self._misses: dict[str, int] = {}
         self._stored_count = 0
         backend_fingerprint = backend.fingerprint()
-        self._pointwise: PointwiseReadout | None = None
-        estimator: FitEstimator | None = None
-        if self.readout != "generate":
-            cache, questions = self._principle_cache(backend_fingerprint), question_set()
-            if self.readout == "logits":
-                estimator = AnswerEstimator(backend, questions, cache)
-            else:
-                estimator = HeadEstimator(backend, questions, RewardHead.of(self.options.head, backend.model))
-            self._pointwise = PointwiseReadout(backend, questions, estimator, cache)
-        self._generate = GenerateReadout(
-            backend=backend,
-            template=self.template,
-            sampling=self.sampling,
-            seed=options.seed,
-            retries=options.retries,
-            expected=options.expected_scores,
-        )
-        self.template_hash = self.template.hash if estimator is None else estimator.hash
-        """Hash of the wording that the model is prompted with."""
+        writes = self.readout == "generate"
+        cache = None if writes else self._principle_cache(backend_fingerprint)
+        self._runner = CaseRunner(backend, self.options, self.template, cache)
+        self.template_hash = self._runner.template_hash
+        """Hash of the wording that the model is prompted with, under one principle."""
         self._settings = self._key_settings(backend_fingerprint)
-        self._long_list_settings = {**self._settings, "max_list": options.max_list}
-        self._settings_json = _json(self._settings)
-        self._long_list_settings_json = _json(self._long_list_settings)
+        self._keys = VerdictKeys(
+            self._settings,
+            under_rubrics={"criteria": self.options.criteria, "template": self._runner.rubric_template_hash},
+            max_list=options.max_list if writes else None,
+        )
         if options.cache != "off":
             _ = self.store  # an unusable store is an error now, not after the first judgement
 
@@ -155,7 +146,7 @@ class Judge(BaseJudge):
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything except the case that affects a verdict, as plain JSON. Equal fingerprints judge alike."""
-        settings = {**self._settings, "max_list": self.options.max_list}
+        settings = {**self._settings, "max_list": self.options.max_list, "criteria": self.options.criteria}
         return settings if self.calibration is None else settings | {"calibration": self.calibration.to_dict()}
 
     def with_options(self, **options: Any) -> Judge:
@@ -170,7 +161,7 @@ class Judge(BaseJudge):
 
     def resampled(self) -> Judge:
         """The judge with another seed and sampled replies; greedy decoding would repeat itself on two orders."""
-        if self._pointwise is not None:
+        if self.readout != "generate":
             return self.with_options(seed=self.seed + 1)
         temperature = max(self.sampling.temperature, RESAMPLING_TEMPERATURE)
         return self.with_options(
@@ -198,7 +189,7 @@ class Judge(BaseJudge):
         """
         backends = {} if backends is None else backends
         try:
-            key, options = _json(dict(spec["backend"])), dict(spec["options"])
+            key, options = to_json(dict(spec["backend"])), dict(spec["options"])
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"This is not the spec of a judge: {error!r}.") from error
         try:
@@ -224,7 +215,7 @@ class Judge(BaseJudge):
         """The verdicts that are in the store, in the order of the cases."""
         if self.cache == "off":
             return [None] * len(cases)
-        keys = [self._key(case) for case in cases]
+        keys = [self._keys.key(case) for case in cases]
         stored_count = self._stored_count  # before the lookup: what is stored meanwhile may have been missed
         found = self._read(keys)
         if len(self._misses) > _MAX_REMEMBERED_MISSES:
@@ -237,7 +228,7 @@ class Judge(BaseJudge):
 
     async def _judge_case(self, case: Case) -> Verdict:
         """The verdict from the store, from the same judgement in flight, or from the model."""
-        key = self._key(case)
+        key = self._keys.key(case)
         stored: StoredVerdict | None = None
         # After `cached_verdicts` missed, the store is read again only if this judge has stored something since.
         if self.cache != "off" and self._misses.pop(key, None) != self._stored_count:
@@ -260,7 +251,9 @@ class Judge(BaseJudge):
 
     def _finalize(self, stored: StoredVerdict, case: Case, *, cached: bool) -> Verdict:
         verdict = stored.relabel(case, cached=cached)
-        # Applied after the store, so that stored verdicts are the model's and serve under any calibration.
+        # Applied after the store, so that stored verdicts are the model's and serve under any calibration and weights.
+        if isinstance(case.principle, Rubric):
+            return combine_criteria(verdict, case.principle, self.calibration)
         return verdict if self.calibration is None else self.calibration.calibrate(verdict)
 
     async def _judge_and_store(self, case: Case, key: str) -> StoredVerdict:
@@ -271,7 +264,7 @@ class Judge(BaseJudge):
             self._usage += usage
 
         try:
-            result = await self._judge(case, on_usage)
+            result = await self._runner.judge(case, on_usage)
         except Exception as raised:
             error = raised
             if not isinstance(raised, RewardAnythingError):
@@ -290,21 +283,6 @@ class Judge(BaseJudge):
             verdict = dataclasses.replace(verdict, record_id=await self._id_if_written(self._put(entry)))
             self._stored_count += 1
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
-
-    async def _judge(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
-        if not self.screens:
-            return await self._judge_as_given(case, on_usage)
-        screened = await self._detector.screen(case, on_usage=on_usage)
-        result = await self._judge_as_given(screened.case, on_usage)
-        return dataclasses.replace(result, removed=screened.removed)
-
-    async def _judge_as_given(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
-        if self._pointwise is not None:
-            return await self._pointwise.run(case, passes=self.passes, on_usage=on_usage)
-        run = partial(self._generate.run, on_usage=on_usage)
-        return await judge_in_passes(
-            case, run, passes=self.passes, max_list=self.options.max_list, seed=self.options.seed
-        )
 
     async def _log_failure(self, case: Case, failure: JudgeFailure) -> JudgeFailure:
         failure = dataclasses.replace(failure, model=self.model)
@@ -326,6 +304,18 @@ class Judge(BaseJudge):
             return None
 
     def _verdict_of(self, case: Case, result: CaseResult, usage: Usage) -> Verdict:
+        verdict = self._plain_verdict(case, result)
+        verdict = dataclasses.replace(
+            verdict,
+            usage=usage,
+            template_hash=self._keys.settings(case)["template"],
+            criteria={name: self._plain_verdict(case, each) for name, each in result.criteria.items()},
+            criteria_orders=[one_pass.criteria_orders for one_pass in result.passes if one_pass.criteria],
+            removed=dict(result.removed),
+        )
+        return combine_criteria(verdict, case.principle) if isinstance(case.principle, Rubric) else verdict
+
+    def _plain_verdict(self, case: Case, result: CaseResult) -> Verdict:
         passes, consensus = result.passes, result.consensus
         return Verdict(
             scores={label: consensus.scores[label] for label in case.labels},
@@ -333,7 +323,6 @@ class Judge(BaseJudge):
             replies=[one_pass.replies for one_pass in passes],
             spread={label: consensus.spread[label] for label in case.labels},
             agreement=consensus.agreement,
-            usage=usage,
             case_id=case.id,
             model=self.model,
             template_hash=self.template_hash,
@@ -341,7 +330,6 @@ class Judge(BaseJudge):
             orders=[one_pass.order for one_pass in passes],
             pass_scores=[one_pass.scores for one_pass in passes],
             sublists=result.sublists,
-            removed=dict(result.removed),
         )
 
     # --- appeals
@@ -362,10 +350,6 @@ class Judge(BaseJudge):
         """`find_appeals`, awaited."""
         return await asyncio.wrap_future(background_loop.submit(self._appeals_in(texts)))
 
-    @cached_property
-    def _detector(self) -> AppealDetector:
-        return AppealDetector(self.backend)
-
     async def _appeals_in(self, texts: Sequence[str]) -> list[list[str]]:
         if not self.backend.supports_option_scores:
             raise ConfigError(f"find_appeals needs the probabilities of answers, which {self.model} does not provide.")
@@ -373,7 +357,7 @@ class Judge(BaseJudge):
         def on_usage(usage: Usage) -> None:
             self._usage += usage
 
-        return await self._detector.find(texts, on_usage=on_usage)
+        return await self._runner.detector.find(texts, on_usage=on_usage)
 
     # --- the store's key
 
@@ -381,38 +365,25 @@ class Judge(BaseJudge):
         """Where the model's answers about principles are stored, if verdicts are."""
         if self.cache == "off":
             return None
-        key = _json({"backend": backend_fingerprint, "template": question_set().hash})
+        key = to_json({"backend": backend_fingerprint, "template": question_set().hash})
         return self.store.principle_cache(key, write=self.cache == "on")
 
     def _key_settings(self, backend_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """Everything except the case that affects a verdict on a list that is not long."""
         settings = {"backend": backend_fingerprint, "template": self.template_hash, "passes": self.passes}
         if self.screens:
-            settings["screen"] = self._detector.questions.hash
-        if self._pointwise is not None:
+            settings["screen"] = self._runner.detector.questions.hash
+        if self.readout != "generate":
             return settings | {"readout": self.readout}
         readout = "expected" if self.options.expected_scores else "generate"
         return settings | {"sampling": dataclasses.asdict(self.sampling), "seed": self.seed, "readout": readout}
 
-    def _is_long(self, case: Case) -> bool:
-        """Whether the case is judged in sub-lists, so that their size affects its verdict."""
-        return len(case.responses) > self.options.max_list and self._pointwise is None
-
     def _provenance(self, case: Case) -> _Provenance:
-        settings = self._long_list_settings if self._is_long(case) else self._settings
-        return {"model": self.model, "template_hash": self.template_hash, "settings": settings}
-
-    def _key(self, case: Case) -> str:
-        """SHA-256 of everything that affects the verdict. Labels do not, so they are excluded."""
-        settings = self._long_list_settings_json if self._is_long(case) else self._settings_json
-        return hashlib.sha256(f'["{case.digest}", {settings}]'.encode()).hexdigest()
+        settings = self._keys.settings(case)
+        return {"model": self.model, "template_hash": settings["template"], "settings": settings}
 
 
 class _Provenance(TypedDict):
     model: str
     template_hash: str
-    settings: dict[str, Any]
-
-
-def _json(settings: Mapping[str, Any]) -> str:
-    return json.dumps(settings, sort_keys=True, ensure_ascii=False)
+    settings: Mapping[str, Any]

@@ -15,7 +15,9 @@ from rewardanything_core.errors import ConfigError, RewardAnythingError, error_f
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
 from rewardanything_core.judging.observers import Observer
-from rewardanything_core.readouts.aggregation import aggregate
+from rewardanything_core.judging.rubrics import combine_criteria
+from rewardanything_core.readouts.aggregation import aggregate, kendalls_w_of_scores
+from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 _log = logging.getLogger("rewardanything_core")
@@ -87,7 +89,7 @@ class Jury(BaseJudge):
             [verdict.ranking for verdict in verdicts],
             [self.weights[place] for place in present],
         )
-        return Verdict(
+        verdict = Verdict(
             scores=consensus.scores,
             ranking=consensus.ranking,
             spread=consensus.spread,
@@ -99,6 +101,29 @@ class Jury(BaseJudge):
             orders=[order for verdict in verdicts for order in verdict.orders],
             pass_scores=[scores for verdict in verdicts for scores in verdict.pass_scores],
             jurors=outcomes,
+        )
+        if not isinstance(case.principle, Rubric):
+            return verdict
+        criteria = {
+            name: self._criterion_verdict([verdict.criteria[name] for verdict in verdicts], present, case)
+            for name in case.principle.criteria
+        }
+        return combine_criteria(dataclasses.replace(verdict, criteria=criteria), case.principle)
+
+    def _criterion_verdict(self, verdicts: list[Verdict], present: Sequence[int], case: Case) -> Verdict:
+        """The verdict on one criterion; ``present`` has the places of the jurors that reached one."""
+        scores = [verdict.scores for verdict in verdicts]
+        consensus = aggregate(
+            scores, [verdict.ranking for verdict in verdicts], [self.weights[place] for place in present]
+        )
+        return Verdict(
+            scores=consensus.scores,
+            ranking=consensus.ranking,
+            spread=consensus.spread,
+            agreement=kendalls_w_of_scores(scores),
+            case_id=case.id,
+            model=self.model,
+            jurors=list(verdicts),
         )
 
     def fit_weights(

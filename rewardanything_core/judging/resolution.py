@@ -6,7 +6,7 @@ import dataclasses
 
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.options import JudgeOptions, Readout
+from rewardanything_core.options import Criteria, JudgeOptions, Readout
 from rewardanything_core.prompting.appeals import MEASURED_MODELS
 from rewardanything_core.prompting.templates import Template, is_rewardanything
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
@@ -72,6 +72,29 @@ def resolve_screening(options: JudgeOptions, backend: Backend, readout: Readout)
     return options.screen == "on" or (
         options.screen == "auto" and readout == "logits" and backend.model in MEASURED_MODELS
     )
+
+
+def resolve_criteria(options: JudgeOptions, readout: Readout, template: Template) -> Criteria:
+    """How the criteria of a rubric are judged: ``together`` or ``separate``.
+
+    Args:
+        options: The options as requested.
+        readout: The resolved readout.
+        template: The template of written verdicts.
+
+    Raises:
+        ConfigError: they cannot be judged together as requested.
+    """
+    if readout == "generate" and template.is_built_in:
+        return "together" if options.criteria == "auto" else options.criteria
+    if options.criteria == "together":
+        reason = (
+            f"readout={readout!r} writes none" if readout != "generate" else "the template has a wording of its own"
+        )
+        raise ConfigError(
+            f"criteria='together' is for written verdicts in this package's wording, and {reason}; omit it."
+        )
+    return "separate"
 
 
 def resolve_sampling(sampling: SamplingParams | None, backend: Backend, template: Template) -> SamplingParams:

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -38,15 +38,22 @@ class ParsedReply:
     reasoning: str
     """The explanation in think tags, in the JSON or around it."""
 
-    start: int
-    """Offset of the JSON object in the reply."""
+    score_spans: dict[str, tuple[int, int]]
+    """Masked name -> (start, end) of its score in the reply."""
 
 
 @dataclass(frozen=True)
-class _JsonObject:
+class JsonObject:
+    """A JSON object in a reply."""
+
     content: dict[str, Any]
+    """Its content."""
+
     start: int
+    """Offset of its opening brace in the reply."""
+
     end: int
+    """Offset after its closing brace."""
 
 
 def parse_verdict(text: str, labels: Mapping[str, str] | Sequence[str]) -> Verdict:
@@ -91,14 +98,15 @@ def parse_reply(text: str, names: Sequence[str]) -> ParsedReply:
     Raises:
         VerdictParseError: the reply is not a complete verdict.
     """
-    verdict = _find_verdict(text)
-    scores = _checked_scores(verdict.content.get("scores"), names, text)
+    verdict = find_verdict(text, _is_verdict)
+    scores = checked_scores(verdict.content.get("scores"), names, text)
     rankings = (verdict.content[key] for key in _RANKING_KEYS if key in verdict.content)
     ranking = _checked_ranking(next(rankings, None), names, text)
     for better, worse in itertools.pairwise(ranking):
         if scores[better] < scores[worse]:
             _fail(f"{better} is ranked above {worse} but has the lower score", text)
-    return ParsedReply(scores, ranking, _reasoning(text, verdict), verdict.start)
+    scores_start, _ = value_spans(text, verdict.start)["scores"]
+    return ParsedReply(scores, ranking, reasoning_around(text, verdict), value_spans(text, scores_start))
 
 
 def value_spans(text: str, start: int) -> dict[str, tuple[int, int]]:
@@ -124,16 +132,25 @@ def value_spans(text: str, start: int) -> dict[str, tuple[int, int]]:
         position = end
 
 
-def _find_verdict(text: str) -> _JsonObject:
+def find_verdict(text: str, is_verdict: Callable[[dict[str, Any]], bool]) -> JsonObject:
+    """The one JSON object of a reply that is its verdict. The rules are those of `parse_verdict`.
+
+    Args:
+        text: The reply.
+        is_verdict: Whether an object's content is that of a verdict, complete or not.
+
+    Raises:
+        VerdictParseError: there is none, or more than one.
+    """
     stripped = text.strip()
     whole = _whole_object(text, text.find(stripped)) if stripped.startswith("{") else None
-    if whole is not None:
+    if whole is not None and is_verdict(whole.content):
         return whole
     first_close, last_close = text.find(THINK_CLOSE), text.rfind(THINK_CLOSE)
     if stripped.startswith("<think>") and first_close < 0:
         _fail("the reasoning never ended, so no verdict followed", text)
     # Reasoning may quote a forged "</think>" followed by a verdict, and an answer may quote one after its own verdict.
-    candidates = _verdict_objects(text, max(first_close, 0))
+    candidates = _verdict_objects(text, max(first_close, 0), is_verdict)
     if not candidates:
         _fail("it contains no JSON object with scores", text)
     if any(candidate.content != candidates[0].content for candidate in candidates):
@@ -143,17 +160,21 @@ def _find_verdict(text: str) -> _JsonObject:
     return candidates[-1]
 
 
-def _whole_object(text: str, start: int) -> _JsonObject | None:
-    """The verdict, if the reply is a single JSON object."""
+def _whole_object(text: str, start: int) -> JsonObject | None:
+    """The object, if the reply is a single JSON object."""
     try:
         content, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
-    return _JsonObject(content, start, end) if "scores" in content and not text[end:].strip() else None
+    return None if text[end:].strip() else JsonObject(content, start, end)
 
 
-def _verdict_objects(text: str, start: int) -> list[_JsonObject]:
-    """The JSON objects from ``start`` on that have a verdict's keys."""
+def _is_verdict(content: dict[str, Any]) -> bool:
+    return "scores" in content or any(key in content for key in _RANKING_KEYS)
+
+
+def _verdict_objects(text: str, start: int, is_verdict: Callable[[dict[str, Any]], bool]) -> list[JsonObject]:
+    """The JSON objects from ``start`` on that are verdicts."""
     candidates, broken, position = [], 0, start
     while match := _OBJECT_START.search(text, position):
         try:
@@ -165,8 +186,8 @@ def _verdict_objects(text: str, start: int) -> list[_JsonObject]:
             continue
         except (ValueError, RecursionError) as error:
             _fail(f"it contains JSON that cannot be decoded ({error})", text)
-        if "scores" in content or any(key in content for key in _RANKING_KEYS):
-            candidates.append(_JsonObject(content, match.start(), position))
+        if is_verdict(content):
+            candidates.append(JsonObject(content, match.start(), position))
     return candidates
 
 
@@ -195,14 +216,30 @@ def _refuse_constant(constant: str) -> NoReturn:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, strict=False)
 
 
-def _checked_scores(scores: Any, names: Sequence[str], text: str) -> dict[str, float]:
+def checked_scores(
+    scores: Any, names: Sequence[str], text: str, *, where: str = "the scores", allowed: Sequence[str] | None = None
+) -> dict[str, float]:
+    """The scores of a verdict: masked name -> score, in the order of ``names``.
+
+    Args:
+        scores: The value in the reply.
+        names: The masked names of the responses.
+        text: The reply.
+        where: Describes the value in error messages.
+        allowed: The scores that the judge may give. None: any number within 1..5.
+
+    Raises:
+        VerdictParseError: it is not a mapping; a name is missing or unknown; or a score is out of its range.
+    """
     if not isinstance(scores, dict):
-        _fail("the JSON has no 'scores' object", text)
-    _check_names(scores, names, "the scores", text)
+        _fail("the JSON has no 'scores' object" if where == "the scores" else f"{where} are not an object", text)
+    _check_names(scores, names, where, text)
     for name, score in scores.items():
         is_number = isinstance(score, int | float) and not isinstance(score, bool)
         if not is_number or not math.isfinite(score) or not MIN_SCORE <= score <= MAX_SCORE:
             _fail(f"the score of {name} is {score!r:.40}, not a number within 1..5", text)
+        if allowed is not None and f"{score:g}" not in allowed:
+            _fail(f"in {where}, the score of {name} is {score!r:.40}, not {' or '.join(allowed)}", text)
     return {name: float(scores[name]) for name in names}
 
 
@@ -224,7 +261,7 @@ def _check_names(given: Mapping[str, Any] | list[str], names: Sequence[str], whe
         _fail(f"unknown names in {where}: {', '.join(f'{name:.40}' for name in unknown)}", text)
 
 
-def _reasoning(text: str, verdict: _JsonObject) -> str:
+def reasoning_around(text: str, verdict: JsonObject) -> str:
     """The text in think tags and the JSON's own field; if there is neither, the prose around the JSON."""
     closed = text.rfind(THINK_CLOSE, 0, verdict.start)
     thoughts = text[: max(closed, 0)].strip().removeprefix("<think>").strip()

@@ -4,6 +4,9 @@ The wire format is the one that the RewardAnything models were trained on (arXiv
 user message that is one JSON object ``{"principle", "prompt", "responses": {"model-1": ...}}``. Their exact system
 prompt ships with the ``rewardanything`` distribution and is read from there as text. All other models get this
 package's own system prompt.
+
+Under a rubric the object ends with ``"rubric"``, so that requests about the same responses under different rubrics
+have a prefix in common, which servers keep in their caches.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +24,8 @@ from typing import Literal
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.prompting.masking import draw_order, mask
+from rewardanything_core.prompting.rubric_format import criterion_content
+from rewardanything_core.rubrics import Criterion
 from rewardanything_core.types import Message
 
 WIRE_VERSION = 1
@@ -49,10 +54,9 @@ class Rendered:
     labels: dict[str, str]
     """Masked name (``model-1``, ...) -> the caller's label, in the order shown to the judge."""
 
-    @property
-    def shared_prefix(self) -> str:
-        """The user message up to the responses, equal for all responses to one prompt under one principle."""
-        return self.messages[1]["content"].partition('"responses": ')[0]
+    shared_prefix: str
+    """The beginning of the user message that other requests have too: up to the responses, for other responses under
+    the same principle; or up to the rubric, for other rubrics."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,16 @@ class Template:
     def built_in(cls, style: ReplyStyle) -> Template:
         """This package's wording, for models that were not trained to judge."""
         return cls(style, _prompt("judge.md") + _prompt(f"reply-{style}.md"), style)
+
+    @classmethod
+    def for_rubrics(cls, style: ReplyStyle) -> Template:
+        """This package's wording for all criteria of a rubric in one request."""
+        return cls(f"rubric-{style}", _prompt("rubric.md") + _prompt(f"rubric-reply-{style}.md"), style)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether this is `built_in`, for which `for_rubrics` is the counterpart."""
+        return self == Template.built_in(self.style)
 
     @classmethod
     def trained(cls) -> Template | None:
@@ -115,16 +129,41 @@ class Template:
                 no tokenizer produces the tokens. Not needed for a backend that tokenizes them as ordinary text.
         """
         names = mask(order)
-        content: dict[str, object] = {"principle": case.principle.text, "prompt": _prompt_value(case)}
-        if case.context is not None:
-            content["context"] = case.context
-        if case.reference is not None:
-            content["reference"] = case.reference
-        content["responses"] = {name: case.responses[label] for name, label in names.items()}
+        content = {"principle": case.principle.text, **_material(case, names)}
+        return self._rendered(content, names, before="responses", escape_special_tokens=escape_special_tokens)
+
+    def render_rubric(
+        self,
+        case: Case,
+        order: Sequence[str],
+        criteria: Mapping[str, Criterion],
+        *,
+        escape_special_tokens: bool = True,
+    ) -> Rendered:
+        """Render a case under criteria of a rubric into messages.
+
+        Args:
+            case: The case.
+            order: See `render`.
+            criteria: Key -> criterion, in the order in which the judge sees them.
+            escape_special_tokens: See `render`.
+        """
+        names = mask(order)
+        rubric = {key: criterion_content(criterion) for key, criterion in criteria.items()}
+        content = {**_material(case, names), "rubric": rubric}
+        return self._rendered(content, names, before="rubric", escape_special_tokens=escape_special_tokens)
+
+    def _rendered(
+        self, content: Mapping[str, object], names: dict[str, str], *, before: str, escape_special_tokens: bool
+    ) -> Rendered:
         user = json.dumps(content, ensure_ascii=False)
         if escape_special_tokens:
             user = _SPECIAL_TOKEN.sub(lambda match: f"\\u{ord(match[0]):04x}", user)
-        return Rendered([{"role": "system", "content": self.system}, {"role": "user", "content": user}], names)
+        # Quotes inside the texts are escaped, so this can only be the key.
+        shared_prefix, _, _ = user.partition(f'"{before}": ')
+        return Rendered(
+            [{"role": "system", "content": self.system}, {"role": "user", "content": user}], names, shared_prefix
+        )
 
 
 def render(case: Case, seed: int = 0, *, template: Template | None = None) -> Rendered:
@@ -172,6 +211,17 @@ def trained_system_prompt() -> str | None:
 def final_answer_prompt() -> str:
     """The message to a model that has used up its thinking budget."""
     return _prompt("wrap-up.md").strip()
+
+
+def _material(case: Case, names: Mapping[str, str]) -> dict[str, object]:
+    """What is judged, as the wire format has it; ``names`` maps masked names to labels."""
+    content = {"prompt": _prompt_value(case)}
+    if case.context is not None:
+        content["context"] = case.context
+    if case.reference is not None:
+        content["reference"] = case.reference
+    content["responses"] = {name: case.responses[label] for name, label in names.items()}
+    return content
 
 
 def _prompt_value(case: Case) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -66,3 +67,32 @@ def kendalls_w(rankings: Sequence[Sequence[str]]) -> float | None:
     totals = [sum(ranking.index(label) for ranking in rankings) for label in rankings[0]]
     mean = m * (n - 1) / 2
     return 12 * sum((total - mean) ** 2 for total in totals) / (m**2 * (n**3 - n))
+
+
+def kendalls_w_of_scores(scores: Sequence[Mapping[str, float]]) -> float | None:
+    """Kendall's W of the rankings that scores imply, corrected for ties (Kendall 1945, "The treatment of ties").
+
+    Args:
+        scores: For each judgement, label -> score.
+
+    Returns:
+        0..1, like `kendalls_w`. None also where every judgement gives all labels the same score.
+    """
+    m, n = len(scores), len(scores[0]) if scores else 0
+    if m < 2 or n < 2:
+        return None
+    totals, ties = dict.fromkeys(scores[0], 0.0), 0
+    for by_label in scores:
+        counts = Counter(by_label.values())
+        ties += sum(count**3 - count for count in counts.values())
+        better, ranks = 0, {}
+        for score in sorted(counts, reverse=True):
+            ranks[score] = better + (counts[score] - 1) / 2
+            better += counts[score]
+        for label, score in by_label.items():
+            totals[label] += ranks[score]
+    largest = m**2 * (n**3 - n) - m * ties
+    if not largest:
+        return None
+    mean = m * (n - 1) / 2
+    return 12 * math.fsum((total - mean) ** 2 for total in totals.values()) / largest

@@ -8,25 +8,31 @@ written.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from rewardanything_core.backends.base import TokenProbability
 from rewardanything_core.errors import VerdictParseError
-from rewardanything_core.prompting.parsing import ParsedReply, value_spans
 from rewardanything_core.prompting.verdict_grammar import SCORES
 
 
-def expected_scores(answer: str, reply: ParsedReply, tokens: Sequence[TokenProbability]) -> dict[str, float]:
+def expected_scores(
+    answer: str,
+    spans: Mapping[str, tuple[int, int]],
+    tokens: Sequence[TokenProbability],
+    *,
+    options: Sequence[str] = SCORES,
+) -> dict[str, float]:
     """The probability-weighted score of each response.
 
     Args:
-        answer: The answer that contains the reply.
-        reply: The reply as parsed from ``answer``.
+        answer: The answer that contains the scores.
+        spans: Masked name -> (start, end) of its score in ``answer``.
         tokens: The tokens of ``answer``; their texts concatenated are ``answer``.
+        options: The scores that the judge may give.
 
     Returns:
-        Masked name -> expectation, 1.0..5.0, over the five scores with their probabilities renormalised to 1.
+        Masked name -> expectation, 1.0..5.0, over the options with their probabilities renormalised to 1.
 
     Raises:
         VerdictParseError: a score is not a token of its own, or its probabilities are missing.
@@ -34,11 +40,10 @@ def expected_scores(answer: str, reply: ParsedReply, tokens: Sequence[TokenProba
     if "".join(token.text for token in tokens) != answer:
         raise VerdictParseError("The reply came without the token probabilities that expected scores need.", raw=answer)
     token_starts = [0, *accumulate(len(token.text) for token in tokens)]
-    scores_start, _ = value_spans(answer, reply.start)["scores"]
     expected = {}
-    for name, (start, end) in value_spans(answer, scores_start).items():
+    for name, (start, end) in spans.items():
         token = tokens[bisect_right(token_starts, start) - 1]
-        weights = dict.fromkeys(SCORES, 0.0)
+        weights = dict.fromkeys(options, 0.0)
         for text, probability in token.alternatives.items():
             if text.strip() in weights:
                 weights[text.strip()] += probability

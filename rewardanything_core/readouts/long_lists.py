@@ -20,9 +20,7 @@ from typing import Any, TypeAlias
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import ContextLengthError
-from rewardanything_core.readouts.aggregation import aggregate
-from rewardanything_core.readouts.results import CaseResult, PassResult
-from rewardanything_core.types import MAX_SCORE, MIN_SCORE
+from rewardanything_core.readouts.results import CaseResult, PassResult, combine_passes
 
 Round: TypeAlias = list[list[str]]
 """Sub-lists of labels. Each label is in one of them, or in two where it would otherwise be alone in a sub-list."""
@@ -56,8 +54,7 @@ async def judge_in_passes(case: Case, run: JudgeList, *, passes: int, max_list: 
         try:
             if size == len(case.responses):
                 results = await background_loop.gather(run(case, index) for index in range(passes))
-                consensus = aggregate([result.scores for result in results], [result.ranking for result in results])
-                return CaseResult(passes=results, consensus=consensus)
+                return combine_passes(results)
             # In a thread: with hundreds of responses it takes longer than the shared event loop may be blocked.
             rounds = await asyncio.to_thread(draw_rounds, case, size=size, rounds=max(MIN_ROUNDS, passes), seed=seed)
             return await _judge_sublists(case, rounds, run, longest_first=exceeded_window)
@@ -83,13 +80,7 @@ async def _judge_sublists(case: Case, rounds: list[Round], run: JudgeList, *, lo
     for place, (_, index) in enumerate(lists):
         by_round[index].append(results[place])
     passes = await asyncio.to_thread(merge, case.canonical_labels, by_round)
-    consensus = aggregate([result.scores for result in passes], [result.ranking for result in passes])
-    clipped = {label: min(MAX_SCORE, max(MIN_SCORE, score)) for label, score in consensus.scores.items()}
-    return CaseResult(
-        passes=passes,
-        consensus=dataclasses.replace(consensus, scores=clipped),
-        sublists=[[result.order for result in results] for results in by_round],
-    )
+    return combine_passes(passes, sublists=[[result.order for result in results] for results in by_round])
 
 
 def draw_rounds(case: Case, *, size: int, rounds: int, seed: int) -> list[Round]:
@@ -127,11 +118,16 @@ def merge(labels: Sequence[str], rounds: Sequence[Sequence[PassResult]]) -> list
     Returns:
         For each round, a result over all labels. Its scores are the model's minus the effect of the sub-list; effects
         average to zero over all sub-lists, so scores can exceed 1..5. Of two responses with the same score, the one
-        that its sub-list ranked above the larger share of the others is ranked first.
+        that its sub-list ranked above the larger share of the others is ranked first. The criteria of a rubric are
+        merged one by one.
     """
+    by_criterion = {
+        name: merge(labels, [[result.criteria[name] for result in results] for results in rounds])
+        for name in rounds[0][0].criteria
+    }
     effects = iter(_list_effects([result.scores for results in rounds for result in results]))
     merged = []
-    for results in rounds:
+    for number, results in enumerate(rounds):
         scores: dict[str, list[float]] = defaultdict(list)
         beaten: dict[str, list[float]] = defaultdict(list)
         for result in results:
@@ -147,6 +143,8 @@ def merge(labels: Sequence[str], rounds: Sequence[Sequence[PassResult]]) -> list
                 scores=corrected,
                 ranking=sorted(labels, key=worth.__getitem__, reverse=True),
                 replies=[reply for result in results for reply in result.replies],
+                criteria={name: passes[number] for name, passes in by_criterion.items()},
+                criteria_orders=[order for result in results for order in result.criteria_orders],
             )
         )
     return merged

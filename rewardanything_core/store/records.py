@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import StoreError
-from rewardanything_core.principles import Principle
 from rewardanything_core.types import JudgeFailure, Reply, Usage, Verdict
 
 T = TypeVar("T", Verdict, JudgeFailure)
@@ -167,7 +166,7 @@ def from_row(
             record_id=record_id,
             key=key,
             created=datetime.fromisoformat(created),
-            case=Case(**content | {"principle": Principle(**content["principle"])}),
+            case=Case(**content),
             verdict=_outcome(Verdict, record_id, verdict) if verdict else None,
             failure=_outcome(JudgeFailure, record_id, failure) if failure else None,
             model=model,
@@ -207,6 +206,8 @@ def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case) -> Verdict:
         pass_scores=[named(scores) for scores in verdict.pass_scores],
         sublists=verdict.sublists
         and [[[to[label] for label in order] for order in one_pass] for one_pass in verdict.sublists],
+        criteria={name: _renamed(each, to, case) for name, each in verdict.criteria.items()},
+        missed={to[label]: names for label, names in verdict.missed.items()},
         removed={to[label]: sentences for label, sentences in verdict.removed.items()},
         case_id=case.id,
         jurors=verdict.jurors
@@ -225,6 +226,8 @@ def _from_json(kind: type[T], content: Mapping[str, Any]) -> T:
             _from_json(Verdict, juror) if "scores" in juror else _from_json(JudgeFailure, juror)
             for juror in fields["jurors"]
         ]
+    if fields.get("criteria"):
+        fields["criteria"] = {name: _from_json(Verdict, each) for name, each in fields["criteria"].items()}
     if kind is Verdict:
         fields["replies"] = (
             [[Reply(**reply) for reply in replies] for replies in content["replies"]]
@@ -263,7 +266,7 @@ def _split_at_headings(kind: str, text: str, count: int) -> list[str]:
 
 def _case_to_dict(case: Case) -> dict[str, Any]:
     return {
-        "principle": dataclasses.asdict(case.principle),
+        "principle": case.principle.to_json(),
         "prompt": case.prompt,
         "responses": dict(case.responses),
         "reference": case.reference,

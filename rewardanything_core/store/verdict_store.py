@@ -22,6 +22,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import StoreError
+from rewardanything_core.principles import Principle
 from rewardanything_core.store.database import Database
 from rewardanything_core.store.group_writer import GroupWriter
 from rewardanything_core.store.principle_cache import PrincipleCache
@@ -338,8 +339,8 @@ def _add_functions(connection: sqlite3.Connection) -> None:
 
 
 def _principle_contains(case: str, part: str) -> bool:
-    principle = json.loads(case)["principle"]
-    return part in principle["text"].casefold() or part in (principle["name"] or "").casefold()
+    principle = Principle.of(json.loads(case)["principle"])
+    return part in principle.text.casefold() or part in (principle.name or "").casefold()
 
 
 def _texts_contain(case: str, outcome: str, part: str) -> bool:

@@ -65,18 +65,18 @@ class FitEstimator(Protocol):
     """Standard deviation of the error of an estimate that ``deviation`` does not show, in units."""
 
     async def estimate(
-        self, case: Case, labels: Sequence[str], wordings: Sequence[int], on_usage: OnUsage
-    ) -> list[dict[str, FitEstimate]]:
-        """Estimate all responses of a case, for all wordings in one call.
+        self, cases: Sequence[Case], labels: Sequence[str], wordings: Sequence[int], on_usage: OnUsage
+    ) -> list[list[dict[str, FitEstimate]]]:
+        """Estimate all responses of cases that differ only in their principles, for all wordings, in one call.
 
         Args:
-            case: The case.
-            labels: The labels of its responses.
+            cases: One or more cases.
+            labels: The labels of their responses.
             wordings: Indices of the wordings of the question.
             on_usage: Called with the usage of each request.
 
         Returns:
-            For each wording, label -> estimate.
+            For each case, for each wording, label -> estimate.
         """
 
 
@@ -100,30 +100,33 @@ class AnswerEstimator:
         self.hash = questions.hash
 
     async def estimate(
-        self, case: Case, labels: Sequence[str], wordings: Sequence[int], on_usage: OnUsage
-    ) -> list[dict[str, FitEstimate]]:
+        self, cases: Sequence[Case], labels: Sequence[str], wordings: Sequence[int], on_usage: OnUsage
+    ) -> list[list[dict[str, FitEstimate]]]:
         """See `FitEstimator.estimate`."""
-        answers = await self._ask(case, labels, wordings, on_usage)
-        estimates = []
-        for wording, by_label in zip(wordings, answers, strict=True):
-            midpoint, step = await self._calibration(wording, on_usage)
-            estimates.append(
+        answers = await self._ask(cases, labels, wordings, on_usage)
+        scales = [await self._calibration(wording, on_usage) for wording in wordings]
+        return [
+            [
                 {
                     label: FitEstimate(units=(log_odds(answer) - midpoint) / step, step=step, answer=answer)
                     for label, answer in by_label.items()
                 }
-            )
-        return estimates
+                for (midpoint, step), by_label in zip(scales, by_wording, strict=True)
+            ]
+            for by_wording in answers
+        ]
 
     async def _ask(
-        self, case: Case, labels: Sequence[str], wordings: Sequence[int], on_usage: OnUsage
-    ) -> list[dict[str, ChoiceProbabilities]]:
+        self, cases: Sequence[Case], labels: Sequence[str], wordings: Sequence[int], on_usage: OnUsage
+    ) -> list[list[dict[str, ChoiceProbabilities]]]:
+        """The answers: for each case, for each wording, label -> probabilities."""
         escape = not self._backend.escapes_special_tokens
         requests = [
             ChoiceRequest(
                 messages=self._questions.fit_messages(case, label, wording, escape_special_tokens=escape),
                 options=self._questions.options,
             )
+            for case in cases
             for wording in wordings
             for label in labels
         ]
@@ -136,7 +139,7 @@ class AnswerEstimator:
                 hint="Use readout='generate' for a model that reasons before it answers.",
             )
         answers = iter(result.answers)
-        return [{label: next(answers) for label in labels} for _ in wordings]
+        return [[{label: next(answers) for label in labels} for _ in wordings] for _ in cases]
 
     async def _calibration(self, wording: int, on_usage: OnUsage) -> tuple[float, float]:
         """The midpoint of the scale and the log-odds per unit, from the answers about the examples."""
@@ -156,8 +159,8 @@ class AnswerEstimator:
             Case(example.principle, example.prompt, {"fits": example.fits, "breaks": example.breaks})
             for example in self._questions.examples
         ]
-        answers = await asyncio.gather(*(self._ask(case, sides, [wording], usages.append) for case in cases))
-        means = {side: fmean(log_odds(by_label[side]) for (by_label,) in answers) for side in sides}
+        answers = await asyncio.gather(*(self._ask([case], sides, [wording], usages.append) for case in cases))
+        means = {side: fmean(log_odds(by_label[side]) for ((by_label,),) in answers) for side in sides}
         step = (means["fits"] - means["breaks"]) / 2 / math.log(EXAMPLE_SCORE / (1 - EXAMPLE_SCORE))
         return {"middle": fmean(means.values()), "step": max(MIN_STEP, step)}, sum(usages, Usage())
 
@@ -191,26 +194,28 @@ class HeadEstimator:
         self.hash = f"{questions.hash}-{head.hash}"
 
     async def estimate(
-        self, case: Case, labels: Sequence[str], wordings: Sequence[int], on_usage: OnUsage
-    ) -> list[dict[str, FitEstimate]]:
+        self, cases: Sequence[Case], labels: Sequence[str], wordings: Sequence[int], on_usage: OnUsage
+    ) -> list[list[dict[str, FitEstimate]]]:
         """See `FitEstimator.estimate`."""
         import numpy as np
 
         escape = not self._backend.escapes_special_tokens
         prompts = [
             self._questions.fit_messages(case, label, wording, escape_special_tokens=escape)
+            for case in cases
             for wording in wordings
             for label in labels
         ]
         result = await self._backend.hidden_states(prompts, self._head.layer)
         on_usage(result.usage)
-        estimates, step = [], self._head.step
-        for start in range(0, len(prompts), len(labels)):
-            scores, deviations = self._head.scores(np.stack(result.states[start : start + len(labels)]))
-            estimates.append(
-                {
-                    label: FitEstimate(units=float(score) / step, deviation=float(deviation) / step, step=step)
-                    for label, score, deviation in zip(labels, scores, deviations, strict=True)
-                }
-            )
-        return estimates
+        states = iter(result.states)
+
+        def of_one_wording() -> dict[str, FitEstimate]:
+            step = self._head.step
+            scores, deviations = self._head.scores(np.stack([next(states) for _ in labels]))
+            return {
+                label: FitEstimate(units=float(score) / step, deviation=float(deviation) / step, step=step)
+                for label, score, deviation in zip(labels, scores, deviations, strict=True)
+            }
+
+        return [[of_one_wording() for _ in wordings] for _ in cases]

@@ -7,6 +7,7 @@ those count follows from the principle's profile. A response's score increases w
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
@@ -17,11 +18,12 @@ from rewardanything_core.concurrency.memo import PersistentCache
 from rewardanything_core.errors import RewardAnythingError
 from rewardanything_core.readouts.aggregation import Consensus, kendalls_w
 from rewardanything_core.readouts.pointwise import text_features
-from rewardanything_core.readouts.pointwise.estimators import FitEstimator
+from rewardanything_core.readouts.pointwise.estimators import FitEstimate, FitEstimator
 from rewardanything_core.readouts.pointwise.evidence import Evidence
 from rewardanything_core.readouts.pointwise.principle_profile import NO_PREFERENCES, PrincipleProfile, PrincipleProfiler
 from rewardanything_core.readouts.pointwise.questions import QuestionSet
-from rewardanything_core.readouts.results import CaseResult, PassResult
+from rewardanything_core.readouts.results import CaseResult, PassResult, join_criteria
+from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import JudgeFailure, Usage
 
 FORM_NOISE = 0.6
@@ -50,7 +52,7 @@ class PointwiseReadout:
         self._profiler = PrincipleProfiler(backend, questions, cache)
 
     async def run(self, case: Case, *, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
-        """Judge a case with one wording of the question per pass.
+        """Judge a case with one wording of the question per pass; under a rubric, for each criterion.
 
         Args:
             case: The case.
@@ -60,8 +62,14 @@ class PointwiseReadout:
         Raises:
             RewardAnythingError: no verdict; ``failure`` is set.
         """
+        rubric = case.principle
         try:
-            return await self._run(case, passes, on_usage)
+            if not isinstance(rubric, Rubric):
+                return (await self._run([case], passes, on_usage))[0]
+            # In one call, whose prompts have everything in common up to the criterion.
+            cases = [dataclasses.replace(case, principle=each.principle) for each in rubric.criteria.values()]
+            results = await self._run(cases, passes, on_usage)
+            return join_criteria(dict(zip(rubric.criteria, results, strict=True)), rubric)
         except RewardAnythingError as error:
             if error.usage is not None:
                 on_usage(error.usage)
@@ -74,12 +82,26 @@ class PointwiseReadout:
             )
             raise
 
-    async def _run(self, case: Case, passes: int, on_usage: Callable[[Usage], None]) -> CaseResult:
-        labels = list(case.canonical_labels)
+    async def _run(self, cases: Sequence[Case], passes: int, on_usage: Callable[[Usage], None]) -> list[CaseResult]:
+        """Judge cases that differ only in their principles."""
+        labels = list(cases[0].canonical_labels)
         available = self._estimator.num_wordings
         wordings = [index % available for index in range(passes if available > 1 else 1)]
         # The questions about the responses go first and in one call: a case that is too long then costs nothing.
-        estimates = await self._estimator.estimate(case, labels, wordings, on_usage)
+        estimates = await self._estimator.estimate(cases, labels, wordings, on_usage)
+        return [
+            await self._result(case, labels, by_wording, on_usage)
+            for case, by_wording in zip(cases, estimates, strict=True)
+        ]
+
+    async def _result(
+        self,
+        case: Case,
+        labels: list[str],
+        estimates: Sequence[Mapping[str, FitEstimate]],
+        on_usage: Callable[[Usage], None],
+    ) -> CaseResult:
+        """The result from the estimates for each wording."""
         source = _source_of(case)
         profile = NO_PREFERENCES
         if self._estimator.feature_weight:

@@ -1,0 +1,48 @@
+"""The store's keys: what a verdict depends on besides the case, and the hash of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rewardanything_core.cases import Case
+from rewardanything_core.rubrics import Rubric
+
+
+class VerdictKeys:
+    """The keys of a judge's verdicts.
+
+    Args:
+        settings: What a verdict on a list that is not long, under one principle, depends on, as plain JSON.
+        under_rubrics: What differs under a rubric.
+        max_list: Length above which lists are judged in sub-lists, which their verdicts depend on. None: there are no
+            sub-lists.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], *, under_rubrics: Mapping[str, Any], max_list: int | None) -> None:
+        self._max_list = max_list
+        self._settings: dict[tuple[bool, bool], dict[str, Any]] = {}
+        for is_rubric in (False, True):
+            short = {**settings, **(under_rubrics if is_rubric else {})}
+            self._settings[is_rubric, False] = short
+            self._settings[is_rubric, True] = {**short, "max_list": max_list}
+        self._json = {kind: to_json(content) for kind, content in self._settings.items()}
+
+    def settings(self, case: Case) -> Mapping[str, Any]:
+        """What the verdict on a case depends on besides the case."""
+        return self._settings[self._kind(case)]
+
+    def key(self, case: Case) -> str:
+        """SHA-256 of everything that the verdict depends on. Labels are not part of it."""
+        return hashlib.sha256(f'["{case.digest}", {self._json[self._kind(case)]}]'.encode()).hexdigest()
+
+    def _kind(self, case: Case) -> tuple[bool, bool]:
+        is_long = self._max_list is not None and len(case.responses) > self._max_list
+        return isinstance(case.principle, Rubric), is_long
+
+
+def to_json(settings: Mapping[str, Any]) -> str:
+    """Settings as canonical JSON."""
+    return json.dumps(settings, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,129 @@
+"""What all written verdicts have in common: a request is repeated, in a new order, until its reply is a verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rewardanything_core.backends.base import Backend, Completion, Request
+from rewardanything_core.backends.grammar import GrammarFactory
+from rewardanything_core.cases import Case
+from rewardanything_core.errors import RewardAnythingError, VerdictParseError
+from rewardanything_core.prompting.templates import Rendered, Template, final_answer_prompt
+from rewardanything_core.readouts.results import PassResult
+from rewardanything_core.sampling import SamplingParams
+from rewardanything_core.types import JudgeFailure, Usage
+
+OnUsage: TypeAlias = Callable[[Usage], None]
+
+ParseCompletion: TypeAlias = Callable[[Completion], PassResult]
+"""The result in a completion; raises `VerdictParseError` if there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenReadout(ABC):
+    """Obtains verdicts that the model writes; holds everything except the case."""
+
+    backend: Backend
+    """The model."""
+
+    template: Template
+    """The prompt's wording."""
+
+    sampling: SamplingParams
+    """Sampling of the reply; ``thinking_budget`` is a number here, never None."""
+
+    seed: int
+    """Seed of the orders and of the sampler."""
+
+    retries: int
+    """How often to request another reply when one is not a verdict, 0 or more."""
+
+    expected: bool
+    """Whether scores are expectations over the scores' token probabilities."""
+
+    @abstractmethod
+    async def run(self, case: Case, index: int, *, on_usage: OnUsage) -> PassResult:
+        """Judge a case in the ``index``-th order drawn for it.
+
+        Args:
+            case: The case.
+            index: Number of the pass, from 0.
+            on_usage: Called with the usage of each request, whether or not it gave a verdict.
+
+        Raises:
+            RewardAnythingError: no verdict; ``failure`` has the number of attempts and the last reply.
+        """
+
+    async def _until_verdict(
+        self, case: Case, prepare: Callable[[int], tuple[Request, ParseCompletion]], on_usage: OnUsage
+    ) -> PassResult:
+        """Send requests until a reply is a verdict.
+
+        Args:
+            case: The case.
+            prepare: Gives the request of an attempt, numbered from 0, and the parser of its completion.
+            on_usage: See `run`.
+        """
+        attempt = 0
+        while True:
+            request, parse = prepare(attempt)
+            raw = None
+            try:
+                completion = await self.backend.complete(request)
+                raw = completion.raw
+                on_usage(completion.usage)
+                return _parsed(completion, parse)
+            except RewardAnythingError as error:
+                attempt += 1
+                if error.usage is not None:
+                    on_usage(error.usage)
+                if not isinstance(error, VerdictParseError) or attempt > self.retries:
+                    error.failure = JudgeFailure(
+                        case_id=case.id,
+                        error_type=type(error).__name__,
+                        message=str(error),
+                        raw_output=error.raw if raw is None else raw,
+                        attempts=attempt,
+                    )
+                    raise
+
+    def _request(
+        self, rendered: Rendered, *, index: int, attempt: int, grammar: GrammarFactory, schema: dict[str, Any]
+    ) -> Request:
+        sampling = dataclasses.replace(self.sampling, seed=self._derived_seed(index, attempt))
+        if attempt and len(rendered.labels) == 1:
+            # A single response has one order only, and greedy decoding would repeat the same reply.
+            sampling = dataclasses.replace(sampling, temperature=max(sampling.temperature, 0.5))
+        return Request(
+            messages=tuple(rendered.messages),
+            sampling=sampling,
+            grammar=grammar,
+            schema=schema,
+            is_reasoning_model=self.template.name == "trained",
+            final_answer_prompt=final_answer_prompt(),
+            prefix_group=hash(rendered.shared_prefix),
+            token_probabilities=self.expected,
+        )
+
+    def _derived_seed(self, index: int, attempt: int) -> int:
+        name = f"{self.seed}/{self.sampling.seed}/{index}/{attempt}"
+        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) >> 1
+
+
+def joined_reasoning(completion: Completion, reasoning: str) -> str:
+    """What the model wrote in its reasoning channel, followed by the reasoning in its answer."""
+    return "\n\n".join(part for part in ((completion.reasoning or "").strip(), reasoning) if part)
+
+
+def _parsed(completion: Completion, parse: ParseCompletion) -> PassResult:
+    try:
+        return parse(completion)
+    except VerdictParseError as error:
+        if completion.truncated:
+            error.hint = "It was cut off by the token limit: raise max_tokens or thinking_budget."
+        raise
