@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardanything_core.agreement.intervals import Estimate, mean
 from rewardanything_core.agreement.pairs import credit, pair_credits
-from rewardanything_core.bench.items import BenchItem, pairs_of
-from rewardanything_core.bench.labels import read_labels
-from rewardanything_core.bench.reading import read_items, read_rows
+from rewardanything_core.bench.items import BenchItem
 from rewardanything_core.bench.running import judge_items
+from rewardanything_core.bench.training_items import combined_by_prompt, grouped_by_prompt
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import ConfigError, error_from_failure
@@ -91,53 +88,6 @@ class HeadFit:
         return max(0.0, (high - low) * math.log(2) / math.log(many / few))
 
 
-def read_training_items(sources: Sequence[str], *, principle: str | None = None) -> list[BenchItem]:
-    """Read labels to fit a head to: benchmark files, or a user's own rows as in `read_labels`.
-
-    Rows with one scored response each are combined by prompt and principle.
-
-    Args:
-        sources: Files.
-        principle: The principle of rows that have none.
-
-    Raises:
-        ConfigError: a file cannot be read, or a row is incomplete.
-    """
-    items: list[BenchItem] = []
-    for source in sources:
-        path = Path(source)
-        if not path.is_file():
-            raise ConfigError(f"There is no file {source}.")
-        _, first = next(read_rows(path), ("", {}))
-        has_pairs = any(first.get(field) for field in ("pairs", "ranking", "chosen"))
-        read = read_items if has_pairs else read_labels
-        items += read([source], principle=principle)
-    combined: dict[tuple[str, ...], list[BenchItem]] = {}
-    for item in items:
-        alone = (item.id,) if len(item.responses) > 1 else ()
-        key = (item.principle, str(item.prompt), str(item.context), str(item.reference), *alone)
-        combined.setdefault(key, []).append(item)
-    return [_combined(parts) for parts in combined.values()]
-
-
-def _grouped_by_prompt(items: Sequence[BenchItem]) -> list[BenchItem]:
-    """The items, with one group for all that have the same prompt: else a fold could hold a prompt that was fitted."""
-    groups: dict[str, str] = {}
-    return [dataclasses.replace(item, group=groups.setdefault(str(item.prompt), item.group)) for item in items]
-
-
-def _combined(parts: Sequence[BenchItem]) -> BenchItem:
-    """One item with the responses of all parts; scores of different parts are compared too."""
-    if len(parts) == 1:
-        return parts[0]
-    responses = {f"{part.id}/{label}": text for part in parts for label, text in part.responses.items()}
-    human = {f"{part.id}/{label}": score for part in parts if part.rated for label, score in (part.human or {}).items()}
-    pairs = [(f"{part.id}/{better}", f"{part.id}/{worse}") for part in parts for better, worse in part.pairs]
-    return dataclasses.replace(
-        parts[0], responses=responses, human=human or None, pairs=tuple(dict.fromkeys([*pairs, *pairs_of(human)]))
-    )
-
-
 def fit_head(
     judge: Judge,
     items: Sequence[BenchItem],
@@ -149,7 +99,8 @@ def fit_head(
 
     Args:
         judge: A judge whose backend provides hidden states; a model on this machine.
-        items: Items with pairs, scores or rankings by people; see `read_items`.
+        items: Items with pairs, scores or rankings by people; see `read_training_items`. Single responses to the same
+            prompt are compared with each other.
         layer: The number of layers to run. None: `LAYER_SHARE` of the model's.
         seed: Seed of the bootstrap samples.
 
@@ -159,7 +110,7 @@ def fit_head(
     """
     import numpy as np
 
-    items = _grouped_by_prompt([item for item in items if item.pairs])
+    items = grouped_by_prompt([item for item in combined_by_prompt(items) if item.pairs])
     num_pairs, num_groups = sum(len(item.pairs) for item in items), len({item.group for item in items})
     if num_pairs < MIN_PAIRS or num_groups < MIN_GROUPS:
         raise ConfigError(

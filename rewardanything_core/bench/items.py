@@ -67,6 +67,9 @@ class BenchItem:
     context: str | None = None
     """Background for the judge. None: there is none."""
 
+    comment: str | None = None
+    """Why people gave these labels, in their words; the judge never sees it. None: they did not say."""
+
     def case_fields(self) -> dict[str, Any]:
         """The fields of a `Case` for the judge, without labels of people."""
         return {
@@ -143,6 +146,7 @@ def common_item(row: Mapping[str, Any], where: str) -> BenchItem:
         rejected=rejected,
         reference=row.get("reference"),
         context=row.get("context"),
+        comment=row.get("comment"),
     )
 
 

@@ -136,7 +136,7 @@ def check_scale(items: Iterable[BenchItem], scale: ScoreRange | None) -> None:
         ends = item.scale or scale
         for human in (item.human or {}).values() if item.rated and ends else ():
             assert ends is not None
-            _on_our_scale(human, ends, item.id)
+            on_our_scale(human, ends, item.id)
 
 
 def compare_labels(judged: Iterable[JudgedItem], *, scale: ScoreRange | None = None, worst: int = 20) -> LabelReport:
@@ -157,8 +157,8 @@ def compare_labels(judged: Iterable[JudgedItem], *, scale: ScoreRange | None = N
         if one.verdict is not None and one.item.rated
         for label, human in (one.item.human or {}).items()
     ]
-    default = scale or _default_scale([human for one, _, human, _ in rows if one.item.scale is None])
-    people = [_on_our_scale(human, one.item.scale or default, one.item.id) for one, _, human, _ in rows]
+    default = scale or default_scale([human for one, _, human, _ in rows if one.item.scale is None])
+    people = [on_our_scale(human, one.item.scale or default, one.item.id) for one, _, human, _ in rows]
     scores = [score for *_, score in rows]
     groups = [one.item.group for one, *_ in rows]
     levels = _levels(people, {one.item.scale or default for one, *_ in rows})
@@ -224,13 +224,27 @@ def _given(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _default_scale(human: Sequence[float]) -> ScoreRange:
+def default_scale(human: Sequence[float]) -> ScoreRange:
+    """1..5 if all scores lie within it, otherwise the lowest and the highest score."""
     if not human or (min(human) >= MIN_SCORE and max(human) <= MAX_SCORE):
         return MIN_SCORE, MAX_SCORE
     return (min(human), max(human)) if min(human) < max(human) else (min(human), min(human) + 1.0)
 
 
-def _on_our_scale(human: float, scale: ScoreRange, where: str) -> float:
+def on_our_scale(human: float, scale: ScoreRange, where: str) -> float:
+    """A human score mapped linearly to the judge's scale.
+
+    Args:
+        human: The score.
+        scale: Lowest and highest possible human score.
+        where: The item, for messages.
+
+    Returns:
+        A score within 1..5.
+
+    Raises:
+        ConfigError: the score lies outside its scale.
+    """
     if not scale[0] <= human <= scale[1] or scale[0] == scale[1]:
         raise ConfigError(
             f"The score {human:g} of {where} lies outside the scale {scale[0]:g} to {scale[1]:g}.",

@@ -10,6 +10,7 @@ import typer
 
 from rewardanything_core.cli._help import GroupedCommand
 from rewardanything_core.cli._stdout import reserve_stdout
+from rewardanything_core.cli.align import align
 from rewardanything_core.cli.baseline import baseline
 from rewardanything_core.cli.bench import bench
 from rewardanything_core.cli.check import check
@@ -116,6 +117,11 @@ _command(
     fit,
     "Fit a reward head to people's labels.",
     "  ra-judge fit labels.jsonl -o ours.safetensors",
+)
+_command(
+    align,
+    "Rewrite a principle to agree with people's labels.",
+    "  ra-judge align labels.jsonl --principle tone.md -o tone-2.md --model openai/gpt-5-mini",
 )
 _command(
     serve,

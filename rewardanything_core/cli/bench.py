@@ -98,7 +98,7 @@ def bench(
     from rewardanything_core.bench.reading import holds_flips, read_flips, read_items
     from rewardanything_core.cli._bench import show
 
-    human_scale = _scale(scale)
+    human_scale = scale_of(scale)
     # A shell that expands --flips *.jsonl passes all but the first as files.
     also_flips = [file for file in files or [] if holds_flips(file)]
     sources = [file for file in files or [] if file not in also_flips]
@@ -210,7 +210,12 @@ def _trials(text: str) -> int | None:
     return int(text)
 
 
-def _scale(text: str | None) -> ScoreRange | None:
+def scale_of(text: str | None) -> ScoreRange | None:
+    """The scale that ``--scale`` names.
+
+    Raises:
+        ConfigError: it is not two numbers.
+    """
     if text is None:
         return None
     try:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def fit(
     labels: Annotated[
-        list[str], typer.Argument(metavar="LABELS...", help="Files with people's scores, rankings or pairs.")
+        list[str],
+        typer.Argument(metavar="LABELS...", help="Files with people's scores, rankings or pairs; mlflow:EXPERIMENT."),
     ],
     out: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to write the reward head.")],
     principle: Annotated[str | None, typer.Option(help="Principle for rows that have none.")] = None,
@@ -40,7 +41,8 @@ def fit(
     The head is written only if it is significantly better than the judge without it. Use it with head = "FILE" in
     ra-judge.toml, --head FILE, or head="FILE" in Python.
     """
-    from rewardanything_core.bench.head_fitting import fit_head, read_training_items
+    from rewardanything_core.bench.head_fitting import fit_head
+    from rewardanything_core.bench.training_items import read_training_items
     from rewardanything_core.judging.judge import Judge
 
     items = read_training_items(labels, principle=principle)

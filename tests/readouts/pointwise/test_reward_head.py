@@ -15,7 +15,8 @@ from pointwise_model import answers
 from rewardanything_core import Case, ConfigError, Judge, ScriptedBackend, load_judge
 from rewardanything_core.bench import run_bench
 from rewardanything_core.bench.audits import run_audits
-from rewardanything_core.bench.head_fitting import fit_head, read_training_items
+from rewardanything_core.bench.head_fitting import fit_head
+from rewardanything_core.bench.training_items import combined_by_prompt, read_training_items
 from rewardanything_core.bench.items import BenchItem
 from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
@@ -164,7 +165,7 @@ def test_too_few_labels_are_refused_before_anything_is_run(small_model: LocalBac
 def test_scored_responses_of_one_prompt_are_compared(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("prompt,response,score\nWhere?,Here.,5\nWhere?,There.,2\nWhere?,Nowhere.,2\nWho?,Me.,3\n")
-    first, second = read_training_items([str(path)], principle="Be polite.")
+    first, second = combined_by_prompt(read_training_items([str(path)], principle="Be polite."))
     assert len(first.responses) == 3
     assert len(first.pairs) == 2
     assert second.pairs == ()
