@@ -14,6 +14,7 @@ except ImportError as error:
     raise MissingExtraError("rewardanything_langchain", extra="langchain") from error
 
 from rewardanything_langchain.best_of_n import BestOfN
+from rewardanything_langchain.feedback import labels_from_langsmith
 from rewardanything_langchain.functions import comparative_evaluator, principle_evaluator
 from rewardanything_langchain.runnable import JudgeInput, JudgeRunnable
 
@@ -27,6 +28,7 @@ __all__ = [
     "PrincipleEvaluator",
     "PrinciplePairwiseEvaluator",
     "comparative_evaluator",
+    "labels_from_langsmith",
     "principle_evaluator",
 ]
 

@@ -12,8 +12,10 @@ try:
 except ImportError as error:
     raise MissingExtraError("rewardanything_mlflow", extra="mlflow") from error
 
+from rewardanything_mlflow.alignment import PrincipleOptimizer
 from rewardanything_mlflow.compare import MeanEstimate, RunComparison, compare_runs
 from rewardanything_mlflow.feedback import log_verdict
+from rewardanything_mlflow.labels import labels_from_mlflow
 from rewardanything_mlflow.metric import principle_metric, principle_metrics
 from rewardanything_mlflow.pool_check import StoreWarning, check_store
 from rewardanything_mlflow.scorer import PrincipleScorer, principle_scorers
@@ -22,12 +24,14 @@ from rewardanything_mlflow.spans import autolog
 __all__ = [
     "JudgeUnavailableError",
     "MeanEstimate",
+    "PrincipleOptimizer",
     "PrincipleScorer",
     "RunComparison",
     "StoreWarning",
     "autolog",
     "check_store",
     "compare_runs",
+    "labels_from_mlflow",
     "log_verdict",
     "principle_metric",
     "principle_metrics",

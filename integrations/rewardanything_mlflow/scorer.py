@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_val
 
 from rewardanything_core import BaseJudge, Case, Principle, RewardAnythingError, resolve_judge
 from rewardanything_core.errors import JudgeUnavailableError
+from rewardanything_mlflow.alignment import PrincipleOptimizer
 from rewardanything_mlflow.feedback import ScoreScale, failure_feedback, metric_name, metric_names, verdict_feedback
 from rewardanything_mlflow.fields import (
     Selector,
@@ -144,6 +145,21 @@ class PrincipleScorer(Scorer):
             return failure_feedback(failure_of(error), self.name, model=judge.model)
         feedback = verdict_feedback(verdict, self.name, scale=self.scale)
         return feedback if self.candidates else feedback[0]
+
+    def align(self, traces: list[Trace], optimizer: PrincipleOptimizer | None = None) -> PrincipleScorer:
+        """Rewrite the principle so that the scores agree more with people's feedback on traces.
+
+        Args:
+            traces: Traces with human feedback of this scorer's name.
+            optimizer: How. None: `PrincipleOptimizer` with its defaults.
+
+        Returns:
+            A new scorer with another principle; this one if no principle was better beyond chance.
+
+        Raises:
+            ConfigError: the feedback does not suffice.
+        """
+        return (optimizer or PrincipleOptimizer()).align_scorer(self, traces)
 
     def _case(self, inputs: Any, outputs: Any, expectations: Any, trace: Trace | None) -> Case:
         try:
