@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alignment_data import REWRITTEN, VAGUE, literal_judge, pair_rows
 from installed import ROOT, Environment, build_wheel, environment
 from servers import FakeOpenAI
 
@@ -148,6 +149,16 @@ def parquet(env: Environment) -> None:
     )
 
 
+def align(env: Environment) -> None:
+    labels = "".join(json.dumps(row) + "\n" for row in pair_rows())
+    (env.work / "labels.jsonl").write_text(labels)
+    (env.work / "P.md").write_text(VAGUE)
+    with FakeOpenAI(literal_judge) as server:
+        judge = {"RA_JUDGE_MODEL": "hosted_vllm/fake", "RA_JUDGE_API_BASE": server.url}
+        env.run("ra-judge", "align", "labels.jsonl", "--principle", "P.md", "-o", "P2.md", **judge)
+    assert REWRITTEN in (env.work / "P2.md").read_text()
+
+
 def serve(env: Environment) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -241,6 +252,7 @@ ALONE = {
     "endpoint": endpoint,
     "parquet": parquet,
     "serve": serve,
+    "align": align,
     "mlflow": mlflow,
     "dspy": dspy,
     "langchain": langchain,

@@ -50,7 +50,7 @@ RUN_ELSEWHERE = {
 CLUSTER = re.compile(r"\bray\.|\bspark\.|\bgrade_dataset\(")
 """Blocks with these calls are only compiled here; test_ray.py and test_spark.py run such calls."""
 
-NEEDS = {"a GPU", "a model", "the distribution above"}
+NEEDS = {"a GPU", "a model", "runs", "traces", "the distribution above"}
 """A block whose first line is ``# needs ...`` is only compiled; a reader sees the line too."""
 
 
@@ -105,6 +105,10 @@ def prepare(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
         return {"df": pandas.DataFrame(rows), "pandas": pandas}
     if page == "docs/prompt-regression.md":
         return {"judge": scripted(), "before": before, "after": after}
+    if page == "docs/align.md":
+        answers = {"a": "No.", "b": "No, it is not possible."}
+        labels = [{"prompt": f"May I, {n}?", "responses": answers, "winner": "a"} for n in range(20)]
+        (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
     if page == "docs/judge-the-judge.md":
         rows = [
             {

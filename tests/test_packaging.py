@@ -22,13 +22,14 @@ DATA = {
     "rewardanything_core/prompting/prompts/questions.toml",
     "rewardanything_core/readouts/pointwise/heads/qwen2.5-coder-1.5b.safetensors",
     "rewardanything_core/bench/attacks.toml",
+    "rewardanything_core/alignment/reflection_prompt.md",
     "rewardanything_core/gate/reports/templates/page.html",
     "rewardanything_core/gate/reports/templates/page.css",
     "rewardanything_core/gate/reports/templates/filter.js",
 }
 """Some of the files that are no Python and without which something fails at run time."""
 
-FOR_USERS = "local quantized endpoint parquet serve mlflow dspy langchain pytest rl ray spark".split()
+FOR_USERS = "local quantized endpoint parquet serve align mlflow dspy langchain pytest rl ray spark".split()
 FOR_US = "docs dev trained-prompt".split()
 
 

@@ -69,7 +69,8 @@ def labels_from_langsmith(
         try:
             inputs = select(_field(run, "inputs"), prompt, "inputs")
             outputs = select(_field(run, "outputs"), response, "outputs")
-            case = Case(text, prompt_of(inputs), {"response": text_of(outputs)})
+            responses = {"response": text_of(outputs)}
+            case = Case(text, prompt_of(inputs), responses)
         except InvalidCaseError as error:
             problems.append(f"{run_id}: {error}")
             continue
@@ -81,7 +82,7 @@ def labels_from_langsmith(
                 group=str(case.prompt),
                 principle=text,
                 prompt=case.prompt if isinstance(case.prompt, str) else [dict(turn) for turn in case.prompt],
-                responses=dict(case.responses),
+                responses=responses,
                 human={"response": sum(score for score, _ in given) / len(given)},
                 rated=True,
                 scale=scale,

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.genai.judges.base import AlignmentOptimizer, Judge
 from mlflow.genai.judges.instructions_judge import InstructionsJudge
 
-from rewardanything_core import ConfigError, JudgeFailure, from_endpoint, resolve_judge
+from rewardanything_core import ConfigError, JudgeFailure, Rubric, from_endpoint, resolve_judge
 from rewardanything_core import Judge as PrincipleJudge
 from rewardanything_core.alignment import (
     MIN_PROMPTS,
@@ -116,6 +116,8 @@ class PrincipleOptimizer(AlignmentOptimizer):
             ConfigError: the scorer cannot be aligned, or the feedback does not suffice.
             JudgeUnavailableError: there is no judge.
         """
+        if isinstance(scorer.principle, Rubric):
+            raise ConfigError("A rubric cannot be aligned as a whole; align a PrincipleScorer for each criterion.")
         if scorer.candidates:
             raise ConfigError("A scorer with candidates=True cannot be aligned; people's feedback is on whole traces.")
         items = labels_from_mlflow(
@@ -144,9 +146,9 @@ class PrincipleOptimizer(AlignmentOptimizer):
     def _reflection(self, judge: InstructionsJudge) -> Backend:
         if self.reflection_model is not None:
             return _backend(self.reflection_model)
-        if judge._extra_headers:
-            raise ConfigError("The judge's extra_headers are MLflow's alone; give PrincipleOptimizer(reflection_model=).")
-        if base_url := judge._base_url:
+        if getattr(judge, "_extra_headers", None):
+            raise ConfigError("The judge needs extra_headers, which only MLflow sends; give a reflection_model.")
+        if base_url := getattr(judge, "_base_url", None):
             # For most providers MLflow takes the URL of the route, and for others that of the server.
             server = base_url.rstrip("/").removesuffix("/chat/completions")
             return from_endpoint(judge.model.replace(":/", "/", 1), api_base=server, cache="off").backend

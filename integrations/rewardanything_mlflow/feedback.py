@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import mlflow
 from mlflow.entities import Assessment, AssessmentError, AssessmentSource, AssessmentSourceType, Feedback
 
-from rewardanything_core import JudgeFailure, Principle, Verdict
+from rewardanything_core import JudgeFailure, Principle, Rubric, Verdict
 
 ScoreScale: TypeAlias = Literal["raw", "normalized"]
 """``raw``: 1..5. ``normalized``: 0..1."""
@@ -39,8 +39,26 @@ def metric_name(principle: Principle, name: str | None = None) -> str:
 
 def metric_names(principles: Iterable[Principle]) -> list[str]:
     """Distinct metric names of several principles; equal ones are numbered."""
+    return _distinct(map(metric_name, principles))
+
+
+def criterion_names(criteria: Iterable[str], name: str) -> dict[str, str]:
+    """Criterion -> the name of its feedback and metrics, ``name/criterion``.
+
+    Characters that metric names cannot have are replaced, and equal names are numbered.
+
+    Args:
+        criteria: The names of a rubric's criteria.
+        name: The name of the whole rubric's feedback.
+    """
+    criteria = list(criteria)
+    parts = _distinct(metric_name(Principle("-"), criterion) for criterion in criteria)
+    return {criterion: f"{name}/{part}" for criterion, part in zip(criteria, parts, strict=True)}
+
+
+def _distinct(candidates: Iterable[str]) -> list[str]:
     names: list[str] = []
-    for base in map(metric_name, principles):
+    for base in candidates:
         equal = [name for name in names if re.fullmatch(rf"{re.escape(base)}(_\d+)?", name)]
         names.append(f"{base}_{len(equal) + 1}" if equal else base)
     return names
@@ -49,58 +67,82 @@ def metric_names(principles: Iterable[Principle]) -> list[str]:
 def verdict_feedback(
     verdict: Verdict, name: str, *, scale: ScoreScale = "raw", label: str | None = None
 ) -> list[Feedback]:
-    """A feedback for each response of a verdict.
+    """A feedback for each response of a verdict, and under a rubric one more for each criterion.
 
     Args:
         verdict: The verdict.
-        name: The feedback's name; with several responses, each is named ``name/label``.
+        name: The feedback's name; that of a criterion is ``name/criterion``. With several responses, each is named
+            ``name/label`` or ``name/criterion/label``.
         scale: ``raw`` for 1..5, ``normalized`` for 0..1.
-        label: Return the feedback of this response only, named ``name``. None: all responses.
+        label: Return the feedback of this response only, without the label in its name. None: all responses.
     """
+    names = criterion_names(verdict.criteria, name)
+    feedback = _feedback_by_label(verdict, verdict, name, None, scale=scale, only=label)
+    for criterion, each in verdict.criteria.items():
+        feedback += _feedback_by_label(each, verdict, names[criterion], criterion, scale=scale, only=label)
+    return feedback
+
+
+def _feedback_by_label(
+    verdict: Verdict, whole: Verdict, name: str, criterion: str | None, *, scale: ScoreScale, only: str | None
+) -> list[Feedback]:
+    """Feedback of the whole verdict, or of the verdict on one criterion."""
     several = len(verdict.scores) > 1
     metadata = {
         **FRAMEWORK,
-        "model": verdict.model,
-        "template_hash": verdict.template_hash,
-        "seed": verdict.seed,
+        "model": whole.model,
+        "template_hash": whole.template_hash,
+        "seed": whole.seed,
         "agreement": verdict.agreement,
-        "record_id": " ".join(verdict.record_ids) or None,
-        "case_id": verdict.case_id,
-        "cached": verdict.cached,
+        "record_id": " ".join(whole.record_ids) or None,
+        "case_id": whole.case_id,
+        "cached": whole.cached,
         "passes": len(verdict.orders),
+        "criterion": criterion,
     }
+    missed = {label: ", ".join(n for n in names if criterion in (None, n)) for label, names in whole.missed.items()}
     return [
         Feedback(
-            name=f"{name}/{response}" if several and label is None else name,
+            name=f"{name}/{response}" if several and only is None else name,
             value=score,
             rationale=verdict.explanation or None,
-            source=_source(verdict.model),
+            source=_source(whole.model),
             metadata=_strings(
                 metadata,
                 label=response if several else None,
                 rank=verdict.ranking.index(response) + 1 if several else None,
                 spread=verdict.spread.get(response) if len(verdict.orders) > 1 else None,
+                missed=missed.get(response),
             ),
         )
         for response, score in scores_of(verdict, scale).items()
-        if label in (None, response)
+        if only in (None, response)
     ]
 
 
-def failure_feedback(failure: JudgeFailure, name: str, *, model: str = "") -> Feedback:
-    """A feedback with an error and no value.
+def failure_feedback(
+    failure: JudgeFailure, name: str, *, principle: Principle | None = None, model: str = ""
+) -> list[Feedback]:
+    """A feedback with an error and no value, and for a rubric one more for each criterion.
 
     Args:
         failure: Why there is no verdict.
         name: The feedback's name.
+        principle: What was to be judged by. None: unknown, or not a rubric.
         model: The judge model's name. Empty: unknown.
     """
-    return Feedback(
-        name=name,
-        error=AssessmentError(error_code=failure.error_type, error_message=failure.message),
-        source=_source(model),
-        metadata=_strings(FRAMEWORK, model=model or None, record_id=failure.record_id, attempts=failure.attempts),
-    )
+    names = [name]
+    if isinstance(principle, Rubric):
+        names += criterion_names(principle.criteria, name).values()
+    return [
+        Feedback(
+            name=one,
+            error=AssessmentError(error_code=failure.error_type, error_message=failure.message),
+            source=_source(model),
+            metadata=_strings(FRAMEWORK, model=model or None, record_id=failure.record_id, attempts=failure.attempts),
+        )
+        for one in names
+    ]
 
 
 def log_verdict(
@@ -111,8 +153,11 @@ def log_verdict(
     label: str | None = None,
     scale: ScoreScale = "raw",
     span_id: str | None = None,
+    principle: Principle | None = None,
 ) -> list[Assessment]:
     """Attach a verdict to a trace as feedback, or a failure as feedback without a value.
+
+    A verdict under a rubric gives one more feedback for each criterion, named ``name/criterion``.
 
     Args:
         verdict: The judge's verdict or failure.
@@ -121,15 +166,16 @@ def log_verdict(
         label: The response that the trace belongs to. None: all of them.
         scale: ``raw`` for 1..5, ``normalized`` for 0..1.
         span_id: The span to attach it to. None: the whole trace.
+        principle: What was judged by, so that a failure under a rubric gives feedback for each criterion, too.
 
     Returns:
-        The feedback as stored, in the order of the verdict's scores.
+        The feedback as stored, in the order of the verdict's scores, then of its criteria.
 
     Raises:
         KeyError: the verdict has no response with this label.
     """
     if isinstance(verdict, JudgeFailure):
-        feedback = [failure_feedback(verdict, name)]
+        feedback = failure_feedback(verdict, name, principle=principle)
     else:
         feedback = verdict_feedback(verdict, name, scale=scale, label=label)
         if not feedback:

@@ -79,10 +79,11 @@ def labels_from_mlflow(
             )
         inputs, outputs = inputs_and_outputs(trace)
         try:
+            responses = {"response": response_from(outputs, response)}
             case = Case(
                 text,
                 prompt_from(inputs, prompt),
-                {"response": response_from(outputs, response)},
+                responses,
                 reference_from(expectations_of(trace), reference),
             )
         except InvalidCaseError as error:
@@ -95,7 +96,7 @@ def labels_from_mlflow(
                 group=str(case.prompt),
                 principle=text,
                 prompt=case.prompt if isinstance(case.prompt, str) else [dict(turn) for turn in case.prompt],
-                responses=dict(case.responses),
+                responses=responses,
                 human={"response": value},
                 rated=True,
                 scale=(0.0, 1.0) if label.is_binary else scale,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import mlflow.metrics
 from mlflow.metrics import MetricValue
 from mlflow.models import EvaluationMetric
 
-from rewardanything_core import BaseJudge, Case, JudgeFailure, Principle, Verdict, resolve_judge
+from rewardanything_core import BaseJudge, Case, JudgeFailure, Principle, Rubric, Verdict, resolve_judge
 from rewardanything_core.errors import JudgeUnavailableError
-from rewardanything_mlflow.feedback import ScoreScale, metric_name, metric_names, scores_of
+from rewardanything_mlflow.feedback import ScoreScale, criterion_names, metric_name, metric_names, scores_of
 from rewardanything_mlflow.fields import prompt_from, reference_from, response_from
 from rewardanything_mlflow.judging import Outcome, failure_of, judge_all, judge_or_default
 
@@ -35,8 +36,11 @@ def principle_metric(
 
     The table gets a score and the judge's reasoning for each row. A row that could not be judged has no score, and the
     error as its justification. The aggregates are ``mean``, ``variance`` and ``p90`` over the judged rows, and the
-    numbers of rows that were ``judged`` and of ``failures``. A judge that cannot be used stops the evaluation with a
-    `JudgeUnavailableError`.
+    numbers of rows that were ``judged`` and of ``failures``; under a rubric they include ``criterion/mean`` and so on.
+    A judge that cannot be used stops the evaluation with a `JudgeUnavailableError`.
+
+    An MLflow metric has one column of scores. Under a rubric it is that of the whole; `principle_metrics` has columns
+    for the criteria.
 
     Args:
         principle: What to judge by.
@@ -52,47 +56,69 @@ def principle_metric(
         InvalidCaseError: the principle is empty or not text.
         ConfigError: the judge is neither a judge nor a model string.
     """
-    principle = Principle.of(principle)
-    metric: EvaluationMetric = mlflow.metrics.make_metric(
-        eval_fn=_eval_fn(principle, resolve_judge(judge), scale, prompt, reference),
-        greater_is_better=True,
-        name=metric_name(principle, name),
-        version=version,
-    )
-    return metric
+    return _metrics(principle, judge, name, scale, prompt, reference, version)[0]
 
 
-def principle_metrics(principles: Iterable[Principle | str], **options: Any) -> list[EvaluationMetric]:
+def principle_metrics(principles: Principle | Iterable[Principle | str], **options: Any) -> list[EvaluationMetric]:
     """A `principle_metric` for each principle, with distinct names.
+
+    A rubric gives one metric for the whole and one for each criterion, named ``name/criterion``. They share one
+    judgement of each row.
 
     Args:
         principles: What to judge by.
         **options: The options of `principle_metric`, for all of them.
     """
-    checked = [Principle.of(principle) for principle in principles]
+    checked = Principle.several(principles)  # type: ignore[arg-type]  # any iterable is accepted
+    names = metric_names(checked)
+    return [metric for one, name in zip(checked, names, strict=True) for metric in _metrics(one, name=name, **options)]
+
+
+def _metrics(
+    principle: Principle | str,
+    judge: BaseJudge | str | None = None,
+    name: str | None = None,
+    scale: ScoreScale = "raw",
+    prompt: str = "inputs",
+    reference: str | None = "targets",
+    version: str | None = None,
+) -> list[EvaluationMetric]:
+    """The metric of a principle, or those of a rubric and its criteria."""
+    principle = Principle.of(principle)
+    name = metric_name(principle, name)
+    criteria = criterion_names(principle.criteria if isinstance(principle, Rubric) else (), name)
+    rows = _JudgedRows(principle, resolve_judge(judge), prompt)
     return [
-        principle_metric(one, name=name, **options) for one, name in zip(checked, metric_names(checked), strict=True)
+        mlflow.metrics.make_metric(
+            eval_fn=_eval_fn(rows, criterion, criteria, scale, prompt, reference),
+            greater_is_better=True,
+            name=name if criterion is None else criteria[criterion],
+            version=version,
+        )
+        for criterion in (None, *criteria)
     ]
 
 
 def _eval_fn(
-    principle: Principle, judge: BaseJudge | None, scale: ScoreScale, prompt: str, reference: str | None
+    rows: _JudgedRows,
+    criterion: str | None,
+    criteria: Mapping[str, str],
+    scale: ScoreScale,
+    prompt: str,
+    reference: str | None,
 ) -> Callable[..., MetricValue]:
-    trials: list[tuple[str, Outcome]] = []  # MLflow first calls with row 0 alone, then with the whole table
-
     def eval_fn(predictions: Any, prompts: Any, references: Any = None) -> MetricValue:
-        rows = len(predictions)
-        if prompts is _MISSING:
-            raise JudgeUnavailableError(
-                f"The table has no column {prompt!r}, from which to take the prompts; nothing was judged.",
-                hint='Name the column, as in principle_metric(..., prompt="question").',
-            )
-        # In the first call MLflow cuts some columns to one row and leaves others whole.
-        columns = [list(column)[:rows] if column is not None else [None] * rows for column in (prompts, references)]
-        cases = [
-            _case(principle, index, *row) for index, row in enumerate(zip(list(predictions), *columns, strict=True))
-        ]
-        return _metric_value(_outcomes(judge_or_default(judge), cases, trials), scale)
+        outcomes = rows.outcomes(criterion, predictions, prompts, references)
+        if criterion is not None:
+            outcomes = _on_criterion(outcomes, criterion)
+        aggregates = _aggregates(outcomes, scale)
+        for one, path in criteria.items() if criterion is None else ():
+            figures = _aggregates(_on_criterion(outcomes, one), scale)
+            part = path.rpartition("/")[2]
+            aggregates |= {f"{part}/{figure}": number for figure, number in figures.items()}
+        scores: list[Any] = [_score(outcome, scale) for outcome in outcomes]
+        justifications = list(map(_justification, outcomes))
+        return MetricValue(scores=scores, justifications=justifications, aggregate_results=aggregates)
 
     # MLflow looks up each parameter by its name in the table.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -101,6 +127,58 @@ def _eval_fn(
         parameters.append(inspect.Parameter(reference, kind, default=None))
     eval_fn.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return eval_fn
+
+
+class _JudgedRows:
+    """Judges the rows of a table for one or several metrics.
+
+    MLflow calls each metric with row 0 alone, then each with the whole table. A row is judged once for all of these
+    calls, and again in the next evaluation.
+    """
+
+    def __init__(self, principle: Principle, judge: BaseJudge | None, prompt: str) -> None:
+        self._principle, self._judge, self._prompt = principle, judge, prompt
+        self._digests: list[str | None] = []
+        self._outcomes: list[Outcome] = []
+        self._served: Counter[str | None] = Counter()
+
+    def outcomes(self, metric: str | None, predictions: Any, prompts: Any, references: Any) -> list[Outcome]:
+        """An outcome for each row.
+
+        Args:
+            metric: Which of the metrics asks.
+            predictions: The columns, as MLflow passes them.
+            prompts: See ``predictions``.
+            references: See ``predictions``; None where the table has none.
+        """
+        rows = len(predictions)
+        if prompts is _MISSING:
+            raise JudgeUnavailableError(
+                f"The table has no column {self._prompt!r}, from which to take the prompts; nothing was judged.",
+                hint='Name the column, as in principle_metric(..., prompt="question").',
+            )
+        # In the first call MLflow cuts some columns to one row and leaves others whole.
+        columns = [list(column)[:rows] if column is not None else [None] * rows for column in (prompts, references)]
+        return self._judged(
+            metric,
+            [
+                _case(self._principle, index, *row)
+                for index, row in enumerate(zip(list(predictions), *columns, strict=True))
+            ],
+        )
+
+    def _judged(self, metric: str | None, cases: Sequence[Case | JudgeFailure]) -> list[Outcome]:
+        judge = judge_or_default(self._judge)
+        digests = [case.digest if isinstance(case, Case) else None for case in cases]
+        calls = 2 if len(cases) == 1 else 1  # per evaluation: a table of one row is the trial call's row again
+        if digests != self._digests or self._served[metric] >= calls:
+            # The row of the trial calls, unless that was in an earlier evaluation.
+            trial = self._outcomes if digests[:1] == self._digests and len(cases) > 1 else []
+            self._outcomes = [*trial, *judge_all(judge, cases[len(trial) :])]
+            self._digests = digests
+            self._served.clear()
+        self._served[metric] += 1
+        return self._outcomes
 
 
 def _case(principle: Principle, index: int, prediction: Any, inputs: Any, reference: Any) -> Case | JudgeFailure:
@@ -116,31 +194,20 @@ def _case(principle: Principle, index: int, prediction: Any, inputs: Any, refere
         return failure_of(error, f"row {index}")
 
 
-def _outcomes(
-    judge: BaseJudge, cases: Sequence[Case | JudgeFailure], trials: list[tuple[str, Outcome]]
-) -> list[Outcome]:
-    """An outcome for each case; row 0 is not judged again after MLflow's first call with it alone."""
-    digest, outcome = trials.pop() if trials else (None, None)
-    first = cases[0] if cases and isinstance(cases[0], Case) else None
-    if outcome is not None and first and first.digest == digest:
-        return [outcome, *judge_all(judge, cases[1:])]
-    outcomes = judge_all(judge, cases)
-    if first and len(cases) == 1:
-        trials.append((first.digest, outcomes[0]))
-    return outcomes
+def _on_criterion(outcomes: Sequence[Outcome], criterion: str) -> list[Outcome]:
+    return [outcome.criteria[criterion] if isinstance(outcome, Verdict) else outcome for outcome in outcomes]
 
 
-def _metric_value(outcomes: Sequence[Outcome], scale: ScoreScale) -> MetricValue:
-    scores: list[Any] = [_score(outcome, scale) for outcome in outcomes]
-    judged = [score for score in scores if score is not None]
-    aggregates: dict[str, float] = {"judged": len(judged), "failures": len(scores) - len(judged)}
+def _aggregates(outcomes: Sequence[Outcome], scale: ScoreScale) -> dict[str, float]:
+    judged = [score for outcome in outcomes if (score := _score(outcome, scale)) is not None]
+    aggregates: dict[str, float] = {"judged": len(judged), "failures": len(outcomes) - len(judged)}
     if judged:
         aggregates |= {
             "mean": statistics.fmean(judged),
             "variance": statistics.pvariance(judged),
             "p90": _p90(judged),
         }
-    return MetricValue(scores=scores, justifications=list(map(_justification, outcomes)), aggregate_results=aggregates)
+    return aggregates
 
 
 def _score(outcome: Outcome, scale: ScoreScale) -> float | None:

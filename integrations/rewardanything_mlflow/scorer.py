@@ -9,10 +9,18 @@ from mlflow.entities import Feedback, Trace
 from mlflow.genai.scorers import Scorer
 from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator, model_validator
 
-from rewardanything_core import BaseJudge, Case, Principle, RewardAnythingError, resolve_judge
+from rewardanything_core import BaseJudge, Case, Principle, RewardAnythingError, Rubric, resolve_judge
 from rewardanything_core.errors import JudgeUnavailableError
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 from rewardanything_mlflow.alignment import PrincipleOptimizer
-from rewardanything_mlflow.feedback import ScoreScale, failure_feedback, metric_name, metric_names, verdict_feedback
+from rewardanything_mlflow.feedback import (
+    ScoreScale,
+    criterion_names,
+    failure_feedback,
+    metric_name,
+    metric_names,
+    verdict_feedback,
+)
 from rewardanything_mlflow.fields import (
     Selector,
     SelectorError,
@@ -35,8 +43,10 @@ class PrincipleScorer(Scorer):
     """A scorer for ``mlflow.genai.evaluate(scorers=[...])`` and ``mlflow.genai.optimize_prompts``.
 
     A row gets a `Feedback` with the score and the judge's reasoning. With ``candidates=True`` the outputs hold several
-    responses, which are judged together; each gets a feedback named ``name/label``. A row that could not be judged
-    gets a feedback with the error and no value, which MLflow leaves out of the aggregates.
+    responses, which are judged together; each gets a feedback named ``name/label``. Under a `Rubric` there is one more
+    feedback for each criterion, named ``name/criterion`` or ``name/criterion/label``, from the same judgement. A row
+    that could not be judged gets a feedback of each name with the error and no value, which MLflow leaves out of the
+    aggregates.
 
     >>> scorer = PrincipleScorer(principle="Concise before complete.", name="concise", threshold=4)
     >>> mlflow.genai.evaluate(data=data, scorers=[scorer]).passed
@@ -45,7 +55,7 @@ class PrincipleScorer(Scorer):
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     principle: Principle
-    """What to judge by; a string becomes a `Principle`."""
+    """What to judge by; a string becomes a `Principle`, and a mapping with ``criteria`` a `Rubric`."""
 
     judge: BaseJudge | None = Field(default=None, exclude=True, repr=False)
     """The judge, or a model string such as ``openai:/gpt-5-mini``. None: the process's default judge, loaded when first
@@ -56,7 +66,8 @@ class PrincipleScorer(Scorer):
 
     threshold: float | None = None
     """The lowest score, on ``scale``, with which a row passes (``EvaluationResult.passed``). None: no threshold, which
-    MLflow counts as not passed."""
+    MLflow counts as not passed. Under a rubric it is for the score of the whole; MLflow also wants a condition for each
+    criterion, which the scorers of `principle_scorers` have."""
 
     scale: ScoreScale = "raw"
     """``raw`` for 1..5, ``normalized`` for 0..1."""
@@ -97,6 +108,10 @@ class PrincipleScorer(Scorer):
     @classmethod
     def _is_judge(cls, value: Any) -> Any:
         return resolve_judge(value)
+
+    @field_serializer("principle")
+    def _principle_json(self, principle: Principle) -> dict[str, Any]:
+        return principle.to_json()
 
     @field_serializer("aggregations")
     def _aggregation_names(self, aggregations: list[Any] | None) -> list[str] | None:
@@ -142,9 +157,10 @@ class PrincipleScorer(Scorer):
                 verdict = judge.judge(case)
         except RewardAnythingError as error:
             stop_if_unusable(error)
-            return failure_feedback(failure_of(error), self.name, model=judge.model)
-        feedback = verdict_feedback(verdict, self.name, scale=self.scale)
-        return feedback if self.candidates else feedback[0]
+            feedback = failure_feedback(failure_of(error), self.name, principle=self.principle, model=judge.model)
+        else:
+            feedback = verdict_feedback(verdict, self.name, scale=self.scale)
+        return feedback if len(feedback) > 1 or self.candidates else feedback[0]
 
     def align(self, traces: list[Trace], optimizer: PrincipleOptimizer | None = None) -> PrincipleScorer:
         """Rewrite the principle so that the scores agree more with people's feedback on traces.
@@ -186,15 +202,49 @@ class PrincipleScorer(Scorer):
         return Case(self.principle, prompt, responses, reference, id=trace.info.trace_id if trace else None)
 
 
-def principle_scorers(principles: Iterable[Principle | str], **options: Any) -> list[PrincipleScorer]:
+class CriterionCondition(Scorer):
+    """Decides whether a criterion of a rubric passes; a `PrincipleScorer` gives the feedback with its score.
+
+    ``EvaluationResult.passed`` counts a number as not passed without a condition of its own, and MLflow takes
+    conditions only from scorers of the feedback's name.
+    """
+
+    minimum: float
+    """The lowest score that passes, on the scale of the feedback."""
+
+    @property
+    def pass_if(self) -> Callable[[Any], bool]:
+        """The minimum as a predicate."""
+        return lambda value: value is not None and value >= self.minimum
+
+    def __call__(self) -> list[Feedback]:  # type: ignore[override]  # MLflow passes the arguments that it names
+        """No feedback."""
+        return []
+
+
+def principle_scorers(principles: Principle | Iterable[Principle | str], **options: Any) -> list[Scorer]:
     """A `PrincipleScorer` for each principle, with distinct names.
+
+    With a threshold, each criterion of a rubric has a condition for ``EvaluationResult.passed``, too: its required
+    score, or none if it is not required.
 
     Args:
         principles: What to judge by.
         **options: The options of `PrincipleScorer`, for all of them.
     """
-    checked = [Principle.of(principle) for principle in principles]
-    return [
-        PrincipleScorer(principle=one, name=name, **options)
-        for one, name in zip(checked, metric_names(checked), strict=True)
-    ]
+    checked = Principle.several(principles)  # type: ignore[arg-type]  # any iterable is accepted
+    scorers: list[Scorer] = []
+    for principle, name in zip(checked, metric_names(checked), strict=True):
+        scorer = PrincipleScorer(principle=principle, name=name, **options)
+        scorers.append(scorer)
+        if isinstance(principle, Rubric) and scorer.threshold is not None:
+            scorers += _conditions(principle, scorer)
+    return scorers
+
+
+def _conditions(rubric: Rubric, scorer: PrincipleScorer) -> list[CriterionCondition]:
+    names = criterion_names(rubric.criteria, scorer.name)
+    required = {name: criterion.required or MIN_SCORE for name, criterion in rubric.criteria.items()}
+    if scorer.scale == "normalized":
+        required = {name: (score - MIN_SCORE) / (MAX_SCORE - MIN_SCORE) for name, score in required.items()}
+    return [CriterionCondition(name=names[name], minimum=score) for name, score in required.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 from mlflow.entities import SpanType
 
-from rewardanything_core import BaseJudge, Case, JudgeFailure, resolve_judge
+from rewardanything_core import BaseJudge, Case, JudgeFailure, Rubric, resolve_judge
 from rewardanything_core.judging.base import add_observer, remove_observer
 
 if TYPE_CHECKING:
@@ -70,13 +70,23 @@ def _log_span(event: VerdictEvent) -> None:
         span.end(outputs=event.outcome.to_dict(), status="ERROR", end_time_ns=event.ended_ns)
         return
     verdict = event.outcome.to_dict()
-    outputs = {"scores": verdict["scores"], "ranking": verdict["ranking"], "reasoning": verdict["explanation"]}
+    outputs = _outputs(verdict)
+    if verdict["criteria"]:
+        outputs["missed"] = verdict["missed"]
+        outputs["criteria"] = {name: _outputs(each) for name, each in verdict["criteria"].items()}
     names = ("model", "template_hash", "seed", "agreement", "spread", "record_id", "cached", "orders")
     span.end(outputs=outputs, attributes={name: verdict[name] for name in names}, end_time_ns=event.ended_ns)
 
 
+def _outputs(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    return {"scores": verdict["scores"], "ranking": verdict["ranking"], "reasoning": verdict["explanation"]}
+
+
 def _inputs(case: Case | None) -> dict[str, Any]:
     """The parts of a case that the judge sees; empty for an item that is not a valid case."""
-    names = ("principle", "prompt", "responses", "reference", "context")
-    fields = {name: getattr(case, name) for name in names if case is not None}
-    return {name: str(value) if name == "principle" else value for name, value in fields.items() if value is not None}
+    if case is None:
+        return {}
+    principle = case.principle.to_json() if isinstance(case.principle, Rubric) else case.principle.text
+    names = ("prompt", "responses", "reference", "context")
+    fields = {"principle": principle, **{name: getattr(case, name) for name in names}}
+    return {name: value for name, value in fields.items() if value is not None}
