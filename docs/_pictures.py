@@ -31,7 +31,12 @@ from rewardanything_core.backends import Request, verdict_reply
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
-WIDTH = 104
+WIDTH = 60
+"""Columns of a terminal that is legible on a screen 400 pixels wide."""
+
+REPORT_WIDTH = 76
+"""The same for the report of a check, which has a table."""
+
 THEME = TerminalTheme(
     (30, 32, 38),
     (214, 218, 224),
@@ -73,6 +78,7 @@ QUIET = {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
 }
 FRESH = {"RA_JUDGE_CACHE": "off"}
+OURS = os.pathsep.join(str(ROOT / folder) for folder in ("docs", "integrations", "."))
 
 OF_THE_PROCESS = re.compile(
     r"^(\d{4}[/-]\d\d[/-]\d\d .* INFO |\(\w+ pid=|Starting evaluation|\d+it \[|\[\w+ +\d+ \d)|Warning: "
@@ -193,13 +199,13 @@ def check(folder: Path) -> str:
     own = {
         "RA_JUDGE_MODEL": "scripted:_pictures:by_facts",
         "RA_JUDGE_STORE": f"{folder}/store",
-        "COLUMNS": str(WIDTH),
+        "COLUMNS": str(REPORT_WIDTH),
     }
     ours, theirs = os.openpty()
     with subprocess.Popen(
         [Path(sys.executable).with_name("ra-judge"), "check"],
         cwd=shop,
-        env={**os.environ, **own, "PYTHONPATH": str(ROOT / "docs"), "TERM": "xterm-256color"},
+        env={**os.environ, **own, "PYTHONPATH": OURS, "TERM": "xterm-256color"},
         stdout=theirs,
         stderr=subprocess.DEVNULL,
     ):
@@ -237,12 +243,16 @@ MAKERS: dict[str, Callable[[Path], str]] = {
 def made(name: str) -> str:
     """What the commands of a picture print, in a folder of their own."""
     with tempfile.TemporaryDirectory() as folder:
-        return MAKERS[name](Path(folder)).replace(f"{folder}/", "")
+        text = MAKERS[name](Path(folder)).replace(f"{folder}/", "")
+    if not text or "Traceback" in text:
+        raise SystemExit(f"{COMMANDS[name]} failed: {text}")
+    return text
 
 
 def draw(name: str, text: str) -> Path:
     """The picture of one command's output."""
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
+    width = REPORT_WIDTH if name == "check" else WIDTH
+    console = Console(record=True, width=width, file=io.StringIO(), highlight=False, force_terminal=True)
     console.print(Text(f"$ {COMMANDS[name]}", style="bold"))
     for line in text.splitlines():
         bold = line.startswith(("$ ", ">>> ", "... "))
