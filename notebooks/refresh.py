@@ -1,10 +1,10 @@
-"""Runs the notebooks and keeps what they put out; the tests run them in the same way.
+"""Runs the notebooks and saves their outputs; the tests run them in the same way.
 
-    python notebooks/refresh.py           # all, with the judge of your settings or the embedded
-    python notebooks/refresh.py 01 05     # those whose names begin so
+    python notebooks/refresh.py           # all, with the judge of your settings or the built-in one
+    python notebooks/refresh.py 01 05     # those whose names begin with 01 or 05
 
-Each runs in an empty folder with a verdict store of its own, so its outputs owe nothing to
-earlier runs. The first picture of each also goes to docs/assets/notebooks/.
+Each runs in an empty folder with its own verdict store, so that its outputs do not depend on
+earlier runs. The first picture of each is also written to docs/assets/notebooks/.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ QUIET = {
     "PYTHONWARNINGS": "ignore:IProgress not found",
     "TQDM_DISABLE": "1",
 }
-"""No progress bars, and no talk with anybody's server on the side."""
+"""No progress bars, and no requests to servers of the libraries."""
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def notebooks() -> list[Path]:
-    """All of them, in order."""
+    """All notebooks, in order."""
     return sorted(HERE.glob("[0-9][0-9]_*.ipynb"))
 
 
 def execute(path: Path, folder: Path, env: Mapping[str, str]) -> Any:
-    """A notebook as it is after it ran.
+    """Run a notebook, and return it with its outputs.
 
     Args:
-        path: Where it is.
-        folder: Where it runs, and what it may write to.
-        env: Its environment; the verdict store and what Jupyter writes are put into ``folder``.
+        path: The notebook.
+        folder: Its working folder, which also gets the verdict store and Jupyter's own files.
+        env: Its environment.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised.
@@ -76,7 +76,7 @@ def execute(path: Path, folder: Path, env: Mapping[str, str]) -> Any:
 
 
 def tidy(notebook: Any) -> Any:
-    """Leave out what differs between runs and machines, and note which code it is of."""
+    """Remove what differs between runs and machines, and record a hash of the code."""
     for output in outputs(notebook):
         if "metadata" in output:
             output.metadata = {}
@@ -109,7 +109,7 @@ def outputs(notebook: Any) -> Iterator[Any]:
 
 
 def fingerprint(notebook: Any) -> str:
-    """A hash of the code, without the texts around it."""
+    """A hash of the code cells."""
     code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
@@ -125,7 +125,7 @@ def pictures(notebook: Any) -> list[bytes]:
 
 
 def main(chosen: tuple[str, ...]) -> None:
-    """Run them, and write them back."""
+    """Run the chosen notebooks and write them back."""
     for path in notebooks():
         if chosen and not path.name.startswith(chosen):
             continue
