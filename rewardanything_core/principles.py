@@ -100,15 +100,17 @@ class Principle:
 
     @classmethod
     def named(cls, name: str) -> Principle:
-        """A principle of the library that ships with the package.
+        """A principle or rubric of the library that ships with the package.
 
         Raises:
-            ConfigError: the library has no principle of that name; the message lists its names.
+            ConfigError: the library has none of that name; the message lists its names.
         """
-        principle = library().get(name)
-        if principle is None:
-            raise ConfigError(f"There is no principle named {name!r}; the library has: {', '.join(library())}.")
-        return principle
+        from rewardanything_core.rubrics import rubric_library
+
+        named = {**library(), **rubric_library()}
+        if name not in named:
+            raise ConfigError(f"There is no principle or rubric named {name!r}; the library has: {', '.join(named)}.")
+        return named[name]
 
     @classmethod
     def from_file(cls, path: str | Path) -> Principle:

@@ -13,14 +13,16 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict, load_judge
+from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Verdict, load_judge
 from rewardanything_core.cli._judge_errors import UnusableJudgeDetector
 from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.cli._progress import progress_bar
 from rewardanything_core.cli._resumable_output import ResumableOutput
 from rewardanything_core.cli._row_readers import STANDARD, count_rows, format_of, format_option, read_rows
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.tables.columns import CaseColumns, FileFormat, InputRow, result_cells, result_names
+from rewardanything_core.rubrics import Rubric
+from rewardanything_core.tables.columns import CaseColumns, FileFormat, InputRow
+from rewardanything_core.tables.results import ResultColumns
 
 _Outcomes: TypeAlias = Generator[tuple[int, Verdict | JudgeFailure], None, None]
 
@@ -47,11 +49,8 @@ class GradeTask:
     default_columns: bool
     """Whether no column with responses was named, so that it is ``responses`` or else ``response``."""
 
-    principle: Principle | None
-    """The principle for all rows. None: each row has its own."""
-
-    prefix: str
-    """``--prefix``."""
+    added: ResultColumns
+    """The added columns, with ``--prefix``."""
 
     limit: int | None
     """``--limit``. None: all rows."""
@@ -116,6 +115,44 @@ class Counts:
         self.first_failure = self.first_failure or reason
 
 
+class CriterionScores:
+    """Scores by criterion of the rubric for all rows.
+
+    Args:
+        added: The result columns.
+    """
+
+    def __init__(self, added: ResultColumns) -> None:
+        self._added = added
+        self._criteria = added.principle.criteria if isinstance(added.principle, Rubric) else {}
+        self._sums = dict.fromkeys(self._criteria, 0.0)
+        self._numbers = dict.fromkeys(self._criteria, 0)
+        self._missed = dict.fromkeys(self._criteria, 0)
+
+    def add(self, cells: Mapping[str, Any]) -> None:
+        """Add a written row.
+
+        Args:
+            cells: The row, or its result columns.
+        """
+        for name, scores in self._added.criterion_scores(cells).items():
+            required = self._criteria[name].required or 0
+            self._sums[name] += sum(scores.values())
+            self._numbers[name] += len(scores)
+            self._missed[name] += sum(score < required for score in scores.values())
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Criterion -> ``mean`` score, ``required`` score and the number of responses that ``missed`` it."""
+        return {
+            name: {
+                "mean": round(self._sums[name] / number, 3) if number else None,
+                "required": self._criteria[name].required,
+                "missed": self._missed[name],
+            }
+            for name, number in self._numbers.items()
+        }
+
+
 def run(task: GradeTask) -> dict[str, Any]:
     """Grade a file, and return the summary.
 
@@ -134,7 +171,7 @@ def run(task: GradeTask) -> dict[str, Any]:
         if task.default_columns and "responses" not in names and "response" in names:
             columns = dataclasses.replace(task.columns, responses=None, each_response=("response",))
             task = dataclasses.replace(task, columns=columns)
-        task.columns.check(names, task.prefix, task.source)
+        task.columns.check(names, task.added, task.source)
     with ExitStack() as stack:
         with fetch_progress() as progress:
             given = {name: value for name, value in task.judge.items() if value is not None}
@@ -143,22 +180,23 @@ def run(task: GradeTask) -> dict[str, Any]:
         output = ResumableOutput(
             task.out,
             out_format,
-            [*header, *result_names(task.prefix)],
-            prefix=task.prefix,
+            [*header, *task.added.names],
+            added=task.added,
             settings=_settings(task, judge),
             overwrite=task.overwrite,
             excel_safe=task.excel_safe,
         )
         stack.callback(output.close)
-        counts = Counts()
-        pending = _pending_rows(task, output, chain(peeked, rows), counts, file_format)
+        counts, criteria = Counts(), CriterionScores(task.added)
+        pending = _pending_rows(task, output, chain(peeked, rows), counts, criteria, file_format)
         show = stack.enter_context(progress_bar(_total(task, file_format)))
-        _judge(judge, pending, output, task, counts, show)
+        _judge(judge, pending, output, task, counts, criteria, show)
         output.finish()
         output.convert(task.source if file_format == "parquet" else None)
         usage = judge.usage
     return {
         **dataclasses.asdict(counts),
+        "criteria": criteria.summary(),
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "cost": usage.cost,
@@ -172,6 +210,7 @@ def _judge(
     output: ResumableOutput,
     task: GradeTask,
     counts: Counts,
+    criteria: CriterionScores,
     show: Callable[[Mapping[str, Any]], None],
 ) -> None:
     in_flight: deque[PendingRow] = deque()
@@ -185,13 +224,16 @@ def _judge(
     def write(item: PendingRow, outcome: Verdict | JudgeFailure | None) -> None:
         if item.written is not None:
             output.add(item.written)
+            criteria.add(item.written)
             counts.done_before += 1
             counts.rows += 1
         else:
             result = item.failure or outcome
             assert result is not None
-            output.add({**item.row.columns, **result_cells(result, task.prefix)})
+            cells = task.added.cells(result)
+            output.add({**item.row.columns, **cells})
             counts.add(result)
+            criteria.add(cells)
         show(vars(counts))
 
     window = {} if task.window is None else {"window": task.window}
@@ -206,10 +248,15 @@ def _judge(
 
 
 def _pending_rows(
-    task: GradeTask, output: ResumableOutput, rows: Iterator[InputRow], counts: Counts, file_format: FileFormat
+    task: GradeTask,
+    output: ResumableOutput,
+    rows: Iterator[InputRow],
+    counts: Counts,
+    criteria: CriterionScores,
+    file_format: FileFormat,
 ) -> Iterator[PendingRow]:
     """The rows that an earlier run left; with ``--retry-failed`` all rows, since the file is written again."""
-    error = task.prefix + "error"
+    error = task.added.error
     rewrite = task.retry_failed and any(written[error] for written in output.existing_rows())
     pairs = _with_existing(output, rows)
     if rewrite:
@@ -225,6 +272,7 @@ def _pending_rows(
                 counts.add_failure(str(written[error]))
             else:
                 counts.done_before += 1
+                criteria.add(written)
     remaining = None if task.limit is None else max(0, task.limit - number)
     for row in islice(rows, remaining):
         yield _pending(task, row, file_format)
@@ -248,11 +296,11 @@ def _with_existing(output: ResumableOutput, rows: Iterator[InputRow]) -> Iterato
 
 
 def _pending(task: GradeTask, row: InputRow, file_format: FileFormat) -> PendingRow:
-    if clash := set(row.columns) & set(result_names(task.prefix)):
+    if clash := set(row.columns) & set(task.added.names):
         problem = f"In {row.place}: the row has a column {min(clash)!r} of its own; give --prefix."
     else:
         try:
-            return PendingRow(row=row, case=task.columns.case(row, task.principle, file_format))
+            return PendingRow(row=row, case=task.columns.case(row, task.added.principle, file_format))
         except InvalidCaseError as error:
             problem = str(error)
     failure = JudgeFailure(case_id=task.columns.case_id(row), error_type="InvalidCaseError", message=problem)
@@ -291,10 +339,12 @@ def _total(task: GradeTask, file_format: FileFormat) -> int | None:
 
 def _settings(task: GradeTask, judge: BaseJudge) -> dict[str, Any]:
     """The settings that must be the same for two runs to write to one file."""
+    principle = task.added.principle
     settings = {
-        "principle": task.principle.text if task.principle else None,
+        # With the weights and requirements of a rubric, on which its scores depend.
+        "principle": principle.to_json()["criteria"] if isinstance(principle, Rubric) else principle and principle.text,
         "columns": dataclasses.asdict(task.columns),
-        "prefix": task.prefix,
+        "prefix": task.added.prefix,
         "model": judge.model,
         **judge.fingerprint(),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,8 +20,17 @@ if TYPE_CHECKING:
 
     from rewardanything_core.judging.base import BaseJudge
     from rewardanything_core.principles import Principle
+    from rewardanything_core.rubrics import Rubric
+    from rewardanything_core.types import Verdict
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+PrincipleFile = Annotated[
+    str | None, typer.Option("--principle-file", help="File with the principle or rubric: Markdown, text, TOML, JSON.")
+]
+PrincipleName = Annotated[
+    str | None, typer.Option("--principle-name", help="Name of a principle or rubric that ships with the package.")
+]
 
 # An option that is not given comes from RA_JUDGE_* variables, then from ra-judge.toml, then from the defaults.
 Model = Annotated[
@@ -132,10 +142,41 @@ def one_principle(
         )
         raise ConfigError(f"Give one of --principle, {others}.")
     if text is not None:
-        return Principle(text)
+        return typed_principle(text)
     if file is not None:
         return Principle.from_file(file)
     return None if name is None else Principle.named(name)
+
+
+def typed_principle(text: str) -> Principle:
+    """The principle that ``--principle`` holds.
+
+    Raises:
+        ConfigError: it is the name of a file.
+    """
+    from rewardanything_core.principles import Principle
+
+    if re.fullmatch(r"\S+\.(md|txt|toml|json)", text.strip(), re.IGNORECASE):
+        raise ConfigError(
+            f"--principle takes a principle in plain words, and {text.strip()!r} is the name of a file.",
+            hint="Use --principle-file.",
+        )
+    return Principle(text)
+
+
+def criteria_table(verdict: Verdict, rubric: Rubric) -> tuple[list[str], list[list[str]]]:
+    """The headings and rows of a table of scores: a row for each criterion, a column for each response, best first.
+
+    Args:
+        verdict: A verdict under the rubric.
+        rubric: The rubric.
+    """
+    rows = []
+    for name, criterion in rubric.criteria.items():
+        required = f" (at least {criterion.required:g})" if criterion.required else ""
+        scores = verdict.criteria[name].scores
+        rows.append([name + required, f"{criterion.weight:g}", *(f"{scores[label]:.2f}" for label in verdict.ranking)])
+    return ["CRITERION", "WEIGHT", *verdict.ranking], rows
 
 
 def echo(line: str) -> None:

@@ -11,7 +11,7 @@ from rewardanything_core.cli._row_codecs import RowFile
 from rewardanything_core.cli._row_readers import open_parquet, read_rows
 from rewardanything_core.errors import MissingExtraError
 from rewardanything_core.tables.arrow_types import array, can_be_stored, result_fields
-from rewardanything_core.tables.columns import input_cells
+from rewardanything_core.tables.results import ResultColumns
 
 if TYPE_CHECKING:
     import pyarrow
@@ -38,13 +38,13 @@ def unpack(path: Path) -> Iterator[dict[str, Any]]:
         yield row.columns
 
 
-def convert(collected: RowFile, target: Path, prefix: str, source: str | None) -> None:
+def convert(collected: RowFile, target: Path, added: ResultColumns, source: str | None) -> None:
     """Write rows as Parquet, atomically.
 
     Args:
         collected: The rows as JSON lines.
         target: The Parquet file.
-        prefix: The prefix of the result columns.
+        added: The result columns.
         source: The Parquet file whose columns are copied unchanged. None: types are inferred, and a column whose values
             have no common type that Parquet can store becomes text, with its values in JSON.
     """
@@ -53,35 +53,37 @@ def convert(collected: RowFile, target: Path, prefix: str, source: str | None) -
     unfinished = target.with_name(f"{target.name}.tmp")
     if source:
         own = list(open_parquet(source).schema_arrow)
-        schema = pyarrow.schema([*own, *result_fields(prefix)])
+        schema = pyarrow.schema([*own, *result_fields(added)])
         with pyarrow.parquet.ParquetWriter(unfinished, schema) as writer:
             rows = collected.rows()
             for batch in open_parquet(source).iter_batches(batch_size=_GROUP):
                 group = list(islice(rows, batch.num_rows))
                 copied = batch.slice(0, len(group)).columns
-                made = _columns(group, {field.name: field.type for field in result_fields(prefix)})
+                made = _columns(group, {field.name: field.type for field in result_fields(added)})
                 writer.write_batch(pyarrow.record_batch([*copied, *made], schema=schema))
     else:
-        types = _inferred_types(collected.rows(), prefix)
-        while (misfit := _write_typed(collected, unfinished, types, prefix)) is not None:
+        types = _inferred_types(collected.rows(), added)
+        while (misfit := _write_typed(collected, unfinished, types, added)) is not None:
             types[misfit] = pyarrow.string()
     unfinished.replace(target)
 
 
-def _write_typed(collected: RowFile, target: Path, types: Mapping[str, pyarrow.DataType], prefix: str) -> str | None:
+def _write_typed(
+    collected: RowFile, target: Path, types: Mapping[str, pyarrow.DataType], added: ResultColumns
+) -> str | None:
     """Write all rows with these types for their own columns; or return the name of a column that its type does not fit.
 
     Args:
         collected: The rows.
         target: The Parquet file.
         types: Own column -> type.
-        prefix: The prefix of the result columns.
+        added: The result columns.
     """
     import pyarrow.parquet
 
     fields = [pyarrow.field(name, kind) for name, kind in types.items()]
-    schema = pyarrow.schema([*fields, *result_fields(prefix)])
-    all_types = {**types, **{field.name: field.type for field in result_fields(prefix)}}
+    schema = pyarrow.schema([*fields, *result_fields(added)])
+    all_types = {**types, **{field.name: field.type for field in result_fields(added)}}
     rows = collected.rows()
     with pyarrow.parquet.ParquetWriter(target, schema) as writer:
         while group := list(islice(rows, _GROUP)):
@@ -114,13 +116,13 @@ def _columns(rows: Sequence[Mapping[str, Any]], types: Mapping[str, pyarrow.Data
     return columns
 
 
-def _inferred_types(rows: Iterable[Mapping[str, Any]], prefix: str) -> dict[str, pyarrow.DataType]:
+def _inferred_types(rows: Iterable[Mapping[str, Any]], added: ResultColumns) -> dict[str, pyarrow.DataType]:
     """Own column -> a type for all its values; text where there is none, or none that Parquet can store."""
     import pyarrow
 
     types: dict[str, pyarrow.DataType] = {}
     remaining = iter(rows)
-    while group := [input_cells(row, prefix) for row in islice(remaining, _GROUP)]:
+    while group := [added.input_cells(row) for row in islice(remaining, _GROUP)]:
         for name in dict.fromkeys(name for row in group for name in row):
             try:
                 group_type = pyarrow.array([row.get(name) for row in group]).type

@@ -13,7 +13,8 @@ from rewardanything_core.cli._row_codecs import Csv, JsonLines, ParquetRows, Row
 from rewardanything_core.cli._row_readers import STANDARD
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.tables.arrow_types import as_text
-from rewardanything_core.tables.columns import FileFormat, InputRow, input_cells
+from rewardanything_core.tables.columns import FileFormat, InputRow
+from rewardanything_core.tables.results import ResultColumns
 
 
 class ResumableOutput:
@@ -27,7 +28,7 @@ class ResumableOutput:
         out: The file, or ``-`` for standard output.
         file_format: Its format.
         header: The names of its columns; used for CSV.
-        prefix: The prefix of the result columns.
+        added: The result columns.
         settings: What must be the same for two runs to write to one file, as plain JSON.
         overwrite: Whether to begin again if the file exists.
         excel_safe: See `Csv`.
@@ -43,13 +44,13 @@ class ResumableOutput:
         file_format: FileFormat,
         header: list[str],
         *,
-        prefix: str,
+        added: ResultColumns,
         settings: Mapping[str, Any],
         overwrite: bool,
         excel_safe: bool = False,
     ) -> None:
         self.out = out
-        self.prefix = prefix
+        self.added = added
         self._is_parquet = file_format == "parquet"
         self._record: TextIO | None = None
         self._codec: RowCodec = ParquetRows() if self._is_parquet else JsonLines()
@@ -101,8 +102,8 @@ class ResumableOutput:
         Raises:
             ConfigError: it does not.
         """
-        expected = input_cells(self._codec.plain(row.columns), self.prefix)
-        if not _could_be_written_for(expected, input_cells(written, self.prefix)):
+        expected = self.added.input_cells(self._codec.plain(row.columns))
+        if not _could_be_written_for(expected, self.added.input_cells(written)):
             raise ConfigError(
                 f"Cannot continue {self.out}: its rows were made from other input; {row.place} differs.",
                 hint="Choose another -o, or give --overwrite to begin again.",
@@ -123,7 +124,7 @@ class ResumableOutput:
         if not self._is_parquet:
             return
         if self._has_new_rows or not self._path.exists():
-            _parquet.convert(RowFile(self._collected, self._codec), self._path, self.prefix, source)
+            _parquet.convert(RowFile(self._collected, self._codec), self._path, self.added, source)
         self._collected.unlink()
 
     def close(self) -> None:

@@ -17,9 +17,11 @@ def grade(
     source: Annotated[str, typer.Argument(metavar="IN", help="JSON lines, CSV or Parquet; - for standard input.")],
     out: Annotated[str, typer.Option("-o", "--out", metavar="OUT", help="Output file; - for standard output.")],
     principle: Annotated[str | None, typer.Option(help="Principle to judge by, in plain words.")] = None,
-    principle_file: Annotated[str | None, typer.Option(help="Markdown, text or TOML file with the principle.")] = None,
-    principle_name: Annotated[str | None, typer.Option(help="Name of a principle that ships with the package.")] = None,
-    principle_column: Annotated[str | None, typer.Option(help="Column with the principle of each row.")] = None,
+    principle_file: options.PrincipleFile = None,
+    principle_name: options.PrincipleName = None,
+    principle_column: Annotated[
+        str | None, typer.Option(help="Column with the principle of each row: text, or a rubric in JSON.")
+    ] = None,
     prompt_column: Annotated[str, typer.Option(help="Column with the prompt: a text, or chat messages.")] = "prompt",
     responses_column: Annotated[
         str | None,
@@ -78,6 +80,9 @@ def grade(
     error. For a judged row error is null; for a row that could not be judged it has the reason, and the others are
     null. A summary goes to standard error (with --json: to standard output, as JSON).
 
+    A rubric adds scores_NAME and reasoning_NAME for each criterion, and missed (label -> the required criteria that it
+    misses). With --principle-column, rows judged under a rubric have criteria and missed instead.
+
     Texts are judged exactly as they stand in the file. A --response-column holds text; in CSV it is not parsed, even
     if it looks like JSON. The --responses-column holds a mapping label -> text, a list of texts, or one text. In CSV,
     mappings and lists are written as JSON, and any other cell that begins with { or [ is an error in its row. An empty
@@ -91,6 +96,7 @@ def grade(
     """
     from rewardanything_core.cli._grading import GradeTask, run
     from rewardanything_core.tables.columns import CaseColumns
+    from rewardanything_core.tables.results import ResultColumns
 
     if responses_column is not None and response_column:
         raise ConfigError("Give --responses-column or --response-column, not both.")
@@ -108,8 +114,9 @@ def grade(
             id=id_column,
         ),
         default_columns=responses_column is None and not response_column,
-        principle=options.one_principle(principle, principle_file, principle_name, column=principle_column),
-        prefix=prefix,
+        added=ResultColumns(
+            options.one_principle(principle, principle_file, principle_name, column=principle_column), prefix
+        ),
         limit=limit,
         window=window,
         overwrite=overwrite,
@@ -162,6 +169,11 @@ def _report(summary: dict[str, Any], as_json: bool, out: str) -> None:
     if summary["done_before"]:
         parts.insert(1, f"{summary['done_before']:,} done before")
     options.echo(", ".join(parts) + ".")
+    for name, criterion in summary["criteria"].items():
+        mean = "no scores" if criterion["mean"] is None else f"mean score {criterion['mean']:.2f}"
+        missed = counted(criterion["missed"], "response")
+        required = f", {missed} below the required {criterion['required']:g}" if criterion["required"] else ""
+        options.echo(f"  {name}: {mean}{required}")
     if summary["first_failure"]:
         options.echo(
             f"The first row without a verdict: {summary['first_failure']}\n"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,9 @@ from rewardanything_core.cli._help import JUDGE
 from rewardanything_core.cli._options import echo
 from rewardanything_core.cli._stdout import output
 from rewardanything_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rewardanything_core.rubrics import Rubric
 
 DEFAULT_PRINCIPLE = (
     "Prefer the answer that is correct and answers the question that was asked. Among correct answers, prefer the "
@@ -47,10 +51,13 @@ def init(
         str | None, typer.Option(help="Environment variable with the API key.", rich_help_panel=JUDGE)
     ] = None,
     principle: Annotated[str | None, typer.Option(help="What makes an answer good, in plain words.")] = None,
+    rubric: Annotated[
+        str | None, typer.Option(help="Instead, a rubric to begin with: rag, support, summary or agent.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no questions; use the options and defaults.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
-    """Ask four questions, then write ra-judge.toml, principle.md and sample.jsonl (ten rows).
+    """Ask four questions, then write ra-judge.toml, principle.md (or rubric.md) and sample.jsonl (ten rows).
 
     An option answers its question, which is then not asked. Existing files are replaced only if you confirm it or give
     --overwrite.
@@ -58,7 +65,12 @@ def init(
     Exit code: 0 the files were written, 2 they were not.
     """
     from rewardanything_core.loading import check_model
+    from rewardanything_core.rubrics import Rubric
     from rewardanything_core.weights.catalog import DEFAULT_MODEL
+
+    if principle is not None and rubric is not None:
+        raise ConfigError("Give --principle or --rubric, not both.")
+    chosen = None if rubric is None else Rubric.named(rubric)
 
     def ask(given: str | None, question: str, default: str) -> str:
         if given is not None or yes:
@@ -75,14 +87,19 @@ def init(
     )
     api_base = ask(api_base, "URL of the model's server? (empty: the provider's, or no server)", "")
     api_key_env = ask(api_key_env, "Environment variable with the API key? (empty: the provider's, or no key)", "")
-    principle = ask(principle, "What makes an answer good?", DEFAULT_PRINCIPLE)
+    if chosen is None:
+        principle = ask(principle, "What makes an answer good?", DEFAULT_PRINCIPLE)
+        if not principle.strip():
+            raise ConfigError("The principle is empty. Describe what makes an answer good.")
+        rules = {"principle.md": f"# Good answers\n\n{principle.strip()}\n"}
+    else:
+        rules = {"rubric.md": _markdown(chosen)}
     check_model(model, api_base or None)
-    if not principle.strip():
-        raise ConfigError("The principle is empty. Describe what makes an answer good.")
+    (rules_file,) = rules
     rows = [{"id": i, "prompt": prompt, "response": text} for i, (prompt, text) in enumerate(SAMPLE_ROWS, start=1)]
     files = {
-        "ra-judge.toml": _settings(model, api_base, api_key_env),
-        "principle.md": f"# Good answers\n\n{principle.strip()}\n",
+        "ra-judge.toml": _settings(model, api_base, api_key_env, rules_file),
+        **rules,
         "sample.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
     }
     target = Path(folder)
@@ -97,7 +114,7 @@ def init(
     output("Next, judge the sample rows:")
     if folder != ".":
         output(f"  cd {folder}")
-    output("  ra-judge grade sample.jsonl --principle-file principle.md -o judged.jsonl")
+    output(f"  ra-judge grade sample.jsonl --principle-file {rules_file} -o judged.jsonl")
 
 
 def _check_overwriting(existing: list[str], *, may_ask: bool, overwrite: bool) -> None:
@@ -116,10 +133,30 @@ def _check_overwriting(existing: list[str], *, may_ask: bool, overwrite: bool) -
     )
 
 
-def _settings(model: str, api_base: str, api_key_env: str) -> str:
+def _markdown(rubric: Rubric) -> str:
+    """A rubric as `Rubric.from_file` reads it."""
+    lines = [f"# Rubric: {rubric.name}"]
+    for name, criterion in rubric.criteria.items():
+        settings = {"weight": f"{criterion.weight:g}"}
+        if criterion.kind != "score":
+            settings["kind"] = criterion.kind
+        if criterion.required is not None:
+            settings["required"] = f"{criterion.required:g}"
+        items = [*settings.items(), *criterion.anchors.items()]
+        lines += [
+            "",
+            f"## {name}",
+            *textwrap.wrap(criterion.text, 100),
+            "",
+            *(f"- {key}: {text}" for key, text in items),
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _settings(model: str, api_base: str, api_key_env: str, rules_file: str) -> str:
     lines = ["# Settings of ra-judge. Options of a command and RA_JUDGE_* variables take precedence.", "[judge]"]
     given = {"model": model, "api_base": api_base, "api_key_env": api_key_env}
     lines += [f"{name} = {json.dumps(value)}" for name, value in given.items() if value]
     lines += ["passes = 2  # orders in which each list of answers is judged; more reduce noise and cost more"]
     lines += ["", "# ra-judge check --baseline old.jsonl --candidate new.jsonl", "[[check.principles]]"]
-    return "\n".join([*lines, 'file = "principle.md"', ""])
+    return "\n".join([*lines, f'file = "{rules_file}"', ""])

@@ -23,8 +23,8 @@ def judge(
     ],
     prompt: Annotated[str, typer.Option(help="The prompt that the answers respond to.")],
     principle: Annotated[str | None, typer.Option(help="Principle to judge by, in plain words.")] = None,
-    principle_file: Annotated[str | None, typer.Option(help="Markdown, text or TOML file with the principle.")] = None,
-    principle_name: Annotated[str | None, typer.Option(help="Name of a principle that ships with the package.")] = None,
+    principle_file: options.PrincipleFile = None,
+    principle_name: options.PrincipleName = None,
     reference: Annotated[str | None, typer.Option(help="A reference answer.")] = None,
     context: Annotated[str | None, typer.Option(help="Background for the judge, such as retrieved passages.")] = None,
     model: options.Model = None,
@@ -41,8 +41,8 @@ def judge(
 ) -> None:
     """Judge one or more answers to a prompt under a principle, and print their scores (1..5) and the reasons.
 
-    Answers are labelled A, B, C ... in the order given, and listed from best to worst. If no judge is configured, the
-    built-in small model judges.
+    Answers are labelled A, B, C ... in the order given, and listed from best to worst. Under a rubric, a second table
+    has the scores by criterion. If no judge is configured, the built-in small model judges.
 
     Exit code: 0 judged, 2 the command cannot run (for example, because the API key is wrong), 3 the judge failed, 130
     interrupted.
@@ -78,8 +78,13 @@ def judge(
 
 
 def _show(case: Case, verdict: Verdict) -> None:
-    rows = [(label, f"{verdict.scores[label]:.2f}", _short(case.responses[label])) for label in verdict.ranking]
+    from rewardanything_core.rubrics import Rubric
+
+    rows = [(label, f"{verdict.scores[label]:.2f}", _short(case.texts[label])) for label in verdict.ranking]
     options.print_table(("ANSWER", "SCORE", "TEXT"), rows)
+    if isinstance(case.principle, Rubric):
+        output("")
+        options.print_table(*options.criteria_table(verdict, case.principle))
     if verdict.explanation:
         output(f"\n{options.printable(verdict.explanation)}")
 

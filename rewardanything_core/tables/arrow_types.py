@@ -6,20 +6,22 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rewardanything_core.tables.columns import RESULT_COLUMNS
+from rewardanything_core.tables.results import ResultColumns
 
 if TYPE_CHECKING:
     import pyarrow
 
 
-def result_fields(prefix: str) -> list[pyarrow.Field]:
-    """The fields of `RESULT_COLUMNS`. Scores are a map, since each row may have labels of its own."""
+def result_fields(added: ResultColumns) -> list[pyarrow.Field]:
+    """The fields of the added columns. Scores are a map, since each row may have labels of its own."""
     import pyarrow
 
-    scores = pyarrow.map_(pyarrow.string(), pyarrow.float64())
-    types = {"scores": scores, "spread": scores, "agreement": pyarrow.float64()}
-    types["ranking"] = pyarrow.list_(pyarrow.string())
-    return [pyarrow.field(prefix + name, types.get(name, pyarrow.string())) for name in RESULT_COLUMNS]
+    text, number = pyarrow.string(), pyarrow.float64()
+    texts, scores = pyarrow.list_(text), pyarrow.map_(text, number)
+    criterion = pyarrow.struct({"scores": scores, "reasoning": text})
+    types = {"text": text, "number": number, "texts": texts, "scores": scores}
+    types |= {"missed": pyarrow.map_(text, texts), "criteria": pyarrow.map_(text, criterion)}
+    return [pyarrow.field(name, types[kind]) for name, kind in added.kinds.items()]
 
 
 def array(values: list[Any], kind: pyarrow.DataType) -> pyarrow.Array:
@@ -36,11 +38,22 @@ def array(values: list[Any], kind: pyarrow.DataType) -> pyarrow.Array:
     """
     import pyarrow
 
-    if pyarrow.types.is_map(kind):
-        values = [None if value is None else list(value.items()) for value in values]
-    elif pyarrow.types.is_string(kind):
-        values = [None if value is None else as_text(value) for value in values]
+    if pyarrow.types.is_map(kind) or pyarrow.types.is_string(kind):
+        values = [_for_arrow(value, kind) for value in values]
     return pyarrow.array(values, type=kind)
+
+
+def _for_arrow(value: Any, kind: pyarrow.DataType) -> Any:
+    """The value with a list of pairs for each map, and text that Arrow can hold, at any depth."""
+    import pyarrow
+
+    if value is None:
+        return None
+    if pyarrow.types.is_map(kind):
+        return [(key, _for_arrow(item, kind.item_type)) for key, item in value.items()]
+    if pyarrow.types.is_struct(kind):
+        return {field.name: _for_arrow(value[field.name], field.type) for field in kind}
+    return as_text(value) if pyarrow.types.is_string(kind) else value
 
 
 def as_text(value: Any) -> str:

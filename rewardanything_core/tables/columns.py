@@ -1,4 +1,4 @@
-"""Rows of a table as cases, and the columns that a verdict adds. Files and data frames share this module."""
+"""Rows of a table as cases. Files and data frames share this module."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from typing import Any, Literal, TypeAlias
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.principles import Principle
-from rewardanything_core.types import JudgeFailure, Verdict
+from rewardanything_core.tables.results import ResultColumns
 
 FileFormat: TypeAlias = Literal["jsonl", "csv", "parquet"]
-
-RESULT_COLUMNS = ("scores", "ranking", "best", "agreement", "spread", "reasoning", "record_id", "error")
-"""The columns added to each row. ``error`` is None for a judged row; all others are None for a failed row."""
 
 OPTIONAL_PARTS = ("context", "reference")
 """Parts of a case that are read from the columns of these names, in rows that have them, unless others are named."""
@@ -60,7 +57,8 @@ class CaseColumns:
     """Columns that hold the text of one response each, labelled with the column's name."""
 
     principle: str | None = None
-    """The principle of each row. None: one principle applies to all rows."""
+    """The principle of each row: a text, or a rubric as a mapping or in JSON. None: one principle applies to all
+    rows."""
 
     reference: str | None = None
     """A reference answer. None: the column ``reference``, in rows that have it. Empty: there are no references."""
@@ -94,12 +92,12 @@ class CaseColumns:
             return None if part in self.names else part
         return named or None
 
-    def check(self, seen: Iterable[str], prefix: str, where: str, *, option: str = "--{}-column") -> None:
+    def check(self, seen: Iterable[str], added: ResultColumns, where: str, *, option: str = "--{}-column") -> None:
         """Compare these columns with those of a table.
 
         Args:
             seen: The names of the table's columns.
-            prefix: The prefix of the columns that will be added.
+            added: The columns that will be added.
             where: The table, for messages.
             option: How the caller names a column, with ``{}`` for the part of the case.
 
@@ -114,7 +112,7 @@ class CaseColumns:
             )
         if ambiguous := [name for name in self.present(available) if available[name] > 1]:
             raise duplicate_columns(where, ambiguous)
-        if clashes := [name for name in available if name in result_names(prefix)]:
+        if clashes := [name for name in available if name in added.names]:
             raise ConfigError(
                 f"{where} already has a column {', '.join(map(repr, clashes))}, which would be overwritten.",
                 hint="Give the new columns other names with a prefix, such as judge_.",
@@ -130,9 +128,11 @@ class CaseColumns:
         - ``responses`` holds a mapping label -> text, a list of texts, or one text. In CSV the first two are written in
           JSON, and any other cell that begins with ``{`` or ``[`` is refused. Elsewhere a text that itself spells a
           list or a mapping is refused.
+        - ``principle`` holds a text, or a rubric as a mapping or in JSON; a text that begins with ``{`` and is not a
+          rubric in JSON is refused.
         - An empty CSV cell means the same as a null.
-        - In Parquet and in data frames, a null in a mapping is a label that the row does not have, since the mappings
-          of all rows have the same keys there.
+        - In Parquet and in data frames, a null in a mapping is a label, a criterion or a setting that the row does not
+          have, since the mappings of all rows have the same keys there.
 
         Args:
             row: The row.
@@ -151,7 +151,7 @@ class CaseColumns:
                     raise ValueError(f"the column {column!r} {problem}.")
             prompt = self._required(cells, self.prompt, "prompt")
             return Case(
-                principle=principle or Principle.of(self._required(cells, self.principle, "principle")),
+                principle=principle or self._principle(cells, file_format),
                 prompt=prompt_from_csv(prompt) if file_format == "csv" else prompt,
                 responses=self._responses(cells, file_format),
                 **{part: cells.get(name) for part in OPTIONAL_PARTS if (name := self._optional(part)) is not None},
@@ -178,6 +178,18 @@ class CaseColumns:
             problem = "is null or empty" if column in cells else "is missing"
             raise InvalidCaseError(f"the column {column!r} {problem}.", field=part)
         return cells[column]
+
+    def _principle(self, cells: Mapping[str, Any], file_format: FileFormat) -> Principle:
+        value = self._required(cells, self.principle, "principle")
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            value = _json_or_none(value)
+            if not isinstance(value, dict):
+                raise InvalidCaseError(
+                    f"the column {self.principle!r} begins with {{ and is not valid JSON. Write a principle in plain "
+                    'words, or a rubric as {"criteria": {"name": "text"}}.',
+                    field="principle",
+                )
+        return Principle.of(_without_nulls(value) if file_format == "parquet" else value)
 
     def _responses(self, cells: Mapping[str, Any], file_format: FileFormat) -> Any:
         if self.each_response:
@@ -239,6 +251,13 @@ def _json_or_none(text: str) -> dict[str, Any] | list[Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict | list) else None
+
+
+def _without_nulls(value: Any) -> Any:
+    """The value without the nulls in its mappings."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _without_nulls(item) for key, item in value.items() if item is not None}
 
 
 def _is_python_container(text: str) -> bool:
@@ -314,36 +333,3 @@ def duplicate_columns(where: str, names: Iterable[str]) -> ConfigError:
         f"{where} has more than one column named {', '.join(map(repr, names))}.",
         hint="Rename or remove the others, so that each name means one column.",
     )
-
-
-def result_names(prefix: str) -> list[str]:
-    """The names of the added columns."""
-    return [prefix + name for name in RESULT_COLUMNS]
-
-
-def result_cells(outcome: Verdict | JudgeFailure, prefix: str) -> dict[str, Any]:
-    """The added columns of a row: every column, whatever the outcome.
-
-    Args:
-        outcome: The row's verdict, or its failure.
-        prefix: Put before the names.
-    """
-    cells: dict[str, Any] = dict.fromkeys(RESULT_COLUMNS)
-    if isinstance(outcome, Verdict):
-        cells |= {name: getattr(outcome, name) for name in RESULT_COLUMNS if name != "error"}
-        cells["record_id"] = " ".join(outcome.record_ids) or None
-        cells["reasoning"] = outcome.explanation  # has the labels of the row, not the masked names
-    else:
-        cells |= {"record_id": outcome.record_id, "error": f"{outcome.error_type}: {outcome.message}"}
-    return {prefix + name: value for name, value in cells.items()}
-
-
-def input_cells(row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The columns of a written row that came from the input.
-
-    Args:
-        row: The row as it was written.
-        prefix: The prefix of the added columns.
-    """
-    results = set(result_names(prefix))
-    return {name: value for name, value in row.items() if name not in results}

@@ -17,7 +17,8 @@ from rewardanything_core.judging.base import DEFAULT_WINDOW, BaseJudge
 from rewardanything_core.loading import default_judge, load_judge, settings_for
 from rewardanything_core.principles import Principle
 from rewardanything_core.tables import arrow_types
-from rewardanything_core.tables.columns import RESULT_COLUMNS, CaseColumns, InputRow, result_cells
+from rewardanything_core.tables.columns import CaseColumns, InputRow
+from rewardanything_core.tables.results import Kind, ResultColumns
 from rewardanything_core.types import JudgeFailure, Verdict
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ class TableOptions(TypedDict, total=False):
     """What to judge in a table. One of ``principle`` and ``principle_column`` is required."""
 
     principle: Principle | str | None
-    """The principle for all rows."""
+    """The principle or rubric for all rows."""
 
     principle_column: str | None
-    """Instead, the column with the principle of each row."""
+    """Instead, the column with the principle of each row: a text, or a rubric as a mapping or in JSON."""
 
     judge: BaseJudge | Mapping[str, Any] | str | None
     """A judge; or what to make one from in this process, which happens once: ``judge.spec()``, settings such as
@@ -72,7 +73,8 @@ def judge_frames(frames: Iterable[pandas.DataFrame], **options: Unpack[TableOpti
 
     Each frame yields one frame, in order, with the same rows and the same index. A row that makes no valid case or
     could not be judged has the reason in ``error`` and nothing in the other added columns: ``scores``, ``ranking``,
-    ``best``, ``agreement``, ``spread``, ``reasoning`` and ``record_id``.
+    ``best``, ``agreement``, ``spread``, ``reasoning`` and ``record_id``. Rubrics add further columns: see
+    `ResultColumns`.
 
     Frames are read no further ahead than ``window`` rows, so there may be any number of them.
 
@@ -112,11 +114,27 @@ def judge_tables(tables: Iterable[pyarrow.Table], **options: Unpack[TableOptions
     return _judged(tables, ArrowAdapter(), options)
 
 
-def spark_columns(prefix: str = "") -> str:
-    """The added columns as a Spark schema: ``scores map<string,double>, ...``."""
-    scores = "map<string,double>"
-    types = {"scores": scores, "spread": scores, "ranking": "array<string>", "agreement": "double"}
-    return ", ".join(f"`{prefix}{name}` {types.get(name, 'string')}" for name in RESULT_COLUMNS)
+def spark_columns(prefix: str = "", *, principle: Principle | str = "", principle_column: str | None = None) -> str:
+    """The added columns as a Spark schema: ``scores map<string,double>, ...``.
+
+    Args:
+        prefix: As for `judge_frames`, as are the others.
+        principle: The principle for all rows; needed if it is a rubric, whose criteria have columns.
+        principle_column: The column with the principle of each row.
+    """
+    rule = None if principle_column is not None else Principle.of(principle or "-")
+    kinds = ResultColumns(rule, prefix).kinds
+    return ", ".join(f"`{name.replace('`', '``')}` {_SPARK_TYPES[kind]}" for name, kind in kinds.items())
+
+
+_SPARK_TYPES: dict[Kind, str] = {
+    "text": "string",
+    "number": "double",
+    "texts": "array<string>",
+    "scores": "map<string,double>",
+    "missed": "map<string,array<string>>",
+    "criteria": "map<string,struct<scores:map<string,double>,reasoning:string>>",
+}
 
 
 def portable_spec(
@@ -208,13 +226,13 @@ class TableAdapter(ABC, Generic[Table]):
         """
 
     @abstractmethod
-    def extended(self, table: Table, added: Mapping[str, list[Any]], prefix: str) -> Table:
+    def extended(self, table: Table, added: ResultColumns, rows: Sequence[Mapping[str, Any]]) -> Table:
         """The table with columns added.
 
         Args:
             table: The table.
-            added: Name, with the prefix -> one value for each row.
-            prefix: The prefix of the names.
+            added: The columns.
+            rows: Their cells, for each row.
         """
 
 
@@ -232,16 +250,19 @@ class PandasAdapter(TableAdapter["pandas.DataFrame"]):
         for label, *row in zip(table.index, *cells, strict=True):
             yield InputRow(place=f"row {label}", columns=dict(zip(names, map(_plain, row), strict=True)))
 
-    def extended(self, table: pandas.DataFrame, added: Mapping[str, list[Any]], prefix: str) -> pandas.DataFrame:
+    def extended(
+        self, table: pandas.DataFrame, added: ResultColumns, rows: Sequence[Mapping[str, Any]]
+    ) -> pandas.DataFrame:
         """The frame with columns added."""
         import pandas
 
-        types = {f"{prefix}agreement": "float64"}
         new = {
-            name: pandas.Series(values, index=table.index, dtype=types.get(name, "object"))
-            for name, values in added.items()
+            name: pandas.Series(
+                [row[name] for row in rows], index=table.index, dtype="float64" if kind == "number" else "object"
+            )
+            for name, kind in added.kinds.items()
         }
-        return table.assign(**new)
+        return pandas.concat([table, pandas.DataFrame(new, index=table.index)], axis=1)
 
 
 class ArrowAdapter(TableAdapter["pyarrow.Table"]):
@@ -260,10 +281,10 @@ class ArrowAdapter(TableAdapter["pyarrow.Table"]):
                 yield InputRow(place=f"row {number}", columns=cells, unreadable=unreadable)
                 number += 1
 
-    def extended(self, table: pyarrow.Table, added: Mapping[str, list[Any]], prefix: str) -> pyarrow.Table:
+    def extended(self, table: pyarrow.Table, added: ResultColumns, rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
         """The table with columns added."""
-        for field, values in zip(arrow_types.result_fields(prefix), added.values(), strict=True):
-            table = table.append_column(field, arrow_types.array(values, field.type))
+        for field in arrow_types.result_fields(added):
+            table = table.append_column(field, arrow_types.array([row[field.name] for row in rows], field.type))
         return table
 
 
@@ -290,13 +311,13 @@ def _judged(tables: Iterable[Table], adapter: TableAdapter[Table], options: Tabl
     columns = _case_columns(options)
     rule = options.get("principle")
     principle = None if rule is None else Principle.of(rule)
-    judge, prefix = local_judge(options.get("judge")), options.get("prefix", "")
+    judge, added = local_judge(options.get("judge")), ResultColumns(principle, options.get("prefix", ""))
     unfinished: deque[PendingTable[Table]] = deque()
 
     def cases() -> Iterator[Case | Mapping[str, Any]]:
         for number, table in enumerate(tables, start=1):
             available = adapter.names(table)
-            columns.check(available, prefix, f"Table {number}", option="{}_column")
+            columns.check(available, added, f"Table {number}", option="{}_column")
             pending = PendingTable(table, len(table))  # type: ignore[arg-type]  # both kinds have a length
             unfinished.append(pending)
             for position, row in enumerate(adapter.rows(table, columns.present(available))):
@@ -311,7 +332,7 @@ def _judged(tables: Iterable[Table], adapter: TableAdapter[Table], options: Tabl
     def finished() -> Iterator[Table]:
         while unfinished and len(unfinished[0].outcomes) == unfinished[0].rows:
             done = unfinished.popleft()
-            yield adapter.extended(done.table, _result_columns(done.outcomes, prefix), prefix)
+            yield adapter.extended(done.table, added, [_cells(outcome, added) for outcome in done.outcomes])
 
     def judged() -> Iterator[Table]:
         outcomes = judge.judge_stream(cases(), window=options.get("window", DEFAULT_WINDOW), ordered=True)
@@ -343,13 +364,15 @@ def _case_columns(options: TableOptions) -> CaseColumns:
     )
 
 
-def _result_columns(outcomes: Sequence[Outcome], prefix: str) -> dict[str, list[Any]]:
-    """The added columns. Lone surrogates are escaped, because neither Arrow nor Spark can hold them."""
-    rows = [result_cells(outcome, "") for outcome in outcomes]
-    columns = {name: [row[name] for row in rows] for name in RESULT_COLUMNS}
-    for name in ("reasoning", "error"):
-        columns[name] = [text and arrow_types.as_text(text) for text in columns[name]]
-    return {prefix + name: values for name, values in columns.items()}
+def _cells(outcome: Outcome, added: ResultColumns) -> dict[str, Any]:
+    """The added cells. Lone surrogates are escaped, because neither Arrow nor Spark can hold them."""
+    return {name: _encodable(cell) for name, cell in added.cells(outcome).items()}
+
+
+def _encodable(cell: Any) -> Any:
+    if isinstance(cell, dict):
+        return {key: _encodable(value) for key, value in cell.items()}
+    return arrow_types.as_text(cell) if isinstance(cell, str) else cell
 
 
 def _plain(cell: Any) -> Any:

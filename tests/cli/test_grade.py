@@ -11,7 +11,7 @@ import pytest
 from checks import errors_of, invoke, read_jsonl, write_jsonl
 from grading import calls, grade, record, rows
 
-from rewardanything_core.tables.columns import RESULT_COLUMNS
+from rewardanything_core.tables.results import RESULT_COLUMNS
 
 pytestmark = pytest.mark.usefixtures("here")
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rewardanything_core.cli import _row_readers
-from rewardanything_core.tables.columns import RESULT_COLUMNS
+from rewardanything_core.tables.results import RESULT_COLUMNS
 
 pytestmark = pytest.mark.usefixtures("here")
 

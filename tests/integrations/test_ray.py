@@ -17,7 +17,7 @@ from clusters import ray_cluster
 from servers import FakeOpenAI
 
 from rewardanything_core import ConfigError, load_judge
-from rewardanything_core.tables.columns import RESULT_COLUMNS
+from rewardanything_core.tables.results import RESULT_COLUMNS
 from rewardanything_ray import grade_dataset
 
 PRINCIPLE = "Prefer the longer answer."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,9 +11,9 @@ import pytest
 from paths import ROOT, TESTS
 from servers import FakeOpenAI
 
-from rewardanything_core import load_judge
+from rewardanything_core import Rubric, load_judge
 from rewardanything_core.tables import judge_frames, portable_spec, spark_columns
-from rewardanything_core.tables.columns import RESULT_COLUMNS
+from rewardanything_core.tables.results import RESULT_COLUMNS
 
 pytestmark = pytest.mark.spark
 
@@ -146,3 +147,20 @@ def test_the_example_continues_an_interrupted_run(spark, tmp_path):
         assert done.stdout.strip() == f"6 rows in {judged}, 0 of them without a verdict"
         assert len(server.requests) == 2
     assert sorted(row.id for row in spark.read.parquet(str(judged)).collect()) == list(range(6))
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_rubric_has_columns_by_criterion(spark, server, own):
+    from pyspark.sql.types import StructType
+
+    rubric = {"criteria": {"brief": {"text": "Is short.", "required": 3}, "kind": "Is kind."}}
+    df = spark.createDataFrame([("p", "brief=2 4", json.dumps(rubric))], "prompt string, response string, rule string")
+    rule = {"principle_column": "rule"} if own else {"principle": Rubric.of(rubric)}
+    added = spark.createDataFrame([], spark_columns(**rule)).schema
+    judge = portable_spec({"model": "hosted_vllm/fake", "api_base": server.url})
+    options = {"judge": judge, "responses_column": "response", **rule}
+    judged = df.mapInPandas(lambda frames: judge_frames(frames, **options), StructType([*df.schema, *added]))
+    (row,) = judged.collect()
+    assert row.error is None and row.missed == {"0": ["brief"]}
+    scores = row.criteria["brief"].scores if own else row.scores_brief
+    assert scores == {"0": 2.0}

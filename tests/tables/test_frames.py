@@ -11,10 +11,20 @@ import pandas
 import pyarrow
 import pytest
 
-from rewardanything_core import Case, ConfigError, Judge, Jury, ScriptedBackend, VerdictParseError, load_judge
+from rewardanything_core import (
+    Case,
+    ConfigError,
+    Judge,
+    Jury,
+    Principle,
+    Rubric,
+    ScriptedBackend,
+    VerdictParseError,
+    load_judge,
+)
 from rewardanything_core.backends import verdict_reply
 from rewardanything_core.tables import judge_frames, judge_tables, portable_spec, spark_columns
-from rewardanything_core.tables.columns import RESULT_COLUMNS, result_cells
+from rewardanything_core.tables.results import RESULT_COLUMNS, ResultColumns
 
 PRINCIPLE = "Prefer the longer answer."
 SPEC = {"model": "scripted:scripts:by_length", "cache": "off"}
@@ -42,7 +52,9 @@ def test_rows_keep_their_order_and_get_the_columns_of_grade(judge):
     assert [list(table.columns) for table in out] == [[*table.columns, *RESULT_COLUMNS] for table in given]
     case = Case(PRINCIPLE, "q0", given[0].responses[0])
     assert {name: out[0][name][0] for name in RESULT_COLUMNS if name != "agreement"} == {
-        name: value for name, value in result_cells(judge.judge(case), "").items() if name != "agreement"
+        name: value
+        for name, value in ResultColumns(Principle(PRINCIPLE)).cells(judge.judge(case)).items()
+        if name != "agreement"
     }
     assert out[0].scores[0] == {"a": 3.0, "b": 2.0}
     assert out[0].best.tolist() == ["a", "b"]
@@ -104,7 +116,7 @@ def test_one_column_per_response_a_principle_per_row_and_a_prefix(judge):
     (out,) = judge_frames([table], judge=judge, **columns)
     assert out.judge_best[0] == "new"
     assert "'new' is null or empty" in out.judge_error[1]
-    assert list(out.columns) == [*table.columns, *("judge_" + name for name in RESULT_COLUMNS)]
+    assert list(out.columns) == [*table.columns, *ResultColumns(None, "judge_").names]
 
 
 @pytest.mark.parametrize(
@@ -283,3 +295,37 @@ def test_spark_columns_is_a_spark_schema():
 def test_pandas_and_arrow_are_imported_only_when_needed():
     code = "import sys; import rewardanything_core.tables; print({'pandas', 'pyarrow'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+RUBRIC = Rubric({"brief": "Is short.", "a`b 正": "Is fine."}, required={"brief": 3}, name="r")
+
+
+def test_a_rubric_adds_columns_for_each_criterion(server):
+    judge = load_judge(model="hosted_vllm/fake", api_base=server.url, cache="off", retries=0)
+    table = pandas.DataFrame({"prompt": ["p", "q"], "responses": [{"x": "brief=2 4"}, ["5", "3"]]})
+    server.reply = lambda body: "{}" if '"q"' in body["messages"][-1]["content"] else None
+    (out,) = judge_frames([table], principle=RUBRIC, judge=judge)
+    assert (out["scores_brief"][0], out["scores_a`b 正"][0]) == ({"x": 2}, {"x": 2})
+    assert out.missed[0] == {"x": ["brief"]}
+    assert out.error[1] and out["scores_brief"][1] is None and out["reasoning_brief"][1] is None
+    (arrow,) = judge_tables([pyarrow.Table.from_pandas(table[:1])], principle=RUBRIC, judge=judge)
+    assert arrow.schema.field("scores_brief").type == pyarrow.map_(pyarrow.string(), pyarrow.float64())
+    assert arrow.to_pylist(maps_as_pydicts="strict")[0]["missed"] == {"x": ["brief"]}
+    schema = spark_columns("j_", principle=RUBRIC)
+    assert "`j_missed` map<string,array<string>>" in schema and "`j_scores_a``b 正` map<string,double>" in schema
+    with pytest.raises(ConfigError, match="already has a column 'scores_brief'"):
+        list(judge_frames([table.assign(scores_brief=1)], principle=RUBRIC, judge=judge))
+
+
+def test_rubrics_of_rows_are_in_one_column(server):
+    judge = load_judge(model="hosted_vllm/fake", api_base=server.url, cache="off")
+    rules = [RUBRIC.to_json(), json.dumps(RUBRIC.to_json()), "Be kind."]
+    table = pandas.DataFrame({"prompt": "p", "responses": [{"x": "brief=2 4"}] * 3, "rule": rules})
+    (out,) = judge_frames([table], principle_column="rule", judge=judge)
+    assert [cell and list(cell) for cell in out.criteria] == [["brief", "a`b 正"], ["brief", "a`b 正"], None]
+    (arrow,) = judge_tables(
+        [pyarrow.Table.from_pandas(table.assign(rule=rules[1]))], principle_column="rule", judge=judge
+    )
+    cell = arrow.to_pylist(maps_as_pydicts="strict")[0]["criteria"]["brief"]
+    assert cell["scores"] == {"x": 2} and "By brief" in cell["reasoning"]
+    assert "`criteria` map<string,struct<scores:map<string,double>" in spark_columns(principle_column="rule")
