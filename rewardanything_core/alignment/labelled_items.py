@@ -13,8 +13,8 @@ from rewardanything_core.alignment.rewriting import Reflector
 from rewardanything_core.alignment.search import DEFAULT_MAX_CALLS, Method, align
 from rewardanything_core.alignment.task import MIN_PROMPTS, AlignmentTask, Evaluation
 from rewardanything_core.backends.base import Backend
-from rewardanything_core.bench.items import BenchItem
-from rewardanything_core.bench.labels import ScoreRange, default_scale, on_our_scale
+from rewardanything_core.bench.items import BenchItem, ScoreRange, on_our_scale
+from rewardanything_core.bench.labels import default_scale
 from rewardanything_core.bench.measures import JudgedItem
 from rewardanything_core.bench.running import judge_items
 from rewardanything_core.bench.training_items import grouped_by_prompt

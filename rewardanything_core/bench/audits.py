@@ -10,6 +10,7 @@ from itertools import combinations
 from rewardanything_core.agreement.intervals import CORRELATION, SHARE, mean
 from rewardanything_core.agreement.lists import spearman
 from rewardanything_core.agreement.pairs import credit
+from rewardanything_core.bench.halo import halo
 from rewardanything_core.bench.items import BenchItem
 from rewardanything_core.bench.measures import JudgedItem
 from rewardanything_core.bench.report import Audit
@@ -48,8 +49,8 @@ def parse_audits(names: str) -> tuple[str, ...]:
         ConfigError: there is no such audit.
     """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in (*COSTLY, "length", "all")]:
-        raise ConfigError(f"There is no audit {unknown[0]!r}; choose from: length, {', '.join(COSTLY)}, all.")
+    if unknown := [name for name in wanted if name not in (*COSTLY, "length", "halo", "all")]:
+        raise ConfigError(f"There is no audit {unknown[0]!r}; choose from: length, halo, {', '.join(COSTLY)}, all.")
     return COSTLY if "all" in wanted else tuple(name for name in COSTLY if name in wanted)
 
 
@@ -63,8 +64,8 @@ def run_audits(
 ) -> Iterator[Audit]:
     """Run audits over some groups of judged items.
 
-    Audits without additional judgements always run, over all items: `length`, and `position` if every list was judged
-    in several orders anyway.
+    Audits without additional judgements always run, over all items: `length`; `halo` where items have rubrics; and
+    `position` if every list was judged in several orders anyway.
 
     Args:
         judge: The judge that judged the items.
@@ -76,7 +77,9 @@ def run_audits(
     drawn = sorted({one.item.group for one in judged}, key=lambda group: hashlib.sha256(group.encode()).digest())
     sampled = frozenset(drawn[:groups])
     some = [one for one in judged if one.item.group in sampled and one.verdict is not None]
-    yield length(judged)
+    yield length(part for one in judged for part in one.parts)
+    if any(one.item.criteria for one in judged):
+        yield halo(judged)
     if judged and all(_in_orders(one) for one in judged if one.verdict is not None):
         yield position(judge, judged)
         names = [name for name in names if name != "position"]

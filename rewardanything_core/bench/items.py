@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
 from rewardanything_core.agreement.pairs import rank_scores
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.rubrics import Rubric
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE
+
+ScoreRange = tuple[float, float]
+"""Lowest and highest possible human score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,7 @@ class BenchItem:
     """Identifies items of one prompt; intervals and cross-validation treat a group as one unit."""
 
     principle: str
-    """The principle to judge by."""
+    """The principle to judge by; the text of ``rubric`` if there is one."""
 
     prompt: str | list[dict[str, Any]]
     """The prompt: a text or chat messages."""
@@ -49,7 +54,7 @@ class BenchItem:
     rated: bool = False
     """Whether ``human`` holds scores and not places of an order."""
 
-    scale: tuple[float, float] | None = None
+    scale: ScoreRange | None = None
     """Lowest and highest possible human score. None: unknown."""
 
     pairs: tuple[tuple[str, str], ...] = ()
@@ -70,10 +75,21 @@ class BenchItem:
     comment: str | None = None
     """Why people gave these labels, in their words; the judge never sees it. None: they did not say."""
 
+    rubric: Rubric | None = None
+    """The rubric to judge by. None: ``principle`` is all."""
+
+    criteria: Mapping[str, BenchItem] = field(default_factory=dict)
+    """Criterion of the rubric -> an item with people's labels under it. Those of this item are about the whole."""
+
+    @property
+    def parts(self) -> tuple[BenchItem, ...]:
+        """The items of the criteria; without a rubric, the item itself."""
+        return tuple(self.criteria.values()) or (self,)
+
     def case_fields(self) -> dict[str, Any]:
         """The fields of a `Case` for the judge, without labels of people."""
         return {
-            "principle": self.principle,
+            "principle": self.rubric or self.principle,
             "prompt": self.prompt,
             "responses": self.responses,
             "reference": self.reference,
@@ -105,6 +121,28 @@ class Flip:
 def pairs_of(human: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
     """All pairs ``(better, worse)`` of responses with different human scores."""
     return tuple((one, other) for one, other in product(human, repeat=2) if human[one] > human[other])
+
+
+def on_our_scale(human: float, scale: ScoreRange, where: str) -> float:
+    """A human score mapped linearly to the judge's scale.
+
+    Args:
+        human: The score.
+        scale: Lowest and highest possible human score.
+        where: The item, for messages.
+
+    Returns:
+        A score within 1..5.
+
+    Raises:
+        ConfigError: the score lies outside its scale.
+    """
+    if not scale[0] <= human <= scale[1] or scale[0] == scale[1]:
+        raise ConfigError(
+            f"The score {human:g} of {where} lies outside the scale {scale[0]:g} to {scale[1]:g}.",
+            hint="Give the scale, such as --scale 0:10, or a 'scale' in the row.",
+        )
+    return MIN_SCORE + (human - scale[0]) / (scale[1] - scale[0]) * (MAX_SCORE - MIN_SCORE)
 
 
 def common_item(row: Mapping[str, Any], where: str) -> BenchItem:
@@ -205,7 +243,7 @@ def _numbers(scores: Any, responses: Mapping[str, str], where: str) -> dict[str,
     return {name: float(value) for name, value in numbers.items()}
 
 
-def _ends(scale: Any, where: str) -> tuple[float, float] | None:
+def _ends(scale: Any, where: str) -> ScoreRange | None:
     if scale is None:
         return None
     if not isinstance(scale, list) or len(scale) != 2 or not all(isinstance(end, int | float) for end in scale):

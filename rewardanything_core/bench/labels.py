@@ -11,14 +11,12 @@ from rewardanything_core.agreement import scores as agreement
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.agreement.intervals import SHARE, Estimate, mean
 from rewardanything_core.agreement.isotonic import cross_calibrated, fit_calibration
-from rewardanything_core.bench.items import BenchItem, common_item
+from rewardanything_core.bench.items import BenchItem, ScoreRange, on_our_scale
 from rewardanything_core.bench.measures import JudgedItem
 from rewardanything_core.bench.reading import read_rows
+from rewardanything_core.bench.rubric_items import read_item
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
-
-ScoreRange = tuple[float, float]
-"""Lowest and highest possible human score."""
 
 MAX_LEVELS = 7
 """Up to this many distinct human scores are the levels; with more, both sides are rounded to 1..5."""
@@ -93,16 +91,16 @@ class LabelReport:
         }
 
 
-def read_labels(sources: Sequence[str], *, principle: str | None = None) -> list[BenchItem]:
+def read_labels(sources: Sequence[str], *, principle: str | Mapping[str, Any] | None = None) -> list[BenchItem]:
     """Read a user's labelled rows.
 
     A row has ``prompt``, and either ``response`` and ``score``, or ``responses`` and ``human_scores`` or the name of
-    the ``winner``. It has ``principle`` unless one is given here. ``id``, ``group`` and ``scale`` (two numbers) are
-    optional. Rows with the same prompt are one group.
+    the ``winner``, or ``labels``: criterion of a rubric -> response -> score. It has ``principle`` unless one is given
+    here. ``id``, ``group`` and ``scale`` (two numbers) are optional. Rows with the same prompt are one group.
 
     Args:
         sources: Files.
-        principle: The principle of rows that have none.
+        principle: The principle of rows that have none; a rubric's as `Rubric.to_json` gives it.
 
     Raises:
         ConfigError: a file cannot be read, or a row is incomplete.
@@ -132,7 +130,7 @@ def check_scale(items: Iterable[BenchItem], scale: ScoreRange | None) -> None:
     Raises:
         ConfigError: a score lies outside its scale.
     """
-    for item in items:
+    for item in (part for whole in items for part in whole.parts):
         ends = item.scale or scale
         for human in (item.human or {}).values() if item.rated and ends else ():
             assert ends is not None
@@ -153,7 +151,7 @@ def compare_labels(judged: Iterable[JudgedItem], *, scale: ScoreRange | None = N
     """
     rows = [
         (one, label, human, one.verdict.scores[label])
-        for one in judged
+        for one in (part for one in judged for part in one.parts)
         if one.verdict is not None and one.item.rated
         for label, human in (one.item.human or {}).items()
     ]
@@ -211,8 +209,8 @@ def _labelled(row: Mapping[str, Any], where: str, stem: str) -> BenchItem:
         winner = str(row["winner"])
         ties = winner.lower() in ("tie", "both", "none") and winner not in others
         about["pairs"] = [] if ties else [[winner, other] for other in others if other != winner]
-    item = common_item({**row, **about}, where)
-    if item.human is None and not item.pairs and row.get("winner") is None:
+    item = read_item({**row, **about}, where)
+    if not (item.human or item.pairs or item.criteria) and row.get("winner") is None:
         raise ConfigError(
             f"{where} has no label.",
             hint="Give 'score' with 'response', or 'human_scores' or 'winner' with 'responses'.",
@@ -229,28 +227,6 @@ def default_scale(human: Sequence[float]) -> ScoreRange:
     if not human or (min(human) >= MIN_SCORE and max(human) <= MAX_SCORE):
         return MIN_SCORE, MAX_SCORE
     return (min(human), max(human)) if min(human) < max(human) else (min(human), min(human) + 1.0)
-
-
-def on_our_scale(human: float, scale: ScoreRange, where: str) -> float:
-    """A human score mapped linearly to the judge's scale.
-
-    Args:
-        human: The score.
-        scale: Lowest and highest possible human score.
-        where: The item, for messages.
-
-    Returns:
-        A score within 1..5.
-
-    Raises:
-        ConfigError: the score lies outside its scale.
-    """
-    if not scale[0] <= human <= scale[1] or scale[0] == scale[1]:
-        raise ConfigError(
-            f"The score {human:g} of {where} lies outside the scale {scale[0]:g} to {scale[1]:g}.",
-            hint="Give the scale, such as --scale 0:10, or a 'scale' in the row.",
-        )
-    return MIN_SCORE + (human - scale[0]) / (scale[1] - scale[0]) * (MAX_SCORE - MIN_SCORE)
 
 
 def _levels(people: Sequence[float], scales: set[ScoreRange]) -> tuple[float, ...]:

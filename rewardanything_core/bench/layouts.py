@@ -12,6 +12,7 @@ from typing import Any
 
 from rewardanything_core.agreement.pairs import rank_scores
 from rewardanything_core.bench.items import BenchItem, common_item, pairs_of, required_text
+from rewardanything_core.bench.rubric_items import read_item
 from rewardanything_core.errors import ConfigError
 
 _CORRECT = "Prefer the response whose content is correct. A wrong statement weighs more than any fault of style."
@@ -53,7 +54,7 @@ Layout = Callable[[Mapping[str, Any], str, str], BenchItem]
 
 def _common(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
     del folder
-    return common_item(row, where)
+    return read_item(row, where)
 
 
 def _rabench(row: Mapping[str, Any], where: str, folder: str) -> BenchItem:
@@ -225,6 +226,6 @@ def detect(row: Mapping[str, Any]) -> str | None:
             return "rewardbench-2"
         return "rm-bench" if has("domain") and not has("principle") else "preference"
     if has("responses") and has("principle"):
-        ours = has("pairs") or has("human_scores") or has("meta") or (has("ranking") and has("group"))
+        ours = has("pairs") or has("human_scores") or has("meta") or has("labels") or (has("ranking") and has("group"))
         return "common" if ours else "rabench"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +79,19 @@ class JudgedItem:
     def verdict(self) -> Verdict | None:
         """The verdict. None: the judgement failed."""
         return self.outcome if isinstance(self.outcome, Verdict) else None
+
+    @cached_property
+    def parts(self) -> tuple[JudgedItem, ...]:
+        """Under a rubric, the criteria that have labels, each with its verdict; else this item."""
+        criteria, verdict = self.item.criteria, self.verdict
+        if not criteria:
+            return (self,)
+        if verdict is None:
+            return tuple(JudgedItem(part, self.outcome) for part in criteria.values())
+        return tuple(
+            JudgedItem(part, dataclasses.replace(verdict.criteria[name], record_id=verdict.record_id))
+            for name, part in criteria.items()
+        )
 
     @cached_property
     def observed(self) -> Mapping[str, Sequence[float]]:

@@ -14,6 +14,9 @@ _AUDITS = {
     "longer_wins": "Longer response scores higher",
     "longer_wins_human": "People prefer the longer response",
     "longer_wins_excess": "Excess over people",
+    "criteria_correlation": "Correlation between criteria, judge",
+    "criteria_correlation_human": "Correlation between criteria, people",
+    "halo": "Excess over people (halo)",
     "preference_changes": "Preferences that change",
     "first_place_gain": "Gain in the first position, points",
     "last_place_gain": "Gain in the last position, points",
@@ -47,10 +50,20 @@ _LEVELS = {"hard": "Hard", "normal": "Normal", "easy": "Easy", "average": "Avera
 _TITLES = {**_AUDITS, **_ATTACKS, **TITLES, **_LABELS, **_LEVELS}
 _POINTS = {"bias", "first_place_gain", "last_place_gain", "gain"}
 _NUMBERS = {"kendall_tau_b", "spearman", "ndcg", "score_variance", "agreement_between_passes", "score_length_spearman"}
-_NUMBERS |= {"score_change", "mae", "kappa", "kappa_quadratic", "krippendorff_alpha"}
+_NUMBERS |= {
+    "criteria_correlation",
+    "criteria_correlation_human",
+    "halo",
+    "score_change",
+    "mae",
+    "kappa",
+    "kappa_quadratic",
+    "krippendorff_alpha",
+}
 
 AUDIT_TITLES = {
     "length": "Length bias",
+    "halo": "Halo between criteria",
     "position": "Position bias",
     "repeat": "Repeatability",
     "injection": "Attacks in a response",

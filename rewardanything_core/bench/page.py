@@ -87,7 +87,7 @@ def html_page(report: BenchReport) -> str:
         parts=[
             *(_labels(report.labels) if report.labels is not None else ()),
             *_headline(report.figures),
-            *_by_part("By criterion", report.by_criterion),
+            *_by_part("By criterion", report.by_criterion_and_whole),
             *_by_part("By pair of criteria", report.by_flip),
             *_by_part("By benchmark", report.by_source),
             *_by_part("By domain", report.by_domain),
@@ -109,6 +109,8 @@ def _sample(report: BenchReport) -> str:
         return ""
     groups = len({one.item.group for one in report.judged})
     lists = counted(len(report.judged), "list of responses", "lists of responses")
+    if any(one.item.criteria for one in report.judged):
+        lists += f" under {counted(len(report.by_criterion), 'criterion', 'criteria')}"
     guessing = "; a dashed line marks the result of guessing" if any(report.figures[name].n for name in CHANCE) else ""
     flips = f", {counted(report.flips, 'flip pair')}" if report.flips else ""
     return f"{lists}, {counted(groups, 'prompt')}{flips}. Intervals are 95% intervals with prompts as units{guessing}."
@@ -265,7 +267,7 @@ def _labels(found: LabelReport) -> Iterator[Part]:
 
 def _worst(report: BenchReport) -> Iterator[Part]:
     cards = []
-    for pair in wrong_pairs(report.judged, limit=_MAX_WRONG):
+    for pair in wrong_pairs(report.parts, limit=_MAX_WRONG):
         item, verdict = pair.judged.item, pair.judged.verdict
         assert verdict is not None
         prompt = item.prompt if isinstance(item.prompt, str) else json.dumps(item.prompt, ensure_ascii=False, indent=1)

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,18 @@ _HUB_PARTS = {"allenai/reward-bench": "filtered"}
 
 
 def read_items(
-    sources: Sequence[str], *, layout: str = "auto", principle: str | None = None, limit_groups: int | None = None
+    sources: Sequence[str],
+    *,
+    layout: str = "auto",
+    principle: str | Mapping[str, Any] | None = None,
+    limit_groups: int | None = None,
 ) -> list[BenchItem]:
     """Read the items of benchmark files.
 
     Args:
         sources: Files (JSON lines, JSON, Parquet), folders of such files, or datasets on the hub (see `HUB`).
         layout: A name from `LAYOUTS`, or ``auto`` to detect it from the fields of each file's first row.
-        principle: The principle of rows that have none.
+        principle: The principle of rows that have none; a rubric's as `Rubric.to_json` gives it.
         limit_groups: Maximum number of groups from each source. Groups are drawn by a hash of their names, so a larger
             limit includes the groups of a smaller one and stored verdicts are reused. None: all.
 
@@ -73,7 +77,7 @@ def holds_flips(source: str) -> bool:
     return "better_under_a" in row
 
 
-def _items(source: str, layout: str, principle: str | None) -> Iterator[BenchItem]:
+def _items(source: str, layout: str, principle: str | Mapping[str, Any] | None) -> Iterator[BenchItem]:
     for path in _files(source):
         kind = layout
         for where, row in read_rows(path):

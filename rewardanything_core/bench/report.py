@@ -24,7 +24,7 @@ class Audit:
     """Measurements of one bias of a judge."""
 
     name: str
-    """``length``, ``position``, ``repeat`` or ``injection``."""
+    """``length``, ``halo``, ``position``, ``repeat`` or ``injection``."""
 
     figures: Figures
     """The measurements, by name."""
@@ -53,7 +53,7 @@ class BenchReport:
     """Every item with its verdict or failure, in input order."""
 
     figures: Figures
-    """All of `FIGURES` over all items."""
+    """All of `FIGURES` over all items; under rubrics, over their criteria."""
 
     by_source: dict[str, Figures]
     """``figures`` for each benchmark."""
@@ -66,6 +66,9 @@ class BenchReport:
 
     by_criterion: dict[str, Figures]
     """``figures`` for each criterion, of the rows that name one."""
+
+    whole: Figures = field(default_factory=dict)
+    """``figures`` of the scores of whole rubrics against the weighted means of people's. Empty: there are none."""
 
     by_flip: dict[str, Figures]
     """``flip_accuracy`` and ``both_right``, also by ranking, for each pair of criteria."""
@@ -83,7 +86,7 @@ class BenchReport:
     """How well the gap between scores predicts that the judge is right. None: too few groups, or all scores tie."""
 
     audits: dict[str, Audit] = field(default_factory=dict)
-    """The audits by name; ``length`` is always included."""
+    """The audits by name; ``length`` is always included, and ``halo`` where items have rubrics."""
 
     labels: LabelReport | None = None
     """Agreement with the user's own labels. None: there are none."""
@@ -102,6 +105,16 @@ class BenchReport:
 
     notes: tuple[str, ...] = ()
     """Remarks for the reader, in sentences."""
+
+    @property
+    def by_criterion_and_whole(self) -> dict[str, Figures]:
+        """`by_criterion`, followed by `whole` if there is one."""
+        return self.by_criterion | ({"whole rubric": self.whole} if self.whole else {})
+
+    @property
+    def parts(self) -> tuple[JudgedItem, ...]:
+        """What the figures are over: every item, or under a rubric its criteria."""
+        return tuple(part for one in self.judged for part in one.parts)
 
     @property
     def failures(self) -> tuple[JudgeFailure, ...]:
@@ -134,6 +147,7 @@ class BenchReport:
             "by_domain": {name: _plain(figures) for name, figures in self.by_domain.items()},
             "by_category": {name: _plain(figures) for name, figures in self.by_category.items()},
             "by_criterion": {name: _plain(figures) for name, figures in self.by_criterion.items()},
+            "whole": _plain(self.whole),
             "by_flip": {name: _plain(figures) for name, figures in self.by_flip.items()},
             "rm_bench": self.rm_bench and {
                 "overall": _plain(self.rm_bench.overall),
@@ -147,7 +161,7 @@ class BenchReport:
             "reliability": self.reliability and _reliability(self.reliability),
             "labels": self.labels and self.labels.to_dict(),
             "attacks": self.attacks and self.attacks.to_dict(),
-            "worst": [pair.to_dict() for pair in wrong_pairs(self.judged)],
+            "worst": [pair.to_dict() for pair in wrong_pairs(self.parts)],
             "items": len(self.judged),
             "groups": len({one.item.group for one in self.judged}),
             "flips": self.flips,

@@ -36,7 +36,7 @@ def run_bench(
 
     Args:
         judge: A judge or a jury.
-        items: Items from `read_items`.
+        items: Items from `read_items`. Under a rubric, figures are over its criteria, each as a list of its own.
         flips: Flip pairs from `read_flips` that refer to these items.
         progress: Called after each judgement.
         window: Maximum number of judgements in flight.
@@ -45,7 +45,7 @@ def run_bench(
         ConfigError: there are flip pairs and none of them refers to these items.
     """
     flips = list(flips)
-    places, missing = match_flips(items, flips)
+    places, missing = match_flips([part for item in items for part in item.parts], flips)
     if flips and not places:
         raise ConfigError(
             "None of the flip pairs refers to these items.",
@@ -53,22 +53,25 @@ def run_bench(
         )
     started, usage_before = time.perf_counter(), judge.usage
     judged = judge_items(judge, items, progress=progress, window=window)
-    matched = [JudgedFlip(flip, judged[a], judged[b]) for flip, a, b in places]
+    parts = [part for one in judged for part in one.parts]
+    matched = [JudgedFlip(flip, parts[a], parts[b]) for flip, a, b in places]
+    wholes = [one for one in judged if one.item.rubric is not None and one.item.pairs]
     is_written = judge.fingerprint().get("readout") not in POINTWISE_READOUTS
     return BenchReport(
         judge=judge.fingerprint(),
         model=judge.model,
         judged=tuple(judged),
-        figures=figures(judged, matched),
-        by_source=by_part(judged, matched, lambda item: item.source),
-        by_domain=by_part(judged, matched, lambda item: item.domain),
-        by_category=by_part(judged, matched, lambda item: item.category),
-        by_criterion=by_part(judged, matched, lambda item: item.criterion),
+        figures=figures(parts, matched),
+        whole=figures(wholes, []) if wholes else {},
+        by_source=by_part(parts, matched, lambda item: item.source),
+        by_domain=by_part(parts, matched, lambda item: item.domain),
+        by_category=by_part(parts, matched, lambda item: item.category),
+        by_criterion=by_part(parts, matched, lambda item: item.criterion),
         by_flip=by_flip(matched),
-        rm_bench=rm_bench(judged),
+        rm_bench=rm_bench(parts),
         flips=len(matched),
         flips_missing=missing,
-        reliability=pair_reliability(judged),
+        reliability=pair_reliability(parts),
         spent=judge.usage - usage_before,
         made=sum((one.outcome.usage for one in judged), Usage()),
         seconds=time.perf_counter() - started,

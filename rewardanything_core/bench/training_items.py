@@ -23,7 +23,7 @@ def read_training_items(sources: Sequence[str], *, principle: str | None = None)
     Args:
         sources: Benchmark files; files of a user's own rows as in `read_labels`; or ``mlflow:EXPERIMENT`` for people's
             assessments of an experiment's traces.
-        principle: The principle of rows that have none.
+        principle: The principle of rows that have none. Labels by criterion of a rubric become an item per criterion.
 
     Raises:
         ConfigError: a source cannot be read, a row is incomplete, or two items have the same id.
@@ -63,7 +63,7 @@ def _items(source: str, principle: str | None) -> list[BenchItem]:
     _, first = next(read_rows(path), ("", {}))
     has_pairs = any(first.get(field) for field in ("pairs", "ranking", "chosen"))
     read = read_items if has_pairs else read_labels
-    return read([source], principle=principle)
+    return [part for item in read([source], principle=principle) for part in item.parts]
 
 
 def _from_application(source: str) -> Callable[[str | None], list[BenchItem]]:

@@ -14,10 +14,10 @@ from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rewardanything_core.bench.attack_report import AttackReport
-    from rewardanything_core.bench.items import BenchItem, Flip
-    from rewardanything_core.bench.labels import ScoreRange
+    from rewardanything_core.bench.items import BenchItem, Flip, ScoreRange
     from rewardanything_core.bench.report import Audit, BenchReport
     from rewardanything_core.judging.base import BaseJudge
+    from rewardanything_core.rubrics import Rubric
 
 
 def bench(
@@ -32,6 +32,14 @@ def bench(
         str, typer.Option("--format", help="Layout of FILE; auto: detected from its fields.", show_default=True)
     ] = "auto",
     principle: Annotated[str | None, typer.Option(help="Principle for rows that have none.")] = None,
+    rubric: Annotated[
+        str | None,
+        typer.Option(
+            "--rubric",
+            metavar="NAME|FILE|rows",
+            help="Judge rows of the same responses under different criteria once, under this rubric.",
+        ),
+    ] = None,
     limit_groups: Annotated[
         int | None, typer.Option("--limit-groups", min=1, help="Maximum number of groups of prompts per file.")
     ] = None,
@@ -85,6 +93,10 @@ def bench(
     under one principle and the opposite way under another. Only flip pairs show whether the judge follows the
     principle.
 
+    --rubric judges each list of responses once, under all criteria: a rubric that ships with the package, a file, or
+    with "rows" the principles of the rows. Its criteria are named as in meta.criterion, or in "labels" of rows that
+    have people's scores by criterion. The report then shows whether the judge lets one criterion colour others.
+
     --attacks needs no FILE. It adds texts that ask for a score or claim quality, in many languages, to answers that
     ship with the package. The published half is for developing defences, the tested half for measuring them.
 
@@ -96,23 +108,31 @@ def bench(
     from rewardanything_core.bench.labels import check_scale, read_labels
     from rewardanything_core.bench.page import html_page
     from rewardanything_core.bench.reading import holds_flips, read_flips, read_items
+    from rewardanything_core.bench.rubric_items import as_rubrics
     from rewardanything_core.cli._bench import show
 
     human_scale = scale_of(scale)
     # A shell that expands --flips *.jsonl passes all but the first as files.
     also_flips = [file for file in files or [] if holds_flips(file)]
     sources = [file for file in files or [] if file not in also_flips]
-    own = read_labels(labels or [], principle=principle)
+    whole = _rubric(rubric, principle)
+    fallback = principle if whole is None else whole.to_json()
+    own = read_labels(labels or [], principle=fallback)
     check_scale(own, human_scale)
     trials = _trials(attack_trials)
     if not sources and not own and not attacks:
         raise ConfigError(
             "There is nothing to judge.", hint="Give a benchmark file, your own labels with --labels, or --attacks."
         )
-    items = read_items(sources, layout=layout, principle=principle, limit_groups=limit_groups) if sources else own
+    if rubric is not None:
+        own = as_rubrics(own, whole)
+    items = own
+    if sources:
+        items = read_items(sources, layout=layout, principle=fallback, limit_groups=limit_groups)
+        items = items if rubric is None else as_rubrics(items, whole)
     flip_pairs = read_flips([*(flips or []), *also_flips])
     audits = parse_audits(audit or "")
-    if save_calibration is not None and not any(item.rated for item in own):
+    if save_calibration is not None and not any(part.rated for item in own for part in item.parts):
         raise ConfigError("--save-calibration needs --labels that contain scores.")
     for path in (html, save_calibration):
         if path is not None:
@@ -199,6 +219,17 @@ def _attack(judge: BaseJudge, trials: int | None, seed: int) -> AttackReport:
         outcomes = (item.outcome for one in report.trials for item in (one.attacked, one.control))
         raise_if_unusable([outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)])
     return report
+
+
+def _rubric(name: str | None, principle: str | None) -> Rubric | None:
+    """The rubric that ``--rubric`` names; None for ``rows``."""
+    from rewardanything_core.rubrics import Rubric
+
+    if name is not None and principle is not None:
+        raise ConfigError("Give --rubric or --principle, not both.")
+    if name is None or name == "rows":
+        return None
+    return Rubric.from_file(name) if Path(name).is_file() else Rubric.named(name)
 
 
 def _trials(text: str) -> int | None:

@@ -14,6 +14,7 @@ from statistics import fmean
 
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case
+from rewardanything_core.concurrency import background_loop
 from rewardanything_core.concurrency.memo import PersistentCache
 from rewardanything_core.errors import RewardAnythingError
 from rewardanything_core.readouts.aggregation import Consensus, kendalls_w
@@ -89,10 +90,10 @@ class PointwiseReadout:
         wordings = [index % available for index in range(passes if available > 1 else 1)]
         # The questions about the responses go first and in one call: a case that is too long then costs nothing.
         estimates = await self._estimator.estimate(cases, labels, wordings, on_usage)
-        return [
-            await self._result(case, labels, by_wording, on_usage)
-            for case, by_wording in zip(cases, estimates, strict=True)
-        ]
+        # At once, so that the questions about all principles share forward passes.
+        return await background_loop.gather(
+            self._result(case, labels, by_wording, on_usage) for case, by_wording in zip(cases, estimates, strict=True)
+        )
 
     async def _result(
         self,
