@@ -13,6 +13,7 @@ from mlflow.entities import AssessmentSourceType, Feedback, Trace
 
 from rewardanything_core import Case, ConfigError, InvalidCaseError, Principle
 from rewardanything_core.bench import BenchItem
+from rewardanything_core.conversations import response_text
 from rewardanything_mlflow.fields import Selector, prompt_from, reference_from, response_from
 
 Label: TypeAlias = float | str
@@ -79,7 +80,7 @@ def labels_from_mlflow(
             )
         inputs, outputs = inputs_and_outputs(trace)
         try:
-            responses = {"response": response_from(outputs, response)}
+            responses = {"response": response_text(response_from(outputs, response))}
             case = Case(
                 text,
                 prompt_from(inputs, prompt),

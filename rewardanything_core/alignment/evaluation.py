@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from rewardanything_core.alignment.task import AlignmentTask, Evaluation
@@ -38,7 +39,6 @@ class Evaluator:
         """The error that ended the search, which the optimizer may have caught."""
         self._progress = progress or (lambda *_: None)
         self._calls_before = task.calls
-        self._calls_per_case = task.calls_per_case
         self._made: dict[tuple[str, int], Evaluation] = {}
         task.on_judged = self.report
 
@@ -56,8 +56,10 @@ class Evaluator:
         self._progress(self.calls, self.max_calls, line)
 
     def cost(self, cases: int) -> int:
-        """The number of calls that judging so many cases takes at most, repeated requests aside."""
-        return cases * self._calls_per_case
+        """The number of calls that judging so many cases takes, by the mean of those judged so far."""
+        judged = [one.calls for one in self._made.values() if one.failure is None]
+        each = max(self.task.calls_per_case, sum(judged) / len(judged) if judged else 0)
+        return math.ceil(cases * each)
 
     def allows(self, calls: int) -> bool:
         """Whether so many more calls are within the budget."""
@@ -79,7 +81,6 @@ class Evaluator:
             made = self.task.evaluate(text, batch)
             self._raise_if_unusable(made)
             self._made.update({(text, case): one for case, one in zip(batch, made, strict=True)})
-            self._calls_per_case = max([self._calls_per_case, *(one.calls for one in made if one.failure is None)])
         return [self._made[text, case] for case in cases]
 
     def agreements(self, text: str, cases: Sequence[int]) -> list[float]:

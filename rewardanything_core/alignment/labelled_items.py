@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -160,10 +161,14 @@ class ItemTask(AlignmentTask):
     def worked_example(self, case: int) -> str | None:
         """The item's texts and labels, unless they are longer than `MAX_EXAMPLE`."""
         item = self.items[case]
-        names = {label: f"Response {place}" for place, label in enumerate(item.responses, start=1)}
+        # Files often name the better response first or last, and the judge must not learn that.
+        order = sorted(
+            item.responses, key=lambda label: hashlib.sha256(f"{item.id} {label}".encode(errors="replace")).digest()
+        )
+        names = {label: f"Response {place}" for place, label in enumerate(order, start=1)}
         lines = [f"Prompt: {_text(item.prompt)}"]
         lines += [f"{title}: {text}" for title, text in self._extras(item).items()]
-        lines += [f"{names[label]}: {text}" for label, text in item.responses.items()]
+        lines += [f"{names[label]}: {item.responses[label]}" for label in order]
         lines.append(f"People's judgement: {self._judgement(item, names)}")
         example = "\n".join(lines)
         return example if len(example) <= MAX_EXAMPLE else None

@@ -74,16 +74,9 @@ def align(
         )
     selection_before = _average(evaluator.agreements(task.text, selection))
     evaluator.report(f"Agreement {selection_before:.2f} on the {len(selection)} cases for selection.")
-    proposals = []
-    if method != "rewrite" and (text := _with_examples(evaluator, learning)) is not None:
-        reserved = evaluator.cost(len(held_out))
-        if evaluator.allows(evaluator.cost(len(selection)) + reserved):
-            proposals.append(_proposal(evaluator, "examples", text, selection))
-    if method != "examples" and reflector is not None and selection_before < 1.0:
-        reserved = evaluator.cost(len(held_out))
-        text = rewrite(evaluator, reflector, learning=learning, selection=selection, reserved=reserved, seed=seed)
-        if text is not None:
-            proposals.append(_proposal(evaluator, "rewrite", text, selection))
+    proposals: list[Proposal] = []
+    if selection_before < 1.0:
+        proposals = _proposals(evaluator, reflector, method, (learning, selection, held_out), seed)
     best = max(proposals, key=lambda proposal: proposal.agreement, default=None)
     if best is not None and best.agreement <= selection_before:
         best = None
@@ -111,6 +104,32 @@ def align(
         rewrites=0 if reflector is None else reflector.rewrites,
         rewrites_truncated=0 if reflector is None else reflector.truncated,
     )
+
+
+def _proposals(
+    evaluator: Evaluator,
+    reflector: Reflector | None,
+    method: Method,
+    parts: tuple[Sequence[int], Sequence[int], Sequence[int]],
+    seed: int,
+) -> list[Proposal]:
+    """What the methods propose, evaluated on the cases for selection."""
+    learning, selection, held_out = parts
+    if not evaluator.allows(needed := evaluator.cost(len(selection) + len(held_out))):
+        raise ConfigError(
+            f"{evaluator.max_calls} calls are too few: {evaluator.calls} were made, and testing a proposal takes "
+            f"{needed}.",
+            hint="Allow more (--max-calls); the same command continues from the verdicts in the store.",
+        )
+    proposals = []
+    if method != "rewrite" and (text := _with_examples(evaluator, learning)) is not None:
+        proposals.append(_proposal(evaluator, "examples", text, selection))
+    if method != "examples" and reflector is not None:
+        reserved = evaluator.cost(len(held_out))
+        text = rewrite(evaluator, reflector, learning=learning, selection=selection, reserved=reserved, seed=seed)
+        if text is not None:
+            proposals.append(_proposal(evaluator, "rewrite", text, selection))
+    return proposals
 
 
 def _divided(groups: Sequence[str], seed: int) -> tuple[list[int], list[int], list[int]]:

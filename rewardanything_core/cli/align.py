@@ -93,6 +93,8 @@ def align(
         )
         stack.enter_context(judge)
         task = ItemTask(judge, items, old, scale=scale_of(scale))
+        if task.left_out:
+            options.echo(f"{task.left_out} items are left out; what is measured is the {task.measure}.")
         reflector = None
         if method != "examples":
             own = _reflection_backend(reflection_model, reflection_api_base, reflection_api_key_env)
@@ -110,7 +112,7 @@ def align(
             {"written": out if result.is_better else None, "left_out": task.left_out, **result.to_dict()}
         )
     else:
-        _show(result, task.left_out, principle, out)
+        _show(result, principle, out)
     if not result.is_better:
         raise typer.Exit(JUDGE_FAILED)
 
@@ -180,7 +182,7 @@ def _progress() -> Iterator[Progress]:
         yield show
 
 
-def _show(result: Alignment, left_out: int, principle: str, out: str) -> None:
+def _show(result: Alignment, principle: str, out: str) -> None:
     learning, selection, held_out = result.prompts
     output(
         f"{result.cases} labelled cases: {learning} prompts to learn from, {selection} to select by, {held_out} held "
@@ -193,7 +195,6 @@ def _show(result: Alignment, left_out: int, principle: str, out: str) -> None:
         rows += [[name, *_cells(result.agreement)], ["gain", *_cells(result.gain)]]
     options.print_table(["principle", "agreement", "95% interval"], rows)
     for number, what in (
-        (left_out, "items have no label of this kind and are left out"),
         (result.failed, "cases could not be judged and are excluded"),
         (result.failed_with_best, "held-out cases could not be judged with the proposal, which counts as no agreement"),
         (result.rewrites_truncated, "rewritings were cut off at the limit of tokens and not used"),

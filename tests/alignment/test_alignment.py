@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 
 import pytest
@@ -86,7 +87,13 @@ def test_corrections_are_appended_as_worked_examples(server):
     result = align_principle(judge_of(server), items, VAGUE, method="examples")
     assert result.is_better
     assert result.text.startswith(f"{VAGUE}\n\nWorked examples of other cases")
-    assert result.text.count("People's judgement: Response 2 is better than Response 1. Too much exclamation.") == 4
+    examples = re.findall(
+        r"Response 1: (.+)\nResponse 2: (.+)\nPeople's judgement: Response (\d) is better than Response \d. Too much",
+        result.text,
+    )
+    assert len(examples) == 4
+    assert all("!" not in (first, second)[int(better) - 1] for first, second, better in examples)
+    assert {better for _, _, better in examples} == {"1", "2"}
     assert not rewriting_requests(server)
 
 
@@ -116,6 +123,22 @@ def test_the_calls_are_bounded(server):
     result = align_principle(judge_of(server), pair_items(), VAGUE, max_calls=100)
     assert result.calls == server.count <= 100
     assert result.rewrites >= 1
+
+
+def test_the_cost_of_a_case_is_measured_where_replies_are_requested_again(server):
+    """The first reply to each case is no verdict, so that a judgement takes two calls."""
+    seen = set()
+
+    def second_time(body):
+        prompt = case_in(body)["prompt"]
+        if prompt in seen:
+            return literal_judge(body)
+        seen.add(prompt)
+        return "no verdict"
+
+    server.reply = second_time
+    with pytest.raises(ConfigError, match="90 calls are too few: 80 were made, and testing a proposal takes 60"):
+        align_principle(judge_of(server, max_concurrency=1), pair_items(), VAGUE, max_calls=90)
 
 
 def test_a_search_that_is_repeated_pays_for_nothing_again(server):
