@@ -1,10 +1,10 @@
-"""The pictures of terminals on the pages: what the examples really print, as SVG.
+"""The pictures of terminals on the pages: what the examples print, as SVG, with a script as the judge.
 
-python docs/_pictures.py check                  # seconds, and always the same: a script judges
-python docs/_pictures.py dspy serve             # a minute each: the small model judges
+python docs/_pictures.py                        # all
+python docs/_pictures.py dspy serve             # some
 
-The text is not touched; long lines are folded, of a progress bar its last state is kept, and lines about the process
-itself (where it runs, what it warns of) are left out.
+The text is not edited. Long lines are folded, a progress bar is shown in its last state, and lines about the process
+itself, such as warnings, are left out.
 """
 
 from __future__ import annotations
@@ -77,8 +77,13 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
 }
-FRESH = {"RA_JUDGE_CACHE": "off"}
 OURS = os.pathsep.join(str(ROOT / folder) for folder in ("docs", "integrations", "."))
+
+
+def judged_by(script: str) -> dict[str, str]:
+    """The settings of a scripted judge, which is a function in this module."""
+    return {"RA_JUDGE_MODEL": f"scripted:_pictures:{script}", "RA_JUDGE_CACHE": "off", "PYTHONPATH": OURS}
+
 
 OF_THE_PROCESS = re.compile(
     r"^(\d{4}[/-]\d\d[/-]\d\d .* INFO |\(\w+ pid=|Starting evaluation|\d+it \[|\[\w+ +\d+ \d)|Warning: "
@@ -97,12 +102,12 @@ def printed(command: list[str], folder: Path, *, log: bool = True, **env: str) -
 
 def dspy(folder: Path) -> str:
     """examples/dspy_evaluate.py."""
-    return printed(["python", str(EXAMPLES / "dspy_evaluate.py")], folder, **FRESH)
+    return printed(["python", str(EXAMPLES / "dspy_evaluate.py")], folder, **judged_by("by_manners"))
 
 
 def langchain(folder: Path) -> str:
     """examples/langchain_evaluate.py."""
-    return printed(["python", str(EXAMPLES / "langchain_evaluate.py")], folder, **FRESH)
+    return printed(["python", str(EXAMPLES / "langchain_evaluate.py")], folder, **judged_by("by_length"))
 
 
 RUDE = """\
@@ -123,7 +128,7 @@ def test_shipping(assert_principle):
 def pytest(folder: Path) -> str:
     """A test that fails and one that does not."""
     (folder / "test_answers.py").write_text(RUDE)
-    plain = {"RA_JUDGE_STORE": str(folder / "store"), "COLUMNS": str(WIDTH)}
+    plain = judged_by("by_manners") | {"COLUMNS": str(WIDTH)}
     return printed(
         ["pytest", "-q", "--tb=short", "--color=yes", "-p", "no:cacheprovider", "test_answers.py"], folder, **plain
     )
@@ -132,7 +137,7 @@ def pytest(folder: Path) -> str:
 def serve(folder: Path) -> str:
     """A server's log, and what a client of it prints."""
     url = "http://127.0.0.1:8700"
-    env = {**os.environ, **QUIET, **FRESH}
+    env = {**os.environ, **QUIET, **judged_by("by_length")}
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(
             [Path(sys.executable).with_name("ra-judge"), "serve"], cwd=folder, env=env, stderr=log
@@ -174,12 +179,38 @@ def ray(folder: Path) -> str:
 
     rows = [{"id": str(i), "prompt": p, "responses": {"a": a, "b": b}} for i, (p, a, b) in enumerate(CASES, 1)]
     pandas.DataFrame(rows).to_parquet(folder / "cases.parquet")
-    command = ["python", str(EXAMPLES / "ray_grade.py"), "cases.parquet", "judged", "--model", "qwen2.5-coder-1.5b"]
-    first, again = printed(command, folder, log=False), printed(command, folder, log=False)
+    judge = judged_by("by_length")
+    command = ["python", str(EXAMPLES / "ray_grade.py"), "cases.parquet", "judged", "--model", judge["RA_JUDGE_MODEL"]]
+    first, again = (printed(command, folder, log=False, **judge) for _ in range(2))
     code = "import pyarrow.parquet\n" + LOOK.replace(">>> ", "").replace("... ", "")
     shown = printed(["python", "-c", code], folder)
-    asked = COMMANDS["ray"]
-    return "\n".join([first, "", f"$ {asked}   # and again", again, "", LOOK + shown])
+    return "\n".join([first, "", f"$ {COMMANDS['ray']}  # and again", again, "", LOOK + shown])
+
+
+def by_length(request: Request) -> str:
+    """A judge that prefers short responses: 5 for one word, a point less for every ten more."""
+    responses = json.loads(request.messages[1]["content"])["responses"]
+    words = {name: len(text.split()) for name, text in responses.items()}
+    thoughts = "; ".join(f"{name} has {number} word{'s' * (number != 1)}" for name, number in words.items())
+    return verdict_reply(
+        {name: max(1.0, 5 - (number - 1) / 10) for name, number in words.items()},
+        thoughts=f"The shorter, the better: {thoughts}.",
+    )
+
+
+def by_manners(request: Request) -> str:
+    """A judge that looks for blame: 1.5 for a response that has it, 5 for one with thanks or an offer, else 3.5."""
+    responses = json.loads(request.messages[1]["content"])["responses"]
+    scores, reasons = {}, []
+    for name, text in responses.items():
+        if blame := re.search(r"[^.!?]*\byou(r)? [^.!?]*wrong[^.!?]*", text, re.IGNORECASE):
+            scores[name] = 1.5
+            reasons.append(f'{name} blames the customer: "{blame[0].strip()}".')
+        else:
+            is_warm = re.search(r"thank you|gladly", text, re.IGNORECASE)
+            scores[name] = 5.0 if is_warm else 3.5
+            reasons.append(f"{name} is polite and blames nobody.")
+    return verdict_reply(scores, thoughts=" ".join(reasons))
 
 
 def by_facts(request: Request) -> str:
@@ -196,16 +227,12 @@ def check(folder: Path) -> str:
     """What ``ra-judge check`` prints to a terminal in examples/prompt_regression when the prompt got worse."""
     shop = shutil.copytree(EXAMPLES / "prompt_regression", folder / "shop")
     shutil.copy(shop / "changes" / "worse.md", shop / "prompts" / "answer.md")
-    own = {
-        "RA_JUDGE_MODEL": "scripted:_pictures:by_facts",
-        "RA_JUDGE_STORE": f"{folder}/store",
-        "COLUMNS": str(REPORT_WIDTH),
-    }
+    own = judged_by("by_facts") | {"COLUMNS": str(REPORT_WIDTH)}
     ours, theirs = os.openpty()
     with subprocess.Popen(
         [Path(sys.executable).with_name("ra-judge"), "check"],
         cwd=shop,
-        env={**os.environ, **own, "PYTHONPATH": OURS, "TERM": "xterm-256color"},
+        env={**os.environ, **own, "TERM": "xterm-256color"},
         stdout=theirs,
         stderr=subprocess.DEVNULL,
     ):
@@ -227,7 +254,7 @@ COMMANDS = {
     "dspy": "python examples/dspy_evaluate.py",
     "langchain": "python examples/langchain_evaluate.py",
     "pytest": "pytest -q --tb=short test_answers.py",
-    "ray": "python examples/ray_grade.py cases.parquet judged --model qwen2.5-coder-1.5b",
+    "ray": "python examples/ray_grade.py cases.parquet judged --model ...",
     "serve": "ra-judge serve",
 }
 MAKERS: dict[str, Callable[[Path], str]] = {
@@ -258,7 +285,8 @@ def draw(name: str, text: str) -> Path:
         bold = line.startswith(("$ ", ">>> ", "... "))
         console.print(Text(line, style="bold") if bold else Text.from_ansi(line), overflow="fold")
     path = ROOT / "docs" / "assets" / f"{name}-example.svg"
-    drawn = console.export_svg(title=COMMANDS[name], theme=THEME, code_format=SVG, unique_id=name)
+    title = f"{COMMANDS[name].partition(' --')[0]}, with a script as the judge"
+    drawn = console.export_svg(title=title, theme=THEME, code_format=SVG, unique_id=name)
     path.write_text(drawn, encoding="utf-8")
     return path
 

@@ -9,7 +9,7 @@ another judge: the built-in model is small and only shows how things work.
 
 from __future__ import annotations
 
-from textwrap import fill
+from textwrap import indent
 from typing import Any
 
 import dspy
@@ -41,8 +41,7 @@ def main() -> None:
     for example, prediction, score in result.results:
         print(f"\n{example.question}  {prediction.answer}")
         result_text = f"not judged: {score.error}" if isinstance(score, NotJudged) else f"{score:.2f}  {score.feedback}"
-        for line in result_text.splitlines():
-            print(fill(line, 98, initial_indent="  ", subsequent_indent="  "))
+        print(indent(result_text, "  "))
     print(f"\nMean of the judged answers: {result.score} of 100. {len(metric.failures)} judgements failed.")
 
 
