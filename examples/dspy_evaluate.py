@@ -1,6 +1,6 @@
 """`dspy.Evaluate` under a principle, with the built-in small model on this machine's CPU.
 
-    pip install "rewardanything-core[local,dspy]"
+    pip install ".[local,dspy]"
     python examples/dspy_evaluate.py                # about a minute; downloads the model once
 
 The program returns fixed answers, so it needs no model of its own. Set RA_JUDGE_MODEL, or write a ra-judge.toml, for

@@ -1,6 +1,6 @@
 """GEPA improves a small program under a principle, on this machine. Prints the score before and after.
 
-    pip install "rewardanything-core[dspy]" && pip install --no-deps xllamacpp
+    pip install ".[dspy]" && pip install --no-deps xllamacpp
     python examples/dspy_gepa.py                    # one or two minutes on two cores; downloads 1.1 GB once
 
 The program's model is the known small model Qwen2.5-Coder-1.5B, served by llama.cpp on localhost; GEPA reflects with it

@@ -1,6 +1,6 @@
 """GRPO or RLOO trains a 135M model to answer in at most two short sentences, on this machine's CPU.
 
-    pip install "rewardanything-core[local,rl]" matplotlib
+    pip install ".[local,rl]" matplotlib
     python examples/grpo_short_answers.py                     # GRPO, 32 steps
     python examples/grpo_short_answers.py --trainer rloo      # the same with TRL's RLOO trainer
     python examples/grpo_short_answers.py --judge qwen2.5-coder-1.5b --steps 4

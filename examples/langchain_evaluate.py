@@ -1,6 +1,6 @@
 """The judge in LangChain and LangSmith, with the built-in model on this machine's CPU; nothing leaves the machine.
 
-    pip install "rewardanything-core[local,langchain]" langchain-classic
+    pip install ".[local,langchain]" langchain-classic
     python examples/langchain_evaluate.py           # about a minute; the judge is downloaded once
 
 Set RA_JUDGE_MODEL, or write a ra-judge.toml, for another judge. The built-in one is small and only meant for a first

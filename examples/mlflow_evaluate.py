@@ -1,6 +1,6 @@
 """Two sets of answers in MLflow: score each under a principle, then compare them side by side.
 
-    pip install 'rewardanything-core[local,mlflow]'
+    pip install '.[local,mlflow]'
     python examples/mlflow_evaluate.py
     mlflow ui --backend-store-uri sqlite:///mlflow.db
 

@@ -1,6 +1,6 @@
 """Principles as columns of an `mlflow.models.evaluate` table. All rows are judged in one batch.
 
-pip install 'rewardanything-core[local,mlflow]'
+pip install '.[local,mlflow]'
 python examples/mlflow_table.py
 """
 

@@ -1,6 +1,6 @@
 """Judge a dataset of any size with Ray, on any number of model servers. A second run continues the first.
 
-pip install 'rewardanything-core[ray]'
+pip install '.[ray]'
 python examples/ray_grade.py cases.parquet judged --model hosted_vllm/WisdomShell/RewardAnything-8B-v1 \
     --api-base http://gpu-1:8000/v1 --api-base http://gpu-2:8000/v1 --workers 4
 

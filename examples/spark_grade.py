@@ -1,6 +1,6 @@
 """Judge a table with Spark, on any number of model servers. A second run continues the first.
 
-pip install 'rewardanything-core[spark]'          # and a Java runtime
+pip install '.[spark]'          # and a Java runtime
 python examples/spark_grade.py cases.parquet judged --model hosted_vllm/WisdomShell/RewardAnything-8B-v1 \
     --api-base http://gpu-1:8000/v1 --api-base http://gpu-2:8000/v1
 

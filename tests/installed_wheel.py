@@ -309,7 +309,7 @@ def test_example_as_written(example: str, env: Environment, wheel: Path) -> None
         for part in line.partition("#")[0].split("&&"):
             program, *arguments = shlex.split(part)
             if program == "pip":
-                specs = [re.sub(r"^rewardanything-core", str(wheel), word) for word in arguments[1:]]
+                specs = [re.sub(r"^\.(?=\[)", str(wheel), word) for word in arguments[1:]]
                 env.install(*specs, torch=True)
             elif not (example in SHORTER and ran):
                 ran.append(env.run(program, *arguments, *SHORTER.get(example, [])))

@@ -1,6 +1,6 @@
 """Tests that judge answers under principles, with the built-in small model on this machine's CPU.
 
-    pip install "rewardanything-core[local,pytest]"
+    pip install ".[local,pytest]"
     pytest examples/pytest --ra-update    # record today's answers in examples/pytest/__baselines__
     pytest examples/pytest                # downloads the model once; judges only what has changed
 
