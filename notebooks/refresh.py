@@ -1,6 +1,6 @@
 """Runs the notebooks and saves their outputs; the tests run them in the same way.
 
-    python notebooks/refresh.py           # all, with the judge of your settings or the built-in one
+    python notebooks/refresh.py           # all, with the judge of your settings or the default
     python notebooks/refresh.py 01 05     # those whose names begin with 01 or 05
 
 Each runs in an empty folder with its own verdict store, so that its outputs do not depend on
