@@ -1,4 +1,4 @@
-"""What the site has beside the pages in this folder: reference tables made from the code, and files from elsewhere.
+"""The parts of the site that are not in this folder: reference tables made from the code, and files from elsewhere.
 
 mkdocs calls the functions named ``on_...``. A comment such as ``<!-- generated: settings -->`` in a page is replaced by
 what the function `settings` returns. Pages may link to any file of the repository, as they do where they are read
@@ -90,7 +90,7 @@ def _content(path: str) -> str:
 
 
 def _notebook(notebook: dict[str, Any]) -> str:
-    """A notebook as Markdown, with what its cells put out."""
+    """A notebook as Markdown, with the outputs of its cells."""
     parts = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"])

@@ -14,16 +14,16 @@ PROMPT = Path(__file__).with_name("prompts") / "answer.md"
 
 def answer(case: dict[str, Any]) -> str:
     """The reply to a customer; ``case`` is a row of cases.jsonl."""
-    told = PROMPT.read_text(encoding="utf-8")
+    prompt = PROMPT.read_text(encoding="utf-8")
     reply = []
-    if "Greet the customer" in told:
+    if "Greet the customer" in prompt:
         reply.append("Hello, and thank you for writing to us!")
-    if "Answer the question" in told:
+    if "Answer the question" in prompt:
         reply.append(case["notes"])
-    if "refer to the help pages" in told:
+    if "refer to the help pages" in prompt:
         reply.append("Our help pages have a lot of information on many subjects; please have a look there.")
-    if "say when it arrives" in told and "refund" in case:
+    if "say when it arrives" in prompt and "refund" in case:
         reply.append(case["refund"])
-    if "Offer further help" in told:
+    if "Offer further help" in prompt:
         reply.append("Is there anything else we can do for you?")
     return " ".join(reply)
