@@ -8,13 +8,14 @@ serves all cases under it.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from rewardanything_core.backends.base import Backend, ChoiceRequest, log_odds
 from rewardanything_core.concurrency.memo import AsyncMemo, PersistentCache
@@ -41,6 +42,12 @@ GROUNDING_RANGE = 0.5
 
 GROUNDING_AVERSION = 0.2
 """Log-odds below the average principle's at which a principle counts groundedness as a fault. Not tuned."""
+
+TOPICS = ("itself", "source")
+"""What a principle is asked about: itself, and the source text of a response."""
+
+SHIPPED_AVERAGES = Path(__file__).parent / "average_answers.json"
+"""Weights (`weights_of`) -> ``questions``, their hash, and ``answers``: topic -> average answers."""
 
 _Answers = Mapping[str, float]  # name of a contrast pair, or a question -> log-odds
 _Query = tuple[str, ChoiceRequest, float]  # the name that the answer counts under, the question, and its weight
@@ -80,6 +87,7 @@ class PrincipleProfiler:
     def __init__(self, backend: Backend, questions: QuestionSet, cache: PersistentCache | None = None) -> None:
         self._backend, self._questions = backend, questions
         self._answers = AsyncMemo(cache)
+        self._averages = _shipped_averages(backend, questions)
 
     async def profile(self, principle: str, *, has_source: bool, on_usage: Callable[[Usage], None]) -> PrincipleProfile:
         """The profile of a principle.
@@ -89,10 +97,10 @@ class PrincipleProfiler:
             has_source: Whether the case has a source text that responses can be grounded in.
             on_usage: Called with the usage of each request; answers that are cached cost nothing.
         """
-        answers = await self._relative_answers("itself", self.answers, principle, on_usage)
+        answers = await self._relative_answers("itself", principle, on_usage)
         groundedness_weight = 0.0
         if has_source:
-            about_source = await self._relative_answers("source", self._answers_about_source, principle, on_usage)
+            about_source = await self._relative_answers("source", principle, on_usage)
             groundedness_weight = self._groundedness_weight(about_source)
         profile = PrincipleProfile(_preferences(answers), groundedness_weight)
         return replace(profile, groundedness_weight=groundedness_weight * (1 - profile.form_share))
@@ -110,28 +118,34 @@ class PrincipleProfiler:
 
     # --- the model's answers
 
-    async def _relative_answers(
-        self,
-        topic: str,
-        ask: Callable[[str], Coroutine[Any, Any, tuple[_Answers, Usage]]],
-        principle: str,
-        on_usage: Callable[[Usage], None],
-    ) -> _Answers:
+    async def _relative_answers(self, topic: str, principle: str, on_usage: Callable[[Usage], None]) -> _Answers:
         """The answers about a principle, less the average answers about the examples' principles."""
-
-        async def answers(principle: str) -> _Answers:
-            result, usage = await ask(principle)
-            on_usage(usage)
-            return result
-
-        async def average() -> _Answers:
-            each = await asyncio.gather(*(answers(example.principle) for example in self._questions.examples))
-            return {name: fmean(one[name] for one in each) for name in each[0]}
-
         # These keys are those of existing stores.
-        baseline = await self._answers.get(f"{topic} usual", average)
-        absolute = await self._answers.get(f"{topic} principle {principle}", partial(answers, principle))
+        baseline = await self._answers.get(f"{topic} usual", partial(self._average, topic, on_usage))
+        absolute = await self._answers.get(
+            f"{topic} principle {principle}", partial(self._answers_on, topic, principle, on_usage)
+        )
         return {name: value - baseline[name] for name, value in absolute.items()}
+
+    async def _average(self, topic: str, on_usage: Callable[[Usage], None]) -> _Answers:
+        return self._averages.get(topic) or await self.average_answers(topic, on_usage)
+
+    async def average_answers(self, topic: str, on_usage: Callable[[Usage], None]) -> _Answers:
+        """Ask about the examples' principles, and average the answers.
+
+        Args:
+            topic: One of `TOPICS`.
+            on_usage: Called with the usage of each request.
+        """
+        principles = [example.principle for example in self._questions.examples]
+        each = await asyncio.gather(*(self._answers_on(topic, principle, on_usage) for principle in principles))
+        return {name: fmean(one[name] for one in each) for name in each[0]}
+
+    async def _answers_on(self, topic: str, principle: str, on_usage: Callable[[Usage], None]) -> _Answers:
+        ask = self.answers if topic == "itself" else self._answers_about_source
+        result, usage = await ask(principle)
+        on_usage(usage)
+        return result
 
     async def answers(self, principle: str) -> tuple[_Answers, Usage]:
         """Ask about a principle, without cache and baseline.
@@ -182,6 +196,34 @@ class PrincipleProfiler:
             principle, question, escape_special_tokens=not self._backend.escapes_special_tokens
         )
         return ChoiceRequest(messages=messages, options=self._questions.options)
+
+
+def _shipped_averages(backend: Backend, questions: QuestionSet) -> Mapping[str, _Answers]:
+    """The average answers that ship for the weights of a model: most of what its first verdict would ask.
+
+    Made by benchmarks/average_answers.py.
+
+    Args:
+        backend: The model.
+        questions: The questions.
+
+    Returns:
+        Topic -> answers; empty for other weights, another dtype, quantized weights, and other questions.
+    """
+    entries = json.loads(SHIPPED_AVERAGES.read_text(encoding="utf-8"))
+    entry = entries.get(weights_of(backend), {})
+    answers: Mapping[str, _Answers] = entry["answers"] if entry.get("questions") == questions.hash else {}
+    return answers
+
+
+def weights_of(backend: Backend) -> str:
+    """What identifies the weights of a local model and their dtype.
+
+    Args:
+        backend: The model.
+    """
+    fingerprint = backend.fingerprint()
+    return "/".join(str(fingerprint.get(name)) for name in ("weights", "dtype", "quantization"))
 
 
 def _preferences(answers: _Answers) -> dict[str, float]:
