@@ -31,7 +31,7 @@ class Base64(str):
     __slots__ = ()
 
 
-def to_json_value(value: Any, place: Place) -> Any:
+def to_json_value(value: Any, place: Place, *, nan_is_none: bool = False) -> Any:
     """A value as dicts with string keys, lists, strings, numbers, booleans and None, at any depth.
 
     Models of pydantic, dataclasses, enumerations, NumPy's arrays and mappings of any class are converted by what they
@@ -40,12 +40,13 @@ def to_json_value(value: Any, place: Place) -> Any:
     Args:
         value: Any object.
         place: Where it is.
+        nan_is_none: Whether NaN is None, as in the cells of tables.
 
     Raises:
         InvalidCaseError: it contains itself, is nested more than `MAX_DEPTH` levels deep, has more than `MAX_VALUES`
             values or a string that UTF-8 cannot encode, or has an object of an unknown type.
     """
-    return _Converter(place).convert(value)
+    return _Converter(place, None if nan_is_none else "NaN").convert(value)
 
 
 def parsed(text: str) -> Any:
@@ -70,8 +71,9 @@ def written(value: Any) -> str:
 
 
 class _Converter:
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, nan: str | None) -> None:
         self.place = place
+        self.nan = nan
         self.keys: list[str] = []
         self.open: set[int] = set()
         self.count = 0
@@ -85,7 +87,7 @@ class _Converter:
         if kind is int:
             return value if value.bit_length() < 10_000 else self._refuse("has an integer of thousands of digits")
         if kind is float:
-            return value if math.isfinite(value) else {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), "NaN")
+            return value if math.isfinite(value) else {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), self.nan)
         if isinstance(value, list | tuple):
             return self._nested(value, lambda: [self._part(index, item) for index, item in enumerate(value)])
         if isinstance(value, Mapping):

@@ -174,15 +174,15 @@ def _read_completion(fields: Fields, turns: Turns, read_value: ReadValue) -> Non
     choice = Fields(choices[0], fields.place.inside("choice 0"))
     text, message = choice.text("text"), choice.take("message")
     choice.close("content_filter_results", "matched_stop", "token_ids")
-    if message is not None:
-        read_value(message, turns, choice.place)
+    if isinstance(message, Mapping):
+        read_value({"role": "assistant", **message}, turns, choice.place)
     elif text is not None:
         turns.begin("assistant")
         add_content(text, turns, choice.place)
         if not text:
             turns.add_empty("")
     else:
-        raise choice.place.error("has neither 'message' nor 'text'")
+        raise choice.place.error("has neither a 'message' nor a 'text'")
 
 
 def _holds_message(value: Mapping[str, Any]) -> bool:

@@ -101,7 +101,7 @@ class _Trace:
         inputs = {span.id: self._read(span.inputs, "user", span) for span in steps if span.kind == "chat"}
         given = next(iter(inputs.values()), [])
         if given and not self._continues(given):
-            self.seen = Counter(_key(message) for message in self.messages if message["role"] in _INSTRUCTIONS)
+            self.seen = Counter(message_key(message) for message in self.messages if message["role"] in _INSTRUCTIONS)
         if root.kind == "other":
             self._add_program_input(root, [message for read in inputs.values() for message in read])
         for span in steps:
@@ -149,20 +149,20 @@ class _Trace:
 
     def _continues(self, messages: Iterable[Message]) -> bool:
         """Whether a run was given what was said before; if not, equal words are said once more."""
-        return any(message["role"] == "assistant" and self.seen[_key(message)] for message in messages)
+        return any(message["role"] == "assistant" and self.seen[message_key(message)] for message in messages)
 
     def _merge(self, messages: Iterable[Message]) -> None:
         """Add those of a model's messages that are not yet in the conversation."""
         count: Counter[str] = Counter()
         for message in messages:
-            key = _key(message)
+            key = message_key(message)
             count[key] += 1
             if count[key] > self.seen[key]:
                 self._append([message])
 
     def _append(self, messages: Iterable[Message]) -> None:
         for message in messages:
-            self.seen[_key(message)] += 1
+            self.seen[message_key(message)] += 1
             self.messages.append(message)
             for call in message.get("tool_calls", ()):
                 self.unanswered[call["name"]].append(call)
@@ -251,8 +251,12 @@ def _texts(message: Message) -> str:
     return "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
-def _key(message: Message) -> str:
-    """What makes two messages the same: their words and actions, without ids and reasoning."""
+def message_key(message: Message) -> str:
+    """What makes two messages the same: their words and actions, without ids and reasoning.
+
+    Args:
+        message: A message in normal form.
+    """
     if message.get("tool_call_id"):
         return f"result of {message['tool_call_id']}"
     calls = [[call["name"], call["arguments"]] for call in message.get("tool_calls", ())]

@@ -1,0 +1,116 @@
+"""A response that is more than a text: the messages with which an agent answered the prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from rewardanything_core.conversations.reading import read_messages
+from rewardanything_core.conversations.rendering import final_text, message_text, transcript
+from rewardanything_core.errors import InvalidCaseError
+from rewardanything_core.types import Message
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The messages that follow a prompt: what an agent said, the tools that it called, and what they returned."""
+
+    messages: tuple[Message, ...]
+    """The messages in normal form, in order."""
+
+    def __hash__(self) -> int:
+        return hash(self.transcript)
+
+    @cached_property
+    def transcript(self) -> str:
+        """The whole course as plain text; see `transcript`."""
+        return transcript(self.messages)
+
+    @cached_property
+    def final_text(self) -> str:
+        """What the agent said last."""
+        return final_text(self.messages)
+
+
+Response: TypeAlias = str | Trajectory
+"""A response to judge."""
+
+
+def read_response(value: Any, *, where: str) -> Response:
+    """A response in normal form: a text, or what an agent said and did.
+
+    Args:
+        value: A text, a `Trajectory`, or the messages of one in any form that `read_messages` knows.
+        where: See `read_messages`.
+
+    Returns:
+        A text also where the messages are a single text of the assistant.
+
+    Raises:
+        InvalidCaseError: it is neither.
+    """
+    if isinstance(value, str | Trajectory):
+        return value
+    if isinstance(value, Mapping) and not value:
+        raise InvalidCaseError(f"The {where} is empty.", field=where)
+    messages = read_messages(value, where=where)
+    if len(messages) == 1 and messages[0]["role"] == "assistant" and is_plain(messages[0]):
+        return message_text(messages[0])
+    return Trajectory(messages)
+
+
+def response_text(response: Response) -> str:
+    """A response as text: the text itself, or the transcript."""
+    return response if isinstance(response, str) else response.transcript
+
+
+def assistant_texts(response: Response) -> list[str]:
+    """What the assistant wrote in a response, text by text, without reasoning and tools."""
+    if isinstance(response, str):
+        return [response]
+    texts = []
+    for message in response.messages:
+        if message["role"] == "assistant":
+            content = message["content"]
+            parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+            texts += [part["text"] for part in parts if part["type"] == "text"]
+    return texts
+
+
+def with_assistant_texts(response: Response, texts: Sequence[str]) -> Response:
+    """The response with other texts in place of its `assistant_texts`, in the same order."""
+    remaining = iter(texts)
+    if isinstance(response, str):
+        return next(remaining)
+    messages: list[Message] = []
+    for message in response.messages:
+        content = message["content"]
+        if message["role"] == "assistant" and isinstance(content, list):
+            content = [{**part, "text": next(remaining)} if part["type"] == "text" else part for part in content]
+        elif message["role"] == "assistant":
+            content = next(remaining) or content  # None stays None
+        messages.append({**message, "content": content})
+    return Trajectory(tuple(messages))
+
+
+def response_json(response: Response) -> str | list[Message]:
+    """A response as a JSON value, for `read_response`."""
+    return response if isinstance(response, str) else list(response.messages)
+
+
+def sort_key(response: Response) -> str:
+    """A text that is different for different responses."""
+    return response if isinstance(response, str) else json.dumps(response.messages, ensure_ascii=False, sort_keys=True)
+
+
+def is_plain(message: Message) -> bool:
+    """Whether a message is nothing but a role and a text."""
+    content = message["content"]
+    if any(key not in ("role", "content") for key in message) or message["role"] == "tool":
+        return False
+    if isinstance(content, list):
+        return all(part["type"] == "text" and "annotations" not in part for part in content)
+    return isinstance(content, str)
