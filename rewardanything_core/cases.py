@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from rewardanything_core.conversations import has_images, read_messages, shorten
+from rewardanything_core.conversations.trajectory import (
+    Response,
+    Trajectory,
+    is_plain,
+    read_response,
+    response_json,
+    response_text,
+    sort_key,
+)
 from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.principles import Principle, check_text
 from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-"""The roles that a message of a prompt may have."""
+"""The roles that a message may have."""
 
 _FIELDS = ("principle", "prompt", "responses", "reference", "context", "id")
 _REQUIRED = ("principle", "prompt", "responses")
-_TEXT_PARTS = ("text", "input_text", "output_text")  # the names in OpenAI's chat and responses APIs
-_PART_KEYS = ("type", "text", "cache_control")  # the last is a hint for servers, not content
+
+T = TypeVar("T")
+
+Conversation: TypeAlias = Sequence[Message] | Sequence[Mapping[str, Any]]
+"""Messages in any form that `read_messages` knows."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +43,20 @@ class Case:
     Convenient forms (a string for the principle, a list for the responses) are normalised at construction.
 
     Raises:
-        InvalidCaseError: a part is empty or has a wrong type; a text cannot be encoded as UTF-8; or a message of the
-            prompt has something that the judge would not see, such as tool calls or an image. The message names the
-            case, the field, and for a prompt the message's index and key.
+        InvalidCaseError: a part is empty or has a wrong type; a text cannot be encoded as UTF-8; or a message has
+            something that the judge would not see, such as audio. The message names the case, the field, and for
+            conversations the message's index and key.
     """
 
     principle: Principle
     """What to prefer, a `Rubric` included; a string becomes a `Principle`."""
 
     prompt: str | tuple[Message, ...]
-    """What the responses answer: a string, or chat messages with ``role`` and ``content`` (a string or text parts).
-    Other keys must be empty, as in ``"tool_calls": None``."""
+    """What the responses answer: a string, or a conversation in any form that `read_messages` knows."""
 
-    responses: dict[str, str]
-    """label -> text, one or more; texts may be empty. A sequence is labelled "0", "1", ..."""
+    responses: dict[str, Response]
+    """label -> text or `Trajectory`, one or more; texts may be empty. The messages of a trajectory may be in any form
+    that `read_messages` knows. A sequence is labelled "0", "1", ..."""
 
     reference: str | None = None
     """A good answer to compare with. None: there is none."""
@@ -59,8 +72,8 @@ class Case:
         def __init__(
             self,
             principle: Principle | str | Mapping[str, Any],
-            prompt: str | Sequence[Message] | Sequence[Mapping[str, Any]],
-            responses: Mapping[str, str] | Sequence[str],
+            prompt: str | Conversation,
+            responses: Mapping[str, Response | Conversation] | Sequence[Response | Conversation],
             reference: str | None = None,
             context: str | None = None,
             id: str | None = None,  # noqa: A002
@@ -75,9 +88,9 @@ class Case:
             raise self._invalid("principle", f"is invalid: {error.message}") from error
         object.__setattr__(self, "prompt", self._checked_prompt(self.prompt))
         object.__setattr__(self, "responses", self._checked_responses(self.responses))
-        for field in ("reference", "context"):
-            if getattr(self, field) is not None:
-                self._check_text(getattr(self, field), field, f"the {field}")
+        for name in ("reference", "context"):
+            if getattr(self, name) is not None:
+                self._check_text(getattr(self, name), name, f"the {name}")
 
     @classmethod
     def of(cls, value: Case | Mapping[str, Any]) -> Case:
@@ -110,8 +123,28 @@ class Case:
 
     @cached_property
     def canonical_labels(self) -> tuple[str, ...]:
-        """The labels sorted by their responses' texts, so that equal sets of texts have equal orders."""
-        return tuple(sorted(self.responses, key=lambda label: self.responses[label]))
+        """The labels sorted by their responses, so that equal sets of responses have equal orders."""
+        return tuple(sorted(self.responses, key=lambda label: sort_key(self.responses[label])))
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Label -> the response as text; a trajectory's is its transcript."""
+        return {label: response_text(response) for label, response in self.responses.items()}
+
+    @cached_property
+    def final_texts(self) -> dict[str, str]:
+        """Label -> what the response says in the end: the text itself, or a trajectory's last text."""
+        return {
+            label: response if isinstance(response, str) else response.final_text
+            for label, response in self.responses.items()
+        }
+
+    @cached_property
+    def has_turns(self) -> bool:
+        """Whether the judge is shown turns with tool calls, results or images, instead of texts and plain messages."""
+        return any(isinstance(response, Trajectory) for response in self.responses.values()) or not all(
+            map(is_plain, () if isinstance(self.prompt, str) else self.prompt)
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -130,11 +163,21 @@ class Case:
     @property
     def _material(self) -> list[Any]:
         return [
-            self.prompt if isinstance(self.prompt, str) else [[m["role"], m["content"]] for m in self.prompt],
+            self.prompt
+            if isinstance(self.prompt, str)
+            else [[m["role"], m["content"]] if is_plain(m) else m for m in self.prompt],
             self.reference,
             self.context,
-            [self.responses[label] for label in self.canonical_labels],
+            [response_json(self.responses[label]) for label in self.canonical_labels],
         ]
+
+    @cached_property
+    def has_images(self) -> bool:
+        """Whether the prompt or a response has an image."""
+        conversations = [response.messages for response in self.responses.values() if isinstance(response, Trajectory)]
+        if not isinstance(self.prompt, str):
+            conversations.append(self.prompt)
+        return any(map(has_images, conversations))
 
     def __str__(self) -> str:
         return _name(self.id)
@@ -150,48 +193,20 @@ class Case:
             if not self._check_text(prompt, "prompt", "the prompt").strip():
                 raise self._invalid("prompt", "is empty; give the text or messages that the responses answer.")
             return prompt
-        if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray):
-            raise self._invalid("prompt", f"must be a string or a list of messages, not {type(prompt).__name__}.")
-        messages = tuple(self._checked_message(index, message) for index, message in enumerate(prompt))
-        if not any(message["content"].strip() for message in messages):
+        if prompt is None or isinstance(prompt, bytes | bytearray | int | float):
+            raise self._invalid("prompt", f"must be a string or a conversation, not {type(prompt).__name__}.")
+        messages = tuple(map(_joined, self._read(read_messages, prompt, "prompt", "prompt")))
+        if not any(not is_plain(message) or message["content"].strip() for message in messages):
             raise self._invalid("prompt", "has no message with any text.")
         return messages
 
-    def _checked_message(self, index: int, message: Any) -> Message:
-        where = f"message {index}"
-        if not isinstance(message, Mapping):
-            raise self._invalid("prompt", f"{where} must be a mapping with 'role' and 'content', not {message!r:.80}.")
-        for key, value in message.items():
-            if key not in ("role", "content") and not _is_empty(value):
-                raise self._invalid(
-                    "prompt",
-                    f"{where} has {key!r}, which the judge would not see; put it into 'content' as text or remove it.",
-                )
-        for key in ("role", "content"):
-            if key not in message:
-                raise self._invalid("prompt", f"{where} has no {key!r}.")
-        if message["role"] not in ROLES:
-            raise self._invalid("prompt", f"{where} has role {message['role']!r}; roles are {', '.join(ROLES)}.")
-        content = message["content"]
-        if isinstance(content, list | tuple):
-            content = "\n".join(self._part_text(f"{where}: 'content' part {i}", part) for i, part in enumerate(content))
-        return {
-            "role": message["role"],
-            "content": self._check_text(content, "prompt", f"prompt {where}: 'content'"),
-        }
+    def _read(self, read: Callable[..., T], value: Any, field: str, where: str) -> T:
+        try:
+            return read(value, where=where)
+        except InvalidCaseError as error:
+            raise InvalidCaseError(f"{_name(self.id)}: {error.message}", field=field, case_id=self.id) from error
 
-    def _part_text(self, where: str, part: Any) -> str:
-        if isinstance(part, str):
-            return part
-        part_type = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-        if part_type not in _TEXT_PARTS:
-            raise self._invalid("prompt", f"{where} has type {part_type!r}; only text can be judged.")
-        for key, value in part.items():
-            if key not in _PART_KEYS and not _is_empty(value):
-                raise self._invalid("prompt", f"{where} has {key!r}, which the judge would not see; remove it.")
-        return self._check_text(part.get("text"), "prompt", f"prompt {where}: 'text'")
-
-    def _checked_responses(self, responses: Any) -> dict[str, str]:
+    def _checked_responses(self, responses: Any) -> dict[str, Response]:
         if isinstance(responses, str | bytes | bytearray):
             raise self._invalid("responses", "must be a mapping or a list of texts; for one response give [text].")
         if isinstance(responses, Sequence):
@@ -200,19 +215,67 @@ class Case:
             raise self._invalid("responses", f"must be a mapping or a list of texts, not {type(responses).__name__}.")
         if not responses:
             raise self._invalid("responses", "is empty; there is nothing to judge.")
-        for label, text in responses.items():
-            self._check_text(label, "responses", f"the label {label!r}")
-            self._check_text(text, "responses", f"the response labelled {label!r}")
-        return dict(responses)
+        if {"role", "content"} <= set(responses):
+            raise self._invalid(
+                "responses", "is a message, not a mapping from labels; for one response give [[message]]."
+            )
+        return {label: self._checked_response(label, response) for label, response in responses.items()}
+
+    def _checked_response(self, label: Any, response: Any) -> Response:
+        self._check_text(label, "responses", f"the label {label!r}")
+        what = f"the response labelled {label!r}"
+        if isinstance(response, str):
+            return self._check_text(response, "responses", what)
+        if response is None or isinstance(response, bytes | bytearray | int | float):
+            raise self._invalid("responses", f"has {what}, which must be a text or messages, not {response!r:.40}.")
+        if isinstance(response, Mapping) and "role" in response:
+            raise self._invalid("responses", f"has a message as {what}; for one response of messages give [messages].")
+        return self._read(read_response, response, "responses", f"response labelled {label!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Omitted:
+    """What `shorten_case` left out, in characters."""
+
+    responses: Mapping[str, int] = field(default_factory=dict)
+    """Label -> characters. Responses that are whole are missing."""
+
+    prompt: int = 0
+    """Characters of the prompt."""
+
+
+def shorten_case(case: Case, max_chars: int) -> tuple[Case, Omitted]:
+    """Shorten the tools' results in the prompt and the responses of a case.
+
+    Args:
+        case: The case.
+        max_chars: See `rewardanything_core.conversations.shorten`.
+    """
+    prompt, in_prompt = case.prompt, 0
+    if not isinstance(prompt, str):
+        prompt, done = shorten(prompt, max_chars=max_chars)
+        in_prompt = sum(each.omitted for each in done)
+    responses, omitted = dict(case.responses), {}
+    for label, response in case.responses.items():
+        if isinstance(response, Trajectory):
+            messages, done = shorten(response.messages, max_chars=max_chars)
+            if done:
+                responses[label] = Trajectory(messages)
+                omitted[label] = sum(each.omitted for each in done)
+    if not in_prompt and not omitted:
+        return case, Omitted()
+    return replace(case, prompt=prompt, responses=responses), Omitted(responses=omitted, prompt=in_prompt)
+
+
+def _joined(message: Message) -> Message:
+    """A plain message with its text parts as one text, and others as they are."""
+    if not is_plain(message) or isinstance(message["content"], str):
+        return message
+    return {"role": message["role"], "content": "\n".join(part["text"] for part in message["content"])}
 
 
 def _sha256(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
-
-
-def _is_empty(value: object) -> bool:
-    """Whether ignoring a value loses nothing: None, or an empty string, list or mapping."""
-    return value is None or (isinstance(value, str | Sequence | Mapping) and len(value) == 0)
 
 
 def _name(case_id: object) -> str:

@@ -21,6 +21,7 @@ BaseException
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ class RewardAnythingError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+    def advise(self, hint: str) -> None:
+        """Replace the hint, in the record of the failed judgement too."""
+        self.hint = hint
+        if self.failure is not None:
+            self.failure = dataclasses.replace(self.failure, message=str(self))
 
     def __reduce__(self) -> tuple[object, ...]:
         # An exception is pickled as a call of its class, and some of these classes ask for more than the message.

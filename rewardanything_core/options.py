@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rewardanything_core.agreement.calibration import Calibration
+from rewardanything_core.conversations.shortening import check_limit
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.fields import construct
 from rewardanything_core.judging.observers import Observer
@@ -58,6 +59,10 @@ class JudgeOptions:
     ``auto``: ``together`` for written verdicts in this package's wording; ``separate`` for models with a template of
     their own, which know single principles, and for readouts that write nothing."""
 
+    shorten: int | None = None
+    """Maximum length of a tool's result in a conversation, in characters, 100 or more; longer ones are shortened in the
+    middle with a visible mark, and `Verdict.shortened` says so. None: nothing is shortened."""
+
     seed: int = 0
     """Seed of the orders and of the sampler."""
 
@@ -102,6 +107,8 @@ class JudgeOptions:
             raise ConfigError(f"readout must be 'auto', 'generate', 'logits' or 'head', not {self.readout!r}.")
         if self.screen not in ("auto", "on", "off"):
             raise ConfigError(f"screen must be 'auto', 'on' or 'off', not {self.screen!r}.")
+        if self.shorten is not None:
+            check_limit(self.shorten, name="shorten")
         if self.criteria not in get_args(Criteria):
             raise ConfigError(f"criteria must be 'auto', 'together' or 'separate', not {self.criteria!r}.")
 
@@ -123,6 +130,7 @@ class JudgeOptions:
             "head": self.head.to_json() if isinstance(self.head, RewardHead) else self.head and str(self.head),
             "screen": self.screen,
             "criteria": self.criteria,
+            "shorten": self.shorten,
             "seed": self.seed,
             "sampling": self.sampling and dataclasses.asdict(self.sampling),
             "expected_scores": self.expected_scores,

@@ -11,8 +11,8 @@ from typing import Any
 
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 
-FAMILIES = ("content", "logic", "style", "tone", "structure")
-"""The five families of principles of RewardAnything (arXiv 2506.03637, section on RABench)."""
+FAMILIES = ("content", "logic", "style", "tone", "structure", "agents")
+"""The five families of principles of RewardAnything (arXiv 2506.03637, section on RABench), and one for agents."""
 
 _FIELDS = ("text", "name", "source", "family")
 

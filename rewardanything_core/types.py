@@ -181,6 +181,17 @@ class Verdict:
     missed: dict[str, list[str]] = field(default_factory=dict)
     """label -> the required criteria of the rubric that it misses. Responses that miss none are missing."""
 
+    turns: dict[str, list[int]] = field(default_factory=dict)
+    """label -> the numbers of the turns, from 1, that the reasoning cites, for responses that are conversations.
+    Responses of which it cites none are missing."""
+
+    shortened: dict[str, int] = field(default_factory=dict)
+    """label -> characters of tools' results that were left out before judging (`JudgeOptions.shorten`). Responses that
+    were judged whole are missing."""
+
+    shortened_prompt: int = 0
+    """Characters of tools' results in the prompt that were left out before judging."""
+
     removed: dict[str, list[str]] = field(default_factory=dict)
     """label -> sentences that were removed from the response before it was judged, since they speak to the evaluator or
     vouch for the response; the score is that of the rest. Responses from which nothing was removed are missing."""
@@ -243,6 +254,10 @@ class Verdict:
             return "\n\n".join(filter(None, [*missed, *map(_juror_explanation, self.jurors)]))
         orders = self.sublists or [[order] for order in self.orders]
         texts = [_removal(label, sentences, len(self.scores)) for label, sentences in self.removed.items()]
+        texts += [
+            f"Judged without {omitted:,} characters of tools' results in {_named(label, len(self.scores))}."
+            for label, omitted in self.shortened.items()
+        ]
         for number, replies in enumerate(self.replies):
             pass_orders = orders[number] if number < len(orders) else []
             for place, reply in enumerate(replies):
@@ -332,16 +347,20 @@ def _with_headings(kind: str, texts: list[str], suffixes: list[str] | None = Non
     )
 
 
+def _named(label: str, responses: int) -> str:
+    return f"response {label}" if responses > 1 else "the response"
+
+
 def _miss(label: str, names: list[str], verdict: Verdict) -> str:
     scores = ", ".join(f"{name} ({verdict.criteria[name].scores[label]:.3g})" for name in names)
-    response = f"Response {label}" if len(verdict.scores) > 1 else "The response"
-    return f"{response} misses what the rubric requires: {scores}."
+    response = _named(label, len(verdict.scores))
+    return f"{response[0].upper()}{response[1:]} misses what the rubric requires: {scores}."
 
 
 def _removal(label: str, sentences: list[str], responses: int) -> str:
     quoted = " ".join(repr(sentence) for sentence in sentences)
-    response = f"response {label}" if responses > 1 else "the response"
-    return f"Removed from {response} before judging, since it addresses the evaluator or vouches for itself: {quoted}"
+    removed = f"Removed from {_named(label, responses)} before judging"
+    return f"{removed}, since it addresses the evaluator or vouches for itself: {quoted}"
 
 
 def _juror_explanation(juror: Verdict | JudgeFailure) -> str:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from rewardanything_core import Case, InvalidCaseError, Principle
+from rewardanything_core.conversations.trajectory import Trajectory
 
 
 def test_convenient_forms_are_normalised():
@@ -48,26 +49,13 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        ({"role": "assistant", "content": None, "tool_calls": [CALL]}, ["message 1", "'tool_calls'"]),
-        ({"role": "assistant", "tool_calls": [CALL]}, ["message 1", "'tool_calls'"]),
-        ({"role": "assistant", "content": "hi", "tool_calls": [CALL]}, ["message 1", "'tool_calls'"]),
-        ({"role": "assistant", "content": "hi", "function_call": {"name": "f"}}, ["message 1", "'function_call'"]),
-        ({"role": "tool", "content": "4", "tool_call_id": "c1"}, ["message 1", "'tool_call_id'"]),
-        ({"role": "user", "content": "hi", "name": "Ann"}, ["message 1", "'name'"]),
         ({"role": "user", "content": "hi", "images": ["x.png"]}, ["message 1", "'images'"]),
         ({"role": "user", "content": "hi", "flag": False}, ["message 1", "'flag'"]),
-        ({"role": "assistant", "content": None}, ["message 1", "'content'", "NoneType"]),
         ({"role": "assistant"}, ["message 1", "no 'content'"]),
-        ({"content": "hi"}, ["message 1", "no 'role'"]),
-        ({"role": "user", "content": {"text": "hi"}}, ["message 1", "'content'", "dict"]),
-        ({"role": "user", "content": ["look", IMAGE]}, ["message 1", "'content' part 1", "'image_url'"]),
-        ({"role": "user", "content": [7]}, ["message 1", "'content' part 0", "'int'"]),
-        ({"role": "user", "content": [{"type": "text"}]}, ["message 1", "part 0: 'text'", "NoneType"]),
-        (
-            {"role": "user", "content": [{"type": "text", "text": "x", "citations": ["a"]}]},
-            ["message 1", "part 0", "'citations'"],
-        ),
-        ("hello", ["message 1", "mapping"]),
+        ({"content": "hi"}, ["message 1", "'content'"]),
+        ({"role": "user", "content": [7]}, ["message 1", "part 0", "'int'"]),
+        ({"role": "user", "content": [{"type": "text"}]}, ["message 1", "part 0", "no 'text'"]),
+        ("hello", ["message 1", "'hello'"]),
     ],
 )
 def test_nothing_in_a_message_is_dropped_silently(message, words):
@@ -76,6 +64,52 @@ def test_nothing_in_a_message_is_dropped_silently(message, words):
     assert (caught.value.field, caught.value.case_id) == ("prompt", "q17")
     for word in ["'q17'", *words]:
         assert word in str(caught.value)
+
+
+def test_prompts_may_have_tool_calls_results_and_images():
+    plain = [{"role": "user", "content": "hello"}]
+    assert not Case("p", plain, ["x"]).has_turns
+    for message in (
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "4", "tool_call_id": "c1"},
+        {"role": "user", "content": ["look", IMAGE]},
+        {"role": "user", "content": "hi", "name": "Ann"},
+    ):
+        case = Case("p", [*plain, message], ["x"])
+        assert case.has_turns and case.digest != Case("p", plain, ["x"]).digest
+
+
+def test_a_response_may_be_what_an_agent_did():
+    messages = [
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "4", "tool_call_id": "c1"},
+        {"role": "assistant", "content": "Four."},
+    ]
+    case = Case("p", "2+2?", {"agent": messages, "text": "Four."})
+    agent = case.responses["agent"]
+    assert isinstance(agent, Trajectory) and agent.final_text == "Four."
+    assert "search" in case.texts["agent"] and case.texts["text"] == "Four."
+    assert Case("p", "2+2?", {"x": "Four.", "y": agent}).digest == case.digest
+    assert Case("p", "2+2?", [case.texts["agent"], "Four."]).digest != case.digest
+    # A single text of the assistant is a text, whatever form it comes in.
+    assert Case("p", "q", [[{"role": "assistant", "content": "hi"}]]).responses == {"0": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("responses", "words"),
+    [
+        ({"role": "assistant", "content": "hi"}, "is a message"),
+        ([{"role": "assistant", "content": "hi"}], "give [messages]"),
+        ({"a": [{"role": "assistant"}]}, "response labelled 'a' cannot be read: message 0 has no 'content'"),
+        ({"a": []}, "labelled 'a'"),
+        ({"a": {}}, "labelled 'a' is empty"),
+    ],
+)
+def test_what_could_be_one_response_or_several_is_refused(responses, words):
+    with pytest.raises(InvalidCaseError, match="responses|response") as caught:
+        Case("p", "q", responses)
+    assert words in str(caught.value)
+    assert caught.value.field == "responses"
 
 
 LONE = "half \ud83d of an emoji"
@@ -97,7 +131,7 @@ LONE = "half \ud83d of an emoji"
     ],
 )
 def test_text_that_utf_8_cannot_encode_is_refused(arguments, field):
-    with pytest.raises(InvalidCaseError, match=r"lone surrogate \('\\ud83d'\) at character [57]") as caught:
+    with pytest.raises(InvalidCaseError, match=r"'\\ud83d'") as caught:
         Case(**dict(principle="p", prompt="q", responses={"a": "x"}) | arguments)
     assert caught.value.field == field
     str(caught.value).encode()  # the message itself can be printed and logged
@@ -113,7 +147,7 @@ def test_text_that_utf_8_cannot_encode_is_refused(arguments, field):
         (dict(prompt=[]), "prompt", "no message"),
         (dict(prompt=[{"role": "user"}]), "prompt", "message 0"),
         (dict(prompt=[{"role": "boss", "content": "x"}]), "prompt", "'boss'"),
-        (dict(prompt=[{"role": "user", "content": [{"type": "image_url"}]}]), "prompt", "image_url"),
+        (dict(prompt=[{"role": "user", "content": [{"type": "image_url"}]}]), "prompt", "without its data"),
         (dict(responses={}), "responses", "nothing to judge"),
         (dict(responses="text"), "responses", "[text]"),
         (dict(responses={"a": None}), "responses", "'a'"),

@@ -228,6 +228,11 @@ class Backend(ABC):
         return 2048 if trained else 1024
 
     @property
+    def supports_images(self) -> bool:
+        """Whether messages may have images: content that is a list of text and ``image_url`` parts."""
+        return False
+
+    @property
     def supports_option_scores(self) -> bool:
         """Whether `score_options` works."""
         return False

@@ -142,7 +142,7 @@ def _show(case: Case, outcome: Verdict | JudgeFailure) -> None:
     for label in outcome.ranking:
         score = outcome.scores[label]
         bar = "#" * round(score * 4)
-        text = textwrap.shorten(printable(case.responses[label]), 52, placeholder=" ...")
+        text = textwrap.shorten(printable(case.texts[label]), 52, placeholder=" ...")
         output(f"  {label:<10} {score:4.2f}  {bar:<20}  {text}")
     agreement = "" if outcome.agreement is None else f"   agreement between orders: {outcome.agreement:.2f}"
     output(f"  ranking: {' > '.join(outcome.ranking)}{agreement}")

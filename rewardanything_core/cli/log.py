@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewardanything_core.cli._options import JsonFlag, echo, print_json, print_table, printable
+from rewardanything_core.cli._options import JsonFlag, criteria_table, echo, print_json, print_table, printable
 from rewardanything_core.cli._stdout import output, stdout
+from rewardanything_core.conversations import message_text, transcript
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ def _outcome(record: Record) -> str:
 
 def _show(record: Record) -> None:
     """Print one record in full: the case, the verdict and the reasons for it."""
+    from rewardanything_core.rubrics import Rubric
+
     case, verdict = record.case, record.verdict
     fields = [
         ("record", record.record_id),
@@ -150,18 +153,17 @@ def _show(record: Record) -> None:
     ]
     output("\n".join(f"{name:16} {printable(str(value))}" for name, value in fields if value not in (None, "")))
     _section(f"Principle{f' ({case.principle.name})' if case.principle.name else ''}", case.principle.text)
-    if isinstance(case.prompt, str):
-        _section("Prompt", case.prompt)
-    else:
-        for message in case.prompt:
-            _section(f"Prompt, {message['role']}", message["content"])
+    _section("Prompt", case.prompt if isinstance(case.prompt, str) else transcript(case.prompt))
     for name, text in (("Context", case.context), ("Reference", case.reference)):
         if text is not None:
             _section(name, text)
     for label in verdict.ranking if verdict else case.labels:
-        _section(f"Response {label}" + (f": {_scored(verdict, label)}" if verdict else ""), case.responses[label])
+        _section(f"Response {label}" + (f": {_scored(verdict, label)}" if verdict else ""), case.texts[label])
     if verdict:
         _section("Ranking", " > ".join(verdict.ranking))
+        if isinstance(case.principle, Rubric):
+            _section("Criteria", "")
+            print_table(*criteria_table(verdict, case.principle))
         if verdict.agreement is not None:
             _section("Agreement of the passes (Kendall's W)", f"{verdict.agreement:.2f}")
         _section("Reasoning", verdict.explanation or "(none)")
@@ -185,11 +187,12 @@ def _tokens(record: Record) -> str:
 def _section(title: str, text: str) -> None:
     title = printable(title)
     output("\n" + typer.style(title, bold=True) if stdout().isatty() else f"\n## {title}")
-    output(printable(text))
+    if text:
+        output(printable(text))
 
 
 def _last_message(prompt: Any) -> str:
-    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
+    return prompt if isinstance(prompt, str) else message_text(prompt[-1])
 
 
 def _short(text: str, width: int) -> str:

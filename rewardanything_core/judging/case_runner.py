@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
 from rewardanything_core.backends.base import Backend
-from rewardanything_core.cases import Case
+from rewardanything_core.cases import Case, Omitted, shorten_case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.concurrency.memo import PersistentCache
+from rewardanything_core.errors import ContextLengthError, InvalidCaseError
 from rewardanything_core.options import JudgeOptions
 from rewardanything_core.prompting.appeals import AppealDetector
 from rewardanything_core.prompting.templates import Template
@@ -24,7 +25,7 @@ from rewardanything_core.readouts.results import CaseResult, join_criteria
 from rewardanything_core.readouts.rubric import RubricReadout
 from rewardanything_core.readouts.written import WrittenReadout
 from rewardanything_core.rubrics import Rubric
-from rewardanything_core.types import Usage
+from rewardanything_core.types import JudgeFailure, Usage
 
 
 class CaseRunner:
@@ -83,11 +84,34 @@ class CaseRunner:
         Raises:
             RewardAnythingError: no verdict; ``failure`` is set if that is specific to the case.
         """
-        if self._options.screen == "off":
-            return await self._judge_as_given(case, on_usage)
-        screened = await self.detector.screen(case, on_usage=on_usage)
-        result = await self._judge_as_given(screened.case, on_usage)
-        return dataclasses.replace(result, removed=screened.removed)
+        short, omitted = case, Omitted()
+        if self._options.shorten is not None and case.has_turns:
+            short, omitted = shorten_case(case, self._options.shorten)
+        self._check_images(short)
+        removed: Mapping[str, list[str]] = {}
+        if self._options.screen != "off":
+            screened = await self.detector.screen(short, on_usage=on_usage)
+            short, removed = screened.case, screened.removed
+        try:
+            result = await self._judge_as_given(short, on_usage)
+        except ContextLengthError as error:
+            if case.has_turns and self._options.shorten is None:
+                error.advise("Long results of tools can be shortened with shorten=CHARACTERS. " + error.hint)
+            raise
+        return dataclasses.replace(result, removed=removed, omitted=omitted)
+
+    def _check_images(self, case: Case) -> None:
+        """Refuse images that the model would not see."""
+        if not case.has_images or (self._options.readout == "generate" and self._backend.supports_images):
+            return
+        error = InvalidCaseError(
+            f"{case} has an image, and {self._backend.model} with readout={self._options.readout!r} judges text only; "
+            "use a model behind an endpoint that takes images, or put a description in its place.",
+            field="responses",
+            case_id=case.id,
+        )
+        error.failure = JudgeFailure(case_id=case.id, error_type="InvalidCaseError", message=error.message)
+        raise error
 
     async def _judge_as_given(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
         if self._pointwise is not None:

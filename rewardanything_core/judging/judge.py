@@ -19,6 +19,7 @@ from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreEr
 from rewardanything_core.fields import construct
 from rewardanything_core.judging.base import BaseJudge, failed_by
 from rewardanything_core.judging.case_runner import CaseRunner
+from rewardanything_core.judging.citations import cited_turns
 from rewardanything_core.judging.keys import VerdictKeys, to_json
 from rewardanything_core.judging.resolution import (
     resolve_criteria,
@@ -29,6 +30,7 @@ from rewardanything_core.judging.resolution import (
 from rewardanything_core.judging.rubrics import combine_criteria
 from rewardanything_core.options import JudgeOptions, Readout
 from rewardanything_core.prompting.appeals import MEASURED_MODELS
+from rewardanything_core.prompting.material import turns_hash
 from rewardanything_core.prompting.templates import Template
 from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.readouts.results import CaseResult
@@ -95,6 +97,7 @@ class Judge(BaseJudge):
         self._keys = VerdictKeys(
             self._settings,
             under_rubrics={"criteria": self.options.criteria, "template": self._runner.rubric_template_hash},
+            with_turns={"turns": turns_hash(), "shorten": self.options.shorten},
             max_list=options.max_list if writes else None,
         )
         if options.cache != "off":
@@ -146,7 +149,8 @@ class Judge(BaseJudge):
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything except the case that affects a verdict, as plain JSON. Equal fingerprints judge alike."""
-        settings = {**self._settings, "max_list": self.options.max_list, "criteria": self.options.criteria}
+        options = {name: getattr(self.options, name) for name in ("max_list", "criteria", "shorten")}
+        settings = {**self._settings, **options}
         return settings if self.calibration is None else settings | {"calibration": self.calibration.to_dict()}
 
     def with_options(self, **options: Any) -> Judge:
@@ -312,7 +316,10 @@ class Judge(BaseJudge):
             criteria={name: self._plain_verdict(case, each) for name, each in result.criteria.items()},
             criteria_orders=[one_pass.criteria_orders for one_pass in result.passes if one_pass.criteria],
             removed=dict(result.removed),
+            shortened=dict(result.omitted.responses),
+            shortened_prompt=result.omitted.prompt,
         )
+        verdict = dataclasses.replace(verdict, turns=cited_turns(verdict, case))
         return combine_criteria(verdict, case.principle) if isinstance(case.principle, Rubric) else verdict
 
     def _plain_verdict(self, case: Case, result: CaseResult) -> Verdict:

@@ -123,6 +123,8 @@ class Jury(BaseJudge):
             agreement=kendalls_w_of_scores(scores),
             case_id=case.id,
             model=self.model,
+            orders=[order for verdict in verdicts for order in verdict.orders],
+            pass_scores=[scores for verdict in verdicts for scores in verdict.pass_scores],
             jurors=list(verdicts),
         )
 

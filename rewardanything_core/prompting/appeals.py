@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rewardanything_core.backends.base import Backend, ChoiceRequest, log_odds
 from rewardanything_core.cases import Case
+from rewardanything_core.conversations.trajectory import assistant_texts, with_assistant_texts
 from rewardanything_core.prompting.sentences import plain_spelling, split_sentences
 from rewardanything_core.prompting.templates import neutralize_special_tokens
 from rewardanything_core.types import Message, Usage
@@ -123,11 +124,14 @@ class AppealDetector:
             case: The case.
             on_usage: Called with the usage of each request.
         """
+        texts = {label: assistant_texts(response) for label, response in case.responses.items()}
+        marked = iter(await self._marked([text for each in texts.values() for text in each], on_usage))
         responses, removed = dict(case.responses), {}
-        marked = await self._marked(list(responses.values()), on_usage)
-        for label, pieces in zip(case.responses, marked, strict=True):
-            if appeals := [piece.strip() for piece, is_appeal in pieces if is_appeal]:
-                responses[label] = "".join(piece for piece, is_appeal in pieces if not is_appeal).strip()
+        for label, response in case.responses.items():
+            by_text = [next(marked) for _ in texts[label]]
+            if appeals := [piece.strip() for pieces in by_text for piece, is_appeal in pieces if is_appeal]:
+                kept = ["".join(piece for piece, is_appeal in pieces if not is_appeal).strip() for pieces in by_text]
+                responses[label] = with_assistant_texts(response, kept)
                 removed[label] = appeals
         return ScreenedCase(case=replace(case, responses=responses) if removed else case, removed=removed)
 

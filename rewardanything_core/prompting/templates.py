@@ -19,14 +19,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.prompting.files import prompt_file
 from rewardanything_core.prompting.masking import draw_order, mask
+from rewardanything_core.prompting.material import Material, turns_notice
 from rewardanything_core.prompting.rubric_format import criterion_content
 from rewardanything_core.rubrics import Criterion
-from rewardanything_core.types import Message
+from rewardanything_core.types import ContentPart, Message
 
 WIRE_VERSION = 1
 """Part of `Template.hash`; increase it when the user message changes although the system message is the same."""
@@ -81,12 +83,12 @@ class Template:
     @classmethod
     def built_in(cls, style: ReplyStyle) -> Template:
         """This package's wording, for models that were not trained to judge."""
-        return cls(style, _prompt("judge.md") + _prompt(f"reply-{style}.md"), style)
+        return cls(style, prompt_file("judge.md") + prompt_file(f"reply-{style}.md"), style)
 
     @classmethod
     def for_rubrics(cls, style: ReplyStyle) -> Template:
         """This package's wording for all criteria of a rubric in one request."""
-        return cls(f"rubric-{style}", _prompt("rubric.md") + _prompt(f"rubric-reply-{style}.md"), style)
+        return cls(f"rubric-{style}", prompt_file("rubric.md") + prompt_file(f"rubric-reply-{style}.md"), style)
 
     @property
     def is_built_in(self) -> bool:
@@ -129,8 +131,9 @@ class Template:
                 no tokenizer produces the tokens. Not needed for a backend that tokenizes them as ordinary text.
         """
         names = mask(order)
-        content = {"principle": case.principle.text, **_material(case, names)}
-        return self._rendered(content, names, before="responses", escape_special_tokens=escape_special_tokens)
+        material = self._material()
+        content = {"principle": case.principle.text, **material.of_case(case, names)}
+        return self._rendered(case, content, names, material, before="responses", escape=escape_special_tokens)
 
     def render_rubric(
         self,
@@ -149,20 +152,34 @@ class Template:
             escape_special_tokens: See `render`.
         """
         names = mask(order)
+        material = self._material()
         rubric = {key: criterion_content(criterion) for key, criterion in criteria.items()}
-        content = {**_material(case, names), "rubric": rubric}
-        return self._rendered(content, names, before="rubric", escape_special_tokens=escape_special_tokens)
+        content = {**material.of_case(case, names), "rubric": rubric}
+        return self._rendered(case, content, names, material, before="rubric", escape=escape_special_tokens)
+
+    def _material(self) -> Material:
+        return Material(as_transcripts=self.name == "trained")
 
     def _rendered(
-        self, content: Mapping[str, object], names: dict[str, str], *, before: str, escape_special_tokens: bool
+        self,
+        case: Case,
+        content: Mapping[str, Any],
+        names: dict[str, str],
+        material: Material,
+        *,
+        before: str,
+        escape: bool,
     ) -> Rendered:
         user = json.dumps(content, ensure_ascii=False)
-        if escape_special_tokens:
+        if escape:
             user = _SPECIAL_TOKEN.sub(lambda match: f"\\u{ord(match[0]):04x}", user)
         # Quotes inside the texts are escaped, so this can only be the key.
         shared_prefix, _, _ = user.partition(f'"{before}": ')
+        system = self.system + turns_notice() if case.has_turns and not material.as_transcripts else self.system
         return Rendered(
-            [{"role": "system", "content": self.system}, {"role": "user", "content": user}], names, shared_prefix
+            [{"role": "system", "content": system}, {"role": "user", "content": _with_images(user, material.images)}],
+            names,
+            shared_prefix,
         )
 
 
@@ -210,29 +227,14 @@ def trained_system_prompt() -> str | None:
 
 def final_answer_prompt() -> str:
     """The message to a model that has used up its thinking budget."""
-    return _prompt("wrap-up.md").strip()
+    return prompt_file("wrap-up.md").strip()
 
 
-def _material(case: Case, names: Mapping[str, str]) -> dict[str, object]:
-    """What is judged, as the wire format has it; ``names`` maps masked names to labels."""
-    content = {"prompt": _prompt_value(case)}
-    if case.context is not None:
-        content["context"] = case.context
-    if case.reference is not None:
-        content["reference"] = case.reference
-    content["responses"] = {name: case.responses[label] for name, label in names.items()}
-    return content
-
-
-def _prompt_value(case: Case) -> object:
-    """A single user message becomes its text, as in training; a conversation stays a list of messages."""
-    if isinstance(case.prompt, str):
-        return case.prompt
-    if len(case.prompt) == 1 and case.prompt[0]["role"] == "user":
-        return case.prompt[0]["content"]
-    return list(case.prompt)
-
-
-@cache
-def _prompt(name: str) -> str:
-    return (Path(__file__).parent / "prompts" / name).read_text(encoding="utf-8")
+def _with_images(text: str, images: Sequence[ContentPart]) -> str | list[ContentPart]:
+    """The content of a message that shows images after a text that refers to them by number."""
+    if not images:
+        return text
+    parts: list[ContentPart] = [{"type": "text", "text": text}]
+    for number, image in enumerate(images, start=1):
+        parts += [{"type": "text", "text": f"[image {number}]"}, image]
+    return parts

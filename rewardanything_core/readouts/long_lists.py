@@ -31,6 +31,7 @@ JudgeList: TypeAlias = Callable[[Case, int], Coroutine[Any, Any, PassResult]]
 MIN_ROUNDS = 2
 """With a single round, no response links one sub-list to another."""
 
+_PAIRS_EXCEED = "That is for 2 of the responses at a time: shorten the texts, or use a model with a longer window."
 _DRAWS = 10
 
 
@@ -61,7 +62,7 @@ async def judge_in_passes(case: Case, run: JudgeList, *, passes: int, max_list: 
         except ContextLengthError as error:
             if size <= 2:
                 if size < len(case.responses):
-                    _explain_that_pairs_exceed(error)
+                    error.advise(_PAIRS_EXCEED)
                 raise
             size, exceeded_window = math.ceil(size / 2), True
 
@@ -70,7 +71,7 @@ async def _judge_sublists(case: Case, rounds: list[Round], run: JudgeList, *, lo
     lists = [(labels, index) for index, sublists in enumerate(rounds) for labels in sublists]
     # After a longer list exceeded the window, the longest sub-list is judged alone first: if it exceeds the window too,
     # the others have not been paid for.
-    lengths = [sum(len(case.responses[label]) for label in labels) for labels, _ in lists]
+    lengths = [sum(len(case.texts[label]) for label in labels) for labels, _ in lists]
     first = [lengths.index(max(lengths))] if longest_first else []
     results: dict[int, PassResult] = {}
     for places in (first, [place for place in range(len(lists)) if place not in first]):
@@ -219,12 +220,6 @@ def _connected(rounds: Sequence[Round]) -> bool:
 
 def _with_responses(case: Case, labels: Sequence[str]) -> Case:
     return dataclasses.replace(case, responses={label: case.responses[label] for label in labels})
-
-
-def _explain_that_pairs_exceed(error: ContextLengthError) -> None:
-    error.hint = "That is for 2 of the responses at a time: shorten the texts, or use a model with a longer window."
-    if error.failure is not None:
-        error.failure = dataclasses.replace(error.failure, message=str(error))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rewardanything_core.cases import Omitted
 from rewardanything_core.readouts.aggregation import Consensus, aggregate, kendalls_w_of_scores
 from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Reply, Verdict
@@ -49,6 +50,9 @@ class CaseResult:
 
     criteria: Mapping[str, CaseResult] = field(default_factory=dict)
     """Under a rubric, criterion -> its passes and their consensus."""
+
+    omitted: Omitted = field(default_factory=Omitted)
+    """What was left out of conversations before judging."""
 
     removed: Mapping[str, list[str]] = field(default_factory=dict)
     """Label -> sentences that were removed from the response before it was judged."""

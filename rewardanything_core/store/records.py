@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from rewardanything_core.cases import Case
+from rewardanything_core.conversations.trajectory import response_json
 from rewardanything_core.errors import StoreError
 from rewardanything_core.types import JudgeFailure, Reply, Usage, Verdict
 
@@ -208,6 +209,8 @@ def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case) -> Verdict:
         and [[[to[label] for label in order] for order in one_pass] for one_pass in verdict.sublists],
         criteria={name: _renamed(each, to, case) for name, each in verdict.criteria.items()},
         missed={to[label]: names for label, names in verdict.missed.items()},
+        turns={to[label]: numbers for label, numbers in verdict.turns.items()},
+        shortened={to[label]: omitted for label, omitted in verdict.shortened.items()},
         removed={to[label]: sentences for label, sentences in verdict.removed.items()},
         case_id=case.id,
         jurors=verdict.jurors
@@ -268,7 +271,7 @@ def _case_to_dict(case: Case) -> dict[str, Any]:
     return {
         "principle": case.principle.to_json(),
         "prompt": case.prompt,
-        "responses": dict(case.responses),
+        "responses": {label: response_json(response) for label, response in case.responses.items()},
         "reference": case.reference,
         "context": case.context,
         "id": case.id,

@@ -53,5 +53,5 @@ def scripted(**options):
 )
 def test_keys_are_those_of_stores_that_exist(judge, key, key_of_long_list):
     judge = judge()
-    assert judge._key(CASE) == key
-    assert judge._key(LONG) == key_of_long_list
+    assert judge._keys.key(CASE) == key
+    assert judge._keys.key(LONG) == key_of_long_list

@@ -68,6 +68,11 @@ class EndpointBackend(Backend):
         return self.config.model
 
     @property
+    def supports_images(self) -> bool:
+        """True: the server says whether its model takes images, in a `BackendError` of the case if it does not."""
+        return True
+
+    @property
     def supports_option_scores(self) -> bool:
         """True: whether the server returns log-probabilities shows in its first reply."""
         return True
@@ -335,7 +340,7 @@ class EndpointBackend(Backend):
     def _check_window(self, messages: Sequence[Message], max_tokens: int) -> None:
         if self.config.context_window is None:
             return
-        least = sum(len(message["content"]) for message in messages) // CHARACTERS_PER_TOKEN + max_tokens
+        least = sum(map(_text_length, messages)) // CHARACTERS_PER_TOKEN + max_tokens
         if least > self.config.context_window:
             detail = f"That includes {max_tokens:,} for the reply and is a lower bound for the texts."
             raise ContextLengthError(tokens=least, limit=self.config.context_window, detail=detail)
@@ -356,3 +361,8 @@ def _key_from_environment(name: str | None) -> str | None:
     if not os.environ.get(name):
         raise ConfigError(f"The environment variable {name}, named by api_key_env, is not set.")
     return os.environ[name]
+
+
+def _text_length(message: Message) -> int:
+    content = message["content"]
+    return len(content) if isinstance(content, str) else sum(len(part.get("text", "")) for part in content)

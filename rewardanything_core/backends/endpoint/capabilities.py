@@ -173,7 +173,18 @@ def _without_system_role(messages: Sequence[Message]) -> list[Message]:
     for message in messages:
         role = "user" if message["role"] == "system" else message["role"]
         if merged and merged[-1]["role"] == role:
-            merged[-1] = Message(role=role, content=f"{merged[-1]['content']}\n\n{message['content']}")
+            merged[-1] = Message(role=role, content=_merged(merged[-1]["content"], message["content"]))
         else:
             merged.append(Message(role=role, content=message["content"]))
     return merged
+
+
+def _merged(first: Any, second: Any) -> Any:
+    """Two contents as one; either may be a list of parts."""
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    return [part for content in (first, second) for part in _parts(content)]
+
+
+def _parts(content: Any) -> Any:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content

@@ -51,7 +51,7 @@ class Evidence:
         responses = {
             name: {
                 **self._source(self.estimates[label]),
-                "counts": {feature: count(feature, self.case.responses[label]) for feature in preferences},
+                "counts": {feature: count(feature, self.case.final_texts[label]) for feature in preferences},
                 **({"grounded": round(self.groundedness[label], 4)} if self.groundedness else {}),
                 "units": round(self.units[label], 4),
             }
@@ -98,11 +98,11 @@ class Evidence:
 
     def _tells_apart(self, feature: str) -> bool:
         """Whether responses differ in a feature; a single response is compared with the typical count."""
-        counts = {count(feature, self.case.responses[label]) for label in self.labels}
+        counts = {count(feature, self.case.final_texts[label]) for label in self.labels}
         return len(counts) > 1 or len(self.labels) == 1
 
     def _counts(self, feature: str) -> str:
-        return self._by_name(lambda label: count(feature, self.case.responses[label]))
+        return self._by_name(lambda label: count(feature, self.case.final_texts[label]))
 
     def _by_name(self, value: Callable[[str], object]) -> str:
         return ", ".join(f"{name} {value(label)}" for name, label in mask(self.labels).items())

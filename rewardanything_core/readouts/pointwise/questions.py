@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from rewardanything_core.cases import Case
+from rewardanything_core.conversations import transcript
+from rewardanything_core.conversations.trajectory import is_plain
 from rewardanything_core.prompting.templates import neutralize_special_tokens
 from rewardanything_core.types import Message
 
@@ -109,7 +111,7 @@ class QuestionSet:
             "context": case.context,
             "prompt": _conversation(case),
             "reference": case.reference,
-            "response": case.responses[label],
+            "response": case.texts[label],
         }
         lines = [_fill(self.sections[name], {name: text}) for name, text in parts.items() if text is not None]
         return _messages(self.sections["system"], "\n\n".join([*lines, f"---\n{question}"]), escape_special_tokens)
@@ -170,8 +172,10 @@ def _fill(text: str, parts: Mapping[str, str]) -> str:
 def _conversation(case: Case) -> str:
     if isinstance(case.prompt, str):
         return case.prompt
+    if not all(map(is_plain, case.prompt)):
+        return transcript(case.prompt)
     if len(case.prompt) == 1 and case.prompt[0]["role"] == "user":
-        return case.prompt[0]["content"]
+        return str(case.prompt[0]["content"])
     return "\n".join(f"{message['role']}: {message['content']}" for message in case.prompt)
 
 

@@ -16,6 +16,8 @@ from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.concurrency.memo import PersistentCache
+from rewardanything_core.conversations import message_text
+from rewardanything_core.conversations.trajectory import Trajectory
 from rewardanything_core.errors import RewardAnythingError
 from rewardanything_core.readouts.aggregation import Consensus, kendalls_w
 from rewardanything_core.readouts.pointwise import text_features
@@ -111,9 +113,12 @@ class PointwiseReadout:
             )
         groundedness: dict[str, float] = {}
         if profile.groundedness_weight:
-            groundedness = {label: text_features.groundedness(case.responses[label], source) for label in labels}
+            groundedness = {
+                label: text_features.groundedness(case.final_texts[label], f"{source}\n{_results_in(case, label)}")
+                for label in labels
+            }
         measured = {
-            label: self._estimator.feature_weight * _measured(case.responses[label], profile, groundedness.get(label))
+            label: self._estimator.feature_weight * _measured(case.final_texts[label], profile, groundedness.get(label))
             for label in labels
         }
         units = [
@@ -153,9 +158,16 @@ def _measured(text: str, profile: PrincipleProfile, groundedness: float | None) 
 
 
 def _source_of(case: Case) -> str:
-    """The texts that responses could be grounded in."""
-    prompt = case.prompt if isinstance(case.prompt, str) else "\n".join(turn["content"] for turn in case.prompt)
+    """The texts that all responses could be grounded in."""
+    prompt = case.prompt if isinstance(case.prompt, str) else "\n".join(map(message_text, case.prompt))
     return "\n".join(text for text in (case.context, prompt) if text)
+
+
+def _results_in(case: Case, label: str) -> str:
+    """The results of tools in a response, which its final text could be grounded in."""
+    response = case.responses[label]
+    messages = response.messages if isinstance(response, Trajectory) else ()
+    return "\n".join(message_text(message) for message in messages if message["role"] == "tool")
 
 
 def _pass_result(evidence: Evidence) -> PassResult:

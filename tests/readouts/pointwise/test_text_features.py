@@ -81,11 +81,11 @@ _UNITS = [
 def test_features_of_a_megabyte_take_linear_time(unit: str) -> None:
     """Quadratic time would be hours for a megabyte; linear time is below a second."""
     text = (unit * 1_000_000)[:1_000_000]
-    started = time.perf_counter()
+    started = time.process_time()
     for feature in text_features.FEATURES:
         text_features.count(feature, text)
     text_features.groundedness(text, text)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("unit", ["\n", "\n|", " **a", "\n- "])
@@ -94,9 +94,9 @@ def test_ten_times_the_text_takes_about_ten_times_as_long(unit: str) -> None:
         text = (unit * characters)[:characters]
         times = []
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.process_time()
             text_features.count("markup", text)
-            times.append(time.perf_counter() - started)
+            times.append(time.process_time() - started)
         return min(times)
 
     assert seconds(500_000) < 40 * seconds(50_000)  # 100 times if it were quadratic
