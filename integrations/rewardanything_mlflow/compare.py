@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,20 @@ from rewardanything_core import (
     InvalidCaseError,
     JudgeFailure,
     Principle,
+    Rubric,
     Verdict,
     resolve_judge,
 )
 from rewardanything_core.gate.inference import mean_interval
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
-from rewardanything_mlflow.feedback import ScoreScale, log_verdict, metric_name, scores_of
+from rewardanything_mlflow.feedback import (
+    ScoreScale,
+    criterion_names,
+    log_verdict,
+    metric_name,
+    on_criterion,
+    scores_of,
+)
 from rewardanything_mlflow.fields import Selector, SelectorError, prompt_from, response_from
 from rewardanything_mlflow.judging import Outcome, failure_of, judge_all, judge_or_default
 
@@ -53,21 +62,30 @@ class MeanEstimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunComparison:
-    """How several runs compare on the rows that all of them have."""
-
-    run_id: str
-    """The new run, which holds these figures as metrics and the rows as a table."""
+class RunFigures:
+    """How several runs compare, under a principle or one criterion of a rubric."""
 
     win_rates: dict[str, MeanEstimate]
     """label -> share of rows in which the judge ranked it first, 0..1. The labels are the runs' names. Responses with
-    the same text share a win. The intervals of all figures are those of `mean_interval`."""
+    the same text share a win, and under a rubric those with the same score. The intervals of all figures are those of
+    `mean_interval`."""
 
     scores: dict[str, MeanEstimate]
     """label -> mean score."""
 
     gains: dict[str, MeanEstimate]
     """label -> mean difference of its score from the first run's, row by row; the first run has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunComparison(RunFigures):
+    """How several runs compare on the rows that all of them have."""
+
+    run_id: str
+    """The new run, which holds these figures as metrics and the rows as a table."""
+
+    criteria: dict[str, RunFigures]
+    """Criterion -> the figures under it; empty if the principle was not a rubric."""
 
     outcomes: list[Verdict | JudgeFailure]
     """One for each row, in the first run's order."""
@@ -103,7 +121,8 @@ def compare_runs(
 
     The runs are those of `mlflow.genai.evaluate` (their traces) or `mlflow.evaluate` (their tables, with the columns
     ``inputs`` and ``outputs``). Each trace gets its score and the reasoning as feedback ``name_compared``. A new run
-    gets the figures and links to the traces.
+    gets the figures and links to the traces. The criteria of a rubric have figures and feedback of their own, named
+    ``name_compared.criterion``.
 
     Args:
         runs: Two or more: run ids, `mlflow.entities.Run`, or results of an evaluation.
@@ -141,13 +160,21 @@ def compare_runs(
             run_id=run.info.run_id,
             outcomes=outcomes,
             unmatched=unmatched,
-            **_figures(list(tables), cases, outcomes, scale, confidence),
+            criteria=_criteria_figures(principle, list(tables), cases, outcomes, scale, confidence),
+            **vars(_figures(list(tables), cases, outcomes, scale, confidence)),
         )
         _log_run(comparison, name, principle, dict(zip(tables, compared, strict=True)), rows)
     for row, outcome in zip(rows, outcomes, strict=True):
         for label, evaluated in row.items():
             if evaluated.trace_id is not None:
-                log_verdict(outcome, trace_id=evaluated.trace_id, name=f"{name}_compared", label=label, scale=scale)
+                log_verdict(
+                    outcome,
+                    trace_id=evaluated.trace_id,
+                    name=f"{name}_compared",
+                    label=label,
+                    scale=scale,
+                    principle=principle,
+                )
     traces = [evaluated.trace_id for row in rows for evaluated in row.values() if evaluated.trace_id is not None]
     for start in range(0, len(traces), MAX_LINKS):
         mlflow.MlflowClient().link_traces_to_run(traces[start : start + MAX_LINKS], comparison.run_id)
@@ -219,16 +246,30 @@ def _cases(
     return cases
 
 
+def _criteria_figures(
+    principle: Principle,
+    labels: Sequence[str],
+    cases: Sequence[Case | JudgeFailure],
+    outcomes: Sequence[Outcome],
+    scale: ScoreScale,
+    confidence: float,
+) -> dict[str, RunFigures]:
+    return {
+        criterion: _figures(labels, cases, on_criterion(outcomes, criterion), scale, confidence)
+        for criterion in (principle.criteria if isinstance(principle, Rubric) else ())
+    }
+
+
 def _figures(
     labels: Sequence[str],
     cases: Sequence[Case | JudgeFailure],
     outcomes: Sequence[Outcome],
     scale: ScoreScale,
     confidence: float,
-) -> dict[str, dict[str, MeanEstimate]]:
+) -> RunFigures:
     judged = [(c, o) for c, o in zip(cases, outcomes, strict=True) if isinstance(c, Case) and isinstance(o, Verdict)]
     if not judged:
-        return {"win_rates": {}, "scores": {}, "gains": {}}
+        return RunFigures(win_rates={}, scores={}, gains={})
     scores = np.array([[scores_of(verdict, scale)[label] for label in labels] for _, verdict in judged])
     wins = np.array([_wins(case, verdict, labels) for case, verdict in judged])
     gains = scores - scores[:, :1]
@@ -238,16 +279,23 @@ def _figures(
         ends = mean_interval(values, low=low, high=high, confidence=confidence)
         return MeanEstimate(value=float(values.mean()), low=ends[0], high=ends[1])
 
-    return {
-        "win_rates": {label: estimate(wins[:, i], 0.0, 1.0) for i, label in enumerate(labels)},
-        "scores": {label: estimate(scores[:, i], low, high) for i, label in enumerate(labels)},
-        "gains": {label: estimate(gains[:, i], low - high, high - low) for i, label in enumerate(labels) if i},
-    }
+    return RunFigures(
+        win_rates={label: estimate(wins[:, i], 0.0, 1.0) for i, label in enumerate(labels)},
+        scores={label: estimate(scores[:, i], low, high) for i, label in enumerate(labels)},
+        gains={label: estimate(gains[:, i], low - high, high - low) for i, label in enumerate(labels) if i},
+    )
 
 
 def _wins(case: Case, verdict: Verdict, labels: Sequence[str]) -> list[float]:
     """The share of a row's win for each label."""
-    first = [case.responses[label] == case.responses[verdict.best] for label in labels]
+    best = verdict.best
+    # Under a rubric the ranking follows from the scores, and so says nothing about equal ones.
+    ties = isinstance(case.principle, Rubric)
+    first = [
+        case.responses[label] == case.responses[best]
+        or (ties and math.isclose(verdict.scores[label], verdict.scores[best], abs_tol=1e-9))
+        for label in labels
+    ]
     return [is_first / sum(first) for is_first in first]
 
 
@@ -258,14 +306,16 @@ def _log_run(comparison: RunComparison, name: str, principle: Principle, runs: M
         f"{name}/failures": comparison.failures,
         f"{name}/unmatched": comparison.unmatched,
     }
-    for figure, by_label in (("win_rate", "win_rates"), ("score", "scores"), ("gain", "gains")):
-        for label, estimate in getattr(comparison, by_label).items():
-            metrics[f"{name}/{label}/{figure}"] = estimate.value
-            metrics[f"{name}/{label}/{figure}_low"] = estimate.low
-            metrics[f"{name}/{label}/{figure}_high"] = estimate.high
+    metrics |= _metrics(name, comparison)
+    names = criterion_names(comparison.criteria, name)
+    for criterion, figures in comparison.criteria.items():
+        metrics |= _metrics(names[criterion], figures)
     mlflow.log_metrics(metrics)
     mlflow.log_params({f"run/{label}": run.info.run_id for label, run in runs.items()})
-    mlflow.log_text(principle.text, "principle.md")
+    if isinstance(principle, Rubric):
+        mlflow.log_dict(principle.to_json(), "rubric.json")
+    else:
+        mlflow.log_text(principle.text, "principle.md")
     columns: dict[str, list[Any]] = {"inputs": [], "best": []}
     for row, outcome in zip(rows, comparison.outcomes, strict=True):
         verdict = outcome if isinstance(outcome, Verdict) else None
@@ -274,6 +324,19 @@ def _log_run(comparison: RunComparison, name: str, principle: Principle, runs: M
         for label in runs:
             columns.setdefault(f"{label}/outputs", []).append(row[label].outputs)
             columns.setdefault(f"{label}/score", []).append(verdict.scores[label] if verdict else None)
+            for criterion in names:
+                score = verdict.criteria[criterion].scores[label] if verdict else None
+                columns.setdefault(f"{label}/{criterion}/score", []).append(score)
         columns.setdefault("reasoning", []).append(verdict.explanation if verdict else None)
         columns.setdefault("error", []).append(outcome.message if isinstance(outcome, JudgeFailure) else None)
     mlflow.log_table(columns, COMPARISON_TABLE)
+
+
+def _metrics(name: str, figures: RunFigures) -> dict[str, float]:
+    metrics = {}
+    for figure, by_label in (("win_rate", figures.win_rates), ("score", figures.scores), ("gain", figures.gains)):
+        for label, estimate in by_label.items():
+            metrics[f"{name}/{label}/{figure}"] = estimate.value
+            metrics[f"{name}/{label}/{figure}_low"] = estimate.low
+            metrics[f"{name}/{label}/{figure}_high"] = estimate.high
+    return metrics

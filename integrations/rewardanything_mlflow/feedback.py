@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import mlflow
@@ -27,6 +27,11 @@ def scores_of(verdict: Verdict, scale: ScoreScale) -> dict[str, float]:
     return verdict.scores if scale == "raw" else verdict.normalized
 
 
+def on_criterion(outcomes: Sequence[Verdict | JudgeFailure], criterion: str) -> list[Verdict | JudgeFailure]:
+    """The outcomes on one criterion of a rubric; a failure is one on each criterion."""
+    return [outcome.criteria[criterion] if isinstance(outcome, Verdict) else outcome for outcome in outcomes]
+
+
 def metric_name(principle: Principle, name: str | None = None) -> str:
     """A valid MLflow metric name, without the slash that separates the parts of a metric.
 
@@ -43,7 +48,7 @@ def metric_names(principles: Iterable[Principle]) -> list[str]:
 
 
 def criterion_names(criteria: Iterable[str], name: str) -> dict[str, str]:
-    """Criterion -> the name of its feedback and metrics, ``name/criterion``.
+    """Criterion -> the name of its feedback and metrics, ``name.criterion``.
 
     Characters that metric names cannot have are replaced, and equal names are numbered.
 
@@ -53,7 +58,7 @@ def criterion_names(criteria: Iterable[str], name: str) -> dict[str, str]:
     """
     criteria = list(criteria)
     parts = _distinct(metric_name(Principle("-"), criterion) for criterion in criteria)
-    return {criterion: f"{name}/{part}" for criterion, part in zip(criteria, parts, strict=True)}
+    return {criterion: f"{name}.{part}" for criterion, part in zip(criteria, parts, strict=True)}
 
 
 def _distinct(candidates: Iterable[str]) -> list[str]:
@@ -71,8 +76,8 @@ def verdict_feedback(
 
     Args:
         verdict: The verdict.
-        name: The feedback's name; that of a criterion is ``name/criterion``. With several responses, each is named
-            ``name/label`` or ``name/criterion/label``.
+        name: The feedback's name; that of a criterion is ``name.criterion``. With several responses, each is named
+            ``name/label`` or ``name.criterion/label``.
         scale: ``raw`` for 1..5, ``normalized`` for 0..1.
         label: Return the feedback of this response only, without the label in its name. None: all responses.
     """
@@ -157,7 +162,7 @@ def log_verdict(
 ) -> list[Assessment]:
     """Attach a verdict to a trace as feedback, or a failure as feedback without a value.
 
-    A verdict under a rubric gives one more feedback for each criterion, named ``name/criterion``.
+    A verdict under a rubric gives one more feedback for each criterion, named ``name.criterion``.
 
     Args:
         verdict: The judge's verdict or failure.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import mlflow.metrics
@@ -14,7 +14,14 @@ from mlflow.models import EvaluationMetric
 
 from rewardanything_core import BaseJudge, Case, JudgeFailure, Principle, Rubric, Verdict, resolve_judge
 from rewardanything_core.errors import JudgeUnavailableError
-from rewardanything_mlflow.feedback import ScoreScale, criterion_names, metric_name, metric_names, scores_of
+from rewardanything_mlflow.feedback import (
+    ScoreScale,
+    criterion_names,
+    metric_name,
+    metric_names,
+    on_criterion,
+    scores_of,
+)
 from rewardanything_mlflow.fields import prompt_from, reference_from, response_from
 from rewardanything_mlflow.judging import Outcome, failure_of, judge_all, judge_or_default
 
@@ -36,11 +43,11 @@ def principle_metric(
 
     The table gets a score and the judge's reasoning for each row. A row that could not be judged has no score, and the
     error as its justification. The aggregates are ``mean``, ``variance`` and ``p90`` over the judged rows, and the
-    numbers of rows that were ``judged`` and of ``failures``; under a rubric they include ``criterion/mean`` and so on.
-    A judge that cannot be used stops the evaluation with a `JudgeUnavailableError`.
+    numbers of rows that were ``judged`` and of ``failures``. A judge that cannot be used stops the evaluation with a
+    `JudgeUnavailableError`.
 
-    An MLflow metric has one column of scores. Under a rubric it is that of the whole; `principle_metrics` has columns
-    for the criteria.
+    An MLflow metric has one column of scores, which under a rubric are those of the whole; `principle_metrics` has
+    columns for the criteria, too.
 
     Args:
         principle: What to judge by.
@@ -62,7 +69,7 @@ def principle_metric(
 def principle_metrics(principles: Principle | Iterable[Principle | str], **options: Any) -> list[EvaluationMetric]:
     """A `principle_metric` for each principle, with distinct names.
 
-    A rubric gives one metric for the whole and one for each criterion, named ``name/criterion``. They share one
+    A rubric gives one metric for the whole and one for each criterion, named ``name.criterion``. They share one
     judgement of each row.
 
     Args:
@@ -90,7 +97,7 @@ def _metrics(
     rows = _JudgedRows(principle, resolve_judge(judge), prompt)
     return [
         mlflow.metrics.make_metric(
-            eval_fn=_eval_fn(rows, criterion, criteria, scale, prompt, reference),
+            eval_fn=_eval_fn(rows, criterion, scale, prompt, reference),
             greater_is_better=True,
             name=name if criterion is None else criteria[criterion],
             version=version,
@@ -100,25 +107,15 @@ def _metrics(
 
 
 def _eval_fn(
-    rows: _JudgedRows,
-    criterion: str | None,
-    criteria: Mapping[str, str],
-    scale: ScoreScale,
-    prompt: str,
-    reference: str | None,
+    rows: _JudgedRows, criterion: str | None, scale: ScoreScale, prompt: str, reference: str | None
 ) -> Callable[..., MetricValue]:
     def eval_fn(predictions: Any, prompts: Any, references: Any = None) -> MetricValue:
         outcomes = rows.outcomes(criterion, predictions, prompts, references)
         if criterion is not None:
-            outcomes = _on_criterion(outcomes, criterion)
-        aggregates = _aggregates(outcomes, scale)
-        for one, path in criteria.items() if criterion is None else ():
-            figures = _aggregates(_on_criterion(outcomes, one), scale)
-            part = path.rpartition("/")[2]
-            aggregates |= {f"{part}/{figure}": number for figure, number in figures.items()}
+            outcomes = on_criterion(outcomes, criterion)
         scores: list[Any] = [_score(outcome, scale) for outcome in outcomes]
         justifications = list(map(_justification, outcomes))
-        return MetricValue(scores=scores, justifications=justifications, aggregate_results=aggregates)
+        return MetricValue(scores=scores, justifications=justifications, aggregate_results=_aggregates(outcomes, scale))
 
     # MLflow looks up each parameter by its name in the table.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -192,10 +189,6 @@ def _case(principle: Principle, index: int, prediction: Any, inputs: Any, refere
         )
     except Exception as error:  # noqa: BLE001 - a row with an odd object must not take the table with it
         return failure_of(error, f"row {index}")
-
-
-def _on_criterion(outcomes: Sequence[Outcome], criterion: str) -> list[Outcome]:
-    return [outcome.criteria[criterion] if isinstance(outcome, Verdict) else outcome for outcome in outcomes]
 
 
 def _aggregates(outcomes: Sequence[Outcome], scale: ScoreScale) -> dict[str, float]:

@@ -44,7 +44,7 @@ class PrincipleScorer(Scorer):
 
     A row gets a `Feedback` with the score and the judge's reasoning. With ``candidates=True`` the outputs hold several
     responses, which are judged together; each gets a feedback named ``name/label``. Under a `Rubric` there is one more
-    feedback for each criterion, named ``name/criterion`` or ``name/criterion/label``, from the same judgement. A row
+    feedback for each criterion, named ``name.criterion`` or ``name.criterion/label``, from the same judgement. A row
     that could not be judged gets a feedback of each name with the error and no value, which MLflow leaves out of the
     aggregates.
 
