@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from rewardanything_core import (
     JudgeFailure,
     Principle,
     RewardAnythingError,
+    Rubric,
     Verdict,
 )
 from rewardanything_dspy.fields import Selector, TextField
@@ -30,7 +32,9 @@ class PrincipleMetric:
     """How well a prediction follows a principle, 0.0..1.0.
 
     Args:
-        principle: A principle, or a list of principles: each is judged separately, and the score is their mean.
+        principle: A principle, or a list of principles: each is judged separately, and the score is their mean. Under
+            a `Rubric` the criteria are judged together, the score is their weighted mean, or 0.0 if a required one is
+            missed, and the feedback has the reasoning on each, those that are missed first.
         judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: `default_judge()`, loaded at the first
             judgement and shared by the process.
         prompt: The example's field with the prompt, or a function of the example. None: its input fields.
@@ -63,7 +67,7 @@ class PrincipleMetric:
             raise ConfigError(f"threshold must be within 0..1, as (score - 1) / 4, not {threshold!r}.")
         if on_failure not in ("leave_out", "raise"):
             raise ConfigError(f"on_failure must be 'leave_out' or 'raise', not {on_failure!r}.")
-        if isinstance(principle, Mapping):
+        if isinstance(principle, Mapping) and "criteria" not in principle:
             raise ConfigError("principle must be a text or a list; for a mapping use list(principles.values()).")
         self.principles = Principle.several(principle)
         self.threshold = threshold
@@ -157,7 +161,31 @@ def feedback_text(principles: Sequence[Principle], verdicts: Sequence[Verdict]) 
 
 
 def _feedback(principle: Principle, verdict: Verdict) -> str:
+    if verdict.criteria:
+        return _rubric_feedback(principle, verdict)
     lines = [f"Score {verdict.scores['0']:.3g} on a scale from 1 to 5 (best) under this principle: {principle.text}"]
     if verdict.reasoning:
         lines.append(f"The judge's reasoning: {verdict.explanation}")
     return "\n".join(lines)
+
+
+def _rubric_feedback(rubric: Principle, verdict: Verdict) -> str:
+    """The score of the whole, then each criterion with its rule, score and reasoning; missed ones first."""
+    assert isinstance(rubric, Rubric)
+    missed = verdict.missed.get("0", [])
+    whole = f"Score {verdict.scores['0']:.3g} on a scale from 1 to 5 (best), the weighted mean of these criteria."
+    if missed:
+        whole = (
+            "Score 1 on a scale from 1 to 5 (best), whatever the other criteria's scores are, since a required "
+            f"criterion is missed: {', '.join(missed)}. Correct this first."
+        )
+    general = dataclasses.replace(verdict, criteria={}, missed={}).explanation
+    sections = [whole, general] if general else [whole]
+    for name in sorted(verdict.criteria, key=lambda name: name not in missed):
+        criterion, each = rubric.criteria[name], verdict.criteria[name]
+        minimum = f", and at least {criterion.required:.3g} is required" if name in missed else ""
+        lines = [f"{name}: score {each.scores['0']:.3g}{minimum}, under this rule: {criterion.principle.text}"]
+        if each.explanation:
+            lines.append(f"The judge's reasoning: {each.explanation}")
+        sections.append("\n".join(lines))
+    return "\n\n".join(sections)

@@ -78,6 +78,11 @@ class PrincipleScore(_WithFeedback, float):
         """The score as a plain float."""
         return float(self)
 
+    @property
+    def criteria(self) -> dict[str, float]:
+        """Criterion -> its score, 0.0..1.0; of all rubrics among the principles. Empty: there is none."""
+        return {name: each.normalized["0"] for verdict in self.verdicts for name, each in verdict.criteria.items()}
+
     def __bool__(self) -> bool:
         return self >= self.threshold
 
