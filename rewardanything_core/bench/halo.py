@@ -43,7 +43,7 @@ def halo(judged: Iterable[JudgedItem]) -> Audit:
     responses to one prompt count, and pooled over lists; the figure is the mean over pairs of criteria. Pairs in which
     the judge or people never tell responses apart under one of the criteria are left out. ``halo``: the first figure
     minus the second. Random errors make the judge's correlation smaller, so ``halo`` compares judges that agree with
-    people about equally often.
+    people about equally often. ``n`` counts lists under pairs of criteria.
 
     Args:
         judged: The judged items. Those without a verdict, or without people's scores under two criteria, are ignored.
