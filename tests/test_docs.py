@@ -378,7 +378,8 @@ def test_every_command_and_option_is_on_the_page() -> None:
 def test_the_api_page_has_what_is_exported() -> None:
     named = re.findall(r"^::: (rewardanything_core\.\S+)$", text_of("docs/api.md"), re.MULTILINE)
     packages = [
-        import_module(f"rewardanything_core.{name}") for name in ("agreement", "backends", "bench", "gate", "tables")
+        import_module(f"rewardanything_core.{name}")
+        for name in ("agreement", "alignment", "backends", "bench", "gate", "tables")
     ]
     public = {name for package in (rewardanything_core, *packages) for name in package.__all__}
     public |= {

@@ -16,16 +16,9 @@ from mlflow.genai.judges.instructions_judge import InstructionsJudge
 
 from rewardanything_core import ConfigError, JudgeFailure, Rubric, from_endpoint, resolve_judge
 from rewardanything_core import Judge as PrincipleJudge
-from rewardanything_core.alignment import (
-    MIN_PROMPTS,
-    Alignment,
-    AlignmentTask,
-    Evaluation,
-    Method,
-    Reflector,
-    align,
-    align_principle,
-)
+from rewardanything_core.alignment import Alignment, AlignmentTask, Evaluation, Reflector, align, align_principle
+from rewardanything_core.alignment.search import Method
+from rewardanything_core.alignment.task import MIN_PROMPTS
 from rewardanything_core.backends import Backend
 from rewardanything_mlflow.judging import judge_or_default
 from rewardanything_mlflow.labels import (

@@ -3,16 +3,13 @@
 from rewardanything_core.alignment.labelled_items import align_principle
 from rewardanything_core.alignment.result import Alignment, Proposal
 from rewardanything_core.alignment.rewriting import Reflector
-from rewardanything_core.alignment.search import METHODS, Method, align
-from rewardanything_core.alignment.task import MIN_PROMPTS, AlignmentTask, Evaluation
+from rewardanything_core.alignment.search import align
+from rewardanything_core.alignment.task import AlignmentTask, Evaluation
 
 __all__ = [
-    "METHODS",
-    "MIN_PROMPTS",
     "Alignment",
     "AlignmentTask",
     "Evaluation",
-    "Method",
     "Proposal",
     "Reflector",
     "align",

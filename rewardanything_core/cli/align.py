@@ -64,9 +64,10 @@ def align(
     It works with every judge, such as a model behind an API. The new principle is written only if it agrees
     significantly more on held-out prompts; the old file is kept. After an interruption, the same command continues.
     """
-    from rewardanything_core.alignment import METHODS, Reflector
+    from rewardanything_core.alignment import Reflector
     from rewardanything_core.alignment.labelled_items import ItemTask, backend_of
     from rewardanything_core.alignment.rewriting import SAMPLING, require_gepa
+    from rewardanything_core.alignment.search import METHODS
     from rewardanything_core.alignment.search import align as search
     from rewardanything_core.bench.training_items import read_training_items
     from rewardanything_core.cli._check.output_cache import OutputCache
