@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rewardanything_core import InvalidCaseError, Message
-from rewardanything_mlflow.messages import NotTextError, is_chat, message_text, reply_text, role_of
+from rewardanything_core.conversations import Response, is_conversation, read_messages, read_reply, response_text
+from rewardanything_core.conversations.json_values import to_json_value
+from rewardanything_core.conversations.place import Place
 
 Selector = str | Callable[[Any], Any]
 """A key, a dotted path (``choices.0.message.content``), or a function of the value."""
 
 REPLIES = (
     "a text, a dict with a single entry, a chat message, a list of messages, and the reply of OpenAI's chat or "
-    "Responses API, of Anthropic or of Bedrock Converse"
+    "Responses API, of Anthropic, Bedrock Converse or LangChain"
 )
 """The shapes that are one response without a selector."""
 
@@ -43,13 +44,10 @@ def prompt_from(inputs: Any, selector: Selector | None = None) -> str | list[Mes
         selector: Where the prompt is in them. None: as above.
 
     Raises:
-        InvalidCaseError: there is no prompt, or several fields could be it.
+        InvalidCaseError: there is no prompt, several fields could be it, or a message cannot be read.
     """
-    value = plain(_select(inputs, selector, "inputs", "prompt"))
-    try:
-        prompt = _prompt(value)
-    except NotTextError as error:
-        raise InvalidCaseError(f"The prompt in inputs cannot be judged: {error}.", field="prompt") from None
+    value = _selected(inputs, selector, "inputs", "prompt")
+    prompt = _prompt(value)
     if prompt is None:
         raise _unclear(
             value, "inputs", "prompt", "a text, chat messages, and a dict with a single field that is either"
@@ -57,24 +55,28 @@ def prompt_from(inputs: Any, selector: Selector | None = None) -> str | list[Mes
     return prompt
 
 
-def response_from(outputs: Any, selector: Selector | None = None) -> str:
-    """The response in ``outputs``, in full.
+def response_from(
+    outputs: Any, selector: Selector | None = None, *, prompt: str | list[Message] | None = None
+) -> Response:
+    """The response in ``outputs``: a text, or messages with tool calls and their results.
 
     Args:
         outputs: The row's outputs, in one of the shapes that `REPLIES` lists.
-        selector: Where the response is in them. None: they are the response.
+        selector: Where the response is in the outputs. None: they are the response.
+        prompt: The row's prompt. Outputs that begin with its messages are the response from there on, and those of
+            other lists from the assistant's first message on.
 
     Raises:
-        InvalidCaseError: there is no response, it cannot be judged as text, or the shape is another one.
+        InvalidCaseError: there is no response, a part of it cannot be read, or the shape is another one.
     """
-    value = plain(_select(outputs, selector, "outputs", "response"))
-    text = _response(value)
-    if text is None:
+    value = _selected(outputs, selector, "outputs", "response")
+    response = _response(value, "response", prompt or ())
+    if response is None:
         raise _unclear(value, "outputs", "response", REPLIES)
-    return text
+    return response
 
 
-def candidates_from(outputs: Any, selector: Selector | None = None) -> dict[str, str]:
+def candidates_from(outputs: Any, selector: Selector | None = None) -> dict[str, Response]:
     """Several responses in ``outputs`` by label.
 
     Args:
@@ -85,21 +87,23 @@ def candidates_from(outputs: Any, selector: Selector | None = None) -> dict[str,
     Raises:
         InvalidCaseError: there are no candidates, or one of them is not a response.
     """
-    value = plain(_select(outputs, selector, "outputs", "response"))
+    value = _selected(outputs, selector, "outputs", "response")
     if isinstance(value, Mapping) and isinstance(value.get("choices"), list):
         value = [{"choices": [choice]} for choice in value["choices"]]
-    elif isinstance(value, Mapping) and _is_one_reply(value):
+    elif isinstance(value, Mapping) and is_conversation(value):
         raise InvalidCaseError("With candidates=True, outputs must hold several responses, not one.", field="response")
     if not isinstance(value, Mapping | list) or not value:
         raise _unclear(value, "outputs", "response", "a list of responses, and a dict of responses by label")
     candidates = value.items() if isinstance(value, Mapping) else enumerate(value)
-    texts = {str(label): _response(candidate) for label, candidate in candidates}
-    for label, text in texts.items():
-        if text is None:
+    found: dict[str, Response] = {}
+    for label, candidate in candidates:
+        response = _response(candidate, "response")
+        if response is None:
             raise InvalidCaseError(
-                f"The candidate {label!r} in outputs is not a response; accepted are {REPLIES}.", field="response"
+                f"The candidate {str(label)!r} in outputs is not a response; accepted are {REPLIES}.", field="response"
             )
-    return {label: text for label, text in texts.items() if text is not None}
+        found[str(label)] = response
+    return found
 
 
 def reference_from(expectations: Any, key: str | None, *, required: bool = False) -> str | None:
@@ -119,45 +123,41 @@ def reference_from(expectations: Any, key: str | None, *, required: bool = False
             f"There is no {key!r} in expectations, which {_shape(expectations)}; correct reference=.",
             field="reference",
         )
-    value = plain(expectations.get(key)) if key is not None and isinstance(expectations, Mapping) else None
+    value = plain(expectations.get(key), "reference") if key is not None and isinstance(expectations, Mapping) else None
     if value is None:
         return None
-    text = _response(value, where=f"the expectation {key!r}")
-    if text is None:
+    reference = _response(value, "reference")
+    if reference is None:
         raise InvalidCaseError(
             f"The expectation {key!r}, which {_shape(value)}, is not a reference answer; accepted are {REPLIES}. Set "
             "reference= to the name of another expectation, or to None to judge without.",
             field="reference",
         )
-    return text
+    return response_text(reference)
 
 
-def plain(value: Any) -> Any:
-    """SDK objects as plain JSON types, at any depth; what pandas puts for a missing value as None."""
-    if (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if callable(getattr(value, "model_dump", None)) and not isinstance(value, type):
-        return plain(value.model_dump())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain(dataclasses.asdict(value))
-    return plain(value.tolist()) if callable(getattr(value, "tolist", None)) else value  # NumPy
+def plain(value: Any, field: str = "row") -> Any:
+    """SDK objects as JSON values, at any depth; what pandas puts for a missing value as None.
+
+    Args:
+        value: Any object.
+        field: The part of the row, for error messages.
+
+    Raises:
+        InvalidCaseError: it cannot be written as JSON.
+    """
+    return to_json_value(value, Place(field), nan_is_none=True)
 
 
 def _prompt(value: Any) -> str | list[Message] | None:
     if isinstance(value, str):
         return value
-    if is_chat(value):
-        return [{"role": str(role_of(turn)), "content": message_text(turn, separator="\n")} for turn in value]
-    if role_of(value) is not None:
-        return _prompt([value])
-    if not isinstance(value, Mapping):
-        return None
-    fields = [item for name, item in value.items() if not _is_setting(name, item)]
-    return _prompt(fields[0]) if len(fields) == 1 else None
+    if isinstance(value, Mapping) and "role" not in value:
+        fields = [item for name, item in value.items() if not _is_setting(name, item)]
+        if len(fields) == 1:
+            return _prompt(fields[0])
+        return None if len(fields) > 1 or not is_conversation(value) else list(read_messages(value, where="prompt"))
+    return list(read_messages(value, where="prompt")) if is_conversation(value) else None
 
 
 def _is_setting(name: Any, value: Any) -> bool:
@@ -166,30 +166,28 @@ def _is_setting(name: Any, value: Any) -> bool:
     return name in _REQUEST_SETTINGS or isinstance(value, bool | int | float) or not value
 
 
-def _response(value: Any, *, where: str = "outputs") -> str | None:
-    try:
-        return _response_or_none(value)
-    except NotTextError as error:
-        field = "response" if where == "outputs" else "reference"
-        raise InvalidCaseError(
-            f"The response in {where} cannot be judged: {error}. Only text and tool calls can be.", field=field
-        ) from None
-
-
-def _is_one_reply(value: Mapping[str, Any]) -> bool:
-    try:
-        return reply_text(value) is not None
-    except NotTextError:
-        return True
-
-
-def _response_or_none(value: Any) -> str | None:
-    if (text := reply_text(value)) is not None:
-        return text
+def _response(value: Any, field: str, prompt: str | list[Message] | tuple[()] = ()) -> Response | None:
+    """The response that a value is. None: it has another shape."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and isinstance(value.get("choices"), list) and len(value["choices"]) != 1:
+        return None
+    if is_conversation(value):
+        return read_reply(value, where=field, prompt=prompt)
     if isinstance(value, Mapping) and len(value) == 1:
         ((key, item),) = value.items()
-        return None if key in _LABELS_OF_A_REPLY else _response_or_none(item)
+        return None if key in _LABELS_OF_A_REPLY else _response(item, field, prompt)
     return None
+
+
+def _selected(value: Any, selector: Selector | None, where: str, option: str) -> Any:
+    """The part of a value that a selector names, as JSON values."""
+    try:
+        return plain(_select(value, selector, where, option), option)
+    except SelectorError:
+        raise
+    except InvalidCaseError as error:
+        raise InvalidCaseError(f"{error.message} Otherwise set {option}= to a function.", field=option) from error
 
 
 def _select(value: Any, selector: Selector | None, where: str, option: str) -> Any:
@@ -202,12 +200,13 @@ def _select(value: Any, selector: Selector | None, where: str, option: str) -> A
             raise SelectorError(
                 f"{option}= raised {type(error).__name__}: {error}, for {where}, which {_shape(value)}.", field=option
             ) from error
-    part = plain(value)
+    if isinstance(value, Mapping) and selector in value:
+        return value[selector]
+    part = _level(value)
     if part is None:
         return None
-    if isinstance(part, Mapping) and selector in part:
-        return part[selector]
     for step in selector.split("."):
+        part = _level(part)
         try:
             part = part[int(step)] if isinstance(part, list) else part[step]
         except (KeyError, IndexError, TypeError, ValueError):
@@ -215,6 +214,11 @@ def _select(value: Any, selector: Selector | None, where: str, option: str) -> A
                 f"There is no {selector!r} in {where}, which {_shape(value)}; correct {option}=.", field=option
             ) from None
     return part
+
+
+def _level(value: Any) -> Any:
+    """A mapping or list as it is, since other parts of it may be anything, and other objects as JSON values."""
+    return value if isinstance(value, Mapping | list) else plain(value)
 
 
 def _unclear(value: Any, where: str, option: str, accepted: str) -> InvalidCaseError:
@@ -232,7 +236,6 @@ def _unclear(value: Any, where: str, option: str, accepted: str) -> InvalidCaseE
 
 
 def _shape(value: Any) -> str:
-    value = plain(value)
     if isinstance(value, Mapping):
         return f"has the keys {', '.join(map(repr, value)) or '(none)'}"
     return f"is of type {type(value).__name__}"

@@ -179,14 +179,14 @@ class PrincipleScorer(Scorer):
 
     def _case(self, inputs: Any, outputs: Any, expectations: Any, trace: Trace | None) -> Case:
         try:
+            prompt = prompt_from(inputs, self.prompt)
+            self._selected.add("prompt")
             responses: Any
             if self.candidates:
                 responses = candidates_from(outputs, self.response)
             else:
-                responses = [response_from(outputs, self.response)]
+                responses = [response_from(outputs, self.response, prompt=prompt)]
             self._selected.add("response")
-            prompt = prompt_from(inputs, self.prompt)
-            self._selected.add("prompt")
             explicit = self.reference is not None and "reference" in self.model_fields_set
             reference = reference_from(expectations, self.reference, required=explicit)
             if reference is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,20 @@ from rewardanything_core import InvalidCaseError
 from rewardanything_mlflow.fields import candidates_from, prompt_from, reference_from, response_from
 
 CALL = {"name": "f", "arguments": '{"x": 1}'}
-CALL_LINE = f"calls {json.dumps(CALL)}"
 TOOL_USE = {"id": "1", "name": "f", "input": {"x": 1}}
 OPENAI_CALL = {"id": "1", "type": "function", "function": CALL}
 USER = {"role": "user", "content": "yo"}
 HI = {"role": "assistant", "content": "hi"}
+
+
+def calling(content: Any = None, arguments: Any = None, call_id: str | None = "1") -> dict[str, Any]:
+    """A call in normal form."""
+    call = {"id": call_id, "name": "f", "arguments": {"x": 1} if arguments is None else arguments}
+    return {"role": "assistant", "content": content, "tool_calls": [call]}
+
+
+def sunny(call_id: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": "sunny"}
 
 
 class SdkCompletion:
@@ -68,31 +76,38 @@ AGENT_REPLY = ResponsesAgentResponse(
         ({"x": {"y": ["no", "hi"]}}, "x.y.1", "hi"),
         ({"x": 1, "y": "hi"}, lambda outputs: outputs["y"], "hi"),
         # tool calls, refusals and results are part of the answer, reasoning is not
-        ({"role": "assistant", "content": None, "tool_calls": [OPENAI_CALL]}, None, CALL_LINE),
-        ({"role": "assistant", "tool_calls": [OPENAI_CALL]}, None, CALL_LINE),
-        ({"role": "assistant", "content": "hi", "tool_calls": [OPENAI_CALL]}, None, f"hi\n{CALL_LINE}"),
-        ({"role": "assistant", "content": "", "function_call": CALL}, None, CALL_LINE),
+        ({"role": "assistant", "content": None, "tool_calls": [OPENAI_CALL]}, None, [calling()]),
+        ({"role": "assistant", "tool_calls": [OPENAI_CALL]}, None, [calling()]),
+        ({"role": "assistant", "content": "hi", "tool_calls": [OPENAI_CALL]}, None, [calling("hi")]),
+        ({"role": "assistant", "content": "", "function_call": CALL}, None, [calling(call_id=None)]),
         ({"role": "assistant", "content": None, "refusal": "no"}, None, "no"),
         ({"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}, None, "no"),
         (
             {"role": "assistant", "content": [{"type": "tool_use", **TOOL_USE}]},
             None,
-            CALL_LINE,
+            [calling()],
         ),
         (
             [{"type": "text", "text": "a"}, {"type": "tool_use", **TOOL_USE}, {"type": "text", "text": "b"}],
             None,
-            f"a\n{CALL_LINE}\nb",
+            [calling("a"), {"role": "assistant", "content": "b"}],
         ),
         ({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{bad"}}]}, None,
-         'calls {"name": "f", "arguments": "{bad"}'),
-        (AGENT_REPLY, None, f"{CALL_LINE}\ntool: sunny\nhi"),
-        (AGENT_REPLY.model_dump()["output"], None, f"{CALL_LINE}\ntool: sunny\nhi"),
+         [calling(None, "{bad", None)]),
+        (AGENT_REPLY, None, [calling(call_id="c"), sunny("c"), HI]),
+        (AGENT_REPLY.model_dump()["output"], None, [calling(call_id="c"), sunny("c"), HI]),
+        # Bedrock
+        (
+            {"output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}}, "stopReason": "end_turn"},
+            None,
+            "hi",
+        ),
+        ([{"text": "a"}, {"toolUse": {"toolUseId": "1", "name": "f", "input": {"x": 1}}}], None, [calling("a")]),
         # LangChain
         (AIMessage("hi"), None, "hi"),
-        (AIMessage("", tool_calls=[{"name": "f", "args": {"x": 1}, "id": None}]), None, CALL_LINE),
+        (AIMessage("", tool_calls=[{"name": "f", "args": {"x": 1}, "id": None}]), None, [calling(call_id=None)]),
         (AIMessage("", invalid_tool_calls=[{"name": "f", "args": "{bad", "id": "1", "error": None}]), None,
-         'calls {"name": "f", "arguments": "{bad"}'),
+         [calling(None, "{bad")]),
         (AIMessage("", additional_kwargs={"refusal": "no"}), None, "no"),
         (
             AIMessage(
@@ -100,7 +115,7 @@ AGENT_REPLY = ResponsesAgentResponse(
                 tool_calls=[{"name": "f", "args": {"x": 1}, "id": "1"}],
             ),
             None,
-            f"hi\n{CALL_LINE}",
+            [calling("hi")],
         ),
         (
             {
@@ -112,12 +127,24 @@ AGENT_REPLY = ResponsesAgentResponse(
                 ]
             },
             None,
-            f"assistant: {CALL_LINE}\ntool: sunny\nassistant: hi",
+            [calling(), sunny("1"), HI],
         ),
     ],
 )  # fmt: skip
 def test_a_response_is_read_in_full(outputs: Any, selector: Any, expected: str) -> None:
-    assert response_from(outputs, selector) == expected
+    response = response_from(outputs, selector)
+    assert (response if isinstance(response, str) else list(response.messages)) == expected
+
+
+def test_what_repeats_the_prompt_is_not_part_of_the_response() -> None:
+    prompt = [
+        {"role": "user", "content": "yo"},
+        {"role": "assistant", "content": "?"},
+        {"role": "user", "content": "hi"},
+    ]
+    assert response_from({"messages": [*prompt, HI]}, prompt=prompt) == "hi"
+    messages = response_from({"messages": [*prompt, HI]}, prompt=[USER, HI]).messages  # type: ignore[union-attr]
+    assert messages == (*prompt[1:], HI)
 
 
 @pytest.mark.parametrize(
@@ -135,23 +162,21 @@ def test_a_response_is_read_in_full(outputs: Any, selector: Any, expected: str) 
         ({"a": {"b": 1}, "c": "x", "d": "y"}, "'a', 'c', 'd'"),
         ({"gpt": "a", "ours": "b"}, "'gpt', 'ours'"),
         ({"answer": "hi", "tokens": 3}, "'answer', 'tokens'"),
-        ({"messages": [USER, HI], "summary": "x"}, "'messages', 'summary'"),
+        ({"messages": [USER, HI], "summary": "x"}, "'summary'"),
         ({"output": "hi", "tool_calls": [1]}, "'output', 'tool_calls'"),
         ({"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}, "candidates=True"),
         ([{"text": "a"}, {"text": "b"}], "is of type list"),
-        ([{"role": "user", "content": "hi"}], "is of type list"),
-        ({"role": "assistant"}, "'role'"),
+        ([{"role": "user", "content": "hi"}], "no message of the assistant"),
+        ({"role": "assistant"}, "'content'"),
         ({"role": "assistant", "content": None}, "neither text nor tool calls"),
         ({"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}]}, "neither text nor tool calls"),
-        ({"role": "assistant", "content": [{"type": "image", "source": {}}]}, "'image'"),
-        ({"role": "assistant", "content": [{"image": {"format": "png"}}]}, "image"),
+        ({"role": "assistant", "content": [{"type": "image", "source": {}}]}, "without its data"),
+        ({"role": "assistant", "content": [{"image": {"format": "png"}}]}, "without its data"),
+        (object(), "of type object"),
         ({"role": "assistant", "content": None, "audio": {"id": "a", "data": "x"}}, "audio"),
         ({"role": "assistant", "content": 3}, "type int"),
-        ({"object": "response", "output": []}, "neither text nor tool calls"),
-        (
-            {"object": "response", "output": [{"type": "image_generation_call", "result": "x"}]},
-            "'image_generation_call'",
-        ),
+        ({"object": "response", "output": []}, "has no messages"),
+        ({"object": "response", "output": [{"type": "item_reference", "id": "x"}]}, "refers to the item 'x'"),
     ],
 )
 def test_an_unclear_response_is_an_error_that_names_the_field(outputs: Any, message: str) -> None:
@@ -203,7 +228,7 @@ def test_candidates(outputs: Any, selector: Any, expected: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize(
-    "outputs", [None, [], {}, "a", HI, {"output": HI}, ["a", 3], {"a": "x", "b": {"c": 1, "d": 2}}]
+    "outputs", [None, [], {}, "a", HI, {"output": [HI]}, ["a", 3], {"a": "x", "b": {"c": 1, "d": 2}}]
 )
 def test_candidates_must_all_be_responses(outputs: Any) -> None:
     with pytest.raises(InvalidCaseError, match=r"response|candidate"):
@@ -230,12 +255,12 @@ CHAT = [{"role": "system", "content": "Be."}, {"role": "user", "content": "Hi"}]
         (
             [USER, {"role": "assistant", "content": None, "tool_calls": [OPENAI_CALL]}],
             None,
-            [USER, {"role": "assistant", "content": CALL_LINE}],
+            [USER, calling()],
         ),
         (
             [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
             None,
-            [{"role": "user", "content": "a\nb"}],
+            [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
         ),
     ],
 )
@@ -250,7 +275,8 @@ def test_prompts(inputs: Any, selector: Any, expected: Any) -> None:
         ({"messages": CHAT, "documents": ["b"]}, None, r"'messages', 'documents'.*prompt="),
         ({"question": "a"}, "query", "no 'query' in inputs"),
         (None, None, "inputs is empty"),
-        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], None, "'image_url'"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], None, "without its data"),
+        ({"question": "a", "client": object()}, None, "client is of type object.*set prompt="),
     ],
 )
 def test_an_unclear_prompt_is_an_error_that_says_what_to_do(inputs: Any, selector: Any, message: str) -> None:
