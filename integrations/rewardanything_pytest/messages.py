@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from rewardanything_core import Case, JudgeFailure, Message, Principle, Verdict
-from rewardanything_core.gate import Pair
+from rewardanything_core import Case, JudgeFailure, Message, Principle, Rubric, Verdict
+from rewardanything_core.gate import Pair, Requirement
 
 SHOWN_CASES = 3
 """Number of cases in a message; ``pytest -vv`` shows all."""
@@ -20,10 +21,57 @@ def quoted(principle: Principle) -> str:
     return f'"{text if len(text) <= 70 else text[:69] + "…"}"'
 
 
-def score_of(verdict: Verdict) -> float:
-    """The score of the only response."""
-    (score,) = verdict.scores.values()
+def score_of(verdict: Verdict, criterion: str | None = None) -> float:
+    """The score of the only response.
+
+    Args:
+        verdict: A verdict on one response.
+        criterion: A criterion of its rubric. None: the whole.
+    """
+    (score,) = (verdict if criterion is None else verdict.criteria[criterion]).scores.values()
     return score
+
+
+@dataclass(frozen=True)
+class LowScore:
+    """A response that scored too low in the first look."""
+
+    case: Case
+    first: Verdict
+    second: Verdict
+
+    minimums: Mapping[str | None, float]
+    """Criterion of the rubric, or None for the principle as a whole -> the score that was not reached; 1 or more."""
+
+    @property
+    def summary(self) -> str:
+        """The scores of both looks, and the principle."""
+        clauses = [
+            f"{'score' if criterion is None else criterion} {score_of(self.first, criterion):.2f}, "
+            f"judged again {score_of(self.second, criterion):.2f}, below {least:g}"
+            for criterion, least in self.minimums.items()
+        ]
+        return f"{'; '.join(clauses)}, under {quoted(self.case.principle)}"
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """Labels and texts of the message."""
+        fields = [("prompt", prompt_text(self.case.prompt)), ("response", self.case.texts["response"])]
+        for criterion in self.minimums:
+            fields += self._reasons(criterion)
+        return [*fields, ("records", _log_commands(self.first.record_id, self.second.record_id))]
+
+    def _reasons(self, criterion: str | None) -> list[tuple[str, str]]:
+        principle, looks = self.case.principle, (self.first, self.second)
+        label = "principle"
+        if criterion is not None and isinstance(principle, Rubric):
+            principle, label = principle.criteria[criterion].principle, criterion
+            looks = (self.first.criteria[criterion], self.second.criteria[criterion])
+        return [
+            (label, principle.text),
+            ("because", looks[0].explanation),
+            (f"again, {score_of(looks[1]):.2f}", looks[1].explanation),
+        ]
 
 
 def prompt_text(prompt: str | Sequence[Message]) -> str:
@@ -33,41 +81,28 @@ def prompt_text(prompt: str | Sequence[Message]) -> str:
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
-def low_scores(failed: Sequence[tuple[Case, Verdict, Verdict]], *, total: int, min_score: float, verbose: bool) -> str:
-    """The message about cases that scored too low twice.
+def low_scores(failed: Sequence[LowScore], *, total: int, verbose: bool) -> str:
+    """The message about responses that scored too low twice.
 
     Args:
-        failed: Cases with both verdicts, lowest score first; 1 or more.
+        failed: The responses, lowest score first; 1 or more.
         total: Number of all cases.
-        min_score: The lowest acceptable score, 1..5.
         verbose: Whether to show everything.
     """
-    case, first, second = failed[0]
-    head = f"score {score_of(first):.2f}, judged again {score_of(second):.2f}, below {min_score:g}"
+    head = failed[0].summary
     if total > 1:
         head = f"{len(failed)} of {total} scores are too low; the lowest: {head}"
-    blocks = [
-        [
-            ("principle", case.principle.text),
-            ("prompt", prompt_text(case.prompt)),
-            ("response", case.responses["response"]),
-            ("because", first.explanation),
-            (f"again, {score_of(second):.2f}", second.explanation),
-            ("records", _log_commands(first.record_id, second.record_id)),
-        ]
-        for case, first, second in failed
-    ]
-    return _message(f"{head}, under {quoted(case.principle)}", blocks, verbose=verbose)
+    return _message(head, [each.fields for each in failed], verbose=verbose)
 
 
 def worse(
-    head: str, principle: Principle, pairs: Iterable[Pair], second_look: Mapping[str, Pair], *, verbose: bool
+    head: str, requirement: Requirement, pairs: Iterable[Pair], second_look: Mapping[str, Pair], *, verbose: bool
 ) -> str:
     """The message about responses that scored less than their baselines.
 
     Args:
         head: The first line.
-        principle: The principle that they were judged by.
+        requirement: The principle or criterion that they were judged by.
         pairs: The pairs of the first look.
         second_look: Id -> the pair of a separate second look. Empty: there was none.
         verbose: Whether to show everything.
@@ -77,10 +112,11 @@ def worse(
         second = second_look.get(pair.id)
         blocks.append(
             [
-                ("principle", principle.text),
+                (requirement.criterion or "principle", requirement.text),
                 ("prompt", pair.prompt),
                 (f"baseline, {pair.baseline_score:.2f}", pair.baseline_response),
                 (f"candidate, {pair.candidate_score:.2f}", pair.candidate_response),
+                ("misses", ", ".join(pair.missed)),
                 ("because", pair.reasoning),
                 ("again", second.reasoning if second else ""),
                 ("records", _log_commands(*pair.record_ids, *(second.record_ids if second else ()))),

@@ -63,7 +63,8 @@ class AssertNotWorse(Assertion):
         Args:
             candidate: The response, or a list of responses.
             baseline: What to compare it with. None: what ``pytest --ra-update`` recorded for this test.
-            principle: The principle to judge by, or a list of principles, each of which must be met.
+            principle: The principle or rubric to judge by, or a list of them, each of which must be met; a rubric as a
+                whole and under each criterion.
             prompt: What both answer: a text or chat messages; for several responses, one for all or a list.
             margin: The tolerated drop in mean score, in points of the 1..5 scale. None: 0.5 for fewer than 20 inputs,
                 else 0.3, which a pass then rules out.
@@ -105,13 +106,15 @@ class AssertNotWorse(Assertion):
         suspects = [comparison for comparison in report.comparisons if _is_below(comparison, margin)]
         if not suspects:
             return
-        suspected = [comparison.requirement.principle for comparison in suspects]
+        suspected = list(dict.fromkeys(comparison.requirement.principle for comparison in suspects))
         second_report = self._report(resampled(self.judge), before, rows, suspected, margin, max_failures=0.0)
+        second_looks = {comparison.requirement.name: comparison for comparison in second_report.comparisons}
         failed = []
-        for first, second in zip(suspects, second_report.comparisons, strict=True):
+        for first in suspects:
+            second = second_looks[first.requirement.name]
             message = (
                 f"{first.difference:+.2f} against the baseline, judged again {second.difference:+.2f} "
-                f"(-{margin:g} is allowed), under {messages.quoted(first.requirement.principle)}"
+                f"(-{margin:g} is allowed), under {_quoted(first)}"
             )
             if _is_below(second, margin):
                 second_look = {pair.id: pair for pair in second_report.of(second)}
@@ -134,8 +137,7 @@ class AssertNotWorse(Assertion):
         report = self._report(self.judge, before, rows, principles, margin, max_failures=MAX_FAILURES)
         regressions, inconclusive = [], []
         for comparison in report.comparisons:
-            principle = messages.quoted(comparison.requirement.principle)
-            message = f"{principle}: {comparison.reason}{_both_looks(report.of(comparison))}"
+            message = f"{_quoted(comparison)}: {comparison.reason}{_both_looks(report.of(comparison))}"
             if comparison.outcome == "regression":
                 regressions.append(self._worse(f"worse than the baseline under {message}", report, comparison, {}))
             elif comparison.outcome == "inconclusive":
@@ -148,7 +150,7 @@ class AssertNotWorse(Assertion):
 
     def _worse(self, head: str, report: CheckReport, comparison: Comparison, second_look: Mapping[str, Pair]) -> str:
         pairs = report.worst(comparison, limit=len(report.pairs))
-        return messages.worse(head, comparison.requirement.principle, pairs, second_look, verbose=self.verbose)
+        return messages.worse(head, comparison.requirement, pairs, second_look, verbose=self.verbose)
 
     def _report(
         self,
@@ -166,11 +168,12 @@ class AssertNotWorse(Assertion):
             report = check(before, rows, principles, judge=judge, margin=margin, max_failures=max_failures)
         except RewardAnythingError as error:
             self.not_judged_because(error)
-        failures = [pair.failure for pair in report.pairs if pair.failure] or _unconfirmed(report)
-        looks = [bool(look) for pair in report.pairs for look in (pair.pass_differences, pair.fresh_differences)]
+        judged = [pair for pair in report.pairs if pair.criterion is None]
+        failures = [pair.failure for pair in judged if pair.failure] or _unconfirmed(report)
+        looks = [bool(look) for pair in judged for look in (pair.pass_differences, pair.fresh_differences)]
         self.note(judge.model, judged=sum(looks), failed=len(failures), usage=report.usage)
         if failures and (max_failures == 0 or report.outcome == "inconclusive"):
-            self.not_judged(failures, total=len(report.pairs))
+            self.not_judged(failures, total=len(judged))
         return report
 
     # --- recorded baselines
@@ -202,19 +205,28 @@ class AssertNotWorse(Assertion):
         return responses[0] if single else responses
 
 
+def _quoted(comparison: Comparison) -> str:
+    """The principle's name or text in quotes, or that of a criterion."""
+    requirement = comparison.requirement
+    return messages.quoted(requirement.principle) if requirement.criterion is None else f'"{requirement.name}"'
+
+
 def _is_below(comparison: Comparison, margin: float) -> bool:
     return (comparison.difference or 0.0) < -margin - 1e-9
 
 
 def _unconfirmed(report: CheckReport) -> list[JudgeFailure]:
     """Pairs whose confirmation failed. The gate counts only failures of the first look."""
-    return [
-        JudgeFailure(case_id=pair.id, error_type="JudgeFailure", message=f"{pair.id} could not be judged again.")
+    judgements = {  # of a rubric, one for all of its criteria
+        (comparison.requirement.principle, pair.id): JudgeFailure(
+            case_id=pair.id, error_type="JudgeFailure", message=f"{pair.id} could not be judged again."
+        )
         for comparison in report.comparisons
         if comparison.confirmed is not None or report.exhausted
         for pair in report.of(comparison)
         if pair.pass_differences and not pair.fresh_differences and not pair.unchanged
-    ]
+    }
+    return list(judgements.values())
 
 
 def _both_looks(pairs: Sequence[Pair]) -> str:

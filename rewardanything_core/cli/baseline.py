@@ -32,10 +32,11 @@ def baseline(
         Repeatable, typer.Option(metavar="TEXT", help="Principle to judge by, in plain words; repeatable.")
     ] = None,
     principle_file: Annotated[
-        Repeatable, typer.Option(metavar="FILE", help="Markdown, text or TOML file with a principle; repeatable.")
+        Repeatable, typer.Option(metavar="FILE", help="File with a principle or rubric; repeatable.")
     ] = None,
     principle_name: Annotated[
-        Repeatable, typer.Option(metavar="NAME", help="Name of a principle that ships with the package; repeatable.")
+        Repeatable,
+        typer.Option(metavar="NAME", help="Name of a principle or rubric that ships with the package; repeatable."),
     ] = None,
     judge: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Whether to judge, if there are principles.", show_default=False)

@@ -31,15 +31,13 @@ def check(
     ] = None,
     principle_file: Annotated[
         Repeatable,
-        typer.Option(
-            metavar="FILE", help="Markdown, text or TOML file with a principle; repeatable.", rich_help_panel=PRINCIPLES
-        ),
+        typer.Option(metavar="FILE", help="File with a principle or rubric; repeatable.", rich_help_panel=PRINCIPLES),
     ] = None,
     principle_name: Annotated[
         Repeatable,
         typer.Option(
             metavar="NAME",
-            help="Name of a principle that ships with the package; repeatable.",
+            help="Name of a principle or rubric that ships with the package; repeatable.",
             rich_help_panel=PRINCIPLES,
         ),
     ] = None,
@@ -169,6 +167,9 @@ def check(
     --margin in the mean score. It reports a regression if it finds a significant drop that a second judgement confirms.
     Any other result is inconclusive, and the report states how many cases would settle it.
 
+    Under a rubric every criterion is a comparison of its own, next to the one of the whole, at the cost of one
+    judgement per case.
+
     A judge that ignores padding would let padded answers pass. If many answers became much longer or shorter, the judge
     is therefore tested on the baseline's own answers, padded or cut in half. The check passes only if it scores these
     lower (--controls auto).
@@ -183,7 +184,8 @@ def check(
     are cached for a week, so that an interrupted run can continue; verdicts are stored permanently.
 
     Options that are not given come from the [check] table of ra-judge.toml, whose settings have the names of the
-    options (with _ for -), and from [[check.principles]] with text, file or name, and margin, min_score and controls.
+    options (with _ for -), and from [[check.principles]] with text, file or name, and margin, min_score and controls;
+    for a rubric also margins and min_scores, tables of criterion = number.
     Paths there are relative to the file. If no judge is configured, the built-in small model judges.
 
     The report goes to standard output, everything else to standard error. If GITHUB_STEP_SUMMARY names the --markdown

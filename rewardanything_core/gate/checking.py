@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.gate.controls import parse_controls
 from rewardanything_core.gate.decision import DecisionMaker, pairs_of
 from rewardanything_core.gate.pairing import Row, pair
+from rewardanything_core.gate.requirements import as_requirements, with_criteria
 from rewardanything_core.gate.results import AUTO, CheckReport, Requirement
 from rewardanything_core.gate.summary import conclude, summarize
 from rewardanything_core.gate.trial import Trial
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.loading import resolve_judge
 from rewardanything_core.principles import Principle
-from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 Rows = Iterable[Row]
 
@@ -56,11 +55,13 @@ def check(
             same prompt), ``min_score`` (1..5, the score that candidates must reach in this case) and ``worse`` (an
             answer known to be worse than the baseline's, to test the judge with).
         candidate: Rows of the candidate; or several candidates, name -> rows, which are judged in the same lists.
-        principles: The principles to judge by. A `Requirement` has its own margin, min_score and controls.
+        principles: The principles to judge by. A `Requirement` has its own margin, min_score and controls. A rubric
+            costs one judgement per case, and is compared as a whole, where its required criteria count, and under each
+            criterion.
         judge: The judge, or a model string such as ``openai/gpt-5-mini``. Its ``passes`` are raised until every answer
             is in every position equally often.
         margin: The drop in mean score, in points of the 1..5 scale, that must be ruled out; above 0, at most 4.
-        min_score: The lowest acceptable mean score of a candidate, 1..5. None: no minimum.
+        min_score: The lowest acceptable mean score of a candidate, 1..5; for a rubric, of the whole. None: no minimum.
         alpha: One-sided probability of a false alarm, and of passing a drop of the margin; in (0, 0.5).
         power: With which probability, in [0.5, 1), the number of cases that the report suggests would give a result.
         max_failures: Share of judgements, 0..1, that may fail; with more the check stops and is inconclusive.
@@ -79,7 +80,7 @@ def check(
             stops after the first few.
     """
     _check_arguments(alpha=alpha, power=power, max_failures=max_failures)
-    requirements = _requirements(principles, margin, min_score, controls)
+    requirements = with_criteria(as_requirements(principles, margin, min_score, controls))
     candidates: dict[str, Rows] = dict(candidate) if isinstance(candidate, Mapping) else {"candidate": candidate}
     paired = pair(baseline, candidates, common_only=common_only)
     has_minimums = any(r.min_score is not None for r in requirements) or any(
@@ -130,40 +131,6 @@ def check(
         usage=trial.usage,
         exhausted=trial.exhausted,
     )
-
-
-def _requirements(
-    principles: Principle | str | Requirement | Sequence[Principle | str | Requirement],
-    margin: float,
-    min_score: float | None,
-    controls: str | Sequence[str],
-) -> list[Requirement]:
-    given = [principles] if isinstance(principles, Principle | str | Requirement) else list(principles)
-    if not given:
-        raise ConfigError("Give at least one principle.")
-    requirements = [
-        principle
-        if isinstance(principle, Requirement)
-        else Requirement(principle=Principle.of(principle), margin=margin, min_score=min_score, controls=controls)
-        for principle in given
-    ]
-    names = [requirement.name for requirement in requirements]
-    duplicates = {name for name in names if names.count(name) > 1}
-    if duplicates:
-        raise ConfigError(
-            f"Two principles have the name {min(duplicates)!r}.", hint="Give each Principle a unique name."
-        )
-    for requirement in requirements:
-        parse_controls(requirement.controls)
-        if not 0 < requirement.margin <= MAX_SCORE - MIN_SCORE:
-            raise ConfigError(
-                f"The margin of {requirement.name!r} must be above 0 and at most 4, not {requirement.margin!r}."
-            )
-        if requirement.min_score is not None and not MIN_SCORE <= requirement.min_score <= MAX_SCORE:
-            raise ConfigError(
-                f"The min_score of {requirement.name!r} must be within 1..5, not {requirement.min_score!r}."
-            )
-    return requirements
 
 
 def _check_arguments(*, alpha: float, power: float, max_failures: float) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import get_args
 
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.inference import LARGEST_DIFFERENCE, typical_values
 from rewardanything_core.gate.pairing import PairedCase
-from rewardanything_core.gate.results import AUTO, BASELINE, Control, ControlKind, Pair, Requirement
+from rewardanything_core.gate.results import AUTO, BASELINE, Control, ControlKind, Pair
 
 NONE = "none"
 """No controls."""
@@ -109,28 +109,55 @@ def degraded(items: Sequence[PairedCase], kind: ControlKind) -> list[PairedCase]
 
 
 def evaluate_control(
-    kind: ControlKind, differences: Sequence[float], requirement: Requirement, *, alpha: float, why: str
+    kind: ControlKind,
+    differences: Mapping[str | None, Sequence[float]],
+    margins: Mapping[str | None, float],
+    *,
+    alpha: float,
+    why: str,
 ) -> Control:
     """Decide whether the judge noticed a control.
 
     The test flips signs. That is exact here: a judge that does not notice the change scores both answers alike, so the
     differences are symmetric about 0.
 
+    A rubric is tested as a whole and under each criterion, since no criterion need notice every kind of degradation.
+    The control is noticed if one of them notices it, at a level that is corrected for their number (Bonferroni).
+
     Args:
         kind: The control.
-        differences: Score of the degraded answer minus that of the original, -4.0..4.0, for each input.
-        requirement: The principle that was judged by. A control is noticed if the degraded answers lose at least its
-            margin, with statistical significance.
+        differences: Criterion -> score of the degraded answer minus that of the original, -4.0..4.0, for each input.
+            None, the first key: under the principle as a whole.
+        margins: The same keys -> margin. A control is noticed if the degraded answers lose at least the margin, with
+            statistical significance.
         alpha: One-sided significance level.
         why: Why this control was required.
     """
+    results = [
+        _evaluated(kind, differences[key], margins[key], alpha=alpha / len(margins), why=why, criterion=key)
+        for key in margins
+    ]
+    noticed = [result for result in results if result.noticed]
+    return min(noticed, key=lambda result: result.difference or 0.0) if noticed else results[0]
+
+
+def _evaluated(
+    kind: ControlKind, differences: Sequence[float], margin: float, *, alpha: float, why: str, criterion: str | None
+) -> Control:
     values = typical_values(differences) if differences else None
     mean = fmean(differences) if differences else None
     p_drop = values.p_below(0.0) if values else 1.0
     low, high = values.interval(alpha) if values else (-LARGEST_DIFFERENCE, LARGEST_DIFFERENCE)
-    noticed = mean is not None and p_drop <= alpha and mean <= -requirement.margin
     return Control(
-        kind=kind, why=why, n=len(differences), difference=mean, low=low, high=high, p_drop=p_drop, noticed=noticed
+        kind=kind,
+        why=why,
+        n=len(differences),
+        difference=mean,
+        low=low,
+        high=high,
+        p_drop=p_drop,
+        noticed=mean is not None and p_drop <= alpha and mean <= -margin,
+        criterion=criterion,
     )
 
 

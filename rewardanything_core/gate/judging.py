@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from rewardanything_core.cases import Case
@@ -17,17 +17,17 @@ from rewardanything_core.errors import (
     error_from_failure,
 )
 from rewardanything_core.gate.pairing import PairedCase
-from rewardanything_core.gate.results import Requirement
 from rewardanything_core.judging.base import BaseJudge
-from rewardanything_core.types import JudgeFailure, Usage, Verdict
+from rewardanything_core.principles import Principle
+from rewardanything_core.types import MIN_SCORE, JudgeFailure, Usage, Verdict
 
 
 @dataclass(frozen=True, eq=False)
 class JudgingUnit:
-    """One input under one requirement: a single case for the judge."""
+    """One input under one principle: a single case for the judge."""
 
     item: PairedCase
-    requirement: Requirement
+    principle: Principle
 
     @property
     def texts(self) -> dict[str, str]:
@@ -40,7 +40,7 @@ class JudgingUnit:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitScores:
-    """The judge's scores of a unit."""
+    """The judge's scores of a unit, under its principle as a whole or under one criterion."""
 
     passes: tuple[dict[str, float], ...]
     """For each pass, side -> score."""
@@ -53,6 +53,16 @@ class UnitScores:
 
     record_ids: tuple[str, ...]
     """Ids of the records in the store."""
+
+    missed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Side -> required criteria of the rubric that its answer misses. Its score of the whole is then 1."""
+
+    criteria: Mapping[str, UnitScores] = field(default_factory=dict)
+    """Criterion of the rubric -> the scores under it."""
+
+    def under(self, criterion: str | None) -> UnitScores:
+        """The scores under a criterion. None: these."""
+        return self if criterion is None else self.criteria[criterion]
 
     def score(self, side: str) -> float:
         """A side's mean score over the passes."""
@@ -142,15 +152,21 @@ class CaseJudge:
 def _case(unit: JudgingUnit) -> Case:
     item = unit.item
     responses = {side: text for text, side in unit.texts.items()}
-    return Case(unit.requirement.principle, item.prompt, responses, item.reference, item.context, item.id)
+    return Case(unit.principle, item.prompt, responses, item.reference, item.context, item.id)
 
 
 def _scores(unit: JudgingUnit, verdict: Verdict) -> UnitScores:
-    texts = unit.texts
-    sides = unit.item.responses.items()
+    labels = {side: unit.texts[text] for side, text in unit.item.responses.items()}
+
+    def score(scores: Mapping[str, float], label: str) -> float:
+        # Scores by pass are those before requirements, which depend on all passes.
+        return MIN_SCORE if label in verdict.missed else scores[label]
+
     return UnitScores(
-        passes=tuple({side: scores[texts[text]] for side, text in sides} for scores in verdict.pass_scores),
-        orders=tuple({side: order.index(texts[text]) for side, text in sides} for order in verdict.orders),
+        passes=tuple({side: score(scores, label) for side, label in labels.items()} for scores in verdict.pass_scores),
+        orders=tuple({side: order.index(label) for side, label in labels.items()} for order in verdict.orders),
         reasoning=verdict.explanation,
         record_ids=tuple(verdict.record_ids),
+        missed={side: verdict.missed[label] for side, label in labels.items() if label in verdict.missed},
+        criteria={name: _scores(unit, each) for name, each in verdict.criteria.items()},
     )

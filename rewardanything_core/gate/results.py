@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rewardanything_core.principles import Principle
+from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import JudgeFailure, Usage
 
 CheckOutcome = Literal["passed", "regression", "inconclusive"]
@@ -25,7 +26,10 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """A principle and what candidates must satisfy under it."""
+    """A principle and what candidates must satisfy under it.
+
+    A rubric is judged once for each case, and compared as a whole and under each criterion: see `criteria`.
+    """
 
     principle: Principle
     """The principle that answers are judged by."""
@@ -34,21 +38,57 @@ class Requirement:
     """The drop in mean score (points of the 1..5 scale, above 0) that must be ruled out for a pass."""
 
     min_score: float | None = None
-    """The lowest acceptable mean score of a candidate, 1..5. None: no minimum."""
+    """The lowest acceptable mean score of a candidate, 1..5; under a rubric, of the whole. None: no minimum."""
 
     controls: str | Sequence[str] = AUTO
     """How the judge is tested before a candidate passes: kinds of `Control`, ``"none"``, or ``"auto"``."""
 
+    margins: Mapping[str, float] = field(default_factory=dict)
+    """Criterion of the rubric -> its margin, where it is not ``margin``."""
+
+    min_scores: Mapping[str, float] = field(default_factory=dict)
+    """Criterion of the rubric -> the lowest acceptable mean score of a candidate under it, 1..5."""
+
+    criterion: str | None = None
+    """The criterion of the rubric that this is about; `criteria` sets it. None: the principle as a whole."""
+
     @property
     def name(self) -> str:
-        """The principle's name, or the beginning of its text."""
+        """The principle's name, or the beginning of its text; for a criterion ``rubric: criterion``."""
+        name = self.principle.name
+        if self.criterion is not None:
+            return self.criterion if name is None else f"{name}: {self.criterion}"
         text = " ".join(self.principle.text.split())
-        return self.principle.name or (text if len(text) <= 60 else text[:59] + "…")
+        if isinstance(self.principle, Rubric):
+            text = f"rubric of {', '.join(self.principle.criteria)}"
+        return name or (text if len(text) <= 60 else text[:59] + "…")
+
+    @property
+    def text(self) -> str:
+        """The text of the principle or criterion."""
+        if self.criterion is not None:
+            assert isinstance(self.principle, Rubric)
+            return self.principle.criteria[self.criterion].principle.text
+        return self.principle.text
+
+    def criteria(self) -> list[Requirement]:
+        """The requirement under each criterion of the rubric; none for a plain principle."""
+        names = self.principle.criteria if isinstance(self.principle, Rubric) else ()
+        return [
+            Requirement(
+                principle=self.principle,
+                margin=self.margins.get(name, self.margin),
+                min_score=self.min_scores.get(name),
+                controls=self.controls,
+                criterion=name,
+            )
+            for name in names
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A candidate's answer and the baseline's answer to the same case, under one principle."""
+    """A candidate's answer and the baseline's answer to the same case, under one principle or criterion."""
 
     id: str
     """The case's id."""
@@ -57,7 +97,10 @@ class Pair:
     """The group of cases that share an input; a group counts as one observation."""
 
     principle: str
-    """Name of the requirement's principle."""
+    """Name of the requirement."""
+
+    criterion: str | None = None
+    """The criterion of the rubric. None: the principle as a whole."""
 
     candidate: str
     """Name of the candidate."""
@@ -97,6 +140,9 @@ class Pair:
 
     min_score: float | None = None
     """The score that this case must reach. None: no minimum."""
+
+    missed: tuple[str, ...] = ()
+    """Required criteria of the rubric that the candidate's answer misses, for the rubric as a whole."""
 
     failure: JudgeFailure | None = None
     """Why there is no difference. None: there is one."""
@@ -156,12 +202,16 @@ class Control:
     """One-sided p-value of "the judge scores both alike"."""
 
     noticed: bool
-    """Whether the degraded answers lost at least the margin, with statistical significance."""
+    """Whether the degraded answers lost at least the margin, with statistical significance; for a rubric, as a whole or
+    under a criterion."""
+
+    criterion: str | None = None
+    """The criterion of the rubric that the figures are about. None: the principle as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One candidate compared with the baseline under one principle."""
+    """One candidate compared with the baseline under one principle or criterion."""
 
     candidate: str
     """Name of the candidate."""
@@ -258,10 +308,10 @@ class CheckReport:
     """Why, in a sentence."""
 
     comparisons: tuple[Comparison, ...]
-    """One for each candidate and principle."""
+    """One for each candidate and principle; for a rubric one for the whole, followed by one for each criterion."""
 
     pairs: tuple[Pair, ...]
-    """Every candidate's answer with the baseline's under each principle, failures included."""
+    """Every candidate's answer with the baseline's in each comparison, failures included."""
 
     alpha: float
     """One-sided error probability of the whole check."""
@@ -291,8 +341,8 @@ class CheckReport:
 
     @property
     def failures(self) -> tuple[Pair, ...]:
-        """The pairs without a judgement."""
-        return tuple(pair for pair in self.pairs if pair.failure is not None)
+        """The pairs without a judgement, each once for a rubric."""
+        return tuple(pair for pair in self.pairs if pair.failure is not None and pair.criterion is None)
 
     def worst(self, comparison: Comparison, limit: int = 10) -> list[Pair]:
         """The pairs in which the candidate lost most, worst first.
@@ -313,5 +363,8 @@ class CheckReport:
         """The report as plain JSON types, with ``exit_code``, and each requirement with its ``name``."""
         plain = {**dataclasses.asdict(self), "exit_code": self.exit_code}
         for fields, comparison in zip(plain["comparisons"], self.comparisons, strict=True):
-            fields["requirement"]["name"] = comparison.requirement.name
+            requirement = comparison.requirement
+            fields["requirement"]["name"] = requirement.name
+            if requirement.criterion is not None:  # the rubric is in the comparison of the whole
+                fields["requirement"]["principle"] = {"name": requirement.principle.name, "text": requirement.text}
         return plain

@@ -11,6 +11,7 @@ from rewardanything_core.gate.judging import CaseJudge, JudgingUnit, UnitResult,
 from rewardanything_core.gate.pairing import PairedCase
 from rewardanything_core.gate.results import BASELINE, Control, ControlKind, Pair, Requirement
 from rewardanything_core.judging.base import BaseJudge
+from rewardanything_core.principles import Principle
 from rewardanything_core.types import JudgeFailure, Usage
 
 
@@ -23,7 +24,7 @@ class Trial:
     Args:
         items: The cases with every side's answers.
         candidates: Names of the sides that are compared with the baseline.
-        requirements: The principles.
+        requirements: One for each comparison; those with one rubric share its judgements.
         judge: The judge.
         max_failures: Share of judgements, 0..1, that may fail.
         keep_scores: Whether scores are needed where all answers are the same; otherwise these cases are not judged.
@@ -46,11 +47,13 @@ class Trial:
         self._order = sorted(items, key=lambda item: (_random(item.group), item.group, _random(item.id)))
         self._ranks = {item.id: rank for rank, item in enumerate(self._order)}
         self.inputs = len({item.group for item in items})
-        self._units = {item.id: [JudgingUnit(item, requirement) for requirement in requirements] for item in items}
+        self._requirements = requirements
+        self._principles = list(dict.fromkeys(requirement.principle for requirement in requirements))
+        self._units = {item.id: {each: JudgingUnit(item, each) for each in self._principles} for item in items}
         self._keep_scores = keep_scores
         self._first: dict[JudgingUnit, UnitResult] = {}
         self._confirmation: dict[JudgingUnit, UnitResult] = {}
-        self._controls: dict[tuple[str, ControlKind], dict[JudgingUnit, UnitResult]] = {}
+        self._controls: dict[tuple[Principle, ControlKind], dict[JudgingUnit, UnitResult]] = {}
         self._reached: list[PairedCase] = []
         self._done, self._planned = 0, len(self._to_judge(items))
         self._progress = progress
@@ -91,10 +94,11 @@ class Trial:
     def confirm(self, names: Iterable[str]) -> None:
         """Judge all cases reached once more under the requirements of these names, in fresh orders."""
         wanted = set(names)
+        principles = {requirement.principle for requirement in self._requirements if requirement.name in wanted}
         units = [
             unit
             for unit in self._to_judge(self._reached)
-            if unit.requirement.name in wanted and unit not in self._confirmation
+            if unit.principle in principles and unit not in self._confirmation
         ]
         self._planned += len(units)
         self._confirmation |= self._judge.judge(units, resample=True)
@@ -104,22 +108,28 @@ class Trial:
         return required_controls(pairs, self._order)
 
     def control(self, requirement: Requirement, kind: ControlKind, *, alpha: float, why: str) -> Control:
-        """Judge degraded answers with the baseline's, once for each requirement, and evaluate the result.
+        """Judge degraded answers with the baseline's, once for each principle, and evaluate the result.
 
         Args:
-            requirement: The principle to judge by.
+            requirement: The principle to judge by, or one of its criteria.
             kind: How answers are degraded.
             alpha: One-sided significance level.
             why: Why this control is required.
         """
-        key = requirement.name, kind
+        key = requirement.principle, kind
         if key not in self._controls:
-            units = [JudgingUnit(item, requirement) for item in degraded(self._order, kind)]
+            units = [JudgingUnit(item, requirement.principle) for item in degraded(self._order, kind)]
             self._planned += len(units)
             self._controls[key] = self._judge.judge(units)
         scored = [result for result in self._controls[key].values() if isinstance(result, UnitScores)]
-        differences = [scores.score(kind) - scores.score(BASELINE) for scores in scored]
-        return evaluate_control(kind, differences, requirement, alpha=alpha, why=why)
+        related = [each for each in self._requirements if each.principle == requirement.principle]
+        under = {each.criterion: [scores.under(each.criterion) for scores in scored] for each in related}
+        differences = {
+            criterion: [scores.score(kind) - scores.score(BASELINE) for scores in each]
+            for criterion, each in under.items()
+        }
+        margins = {each.criterion: each.margin for each in related}
+        return evaluate_control(kind, differences, margins, alpha=alpha, why=why)
 
     def pairs(self) -> tuple[Pair, ...]:
         """Every candidate's answers with the baseline's for all cases reached, in input order."""
@@ -127,9 +137,9 @@ class Trial:
         return tuple(
             pair
             for item in ordered
-            for unit in self._units[item.id]
+            for requirement in self._requirements
             for candidate in self._candidates
-            if (pair := self._pair(unit, candidate)) is not None
+            if (pair := self._pair(item, requirement, candidate)) is not None
         )
 
     def in_random_order(self, pairs: Iterable[Pair]) -> list[Pair]:
@@ -137,27 +147,30 @@ class Trial:
         return sorted(pairs, key=lambda pair: self._ranks[pair.id])
 
     def _to_judge(self, items: Iterable[PairedCase]) -> list[JudgingUnit]:
-        units = [unit for item in items for unit in self._units[item.id]]
+        units = [unit for item in items for unit in self._units[item.id].values()]
         return units if self._keep_scores else [unit for unit in units if len(unit.texts) > 1]
 
-    def _pair(self, unit: JudgingUnit, candidate: str) -> Pair | None:
+    def _pair(self, item: PairedCase, requirement: Requirement, candidate: str) -> Pair | None:
         """The pair with the results so far. None: it was planned and not judged."""
+        unit, criterion = self._units[item.id][requirement.principle], requirement.criterion
         first = self._first.get(unit)
         failure = first if isinstance(first, JudgeFailure) else None
         results = (first, self._confirmation.get(unit)) if failure is None else ()
-        scored = [result for result in results if isinstance(result, UnitScores)]
-        responses = unit.item.responses
+        judged = [result for result in results if isinstance(result, UnitScores)]
+        scored = [result.under(criterion) for result in judged]
+        responses = item.responses
         unchanged = responses[candidate] == responses[BASELINE]
         if not scored and not failure and (self._keep_scores or not unchanged):
             return None
         by_judgement = [tuple(scores[candidate] - scores[BASELINE] for scores in each.passes) for each in scored]
         differences = [difference for passes in by_judgement for difference in passes]
         return Pair(
-            id=unit.item.id,
-            group=unit.item.group,
-            principle=unit.requirement.name,
+            id=item.id,
+            group=item.group,
+            principle=requirement.name,
+            criterion=criterion,
             candidate=candidate,
-            prompt=unit.item.prompt_text,
+            prompt=item.prompt_text,
             baseline_response=responses[BASELINE],
             candidate_response=responses[candidate],
             baseline_score=_mean_score(scored, BASELINE),
@@ -167,8 +180,9 @@ class Trial:
             fresh_differences=by_judgement[1] if len(by_judgement) > 1 else (),
             candidate_first=tuple(places[candidate] < places[BASELINE] for each in scored for places in each.orders),
             reasoning="\n\n".join(each.reasoning for each in scored if each.reasoning),
-            record_ids=tuple(record_id for each in scored for record_id in each.record_ids),
-            min_score=unit.item.min_score,
+            record_ids=tuple(record_id for each in judged for record_id in each.record_ids),
+            min_score=item.min_score if criterion is None else None,
+            missed=tuple(dict.fromkeys(name for each in scored for name in each.missed.get(candidate, ()))),
             failure=None if unchanged and not self._keep_scores else failure,
         )
 

@@ -196,7 +196,7 @@ def test_parquet_cells_without_a_python_value_are_refused_only_where_they_are_us
         ([*FILES, "--html", "r", "--junit", "r"], "would replace a file"),
         ([*FILES, "--principle", PRINCIPLE], "Two principles have the name"),
         ([*FILES, "--principle", " "], "The principle is empty"),
-        ([*FILES, "--principle-name", "nope"], "no principle named 'nope'"),
+        ([*FILES, "--principle-name", "nope"], "no principle or rubric named 'nope'"),
         ([*FILES, "--backend", "nope"], "backend must be auto"),
         ([*FILES, "--config", "nope.toml"], "Cannot read the settings file"),
         (["--baseline", "a.jsonl", "--prompt", "p.md", "--dataset", "a.jsonl"], "Cannot read the prompt p.md: No such"),

@@ -35,6 +35,7 @@ from rewardanything_core.cli._progress import steps_bar
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.results import Requirement
 from rewardanything_core.principles import Principle
+from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import JudgeFailure, Verdict
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 VERDICTS = "verdicts"
 """The column with the verdicts: principle -> ``score``, ``record_id`` and ``judge``, a hash of everything except the
-case that can change a verdict."""
+case that can change a verdict; for a rubric also ``criteria``, criterion -> score."""
 
 _CASE_FIELDS = ("prompt", "response", "context", "reference")
 
@@ -73,7 +74,7 @@ class Summary:
     """Failed judgements; they have no score in the file."""
 
     means: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
-    """Principle -> mean score after and before. None: there are no scores."""
+    """Principle, or ``rubric: criterion`` -> mean score after and before. None: there are no scores."""
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain JSON types."""
@@ -186,7 +187,8 @@ def _judge(
     cases: list[Case] = []
     for principle in principles:
         name = Requirement(principle=principle, margin=1.0).name
-        judge_hash = digest([judge.fingerprint(), principle.text])[:12]
+        judged_by = principle.to_json()["criteria"] if isinstance(principle, Rubric) else principle.text
+        judge_hash = digest([judge.fingerprint(), judged_by])[:12]
         for row in rows:
             verdicts = row.setdefault(VERDICTS, {})
             reusable = _reusable(old.get(str(row["id"])), row, name, judge_hash)
@@ -214,8 +216,11 @@ def _judge(
         for judgement, ready in detector.finish():
             _record(judgement, ready, summary)
     summary.judged = len(cases)
-    for name in [*rows[0][VERDICTS]]:
-        summary.means[name] = (_mean(rows, name), _mean(before, name))
+    for principle in principles:
+        requirement = Requirement(principle=principle, margin=1.0)
+        for each in (requirement, *requirement.criteria()):
+            now, was = (_mean(side, requirement.name, each.criterion) for side in (rows, before))
+            summary.means[each.name] = (now, was)
     for row in rows:
         row[VERDICTS] = {name: verdict for name, verdict in row[VERDICTS].items() if verdict is not None}
 
@@ -227,6 +232,7 @@ def _record(judgement: _Judgement, outcome: Verdict | JudgeFailure | None, summa
         return
     judgement.row[VERDICTS][judgement.principle] = {
         "score": round(outcome.scores["response"], 3),
+        **({"criteria": _criteria(outcome)} if outcome.criteria else {}),
         "record_id": " ".join(outcome.record_ids) or None,
         "judge": judgement.judge,
     }
@@ -240,9 +246,15 @@ def _reusable(old: Cells | None, row: Cells, name: str, judge_hash: str) -> Cell
     return verdict if isinstance(verdict.get("score"), int | float) else None
 
 
-def _mean(rows: Sequence[Cells], name: str) -> float | None:
+def _criteria(verdict: Verdict) -> dict[str, float]:
+    return {name: round(each.scores["response"], 3) for name, each in verdict.criteria.items()}
+
+
+def _mean(rows: Sequence[Cells], name: str, criterion: str | None) -> float | None:
     verdicts = [row[VERDICTS].get(name) for row in rows if isinstance(row.get(VERDICTS), dict)]
-    scores = [verdict["score"] for verdict in verdicts if isinstance(verdict, dict) and "score" in verdict]
+    known = [verdict for verdict in verdicts if isinstance(verdict, dict)]
+    found = [each.get("score") if criterion is None else (each.get("criteria") or {}).get(criterion) for each in known]
+    scores = [score for score in found if score is not None]
     return round(fmean(scores), 3) if scores else None
 
 

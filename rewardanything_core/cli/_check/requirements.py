@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardanything_core.cli._check.settings import Settings, Table
+from rewardanything_core.cli._options import typed_principle
 from rewardanything_core.errors import ConfigError, InvalidCaseError
+from rewardanything_core.gate.requirements import with_criteria
 from rewardanything_core.gate.results import AUTO, Requirement
 from rewardanything_core.principles import Principle
-from rewardanything_core.tables.columns import repeated
 
 DEFAULT_MARGIN = 0.3
 
@@ -36,7 +37,7 @@ class PrincipleArgs:
             ConfigError: a file cannot be read, or no principle has one of the names.
         """
         return [
-            *(Principle(text) for text in self.texts),
+            *(typed_principle(text) for text in self.texts),
             *(Principle.from_file(file) for file in self.files),
             *(Principle.named(name) for name in self.names),
         ]
@@ -80,6 +81,8 @@ def read_requirements(
             margin=float(_first("margin", given, own, settings) or DEFAULT_MARGIN),
             min_score=_first("min_score", given, own, settings),
             controls=_first("controls", given, own, settings) or AUTO,
+            margins={} if given.get("margin") is not None else own.get("margins", {}),
+            min_scores=own.get("min_scores", {}),
         )
         for principle, own in read_principles(table, arguments)
     ]
@@ -88,8 +91,7 @@ def read_requirements(
             "There is no principle to judge by.",
             hint="Give --principle, --principle-file or --principle-name, or [[check.principles]] in ra-judge.toml.",
         )
-    if duplicates := repeated(requirement.name for requirement in requirements):
-        raise ConfigError(f"Two principles have the name {duplicates[0]!r}.", hint="Give each a name of its own.")
+    with_criteria(requirements)  # checks them before outputs are produced
     return requirements
 
 

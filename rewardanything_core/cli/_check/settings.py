@@ -19,7 +19,7 @@ Named: TypeAlias = tuple[str | None, str]
 REGISTRY = "prompts:/"
 """The prefix of prompts in MLflow's registry."""
 
-Kind: TypeAlias = Literal["text", "path", "prompt", "texts", "sources", "prompts", "number", "count", "flag"]
+Kind: TypeAlias = Literal["text", "path", "prompt", "texts", "sources", "prompts", "number", "numbers", "count", "flag"]
 
 KINDS: dict[str, Kind] = {
     "dataset": "path",
@@ -74,6 +74,8 @@ _PRINCIPLE_KINDS: dict[str, Kind] = {
     "margin": "number",
     "min_score": "number",
     "controls": "texts",
+    "margins": "numbers",
+    "min_scores": "numbers",
 }
 
 _BASELINE = {"baseline", "baseline_prompt", "baseline_rev"}
@@ -87,6 +89,7 @@ _DESCRIBED: dict[Kind, str] = {
     "sources": "a path, a list of paths, or a table of names and paths",
     "prompts": "a path or prompts:/name@alias, a list of them, or a table of names and them",
     "number": "a number",
+    "numbers": "a table of criteria and numbers",
     "count": "a whole number",
     "flag": "true or false",
 }
@@ -103,7 +106,8 @@ class Table:
     """Its settings; paths are resolved against the file's folder."""
 
     principles: tuple[Settings, ...] = ()
-    """``[[check.principles]]``: ``text``, ``file``, ``name``, ``margin``, ``min_score``, ``controls``, if given."""
+    """``[[check.principles]]``: ``text``, ``file``, ``name``, ``margin``, ``min_score``, ``controls``, and for a rubric
+    ``margins`` and ``min_scores``, if given."""
 
     @property
     def folder(self) -> Path:
@@ -207,6 +211,11 @@ def _convert(value: Any, kind: Kind, folder: Path) -> Any:
     if kind in ("number", "count"):
         types = int if kind == "count" else int | float
         return value if isinstance(value, types) and not isinstance(value, bool) else None
+    if kind == "numbers":
+        numbers = isinstance(value, dict) and all(
+            _convert(item, "number", folder) is not None for item in value.values()
+        )
+        return value if numbers else None
     if kind == "flag":
         return value if isinstance(value, bool) else None
     if kind == "texts":

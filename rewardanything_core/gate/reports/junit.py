@@ -39,7 +39,9 @@ def _suite(report: CheckReport, comparison: Comparison) -> ET.Element:
         ET.SubElement(properties, "property", name=name, value=wording.one_line(str(value), 500))
     tests = [_comparison_test(report, comparison)]
     tests += [_minimum_test(pair) for pair in wording.broken_rules(report, comparison)]
-    tests += [_failed_test(pair, comparison) for pair in report.of(comparison) if pair.failure is not None]
+    # A judgement under a rubric failed for all criteria; it is one test, in the suite of the whole.
+    failed = [pair for pair in report.of(comparison) if pair.failure is not None and pair.criterion is None]
+    tests += [_failed_test(pair, comparison) for pair in failed]
     for test in tests:
         test.set("classname", f"ra-judge.{principle.replace('.', ' ').strip()}")
         suite.append(test)
@@ -74,16 +76,16 @@ def _comparison_test(report: CheckReport, comparison: Comparison) -> ET.Element:
         tag = "failure" if comparison.outcome == "regression" else "error"
         element = ET.SubElement(test, tag, message=reason, type=comparison.outcome)
         element.text = "\n".join([reason, "", *(_line(pair) for pair in report.worst(comparison))])
-    ET.SubElement(test, "system-out").text = "\n".join(
-        [
-            reason,
-            f"Difference {wording.difference(comparison)}, {wording.confidence([comparison])} "
-            f"{wording.interval(comparison)}, margin {comparison.requirement.margin:.2f}.",
-            wording.cases_sentence(comparison),
-            wording.noise_in_short(comparison.noise),
-            wording.controls_sentence(comparison),
-        ]
-    ).rstrip()
+    sentences = [
+        reason,
+        f"Difference {wording.difference(comparison)}, {wording.confidence([comparison])} "
+        f"{wording.interval(comparison)}, margin {comparison.requirement.margin:.2f}.",
+        wording.cases_sentence(comparison),
+        wording.noise_in_short(comparison.noise),
+        wording.missed_sentence(report, comparison),
+        wording.controls_sentence(comparison),
+    ]
+    ET.SubElement(test, "system-out").text = "\n".join(filter(None, sentences))
     return test
 
 

@@ -110,7 +110,10 @@ def _head(report: CheckReport, title: str) -> Iterator[str]:
     for comparison in _worst_comparisons(report):
         if comparison.reason == report.reason:
             continue
-        reason = escaped(wording.one_line(comparison.reason, 600))
+        if comparison.requirement.criterion is not None and comparison.outcome == "passed":
+            continue  # the table has its figures
+        sentences = [wording.one_line(comparison.reason, 600), wording.missed_sentence(report, comparison)]
+        reason = escaped(" ".join(filter(None, sentences)))
         yield f"- **{escaped(wording.name(report, comparison))}**: {reason}"
     yield ""
 

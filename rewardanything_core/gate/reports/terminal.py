@@ -50,7 +50,9 @@ def _write(console: Console, report: CheckReport, cases: int) -> None:
         console.print()
         console.print(_overview(report, console.width))
     for comparison in report.comparisons:
-        _comparison(console, report, comparison, cases)
+        # The table has all there is to know about a criterion that passed.
+        if comparison.requirement.criterion is None or comparison.outcome != "passed":
+            _comparison(console, report, comparison, cases)
     if report.failures:
         _failures(console, report)
     console.print()
@@ -96,6 +98,7 @@ def _comparison(console: Console, report: CheckReport, comparison: Comparison, c
         facts = [
             f"{_mean_scores(comparison)}{wording.cases_sentence(comparison)}",
             "" if comparison.all_unchanged else wording.noise_in_short(comparison.noise),
+            wording.missed_sentence(report, comparison),
             wording.controls_sentence(comparison),
         ]
         for fact in filter(None, facts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rewardanything_core.gate.reports.diff import Piece, compare
@@ -228,9 +229,21 @@ def controls_sentence(comparison: Comparison) -> str:
     results = "; ".join(
         f"{control.kind} {'n/a' if control.difference is None else signed(control.difference)} "
         f"({counted(control.n, 'input')}), {'noticed' if control.noticed else 'not noticed'}"
+        f"{'' if control.criterion is None else f' under {one_line(control.criterion, 80)}'}"
         for control in comparison.controls
     )
     return f"Controls (the baseline's answers, made worse on purpose): {results}."
+
+
+def missed_sentence(report: CheckReport, comparison: Comparison) -> str:
+    """How many of the candidate's answers miss required criteria of the rubric, and which; empty if none does."""
+    missed = [pair.missed for pair in report.of(comparison) if pair.missed]
+    if not missed:
+        return ""
+    counts = Counter(name for names in missed for name in names)
+    by_name = ", ".join(f"{one_line(name, 80)} {count:,}" for name, count in counts.most_common())
+    answers = counted(len(missed), "answer of the candidate misses", "answers of the candidate miss")
+    return f"{answers} what the rubric requires and so score 1: {by_name}."
 
 
 def left_out(report: CheckReport) -> list[str]:
