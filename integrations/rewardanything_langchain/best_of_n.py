@@ -9,8 +9,9 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from pydantic import ConfigDict, Field, field_validator
 
 from rewardanything_core import resolve_judge
+from rewardanything_core.conversations import Response
 from rewardanything_langchain.runnable import JudgeRunnable
-from rewardanything_langchain.texts import Selector, prompt_of, select, text_of
+from rewardanything_langchain.texts import Selector, prompt_of, response_of, select
 
 
 class BestOfN(RunnableSerializable[Any, Any]):
@@ -97,16 +98,16 @@ class BestOfN(RunnableSerializable[Any, Any]):
     def _judge(self) -> JudgeRunnable:
         return JudgeRunnable(principle=self.principle, judge=self.judge)
 
-    def _distinct(self, outputs: list[Any]) -> dict[str, Any]:
-        """Text -> output, for each distinct text."""
+    def _distinct(self, outputs: list[Any]) -> dict[Response, Any]:
+        """Response -> output, for each distinct response."""
         selector: Selector = self.response
         successful = [output for output in outputs if not isinstance(output, BaseException)]
         if not successful:
             raise outputs[0]
-        distinct: dict[str, Any] = {}
+        distinct: dict[Response, Any] = {}
         for output in successful:
-            distinct.setdefault(text_of(select(output, selector, "outputs")), output)
+            distinct.setdefault(response_of(select(output, selector, "outputs")), output)
         return distinct
 
-    def _case(self, value: Any, distinct: dict[str, Any]) -> dict[str, Any]:
+    def _case(self, value: Any, distinct: dict[Response, Any]) -> dict[str, Any]:
         return {"prompt": prompt_of(select(value, self.prompt, "inputs")), "responses": list(distinct)}

@@ -14,7 +14,7 @@ except ImportError as error:
 
 from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict
 from rewardanything_langchain.judging import Outcome, Principles, RowJudge, failure_of, failure_text
-from rewardanything_langchain.texts import prompt_of, text_of
+from rewardanything_langchain.texts import prompt_of, response_of, text_of
 
 
 class _PrincipleEvaluatorBase:
@@ -70,9 +70,10 @@ class _PrincipleEvaluatorBase:
     def _cases(self, prompt: Any, responses: Mapping[str, Any], reference: Any) -> list[Case] | JudgeFailure:
         """A case for each principle, or the failure of the row."""
         try:
-            texts = {label: text_of(response) for label, response in responses.items()}
+            asked = prompt_of(prompt)
+            given = {label: response_of(response, prompt=asked) for label, response in responses.items()}
             reference_text = text_of(reference, "reference") if self.use_reference else None
-            return [Case(principle, prompt_of(prompt), texts, reference_text) for principle in self.principles]
+            return [Case(principle, asked, given, reference_text) for principle in self.principles]
         except InvalidCaseError as error:
             return failure_of(error)
 

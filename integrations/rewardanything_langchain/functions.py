@@ -7,9 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Message, Principle
+from rewardanything_core.conversations import Response
 from rewardanything_core.errors import JudgeUnavailableError
 from rewardanything_langchain.judging import Outcome, Principles, RowJudge, failure_of, failure_text
-from rewardanything_langchain.texts import Selector, SelectorError, prompt_of, select, split_conversation, text_of
+from rewardanything_langchain.texts import (
+    Selector,
+    SelectorError,
+    prompt_of,
+    response_of,
+    select,
+    split_conversation,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from langsmith.evaluation.evaluator import ComparisonEvaluationResult
@@ -123,12 +132,11 @@ def comparative_evaluator(
     def outcome_of(runs: Sequence[Run], labels: Sequence[str], example: Example | None) -> Outcome:
         _ = row_judge.judge
         try:
-            texts = {
-                label: text_of(fields.select("response", run.outputs, "outputs"))
-                for label, run in zip(labels, runs, strict=True)
-            }
+            outputs = [fields.select("response", run.outputs, "outputs") for run in runs]
             inputs = example.inputs if example is not None else runs[0].inputs
-            case = Case(principle, prompt_of(fields.select("prompt", inputs, "inputs")), texts)
+            prompt = prompt_of(fields.select("prompt", inputs, "inputs"))
+            responses = [response_of(output, prompt=prompt) for output in outputs]
+            case = Case(principle, prompt, dict(zip(labels, responses, strict=True)))
         except Exception as error:  # noqa: BLE001 - LangSmith would drop the feedback of a row that raises
             return failure_of(error)
         return row_judge.outcomes([case])[0]
@@ -174,12 +182,15 @@ class _FieldSelectors:
             self._fitted.add(field)
         return part
 
-    def prompt_and_response(self, inputs: Any, outputs: Any) -> tuple[str | list[Message], str]:
+    def prompt_and_response(self, inputs: Any, outputs: Any) -> tuple[str | list[Message], Response]:
         response = self.select("response", outputs, "outputs")
         if response is None:
             raise InvalidCaseError("There is no output to judge.", field="responses")
         prompt = self.select("prompt", inputs, "inputs")
-        return split_conversation(response) if prompt is None else (prompt_of(prompt), text_of(response))
+        if prompt is None:
+            return split_conversation(response)
+        asked = prompt_of(prompt)
+        return asked, response_of(response, prompt=asked)
 
 
 def _keys(principles: Sequence[Principle], key: str | None) -> list[str]:

@@ -10,10 +10,19 @@ from typing import Any, TypeAlias
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rewardanything_core import Case, InvalidCaseError, JudgeFailure, Principle, Verdict, default_judge, resolve_judge
+from rewardanything_core import (
+    Case,
+    InvalidCaseError,
+    JudgeFailure,
+    Message,
+    Principle,
+    Verdict,
+    default_judge,
+    resolve_judge,
+)
 from rewardanything_core.errors import error_from_failure
 from rewardanything_langchain.judging import Outcome
-from rewardanything_langchain.texts import prompt_of, text_of
+from rewardanything_langchain.texts import prompt_of, response_of
 
 Result: TypeAlias = Verdict | list[Verdict]
 
@@ -198,9 +207,10 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
                 "There is no principle: set principle= on JudgeRunnable, or put 'principle' into the dict.",
                 field="principle",
             )
-        for name, convert in (("prompt", prompt_of), ("responses", _responses)):
-            if name in fields:
-                fields[name] = convert(fields[name])
+        if "prompt" in fields:
+            fields["prompt"] = prompt_of(fields["prompt"])
+        if "responses" in fields:
+            fields["responses"] = _responses(fields["responses"], fields.get("prompt", ""))
         return [Case.of({**fields, "principle": principle}) for principle in Principle.several(fields["principle"])]
 
     def _cases_or_error(self, value: Any) -> list[Case] | Exception:
@@ -240,9 +250,9 @@ def _combined(whole: Any, chunk: Any) -> Any:
         return chunk
 
 
-def _responses(value: Any) -> Any:
+def _responses(value: Any, prompt: str | list[Message]) -> Any:
     if isinstance(value, Mapping):
-        return {label: text_of(response) for label, response in value.items()}
+        return {label: response_of(response, prompt=prompt) for label, response in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [text_of(response) for response in value]
+        return [response_of(response, prompt=prompt) for response in value]
     return value

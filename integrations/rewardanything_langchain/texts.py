@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -11,15 +9,16 @@ from langchain_core.messages import BaseMessage
 from langchain_core.prompt_values import PromptValue
 
 from rewardanything_core import InvalidCaseError, Message
-from rewardanything_langchain.messages import (
-    NotTextError,
-    conversation_text,
+from rewardanything_core.conversations import (
+    Response,
     is_conversation,
-    is_message,
-    message_text,
-    only_message_text,
-    role_of,
+    read_messages,
+    read_reply,
+    read_response,
+    response_text,
 )
+from rewardanything_core.conversations.json_values import to_json_value, written
+from rewardanything_core.conversations.place import Place
 
 Selector: TypeAlias = str | Callable[[Any], Any] | None
 """A key, a function of the whole value, or None: the only entry of a dict, or else the whole value."""
@@ -57,7 +56,7 @@ def select(value: Any, selector: Selector, name: str) -> Any:
         if not isinstance(value, Mapping) or selector not in value:
             raise SelectorError(f"The {name} have no key {selector!r}; there is {_shape(value)}.", field=name)
         return value[selector]
-    if isinstance(value, Mapping) and not is_message(value) and len(value) == 1:
+    if isinstance(value, Mapping) and "role" not in value and len(value) == 1:
         ((key, part),) = value.items()
         return None if key == "messages" and part == [] else part
     return value
@@ -70,68 +69,61 @@ def prompt_of(value: Any) -> str | list[Message]:
         value: A text, a prompt value, messages, ``{"messages": ...}``, or another dict, whose fields become lines.
 
     Raises:
-        InvalidCaseError: there is none, or a part of it cannot be judged as text.
+        InvalidCaseError: there is none, or a part of it cannot be read.
     """
     if value is None:
         raise InvalidCaseError("There is no input, which the judge needs as the prompt.", field="prompt")
-    if isinstance(value, PromptValue):
-        value = value.to_messages()
-    messages = [value] if is_message(value) else _messages_in(value)
-    if messages is not None:
-        try:
-            return [
-                {"role": role_of(message), "content": message_text(message, separator="\n")} for message in messages
-            ]
-        except NotTextError as error:
-            raise InvalidCaseError(f"The prompt cannot be judged: {error}.", field="prompt") from None
+    value = _json_value(value, "prompt")
+    if is_conversation(value):
+        return list(read_messages(value, where="prompt"))
     if isinstance(value, Mapping):
-        return "\n".join(f"{name}: {text_of(part, 'prompt')}" for name, part in value.items() if part is not None)
-    return text_of(value, "prompt")
+        return "\n".join(f"{name}: {written(part)}" for name, part in value.items() if part is not None)
+    return written(value)
 
 
-def text_of(value: Any, field: str = "responses") -> str:
-    """A response as text: a message's text and tool calls, the turns of a conversation, or a structure as JSON.
+def response_of(value: Any, field: str = "responses", *, prompt: str | list[Message] = "") -> Response:
+    """A response: a text, messages with tool calls and their results, or a structure as JSON.
 
     Args:
-        value: A text, a message, a conversation, ``{"messages": ...}``, or any other structure.
+        value: A text, a message, a conversation, an agent's state with ``messages``, or any other structure.
         field: The part of the case that it becomes, for error messages.
+        prompt: What it answers. A conversation that begins with it is the response from there on, and another one from
+            the assistant's first message on.
 
     Raises:
-        InvalidCaseError: there is none, or a part of it cannot be judged as text.
+        InvalidCaseError: there is none, or a part of it cannot be read.
     """
     if value is None:
         raise InvalidCaseError("There is no output to judge.", field=field)
-    if isinstance(value, str):
-        return value
-    try:
-        if is_message(value):
-            return only_message_text(value)
-        if (messages := _messages_in(value)) is not None:
-            return conversation_text(messages)
-    except NotTextError as error:
-        raise InvalidCaseError(
-            f"The {field} cannot be judged: {error}. Only text and tool calls can be.", field=field
-        ) from None
-    try:
-        return json.dumps(_fields_of(value), ensure_ascii=False, default=_fields_of)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidCaseError(f"The {field} cannot be written as JSON: {error}.", field=field) from error
+    value = _json_value(value, field)
+    return read_reply(value, where=field, prompt=prompt) if is_conversation(value) else written(value)
 
 
-def split_conversation(value: Any) -> tuple[list[Message], str]:
+def text_of(value: Any, field: str = "responses") -> str:
+    """A value as text: what `response_of` gives, with a conversation as its transcript.
+
+    Args:
+        value: See `response_of`.
+        field: The part of the case that it becomes, for error messages.
+    """
+    return response_text(response_of(value, field))
+
+
+def split_conversation(value: Any) -> tuple[list[Message], Response]:
     """A conversation as the prompt that started it and the rest, which is judged.
 
     Args:
         value: Messages, or ``{"messages": ...}``.
 
     Returns:
-        The messages up to the first one of the user, and the text of those after it.
+        The messages up to the first one of the user, and those after it.
 
     Raises:
         InvalidCaseError: it is not a conversation in which something follows a message of the user.
     """
-    messages = _messages_in(value) or []
-    roles = [role_of(message) for message in messages]
+    value = _json_value(value, "prompt")
+    messages = read_messages(value, where="prompt") if is_conversation(value) else ()
+    roles = [message["role"] for message in messages]
     start = roles.index("user") + 1 if "user" in roles else len(messages)
     if start == len(messages):
         raise InvalidCaseError(
@@ -139,31 +131,29 @@ def split_conversation(value: Any) -> tuple[list[Message], str]:
             "user's message starts.",
             field="prompt",
         )
-    prompt = prompt_of(messages[:start])
-    assert not isinstance(prompt, str)
-    return prompt, text_of(messages[start:])
+    return list(messages[:start]), read_response(messages[start:], where="responses")
 
 
-def _messages_in(value: Any) -> list[Any] | None:
-    """The messages of a conversation or of a dict that holds nothing else; None for another value."""
-    if isinstance(value, Mapping) and not is_message(value):
-        fields = {name: part for name, part in value.items() if part is not None}
-        value = fields.get("messages") if len(fields) == 1 else None
-    return list(value) if is_conversation(value) else None
+def _json_value(value: Any, field: str) -> Any:
+    """A value as JSON values, in which messages that are parts of other structures have our form."""
+    if isinstance(value, PromptValue):
+        value = value.to_messages()
+    try:
+        value = _with_messages(value, field)
+    except RecursionError:
+        raise InvalidCaseError(f"The {field} contains itself or is nested too deeply.", field=field) from None
+    return to_json_value(value, Place(field))
 
 
-def _fields_of(value: Any) -> Any:
-    """A value that JSON does not know, as one that it does."""
+def _with_messages(value: Any, field: str) -> Any:
     if isinstance(value, BaseMessage):
-        try:
-            return {"role": role_of(value), "content": message_text(value)}
-        except NotTextError as error:
-            raise ValueError(str(error)) from None
-    if callable(getattr(value, "model_dump", None)):
-        return value.model_dump(mode="json")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return value if isinstance(value, Mapping | list | tuple | int | float) else str(value)
+        messages = read_messages(value, where=field)
+        return messages[0] if len(messages) == 1 else messages
+    if isinstance(value, Mapping):
+        return {name: _with_messages(part, field) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_messages(part, field) for part in value]
+    return value
 
 
 def _shape(value: Any) -> str:

@@ -55,7 +55,7 @@ from rewardanything_langchain import (
     comparative_evaluator,
     principle_evaluator,
 )
-from rewardanything_langchain.texts import prompt_of, split_conversation, text_of
+from rewardanything_langchain.texts import prompt_of, response_of, split_conversation, text_of
 
 PRINCIPLE = "The higher the number in the answer, the better."
 
@@ -66,12 +66,21 @@ def scripted(
     """A judge that scores by a function of the response and gives no verdict where ``fails`` is true."""
 
     def reply(request: Any) -> Any:
-        texts = json.loads(request.messages[1]["content"])["responses"]
+        responses = json.loads(request.messages[1]["content"])["responses"]
+        texts = {name: said_and_done(response) for name, response in responses.items()}
         if any(map(fails, texts.values())):
             return "I would rather not say."
         return verdict_reply({name: score(text) for name, text in texts.items()}, thoughts=f"I read {texts!r}.")
 
     return Judge(ScriptedBackend(reply), **{"cache": "off", "retries": 0, **options})
+
+
+def said_and_done(response: str | list[dict[str, Any]]) -> str:
+    """The texts and the arguments of calls, without the numbers of turns."""
+    if isinstance(response, str):
+        return response
+    parts = [part for turn in response for part in (turn.get("text"), turn.get("result"), *turn.get("calls", ()))]
+    return " ".join(str(part["arguments"]) if isinstance(part, dict) else part for part in parts if part)
 
 
 def row(number: int | str, **more: Any) -> dict[str, Any]:
@@ -293,35 +302,34 @@ def test_an_odd_conversation_never_takes_other_rows_of_a_batch_with_it(asynchron
     errors = [result for result in results if not isinstance(result, Verdict)]
     assert all(isinstance(error, InvalidCaseError | ZeroDivisionError) for error in errors)
     judged = [name for name, result in zip(ODD_CONVERSATIONS, results, strict=False) if isinstance(result, Verdict)]
-    refused = set(
-        "a call that is not a dict|a text block without text|an image|no content|a circle|an object".split("|")
+    refused = (
+        "a tool message without tool_call_id|an unknown role|a call that is not a dict|a text block without text|"
+        "an image|no content|a circle|an object"
     )
-    assert set(ODD_CONVERSATIONS) - set(judged) <= refused
+    assert set(ODD_CONVERSATIONS) - set(judged) == set(refused.split("|"))
 
 
 def test_odd_conversations_are_read_in_full() -> None:
-    texts = {
-        name: text_of(ODD_CONVERSATIONS[name])
-        for name in ("a tool call without an id", "malformed arguments", "an unknown role", "invalid calls of a model")
+    names = ("a tool call without an id", "malformed arguments", "invalid calls of a model")
+    assert {name: calls_of(ODD_CONVERSATIONS[name]) for name in names} == {
+        "a tool call without an id": [{"id": None, "name": "f", "arguments": {}}],
+        "malformed arguments": [{"id": "1", "name": "f", "arguments": "{a"}],
+        "invalid calls of a model": [{"id": None, "name": "f", "arguments": "{a"}],
     }
-    assert texts == {
-        "a tool call without an id": 'assistant: calls {"name": "f", "arguments": "{}"}',
-        "malformed arguments": 'assistant: calls {"name": "f", "arguments": "{a"}',
-        "an unknown role": "critic: hm",
-        "invalid calls of a model": 'assistant: calls {"name": "f", "arguments": "{a"}',
-    }
+
+
+def calls_of(value: Any) -> Any:
+    (message,) = response_of(value).messages  # type: ignore[union-attr]
+    return message["tool_calls"]
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (
-            AIMessage("", tool_calls=[{"name": "f", "args": {"x": 1}, "id": "1"}]),
-            'calls {"name": "f", "arguments": "{\\"x\\": 1}"}',
-        ),
+        (AIMessage("", tool_calls=[{"name": "f", "args": {"x": 1}, "id": "1"}]), '[1] assistant calls f {"x": 1}'),
         (
             AIMessage("hi", tool_calls=[{"name": "f", "args": {}, "id": None}]),
-            'hi\ncalls {"name": "f", "arguments": "{}"}',
+            "[1] assistant: hi\n[1] assistant calls f {}",
         ),
         (AIMessage("", additional_kwargs={"refusal": "no"}), "no"),
         (AIMessage([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]), "ab"),
@@ -331,10 +339,11 @@ def test_odd_conversations_are_read_in_full() -> None:
                 [{"type": "text", "text": "a"}, {"type": "tool_use", "id": "1", "name": "f", "input": {}}],
                 tool_calls=[{"name": "f", "args": {}, "id": "1"}],
             ),
-            'a\ncalls {"name": "f", "arguments": "{}"}',
+            "[1] assistant: a\n[1] assistant calls f {}",
         ),
         ({"role": "assistant", "content": "4"}, "4"),
-        ({"messages": [AIMessage("4")]}, "assistant: 4"),
+        ({"messages": [AIMessage("4")]}, "4"),
+        ({"messages": [HumanMessage("?"), AIMessage("4")]}, "4"),
         ({"answer": AIMessage("4"), "n": 1}, '{"answer": {"role": "assistant", "content": "4"}, "n": 1}'),
     ],
 )
@@ -358,7 +367,7 @@ JSON_VALUES = st.recursive(
 
 @given(JSON_VALUES)
 def test_any_json_is_a_text_or_an_invalid_case_and_nothing_else(value: Any) -> None:
-    for convert in (text_of, prompt_of, split_conversation):
+    for convert in (response_of, text_of, prompt_of, split_conversation):
         with contextlib.suppress(InvalidCaseError):
             convert(value)
 
@@ -519,7 +528,7 @@ def test_evaluators_accept_messages_and_structures(asynchronous: bool) -> None:
     assert "Which?" in str(case) and '"answer": "gold"' in str(case)
     image = AIMessage([{"type": "image_url", "image_url": {"url": "x"}}])
     unclear = evaluator.evaluate_strings(input=question, prediction=image, reference=gold)
-    assert unclear["score"] is None and "'image_url'" in unclear["reasoning"] and len(unclear["errors"]) == 1
+    assert unclear["score"] is None and "has an image" in unclear["reasoning"] and len(unclear["errors"]) == 1
 
 
 @pytest.mark.parametrize("code", [401, 404])
@@ -689,9 +698,11 @@ def test_a_simulated_conversation_of_openevals_is_judged_from_its_outputs_alone(
     case = json.loads(judge.backend.requests[0].messages[1]["content"])
     assert "Which one?" in str(case["prompt"]) and "Sure?" not in str(case["prompt"])
     (response,) = case["responses"].values()
-    assert response.splitlines() == [
-        "assistant: number 4 to Which one?", "user: Sure?", "assistant: number 4 to Sure?",
-    ]  # fmt: skip
+    assert [(turn["role"], turn["text"]) for turn in response] == [
+        ("assistant", "number 4 to Which one?"),
+        ("user", "Sure?"),
+        ("assistant", "number 4 to Sure?"),
+    ]
 
 
 @pytest.mark.parametrize(
