@@ -8,6 +8,7 @@ from typing import Any
 import dspy
 
 from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Principle, Verdict
+from rewardanything_core.conversations import Response
 from rewardanything_core.errors import error_from_failure
 from rewardanything_dspy.fields import Selector, TextField
 from rewardanything_dspy.judging import DEFAULT_MAX_FAILURES, JudgeRunner
@@ -83,11 +84,11 @@ class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
             Exception: every candidate failed. This is the first one's exception.
         """
         prompt = self._prompt.read(inputs)
-        distinct: dict[str, tuple[dspy.Prediction, list[Any]]] = {}
+        distinct: dict[Response, tuple[dspy.Prediction, list[Any]]] = {}
         predictions, errors = self._sample(inputs)
         for prediction, trace in predictions:
             try:
-                response = self._response.read(prediction)
+                response = self._response.read_response(prediction)
                 Case(self._principle, prompt, [response])
             except InvalidCaseError as error:
                 errors.append(error)

@@ -10,12 +10,18 @@ import json
 import pathlib
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import dspy
 import pydantic
 
 from rewardanything_core import ConfigError, InvalidCaseError, JudgeUnavailableError
+from rewardanything_core.conversations import Response, read_reply
+from rewardanything_core.conversations import dspy as histories
+from rewardanything_core.conversations.json_values import to_json_value
+from rewardanything_core.conversations.place import Place
+
+T = TypeVar("T")
 
 Selector = str | Callable[[Any], Any] | None
 """A field's name, a function of the example or prediction, or None for the default field."""
@@ -46,10 +52,21 @@ class TextField:
             InvalidCaseError: this row has no such text; other rows had one, or this one is None.
             JudgeUnavailableError: no row so far could be read this way, so the set-up is wrong.
         """
+        return self._read(record, as_text)
+
+    def read_response(self, record: Any) -> Response:
+        """What is judged of a prediction: a text, or the turns of a trajectory or history.
+
+        Raises:
+            InvalidCaseError: as for `read`; or a step of a trajectory cannot be read.
+            JudgeUnavailableError: as for `read`.
+        """
+        return self._read(record, as_response)
+
+    def _read(self, record: Any, convert: Callable[[Any], T]) -> T:
         try:
             value, where = self._value(record)
-            if value is not None:
-                value = as_text(value)
+            converted = None if value is None else convert(value)
         except InvalidCaseError:
             raise
         except ConfigError as error:
@@ -57,9 +74,9 @@ class TextField:
                 raise InvalidCaseError(error.message, field=self.argument) from error
             raise JudgeUnavailableError(f"{error} Nothing was scored.") from error
         self._was_read = True
-        if value is None:
+        if converted is None:
             raise InvalidCaseError(f"{where} is None.", field=self.argument)
-        return str(value)
+        return converted
 
     def _value(self, record: Any) -> tuple[Any, str]:
         """The value and where it was found. Raises ConfigError if the selector does not fit the record."""
@@ -76,6 +93,8 @@ class TextField:
         what = "prediction" if self.argument == "response" else "example"
         if self.select is None:
             return default_response(record) if self.argument == "response" else default_prompt(record)
+        if self.argument == "response" and self.select in ("trajectory", "history") and _has_turns(record):
+            return record, "The prediction"  # what the program answered is the last turn
         try:
             return record[self.select], f"The {what}'s field {self.select!r}"
         except (KeyError, AttributeError, TypeError, IndexError) as error:
@@ -128,6 +147,16 @@ def default_response(prediction: Any) -> tuple[Any, str]:
     return prediction[outputs[0]], f"The prediction's field {outputs[0]!r}"
 
 
+def as_response(value: Any) -> Response:
+    """What is judged of a value: the turns of a trajectory or history, and `as_text` of everything else.
+
+    Raises:
+        InvalidCaseError: a turn cannot be read.
+        ConfigError: the value is or has something that is not text, such as an image.
+    """
+    return read_reply(value, where="response") if _has_turns(value) else as_text(value)
+
+
 def as_text(value: Any) -> str:
     """A field's value as the judge sees it: a string unchanged, a structure as JSON.
 
@@ -139,6 +168,16 @@ def as_text(value: Any) -> str:
     except RecursionError as error:  # a list that contains itself
         raise _not_text(value) from error
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _has_turns(value: Any) -> bool:
+    """Whether a value is a trajectory of ReAct, a history, or a prediction that has one of them."""
+    if not isinstance(value, Mapping | dspy.History | dspy.Example):
+        return False
+    try:
+        return histories.recognises(to_json_value(value, Place("response")))
+    except InvalidCaseError:
+        return False
 
 
 def _plain(value: Any) -> Any:

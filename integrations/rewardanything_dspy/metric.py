@@ -145,7 +145,7 @@ class PrincipleMetric:
         )
 
     def _cases(self, gold: dspy.Example, pred: dspy.Prediction) -> list[Case]:
-        prompt, response = self._prompt.read(gold), self._response.read(pred)
+        prompt, response = self._prompt.read(gold), self._response.read_response(pred)
         reference = None if self._reference is None else self._reference.read(gold)
         return [Case(principle, prompt, {"0": response}, reference) for principle in self.principles]
 

@@ -12,6 +12,7 @@ import dspy
 import numpy
 import pydantic
 import pytest
+from dspy.utils import DummyLM
 from dspy_programs import PRINCIPLE, Echo, clean_settings, example, judged_texts, scripted
 from servers import FakeOpenAI, Fault
 
@@ -36,6 +37,33 @@ def test_prompt_and_response_are_selected_by_default_by_name_or_by_function() ->
     assert TextField("response", None).read(dspy.Prediction(items=["a", 1])) == '["a", 1]'
     assert TextField("response", None).read("text") == "text"
     assert TextField("response", lambda p: p.a + p.b).read(dspy.Prediction(a="1", b="2")) == "12"
+
+
+def get_weather(city: str) -> str:
+    return f"It is warm in {city}."
+
+
+def react(question: str) -> dspy.Prediction:
+    """A run of a real ReAct program, whose model is scripted."""
+    step = {"next_thought": "I look.", "next_tool_name": "get_weather", "next_tool_args": {"city": "Ulm"}}
+    steps = [step, {**step, "next_tool_name": "finish", "next_tool_args": {}}]
+    with dspy.context(lm=DummyLM([*steps, {"reasoning": "It is.", "answer": "Yes, 5."}])):
+        return dspy.ReAct("question -> answer", tools=[get_weather])(question=question)
+
+
+def test_a_trajectory_is_judged_with_its_calls_and_its_answer() -> None:
+    judge = scripted(lambda turns: len(turns))
+    metric = PrincipleMetric(PRINCIPLE, judge=judge, response="trajectory")
+    prediction = react("Is it warm?")
+    assert metric(example("Is it warm?"), prediction) == 1.0
+    (response,) = json.loads(judge.backend.requests[-1].messages[1]["content"])["responses"].values()
+    assert [turn["role"] for turn in response] == ["assistant", "tool", "assistant", "tool", "assistant"]
+    assert response[0]["calls"][0]["name"] == "get_weather" and response[0]["reasoning"] == "I look."
+    assert response[1]["result"] == "It is warm in Ulm." and response[-1]["text"] == "Yes, 5."
+    steps = TextField("response", lambda p: p.trajectory).read_response(prediction)
+    assert not isinstance(steps, str) and len(steps.messages) == 4
+    plain = dspy.Prediction(trajectory="a path", answer="5")
+    assert TextField("response", "trajectory").read_response(plain) == "a path"
 
 
 class Colour(enum.Enum):
