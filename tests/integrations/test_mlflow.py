@@ -63,7 +63,7 @@ def reply(request):
     responses = json.loads(request.messages[1]["content"])["responses"]
     if any("BAD" in text for text in responses.values()):
         return "I would rather not say."
-    return verdict_reply({name: score_text(text) for name, text in responses.items()}, thoughts="By the number.")
+    return verdict_reply({name: score_text(str(text)) for name, text in responses.items()}, thoughts="By the number.")
 
 
 @pytest.fixture
@@ -389,13 +389,14 @@ def test_scorer_options_are_checked(wrong, message):
 # --- what the judge reads
 
 CALL = {"name": "get_weather", "arguments": '{"city": "Ulm"}'}
-CALL_LINE = f"calls {json.dumps(CALL)}"
+CALLS = {"calls": [{"call": "1.1", "name": "get_weather", "arguments": {"city": "Ulm"}}]}
+CALLING = {"turn": 1, "role": "assistant", **CALLS}
 
 REPLIES = [
     # OpenAI chat
     (
         {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": CALL}]},
-        CALL_LINE,
+        [CALLING],
     ),
     (
         {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "say 2"}}]},
@@ -418,7 +419,7 @@ REPLIES = [
                 },
             ],
         },
-        f"{CALL_LINE}\nsay 3",
+        [CALLING, {"turn": 2, "role": "assistant", "text": "say 3"}],
     ),
     # Bedrock Converse
     (
@@ -436,7 +437,7 @@ REPLIES = [
             "usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2},
             "metrics": {"latencyMs": 1},
         },
-        f"say 4\n{CALL_LINE}",
+        [{"turn": 1, "role": "assistant", "text": "say 4", **CALLS}],
     ),
     # Anthropic
     (
@@ -461,8 +462,8 @@ NOT_REPLIES = [
     ({"answer": "say 2", "sources": ["say 3"]}, "'answer', 'sources'"),
     (["say 2", "say 3"], "candidates=True"),
     ({"role": "assistant", "content": None}, "neither text nor tool calls"),
-    ({"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "'image_url'"),
-    ({"role": "assistant"}, "'role'"),
+    ({"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "has an image"),
+    ({"role": "assistant"}, "'content'"),
     ({"stopReason": "end_turn"}, "'stopReason'"),
     ({"choices": [{"message": {"content": "say 2"}}, {"message": {"content": "say 3"}}]}, "candidates=True"),
 ]
