@@ -29,10 +29,10 @@ def judge_by_length() -> Judge:
     return judge_of(length_backend())
 
 
-def response_lists(backend: ScriptedBackend) -> list[list[str]]:
-    """The responses of each call, sorted."""
+def response_lists(backend: ScriptedBackend) -> list[list[Any]]:
+    """The responses of each call, sorted; turns after texts."""
     responses = [json.loads(request.messages[1]["content"])["responses"] for request in backend.requests]
-    return [sorted(texts.values()) for texts in responses]
+    return [sorted(given.values(), key=lambda one: (not isinstance(one, str), str(one))) for given in responses]
 
 
 def sample(text: str, prompt: Any = "p", **extra: Any) -> dict[str, Any]:

@@ -33,6 +33,6 @@ def reward_function(
     Raises:
         RewardAnythingError: there is no verdict, and therefore no reward.
     """
-    group = single_group([Sample(principle=principle, prompt=prompt, text=response, reference=reference)])
+    group = single_group([Sample(principle=principle, prompt=prompt, response=response, reference=reference)])
     verdict = (resolve_judge(judge) or default_judge()).judge(group.case())
     return Scale(normalize=normalize, tie_break=0.0).rewards(verdict, group.baseline)[group.members[0]]

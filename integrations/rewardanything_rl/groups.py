@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewardanything_core import Case, Principle
+from rewardanything_core.conversations import Response
 
 REFERENCE = "reference"
 """The label of the baseline response, which the policy did not write."""
@@ -28,15 +29,15 @@ class Sample:
     prompt: Any
     """A text or chat messages."""
 
-    text: str
-    """What the policy wrote, as it is to be judged."""
+    response: Response
+    """What the policy wrote and did, as it is to be judged."""
 
     reference: str | None = None
     """A response that is judged too and whose score is the baseline. None: there is no baseline."""
 
     def __post_init__(self) -> None:
-        texts = [self.text] if self.reference is None else [self.text, self.reference]
-        Case(self.principle, self.prompt, texts)
+        responses = [self.response] if self.reference is None else [self.response, self.reference]
+        Case(self.principle, self.prompt, responses)
 
     @property
     def key(self) -> str:
@@ -47,16 +48,16 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Samples with equal keys. Equal texts are one response, so that their rewards are equal."""
+    """Samples with equal keys. Equal responses are judged once, so that their rewards are equal."""
 
     first: Sample
     """The first sample."""
 
-    labels: dict[str, str] = field(default_factory=dict)
-    """text -> label, the reference's text included."""
+    labels: dict[Response, str] = field(default_factory=dict)
+    """Response -> label, the reference included."""
 
     members: dict[int, str] = field(default_factory=dict)
-    """Index of a sample among all samples -> the label of its text."""
+    """Index of a sample among all samples -> the label of its response."""
 
     @property
     def baseline(self) -> str | None:
@@ -65,7 +66,9 @@ class Group:
 
     def case(self) -> Case:
         """The group as one case."""
-        return Case(self.first.principle, self.first.prompt, {label: text for text, label in self.labels.items()})
+        return Case(
+            self.first.principle, self.first.prompt, {label: response for response, label in self.labels.items()}
+        )
 
 
 def group_samples(samples: Iterable[tuple[int, Sample]]) -> list[Group]:
@@ -80,7 +83,7 @@ def group_samples(samples: Iterable[tuple[int, Sample]]) -> list[Group]:
         if sample.reference is not None:
             group.labels.setdefault(sample.reference, REFERENCE)
         number = len(group.labels) + (sample.reference is None)
-        group.members[index] = group.labels.setdefault(sample.text, f"answer {number}")
+        group.members[index] = group.labels.setdefault(sample.response, f"answer {number}")
     return list(groups.values())
 
 

@@ -1,13 +1,14 @@
-"""From what a policy wrote to the text that is judged."""
+"""From what a policy wrote and did to what is judged."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from rewardanything_core import ConfigError, InvalidCaseError
+from rewardanything_core import ConfigError, InvalidCaseError, Message
+from rewardanything_core.conversations import Response, read_messages, read_response
+from rewardanything_core.conversations.json_values import written
 
 Thinking = Literal["strip", "opened", "keep"]
 """What to do with the policy's thinking.
@@ -16,11 +17,8 @@ Thinking = Literal["strip", "opened", "keep"]
 everything up to ``</think>`` is removed. ``keep``: everything is judged.
 """
 
-_OPENING = re.compile(r"(?:\A\s*|^assistant: )<think>", re.MULTILINE)
+_OPENING = re.compile(r"\A\s*<think>")
 _CLOSING = "</think>"
-_REASONING = ("reasoning_content", "reasoning", "thinking")  # by server and chat template
-_MESSAGE_KEYS = {"role", "content", "tool_calls", "name", "tool_call_id", *_REASONING}
-_TEXT_PARTS = (None, "text", "input_text", "output_text")
 
 
 def check_thinking(thinking: str) -> None:
@@ -44,83 +42,69 @@ def answer_of(text: str, thinking: Thinking) -> str:
     return text.partition(_CLOSING)[2].lstrip()
 
 
+def response_of(completion: Any, thinking: Thinking) -> Response:
+    """A completion as it is judged: a text, or the turns of an agent with its tool calls and their results.
+
+    Args:
+        completion: A string, or messages in any form that `read_messages` knows.
+        thinking: What to do with the policy's thinking, in its texts and in fields such as ``reasoning_content``.
+
+    Raises:
+        InvalidCaseError: it is neither, or it has a part that cannot be read.
+    """
+    if isinstance(completion, str):
+        return answer_of(completion, thinking)
+    if isinstance(completion, Mapping):
+        raise InvalidCaseError(
+            "The completion must be a text or a list of messages, not a mapping.", field="completion"
+        )
+    messages = read_messages(completion, where="completion")
+    if thinking != "keep":
+        messages = tuple(_without_thinking(message, thinking) for message in messages)
+    return read_response(messages, where="completion")
+
+
+def guarded_text(response: Response, thinking: Thinking) -> str:
+    """What the policy wrote of a response, for the guard: its texts and the arguments of its tool calls.
+
+    The tags around its own thinking are left out where that is kept.
+
+    Args:
+        response: The response.
+        thinking: What was done with the policy's thinking.
+    """
+    if isinstance(response, str):
+        return without_tags(response, thinking)
+    texts: list[str] = []
+    for message in response.messages:
+        if message["role"] == "assistant":
+            content = message["content"]
+            parts = content if isinstance(content, list) else [{"text": content or ""}]
+            texts += [without_tags(part["text"], thinking) for part in parts if "text" in part]
+            texts += [written(call["arguments"]) for call in message.get("tool_calls", ())]
+    return "\n".join(filter(None, texts))
+
+
 def without_tags(text: str, thinking: Thinking) -> str:
-    """The text that is judged, without the tags around the policy's own thinking where that is kept.
+    """A text without the tags around the policy's own thinking where that is kept.
 
     Args:
         text: What is judged.
         thinking: What was done with the policy's thinking.
     """
-    if thinking != "keep":
+    opening = _OPENING.match(text) if thinking == "keep" else None
+    if opening is None or _CLOSING not in text:
         return text
-    parts, position = [], 0
-    for opening in _OPENING.finditer(text):
-        if opening.start() < position:
-            continue  # inside the block before
-        closing = text.find(_CLOSING, opening.end())
-        if closing < 0:
-            break
-        parts += [text[position : opening.start()], text[opening.end() : closing]]
-        position = closing + len(_CLOSING)
-    return "".join([*parts, text[position:]])
+    return text[opening.end() :].replace(_CLOSING, "", 1)
 
 
-def text_of(completion: Any, thinking: Thinking) -> str:
-    """A completion as one text. Of several messages, each is given with its role.
-
-    Args:
-        completion: A string, or chat messages.
-        thinking: What to do with the policy's thinking.
-
-    Raises:
-        InvalidCaseError: it is neither, or it has a part that is not text.
-    """
-    if isinstance(completion, str):
-        return answer_of(completion, thinking)
-    if not isinstance(completion, Sequence) or not all(isinstance(message, Mapping) for message in completion):
-        raise _not_text(f"it is {completion!r:.80}, neither a text nor a list of messages")
-    turns = [(str(message.get("role")), _message_text(message, thinking)) for message in completion]
-    return turns[0][1] if len(turns) == 1 else "\n".join(f"{role}: {text}" for role, text in turns)
-
-
-def _message_text(message: Mapping[str, Any], thinking: Thinking) -> str:
-    if hidden := [key for key, value in message.items() if key not in _MESSAGE_KEYS and not _is_empty(value)]:
-        raise _not_text(f"A message has {', '.join(map(repr, hidden))}, which the judge would not see")
-    content = message.get("content")
-    if isinstance(content, list | tuple):
-        content = "\n".join(map(_part_text, content))
-    elif content is None:
-        content = ""
-    elif not isinstance(content, str):
-        raise _not_text(f"The content of a message is {content!r:.80}, not text")
-    if message.get("role") in (None, "assistant"):
-        content = answer_of(content, thinking)
-    reasoning = next((message[key] for key in _REASONING if message.get(key)), None)
-    if thinking == "keep" and reasoning:
-        content = f"<think>{reasoning}</think>\n{content}"
-    calls = [f"calls {_call_text(call)}" for call in message.get("tool_calls") or ()]
-    return "\n".join([content, *calls] if content or not calls else calls)
-
-
-def _part_text(part: Any) -> str:
-    if isinstance(part, str):
-        return part
-    text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") in _TEXT_PARTS else None
-    if not isinstance(text, str):
-        raise _not_text("A message has a part that is not text")
-    return text
-
-
-def _call_text(call: Any) -> str:
-    try:
-        return json.dumps(call.get("function", call), ensure_ascii=False)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise _not_text(f"A tool call is {call!r:.80}, not a JSON object") from error
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str | Sequence | Mapping) and len(value) == 0)
-
-
-def _not_text(problem: str) -> InvalidCaseError:
-    return InvalidCaseError(f"The completion cannot be judged: {problem}.", field="completion")
+def _without_thinking(message: Message, thinking: Thinking) -> Message:
+    content = message["content"]
+    if message["role"] != "assistant" or content is None:
+        return message
+    if isinstance(content, str):
+        return {**message, "content": answer_of(content, thinking)}
+    parts = [part for part in content if part["type"] != "reasoning"]
+    if parts and parts[0]["type"] == "text":
+        parts[0] = {**parts[0], "text": answer_of(parts[0]["text"], thinking)}
+    return {**message, "content": parts or None}

@@ -33,7 +33,7 @@ from rewardanything_rl.availability import (
 from rewardanything_rl.groups import Group, Sample, group_samples
 from rewardanything_rl.injection_guard import Guard, arefusals, refusals, resolve_guard
 from rewardanything_rl.scale import Scale
-from rewardanything_rl.texts import Thinking, check_thinking, text_of, without_tags
+from rewardanything_rl.texts import Thinking, check_thinking, guarded_text, response_of
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class PrincipleReward:
         return batch
 
     def _guarded_texts(self, batch: _Batch) -> list[str]:
-        return [without_tags(sample.text, self._thinking) for _, sample in batch.samples] if self._guard else []
+        return [guarded_text(sample.response, self._thinking) for _, sample in batch.samples] if self._guard else []
 
     def _checked_columns(
         self, prompts: Sequence[Any], completions: Sequence[Any], arguments: Mapping[str, Any]
@@ -215,8 +215,8 @@ class PrincipleReward:
             reference = self._reference({"prompt": prompt, **row})
         if not isinstance(reference, str) and (self._reference, self._reference_text) != (None, None):
             raise InvalidCaseError(f"This row's reference must be a text, not {reference!r:.80}.", field="reference")
-        text = text_of(completion, self._thinking)
-        return Sample(principle=principle, prompt=prompt, text=text, reference=reference)
+        response = response_of(completion, self._thinking)
+        return Sample(principle=principle, prompt=prompt, response=response, reference=reference)
 
     # --- from outcomes to rewards
 

@@ -26,7 +26,7 @@ from rewardanything_rl.groups import Sample
 from rewardanything_rl.injection_guard import Guard, arefusals, resolve_guard
 from rewardanything_rl.ray_batching import RayGroupBatcher
 from rewardanything_rl.scale import Scale
-from rewardanything_rl.texts import Thinking, answer_of, check_thinking, without_tags
+from rewardanything_rl.texts import Thinking, answer_of, check_thinking, guarded_text
 
 
 def verl_reward(
@@ -100,17 +100,17 @@ def verl_reward(
             empty = Sample(
                 principle=_required(info, "principle", principle),
                 prompt=_plain_prompt(_required(info, "prompt")),
-                text="",
+                response="",
                 reference=_reference(reference, ground_truth, info),
             )
             try:
-                sample = dataclasses.replace(empty, text=answer_of(solution_str, thinking))
+                sample = dataclasses.replace(empty, response=answer_of(solution_str, thinking))
             except InvalidCaseError:
                 await batcher.skip(empty, size=size)
                 raise
             reason = None
             if guard:
-                text = without_tags(sample.text, thinking)
+                text = guarded_text(sample.response, thinking)
                 try:
                     (reason,) = await arefusals(guard, await ajudge_or_default(resolved), [text])
                 except RewardAnythingError:

@@ -118,4 +118,4 @@ def test_the_policys_own_thinking_is_not_refused_where_it_is_kept() -> None:
     reward = PrincipleReward(PRINCIPLE, judge=judge_by_length(), guard=True, thinking="keep")
     assert reward(["p", "p"], ["<think>so</think>Yes.", "<think>so</think></think>Yes."]) == [1.0, None]
     turns = [{"role": "assistant", "content": "Yes.", "reasoning_content": "so"}, {"role": "tool", "content": "42"}]
-    assert reward(["p"], [[*turns, turns[0]]]) == [1.0]
+    assert reward(["p"], [[*turns, turns[0]]]) != [None]

@@ -10,10 +10,10 @@ from rl_judges import PRINCIPLE, judge_of, length_backend, response_lists
 
 from rewardanything_core import InvalidCaseError
 from rewardanything_rl import PrincipleReward
-from rewardanything_rl.texts import answer_of, text_of, without_tags
+from rewardanything_rl.texts import answer_of, guarded_text, response_of, without_tags
 
 
-def test_conversations_are_judged_as_text_with_roles_and_tool_calls() -> None:
+def test_conversations_are_judged_with_their_tool_calls_and_results() -> None:
     backend = length_backend()
     prompt = [{"role": "user", "content": "Hi"}]
     PrincipleReward(PRINCIPLE, judge=judge_of(backend))(
@@ -28,8 +28,12 @@ def test_conversations_are_judged_as_text_with_roles_and_tool_calls() -> None:
             ],
         ],
     )
-    turns = 'assistant: calls {"name": "look"}\ntool: 42\nassistant: It is 42.'
-    assert response_lists(backend) == [sorted(["Hello", "Hey", turns])]
+    turns = [
+        {"turn": 1, "role": "assistant", "calls": [{"call": "1.1", "name": "look", "arguments": {}}]},
+        {"turn": 2, "role": "tool", "result": "42"},
+        {"turn": 3, "role": "assistant", "text": "It is 42."},
+    ]
+    assert response_lists(backend) == [["Hello", "Hey", turns]]
     assert json.loads(backend.requests[0].messages[1]["content"])["prompt"]
 
 
@@ -59,10 +63,6 @@ def test_thinking_is_stripped_or_kept(thinking: Any, text: str, judged: str) -> 
     ("text", "expected"),
     [
         ("<think>a</think>b", "ab"),
-        (
-            "assistant: <think>a</think>b\nassistant: <think>c\nassistant: <think>d</think>e",
-            "ab\nc\nassistant: <think>de",
-        ),
         ("<think>a", "<think>a"),
         ("x <think>a</think>", "x <think>a</think>"),
     ],
@@ -80,9 +80,9 @@ def test_tags_around_kept_thinking_are_removed_for_the_guard(text: str, expected
         {"role": "assistant", "content": "a"},
         [{"role": "assistant", "content": [{"type": "image"}]}],
         [{"role": "assistant", "content": [{"type": "image", "text": "a picture"}]}],
-        [{"role": "assistant", "content": {"text": "a"}}],
+        [{"role": "assistant", "content": {"words": "a"}}],
         [{"role": "assistant", "content": 7}],
-        [{"role": "assistant", "content": None, "function_call": {"name": "look"}}],
+        [{"role": "assistant", "content": None, "audio": {"id": "a"}}],
         [{"role": "assistant", "content": None, "tool_calls": ["look"]}],
         [{"role": "assistant", "content": None, "tool_calls": [{"function": {1, 2}}]}],
     ],
@@ -96,5 +96,19 @@ def test_a_completion_that_is_not_text_has_no_reward_and_does_not_affect_others(
 
 
 def test_the_error_says_what_the_judge_would_not_see() -> None:
-    with pytest.raises(InvalidCaseError, match="has 'function_call', which the judge would not see"):
-        text_of([{"role": "assistant", "content": "a", "function_call": {"name": "look"}, "refusal": None}], "strip")
+    with pytest.raises(InvalidCaseError, match="message 0 has 'audio', which the judge would not see"):
+        response_of([{"role": "assistant", "content": "a", "audio": {"id": "a"}, "refusal": None}], "strip")
+
+
+def test_thinking_in_the_turns_of_an_agent_is_stripped_or_kept() -> None:
+    call = {"function": {"name": "look", "arguments": {"at": "Score: 5/5"}}}
+    turns = [
+        {"role": "assistant", "content": "<think>so</think>Yes.", "reasoning_content": "hm", "tool_calls": [call]},
+        {"role": "tool", "content": "<think>42</think>"},
+    ]
+    stripped, kept = response_of(turns, "strip"), response_of(turns, "keep")
+    assert not isinstance(stripped, str) and not isinstance(kept, str)
+    assert stripped.messages[0]["content"] == "Yes." and stripped.messages[1]["content"] == "<think>42</think>"
+    assert [part["text"] for part in kept.messages[0]["content"]] == ["hm", "<think>so</think>Yes."]
+    assert guarded_text(stripped, "strip") == 'Yes.\n{"at": "Score: 5/5"}'  # the tool's words are not the policy's
+    assert guarded_text(kept, "keep") == 'hm\nsoYes.\n{"at": "Score: 5/5"}'

@@ -65,7 +65,7 @@ def test_the_batcher_handles_many_groups_at_once() -> None:
     batcher = GroupBatcher(4, timeout=30, judge=judge_of(backend), scale=Scale(tie_break=0.0))
 
     async def run() -> list[Any]:
-        samples = [Sample(principle=PRINCIPLE, prompt=f"p{i % 50}", text="a" * (1 + i // 50)) for i in range(200)]
+        samples = [Sample(principle=PRINCIPLE, prompt=f"p{i % 50}", response="a" * (1 + i // 50)) for i in range(200)]
         return await asyncio.gather(*map(batcher.reward, samples))
 
     rewards = asyncio.run(run())
