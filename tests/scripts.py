@@ -10,12 +10,24 @@ import time
 from pathlib import Path
 
 from rewardanything_core.backends import Request, verdict_reply
+from rewardanything_core.backends.scripted import rubric_reply
 
 
 def by_length(request: Request) -> str:
-    """A score of 1..5 by length, so that a test can tell which score belongs to which response."""
-    responses = json.loads(request.messages[1]["content"])["responses"]
-    return verdict_reply({name: min(5, max(1, len(text))) for name, text in responses.items()}, thoughts="by length")
+    """A score of 1..5 by length, so that a test can tell which score belongs to which response.
+
+    Under a rubric it is the score for each criterion, or for one of yes or no 1 or 5.
+    """
+    content = json.loads(request.messages[1]["content"])
+    scores = {name: min(5, max(1, len(text))) for name, text in content["responses"].items()}
+    if "rubric" not in content:
+        return verdict_reply(scores, thoughts="by length")
+    yes_or_no = {name: 5 if score > 3 else 1 for name, score in scores.items()}
+
+    def is_yes_or_no(rule: object) -> bool:
+        return isinstance(rule, dict) and rule["scale"].get("5", "").startswith("yes")
+
+    return rubric_reply({key: yes_or_no if is_yes_or_no(rule) else scores for key, rule in content["rubric"].items()})
 
 
 async def slowly(request: Request) -> str:

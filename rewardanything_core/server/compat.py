@@ -91,7 +91,7 @@ def _parse_case(data: Any, limits: Limits) -> Case:
     # Judging is always blind, so the field has no effect.
     if not isinstance(fields.pop("mask_responses", True), bool):
         raise APIError(422, "invalid_request", "mask_responses must be true or false.", field="mask_responses")
-    for name, kind in (("prompt", str), ("responses", dict)):
+    for name, kind in (("principle", str), ("prompt", str), ("responses", dict)):
         if name in fields and not isinstance(fields[name], kind):
             expected = "a string" if kind is str else "a mapping label -> text"
             raise APIError(422, "invalid_request", f"{name} must be {expected}.", field=name)

@@ -24,10 +24,14 @@ class Limits:
     is reached, the body that has received no data for the longest time is dropped."""
 
     text_chars: int = 200_000
-    """Maximum length of one text of a case (principle, message, response, reference, context), in characters."""
+    """Maximum length of one text of a case (principle, part of a rubric, message, response, reference, context), in
+    characters."""
 
     responses: int = 64
     """Maximum number of responses in a case."""
+
+    criteria: int = 32
+    """Maximum number of criteria in a rubric."""
 
     messages: int = 200
     """Maximum number of messages in a prompt."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from typing import Any
 
 from starlette.requests import Request
 
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, InvalidCaseError
-from rewardanything_core.principles import Principle
+from rewardanything_core.principles import Principle, rubric_library
 from rewardanything_core.server.errors import APIError
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.types import JudgeFailure
@@ -108,9 +108,10 @@ def parse_case(data: Any, limits: Limits) -> Case:
             raise APIError(413, "too_large", message, field=name)
     for name, limit, noun in (("responses", limits.responses, "responses"), ("prompt", limits.messages, "messages")):
         value = fields.get(name)
-        if isinstance(value, dict | list) and len(value) > limit:
-            message = f"A case has {len(value):,} {noun} and this server's limit is {limit:,}."
-            raise APIError(413, "too_large", message, field=name)
+        if isinstance(value, dict | list):
+            _check_number(value, limit, f"A case has {{}} {noun}", name)
+    if isinstance(fields.get("principle"), dict):
+        _check_rubric(fields["principle"], limits)
     try:
         return Case.of(fields)
     except RecursionError:
@@ -146,8 +147,24 @@ def invalid_case(error: InvalidCaseError, prefix: str = "") -> APIError:
     return APIError(422, "invalid_case", message, hint=error.hint, field=error.field[:80])
 
 
+def _check_number(items: Sized, limit: int, has: str, field: str) -> None:
+    if len(items) > limit:
+        message = f"{has.format(f'{len(items):,}')} and this server's limit is {limit:,}."
+        raise APIError(413, "too_large", message, field=field)
+
+
+def _check_rubric(data: dict[str, Any], limits: Limits) -> None:
+    """Check that a rubric is in the form of `Rubric.to_json`; `Rubric.of` accepts more forms."""
+    check_object(data, ("criteria", "name"), "A rubric")
+    criteria = data.get("criteria")
+    if not isinstance(criteria, dict):
+        message = f"The criteria of a rubric must be a JSON object, not {_type_name(criteria)}."
+        raise APIError(422, "invalid_request", message, field="principle")
+    _check_number(criteria, limits.criteria, "A rubric has {} criteria", "principle")
+
+
 def _with_principle(fields: dict[str, Any], case_id: str | None) -> dict[str, Any]:
-    """The fields with the library's principle in place of its name."""
+    """The fields with the library's principle or rubric in place of its name."""
     if "principle_name" not in fields:
         return fields
     name = fields.pop("principle_name")
@@ -156,7 +173,8 @@ def _with_principle(fields: dict[str, Any], case_id: str | None) -> dict[str, An
     if not isinstance(name, str):
         raise InvalidCaseError("principle_name must be a string.", field="principle_name", case_id=case_id)
     try:
-        return {**fields, "principle": Principle.named(name[:80])}
+        named = rubric_library().get(name) or Principle.named(name[:80])
+        return {**fields, "principle": named}
     except ConfigError as error:
         raise InvalidCaseError(error.message, field="principle_name", case_id=case_id) from None
 

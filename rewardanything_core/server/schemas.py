@@ -16,7 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from rewardanything_core import types
 from rewardanything_core.cases import ROLES
-from rewardanything_core.principles import library
+from rewardanything_core.principles import MAX_NAME, library, rubric_library
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.server.parsing import ID_CHARS
 
@@ -27,6 +27,13 @@ EXAMPLE: Json = {
     "prompt": "Who wrote Middlemarch?",
     "responses": {"a": "George Eliot.", "b": "It was written by Jane Austen in 1813, to great acclaim."},
     "id": "q1",
+}
+RUBRIC_EXAMPLE: Json = {
+    "name": "answers",
+    "criteria": {
+        "true": {"text": "States nothing false.", "weight": 2, "required": 3},
+        "brief": "Says nothing that was not asked for.",
+    },
 }
 _ERRORS = {
     400: "The request has both Content-Length and Transfer-Encoding.",
@@ -48,6 +55,14 @@ _REF = "#/components/schemas/{model}"
 # A character that is not white space for `str.strip`, spelled out because dialects of regular expressions differ.
 _NOT_BLANK = "[^\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]"
 _NON_BLANK_MESSAGE: Json = {"properties": {"content": {"pattern": _NOT_BLANK}}}
+# The same, and no control character: what the name of a criterion is made of, and one character that is not a space.
+_PRINTABLE = "[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]"
+_VISIBLE = "[^\\x00-\\x20\\x7f-\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]"
+# A rubric in which every criterion has weight 0 is invalid.
+_NAME = f"^{_PRINTABLE}*{_VISIBLE}{_PRINTABLE}*$"
+_NO_WEIGHT: Json = {
+    "additionalProperties": {"properties": {"weight": {"const": 0}}, "required": ["weight"], "type": "object"}
+}
 # Keys that a message may have because clients add them, as long as they are empty.
 _EMPTY_EXTRAS: Json = {"additionalProperties": {"enum": [None, "", [], {}]}}
 
@@ -158,6 +173,42 @@ def request_models(limits: Limits) -> list[type[BaseModel]]:
         Field(min_length=1, max_length=limits.messages, json_schema_extra={"contains": _NON_BLANK_MESSAGE}),
     ]
 
+    class CriterionSettings(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+        text: Statement = Field(description="The rule.")
+        weight: float = Field(1, ge=0, description="Weight in the score of the whole.")
+        required: bool | Annotated[float, Field(gt=1, le=5)] | None = Field(
+            None, description="Minimum score, below which the score of the whole is 1; true for 3."
+        )
+
+    class Criterion(CriterionSettings):
+        """A criterion with a score of 1 to 5."""
+
+        anchors: dict[Literal["1", "2", "3", "4", "5"], Text] = Field(
+            {}, description="Score -> what a response with this score is like."
+        )
+        kind: Literal["score"] = "score"
+
+    class YesNoCriterion(CriterionSettings):
+        """A criterion that is met or not: 5 for yes, 1 for no."""
+
+        anchors: dict[Literal["1", "5"], Text] = Field({}, description="What no (1) and yes (5) mean.")
+        kind: Literal["yes/no"]
+
+    class Rubric(BaseModel):
+        """Several criteria that are judged together, as `Rubric.to_json()` gives them."""
+
+        model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [RUBRIC_EXAMPLE]})
+
+        criteria: dict[str, Statement | Criterion | YesNoCriterion] = Field(
+            min_length=1,
+            max_length=limits.criteria,
+            description="By name: a text, or an object with its settings. At least one has a weight above 0.",
+            json_schema_extra={"propertyNames": {"maxLength": MAX_NAME, "pattern": _NAME}, "not": _NO_WEIGHT},
+        )
+        name: Text | None = Field(None, description="A short name.")
+
     class Case(BaseModel):
         """Responses to judge under a principle. Give either `principle` or `principle_name`."""
 
@@ -169,11 +220,13 @@ def request_models(limits: Limits) -> list[type[BaseModel]]:
             },
         )
 
-        principle: Statement | None = Field(None, description="What makes a response good, in plain words.")
+        principle: Statement | Rubric | None = Field(
+            None, description="What makes a response good: in plain words, or a rubric."
+        )
         principle_name: Any = Field(
             None,
-            description="The name of a principle that ships with the package.",
-            json_schema_extra={"enum": [*library(), None]},
+            description="The name of a principle or rubric that ships with the package.",
+            json_schema_extra={"enum": [*library(), *rubric_library(), None]},
         )
         prompt: Statement | Messages = Field(
             description="What the responses answer: a text, or chat messages of which at least one has text."
@@ -291,4 +344,5 @@ def install_openapi(app: FastAPI, limits: Limits, *, secured: bool) -> None:
 
 
 def _only(name: str, other: str) -> Json:
-    return {"required": [name], "properties": {name: {"type": "string"}, other: {"type": "null"}}}
+    given = {"type": ["string", "object"] if name == "principle" else "string"}
+    return {"required": [name], "properties": {name: given, other: {"type": "null"}}}

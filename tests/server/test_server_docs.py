@@ -52,6 +52,7 @@ def test_the_documented_request_works():
             "max-responses",
             f"{Limits().responses} | responses of a case (a prompt may have {Limits().messages} messages)",
         ),
+        ("max-criteria", f"{Limits().criteria}"),
         ("max-batch", f"{Limits().batch:,}"),
         ("max-pending", f"{Limits().pending:,}"),
         (
