@@ -42,7 +42,9 @@ def aggregate(
     total = math.fsum(weights)
 
     def mean(values: Iterable[float]) -> float:
-        return math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) / total
+        values = list(values)
+        weighted = math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) / total
+        return min(max(weighted, min(values)), max(values))  # rounding may exceed them
 
     means = {label: mean(each[label] for each in scores) for label in labels}
     borda = {label: mean(len(labels) - ranking.index(label) for ranking in rankings) for label in labels}

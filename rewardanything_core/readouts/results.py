@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rewardanything_core.cases import Omitted
+from rewardanything_core.principles import Rubric
 from rewardanything_core.readouts.aggregation import Consensus, aggregate, kendalls_w_of_scores
-from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Reply, Verdict
 
 
@@ -100,7 +100,7 @@ def rubric_consensus(criteria: Mapping[str, Consensus | Verdict], rubric: Rubric
         criteria: Criterion -> its scores, ranking and spread.
         rubric: The rubric.
     """
-    counted = {name: each.weight for name, each in rubric.criteria.items() if each.weight}
+    counted = {name: weight for name, weight in rubric.relative_weights.items() if weight}
     consensus = aggregate(
         [criteria[name].scores for name in counted],
         [criteria[name].ranking for name in counted],
