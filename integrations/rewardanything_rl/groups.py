@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewardanything_core import Case, Principle
+from rewardanything_core import Case, ConfigError, Principle, Rubric
 from rewardanything_core.conversations import Response
 
 REFERENCE = "reference"
 """The label of the baseline response, which the policy did not write."""
+
+
+def weighted_principle(
+    principle: Principle | str | Mapping[str, Any] | None, weights: Mapping[str, float] | None
+) -> Principle | None:
+    """The principle; a rubric with some weights replaced.
+
+    Args:
+        principle: The principle. None: there is none.
+        weights: Criterion -> weight. None: those of the rubric.
+
+    Raises:
+        ConfigError: there are weights without a rubric.
+        InvalidCaseError: the principle is invalid, or the rubric has no such criterion.
+    """
+    checked = None if principle is None else Principle.of(principle)
+    if weights is None:
+        return checked
+    if not isinstance(checked, Rubric):
+        raise ConfigError("weights are for the criteria of a rubric; give one as principle.")
+    return Rubric(checked.criteria, weights=weights, name=checked.name, source=checked.source)
+
+
+def plain_principle(principle: Any) -> Any:
+    """A rubric without the keys that data sets add to it: the criteria and fields of other rows, as None."""
+    if isinstance(principle, Mapping):
+        return {key: plain_principle(value) for key, value in principle.items() if value is not None}
+    return principle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +51,8 @@ class Sample:
             the others of its group their rewards.
     """
 
-    principle: Principle | str
-    """The principle to judge by."""
+    principle: Principle | str | Mapping[str, Any]
+    """The principle or rubric to judge by, or a rubric as plain JSON."""
 
     prompt: Any
     """A text or chat messages."""
@@ -42,7 +70,9 @@ class Sample:
     @property
     def key(self) -> str:
         """Samples with equal keys are judged together."""
-        principle = self.principle.text if isinstance(self.principle, Principle) else self.principle
+        principle = self.principle
+        if isinstance(principle, Principle):
+            principle = principle.to_json() if isinstance(principle, Rubric) else principle.text
         return json.dumps([principle, self.prompt, self.reference], sort_keys=True, ensure_ascii=False, default=str)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,7 +19,7 @@ class Scale:
     tie_break: float = 0.02
     """Largest distance between the rewards of responses with equal scores, which are spread evenly around their common
     reward in the order of the verdict's ranking. In units of the reward, 0..1; reduced where it would reach another
-    score. 0: ties stay ties."""
+    score. Responses that miss a requirement of a rubric are not spread. 0: ties stay ties."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tie_break <= 1:
@@ -36,19 +36,22 @@ class Scale:
             label -> reward, one for each response of the verdict.
         """
         scores = verdict.normalized if self.normalize else verdict.scores
-        rewards = _break_ties(scores, verdict.ranking, self.tie_break)
+        rewards = _break_ties(scores, verdict.ranking, self.tie_break, fixed=verdict.missed)
         offset = 0.0 if baseline is None else rewards[baseline]
         return {label: reward - offset for label, reward in rewards.items()}
 
 
-def _break_ties(scores: Mapping[str, float], ranking: Sequence[str], limit: float) -> dict[str, float]:
+def _break_ties(
+    scores: Mapping[str, float], ranking: Sequence[str], limit: float, *, fixed: Collection[str]
+) -> dict[str, float]:
     tied: dict[float, list[str]] = {}
     for label in ranking:  # rounded, since means of the same scores may differ in their last digit
         tied.setdefault(round(scores[label], 9), []).append(label)
     gaps = [upper - lower for lower, upper in pairwise(sorted(tied))]
     width = min([limit, *(gap / 2 for gap in gaps)])
     return {
-        label: score + (width * (0.5 - rank / (len(labels) - 1)) if len(labels) > 1 else 0.0)
+        label: score + (width * (0.5 - rank / (len(labels) - 1)) if spread else 0.0)
         for score, labels in tied.items()
+        for spread in [len(labels) > 1 and not any(label in fixed for label in labels)]
         for rank, label in enumerate(labels)
     }

@@ -19,6 +19,7 @@ from rewardanything_core import (
     InvalidCaseError,
     JudgeFailure,
     Principle,
+    Rubric,
     Verdict,
     resolve_judge,
 )
@@ -30,7 +31,7 @@ from rewardanything_rl.availability import (
     judge_or_default,
     stop_if_unusable,
 )
-from rewardanything_rl.groups import Group, Sample, group_samples
+from rewardanything_rl.groups import Group, Sample, group_samples, plain_principle, weighted_principle
 from rewardanything_rl.injection_guard import Guard, arefusals, refusals, resolve_guard
 from rewardanything_rl.scale import Scale
 from rewardanything_rl.texts import Thinking, check_thinking, guarded_text, response_of
@@ -48,7 +49,10 @@ class PrincipleReward:
     Completions of one prompt under one principle are judged in one listwise call, in whatever order they come.
 
     Args:
-        principle: The principle of rows without one of their own. None: every row has one.
+        principle: The principle or `Rubric` of rows without one of their own. None: every row has one. Under a rubric
+            the reward is the weighted mean of the criteria's scores, and that of a score of 1 for a completion that
+            misses a required criterion; each criterion has metrics of its own.
+        weights: Criterion -> weight, in place of the rubric's own.
         judge: The judge, or a model string such as ``openai/gpt-5-mini``; pickled as its spec. None: `default_judge()`,
             loaded at the first call.
         normalize: Rewards are (score - 1) / 4, within 0..1; otherwise 1..5.
@@ -56,7 +60,8 @@ class PrincipleReward:
             whose reward is subtracted from theirs. None: nothing is subtracted.
         reference_text: The same response for every row.
         tie_break: Largest distance between the rewards of equal scores, 0..1 in units of the reward; see `Scale`.
-        principle_column: The column with a row's own principle, or None in it. The column may be missing.
+        principle_column: The column with a row's own principle, rubric as plain JSON, or None in it. The column may be
+            missing.
         thinking: ``strip`` removes a leading ``<think>`` block; ``opened`` does so where the chat template has opened
             the block already; ``keep`` removes nothing. A block without its closing tag leaves an empty answer.
         on_failure: ``none`` gives None, which GRPO and RLOO leave out; ``raise`` stops the training. Online DPO takes
@@ -73,8 +78,9 @@ class PrincipleReward:
 
     def __init__(
         self,
-        principle: Principle | str | None = None,
+        principle: Principle | str | Mapping[str, Any] | None = None,
         *,
+        weights: Mapping[str, float] | None = None,
         judge: BaseJudge | str | None = None,
         normalize: bool = True,
         reference: Reference = None,
@@ -93,7 +99,7 @@ class PrincipleReward:
             raise ConfigError(f"on_failure must be 'none' or 'raise', not {on_failure!r}.")
         if reference is not None and reference_text is not None:
             raise ConfigError("Give either reference or reference_text, not both.")
-        self.principle = None if principle is None else Principle.of(principle)
+        self.principle = weighted_principle(principle, weights)
         self.scale = Scale(normalize=normalize, tie_break=tie_break)
         self.failures: deque[JudgeFailure] = deque(maxlen=1000)
         """The most recent failures, oldest first."""
@@ -204,7 +210,7 @@ class PrincipleReward:
         return columns
 
     def _sample(self, prompt: Any, completion: Any, row: Mapping[str, Any]) -> Sample:
-        principle = row.get(self._column)
+        principle = plain_principle(row.get(self._column))
         principle = self.principle if principle is None else principle
         if principle is None:
             raise InvalidCaseError(f"This row's {self._column!r} is None.", field="principle")
@@ -230,6 +236,7 @@ class PrincipleReward:
                 stop_if_unusable(error_from_failure(outcome))
                 continue
             verdicts.append(outcome)
+            batch.labels.append((outcome, group.members))
             rewards, explanation = self.scale.rewards(outcome, group.baseline), outcome.explanation
             for index, label in group.members.items():
                 batch.rewards[index] = rewards[label]
@@ -249,6 +256,8 @@ class PrincipleReward:
         if (log_extra := arguments.get("log_extra")) is not None:
             log_extra(f"{self.__name__}/score", batch.scores)
             log_extra(f"{self.__name__}/rationale", batch.rationales)
+            for criterion in self.principle.criteria if isinstance(self.principle, Rubric) else ():
+                log_extra(f"{self.__name__}/score/{criterion}", batch.scores_of(criterion))
         if (log_metric := arguments.get("log_metric")) is None or not batch.rewards:
             return
         scores = [score for score in batch.scores if score is not None]
@@ -259,6 +268,7 @@ class PrincipleReward:
             "tied": _mean([len(set(v.scores.values())) < len(v.scores) for v in verdicts]),
             "agreement": _mean([v.agreement for v in verdicts]),
         }
+        metrics |= _criterion_metrics(batch, self.principle)
         for name, value in metrics.items():
             if value is not None:
                 log_metric(f"{self.__name__}/{name}", float(value))
@@ -273,6 +283,7 @@ class _Batch:
         self.rewards: Rewards = [None] * size
         self.scores: Rewards = [None] * size
         self.rationales = [""] * size
+        self.labels: list[tuple[Verdict, dict[int, str]]] = []
         self.refused = 0
 
     @cached_property
@@ -282,6 +293,15 @@ class _Batch:
     @property
     def cases(self) -> list[Case]:
         return [group.case() for group in self.groups]
+
+    def scores_of(self, criterion: str) -> Rewards:
+        """The score of each row under a criterion; None where there is no verdict on it."""
+        scores: Rewards = [None] * len(self.scores)
+        for verdict, members in self.labels:
+            if criterion in verdict.criteria:
+                for index, label in members.items():
+                    scores[index] = verdict.criteria[criterion].scores[label]
+        return scores
 
     def refuse(self, reasons: Sequence[str | None], reward: float | None) -> None:
         """Take out the samples for which there is a reason; no reasons at all mean that nothing is refused."""
@@ -305,3 +325,20 @@ class _Batch:
 def _mean(values: Sequence[float | None]) -> float | None:
     present = [value for value in values if value is not None]
     return fmean(present) if present else None
+
+
+def _criterion_metrics(batch: _Batch, principle: Principle | None) -> dict[str, float | None]:
+    """The mean score under each criterion, and the share of completions that miss any and each required criterion."""
+    names = dict.fromkeys(name for verdict, _ in batch.labels for name in verdict.criteria)
+    required = [n for n, one in principle.criteria.items() if one.required] if isinstance(principle, Rubric) else []
+    missed = [
+        verdict.missed.get(label, [])
+        for verdict, members in batch.labels
+        for label in members.values()
+        if verdict.criteria
+    ]
+    return {
+        **{f"score/{name}": _mean(batch.scores_of(name)) for name in names},
+        "missed": _mean([bool(names) for names in missed]) if required or any(missed) else None,
+        **{f"missed/{name}": _mean([name in names for names in missed]) for name in required},
+    }

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import cache
 from typing import Any, Literal
 
 from rewardanything_core import (
@@ -18,11 +18,12 @@ from rewardanything_core import (
     InvalidCaseError,
     Principle,
     RewardAnythingError,
+    Rubric,
     resolve_judge,
 )
 from rewardanything_rl.availability import DEFAULT_MAX_FAILED_CALLS, ajudge_or_default
-from rewardanything_rl.batching import GroupBatcher
-from rewardanything_rl.groups import Sample
+from rewardanything_rl.batching import GroupBatcher, Reward
+from rewardanything_rl.groups import Sample, plain_principle, weighted_principle
 from rewardanything_rl.injection_guard import Guard, arefusals, resolve_guard
 from rewardanything_rl.ray_batching import RayGroupBatcher
 from rewardanything_rl.scale import Scale
@@ -30,8 +31,9 @@ from rewardanything_rl.texts import Thinking, answer_of, check_thinking, guarded
 
 
 def verl_reward(
-    principle: Principle | str | None = None,
+    principle: Principle | str | Mapping[str, Any] | None = None,
     *,
+    weights: Mapping[str, float] | None = None,
     judge: BaseJudge | str | None = None,
     group_size: int = 1,
     timeout: float = 120.0,
@@ -48,7 +50,9 @@ def verl_reward(
     """Make a ``compute_score`` for veRL, to be named in a file of yours.
 
     Args:
-        principle: The principle of samples whose ``extra_info`` has none.
+        principle: The principle or `Rubric` of samples whose ``extra_info`` has none. With a rubric, samples have
+            ``missed`` and ``judge_score/criterion`` for each of its criteria, too.
+        weights: Criterion -> weight, in place of the rubric's own.
         judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: `default_judge()`.
         group_size: How many samples veRL draws for a prompt, 1 or more; ``extra_info["group_size"]`` overrides it.
         timeout: Seconds to wait for the other samples of a group, from the first one on.
@@ -77,6 +81,7 @@ def verl_reward(
     guard = resolve_guard(guard)
     if guard and refused_reward is None:
         raise ConfigError("guard needs a refused_reward: veRL cannot leave a refused sample out.")
+    default = weighted_principle(principle, weights)
     resolved = resolve_judge(judge)
     batcher = (RayGroupBatcher if gather == "ray" else GroupBatcher)(
         group_size,
@@ -98,7 +103,7 @@ def verl_reward(
         size = info.get("group_size")
         try:
             empty = Sample(
-                principle=_required(info, "principle", principle),
+                principle=plain_principle(_required(info, "principle", default)),
                 prompt=_plain_prompt(_required(info, "prompt")),
                 response="",
                 reference=_reference(reference, ground_truth, info),
@@ -119,16 +124,16 @@ def verl_reward(
             if reason is not None:
                 await batcher.skip(sample, size=size)
                 assert refused_reward is not None  # as checked above
-                return _score_fields(float(refused_reward), float("nan"), 0, f"Refused. {reason}")
+                return _score_fields(default, float(refused_reward), None, f"Refused. {reason}")
             reward = await batcher.reward(sample, size=size)
         except ConfigError:  # a wrong setting is never a reward
             raise
         except RewardAnythingError as error:
             if on_failure is None:
                 raise
-            return _score_fields(float(on_failure), float("nan"), 0, f"Not judged. {type(error).__name__}: {error}")
+            return _score_fields(default, float(on_failure), None, f"Not judged. {type(error).__name__}: {error}")
         rationale = f"[{reward.label}] {reward.verdict.explanation}"
-        return _score_fields(reward.reward, reward.score, reward.size, rationale)
+        return _score_fields(default, reward.reward, reward, rationale)
 
     return compute_score
 
@@ -151,14 +156,18 @@ async def compute_score(
 
     Returns:
         ``score`` (the reward), ``judge_score`` (1..5, NaN if the sample was not judged), ``judged`` (1.0 or 0.0),
-        ``group_size`` (how many samples were judged together) and ``rationale``.
+        ``group_size`` (how many samples were judged together) and ``rationale``. With a rubric among the settings also
+        ``missed`` (the number of required criteria that the sample misses) and ``judge_score/criterion`` (1..5, NaN
+        without a score under that criterion).
 
     Raises:
         ConfigError: there is no such setting, or ``extra_info`` has no prompt or principle.
         RewardAnythingError: there is no verdict, and ``on_failure`` is not set.
         JudgeUnavailableError: ``max_failed_calls`` groups in a row had no verdict, or the judge cannot be used.
     """
-    score = _shared_reward(tuple(sorted((name, value) for name, value in settings.items() if name not in _FROM_VERL)))
+    settings = {name: value for name, value in settings.items() if name not in _FROM_VERL}
+    key = tuple((name, _hashable(value)) for name, value in sorted(settings.items()))
+    score = _shared_rewards.get(key) or _shared_rewards.setdefault(key, _reward_of(settings))
     return await score(data_source, solution_str, ground_truth, extra_info)
 
 
@@ -193,24 +202,47 @@ _FROM_VERL = ("reward_router_address", "reward_model_tokenizer")
 """Arguments that veRL adds where it runs a reward model."""
 
 
-@cache
-def _shared_reward(settings: tuple[tuple[str, Any], ...]) -> Callable[..., Awaitable[dict[str, Any]]]:
-    """One function for equal settings, since samples are collected within one batcher."""
+_shared_rewards: dict[tuple[tuple[str, Any], ...], Callable[..., Awaitable[dict[str, Any]]]] = {}
+"""One function for equal settings, since samples are collected within one batcher."""
+
+
+def _reward_of(settings: Mapping[str, Any]) -> Callable[..., Awaitable[dict[str, Any]]]:
     available = list(inspect.signature(verl_reward).parameters)
-    if unknown := [name for name, _ in settings if name not in available]:
+    if unknown := [name for name in settings if name not in available]:
         raise ConfigError(f"Unknown setting {', '.join(unknown)}; the settings are: {', '.join(available)}.")
-    return verl_reward(**dict(settings))
+    return verl_reward(**settings)
 
 
-def _score_fields(reward: float, score: float, size: int, rationale: str) -> dict[str, Any]:
-    """The same keys for every sample, since veRL makes columns from those of the first."""
-    return {
-        "score": reward,
-        "judge_score": score,
-        "judged": float(size > 0),
-        "group_size": size,
+def _hashable(setting: Any) -> Any:
+    """A setting as part of a key: rubrics and weights in a configuration file are mappings."""
+    if not isinstance(setting, Mapping):
+        return setting
+    return json.dumps(setting, default=lambda value: dict(value) if isinstance(value, Mapping) else list(value))
+
+
+def _score_fields(default: Principle | None, value: float, reward: Reward | None, rationale: str) -> dict[str, Any]:
+    """The same keys for every sample, since veRL makes columns from those of the first.
+
+    Args:
+        default: The principle of samples without one of their own; as a rubric it has keys for its criteria.
+        value: The reward.
+        reward: The judge's result. None: the sample was not judged.
+        rationale: The reasoning, or why there is none.
+    """
+    fields = {
+        "score": value,
+        "judge_score": float("nan") if reward is None else reward.score,
+        "judged": float(reward is not None),
+        "group_size": 0 if reward is None else reward.size,
         "rationale": rationale,
     }
+    if isinstance(default, Rubric):
+        judged = {} if reward is None else reward.verdict.criteria
+        fields["missed"] = float("nan") if reward is None else float(len(reward.verdict.missed.get(reward.label, ())))
+        for name in default.criteria:
+            score = judged[name].scores[reward.label] if reward is not None and name in judged else float("nan")
+            fields[f"judge_score/{name}"] = score
+    return fields
 
 
 def _required(info: Mapping[str, Any], name: str, default: Any = None) -> Any:

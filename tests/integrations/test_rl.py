@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paths import ROOT
 from rl_judges import judge_by_length, judge_of, length_backend, response_lists, sample
+from rubric_rows import RUBRIC, one_criterion_missing
 from scripts import by_length, mute
 from servers import FakeOpenAI, Fault
 
@@ -364,6 +365,22 @@ def test_a_training_step_learns_from_the_verdicts(kind: str, policy: tuple[Any, 
     extra = trainer._logs["extra"]
     assert len(extra["principle/score"]) == 4 and all(text.endswith("ok") for text in extra["principle/rationale"])
     assert (policy[0].model.layers[-1].mlp.up_proj.weight != before).any()
+
+
+@pytest.mark.model
+def test_a_training_step_under_a_rubric_logs_each_criterion(policy: tuple[Any, Any], tmp_path: Path) -> None:
+    def reply(body: Any) -> str | None:
+        return one_criterion_missing(body, marker="rain")
+
+    with FakeOpenAI(reply) as server:
+        judge = from_endpoint("hosted_vllm/fake", api_base=server.url, cache="off", retries=0)
+        trainer = train("GRPO", policy, PrincipleReward(RUBRIC, judge=judge), tmp_path, conversational())
+        judge.close()
+    metrics = trainer.state.log_history[0]
+    assert server.count == 2  # one request for the two completions of each prompt, one of them in vain
+    assert metrics["answers/not_judged"] == 0.5
+    assert 1 <= metrics["answers/score/faithful"] <= 5 and 1 <= metrics["answers/score/brief"] <= 5
+    assert 0 <= metrics["answers/missed/faithful"] == metrics["answers/missed"] <= 1
 
 
 @pytest.mark.model
