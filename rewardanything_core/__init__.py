@@ -38,10 +38,9 @@ if TYPE_CHECKING:
         set_default_judge,
     )
     from rewardanything_core.options import JudgeOptions
-    from rewardanything_core.principles import Principle
+    from rewardanything_core.principles import Criterion, Principle, Rubric
     from rewardanything_core.prompting.parsing import parse_verdict
     from rewardanything_core.prompting.templates import Rendered, Template, render
-    from rewardanything_core.rubrics import Criterion, Rubric
     from rewardanything_core.sampling import SamplingParams
     from rewardanything_core.store.verdict_store import VerdictStore
     from rewardanything_core.types import JudgeFailure, Message, Usage, Verdict
@@ -101,10 +100,9 @@ _HOMES = {
     "judging.jury": "Jury",
     "loading": "default_judge from_endpoint from_pretrained load_judge resolve_judge set_default_judge",
     "options": "JudgeOptions",
-    "principles": "Principle",
+    "principles": "Criterion Principle Rubric",
     "prompting.parsing": "parse_verdict",
     "prompting.templates": "Rendered Template render",
-    "rubrics": "Criterion Rubric",
     "sampling": "SamplingParams",
     "store.verdict_store": "VerdictStore",
     "types": "JudgeFailure Message Usage Verdict",

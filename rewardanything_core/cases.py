@@ -20,8 +20,7 @@ from rewardanything_core.conversations.trajectory import (
     sort_key,
 )
 from rewardanything_core.errors import InvalidCaseError
-from rewardanything_core.principles import Principle, check_text
-from rewardanything_core.rubrics import Rubric
+from rewardanything_core.principles import Principle, Rubric, check_text
 from rewardanything_core.types import Message
 
 ROLES = ("system", "developer", "user", "assistant", "tool")

@@ -11,7 +11,18 @@ import pytest
 from paths import ROOT
 
 INTEGRATIONS = sorted(path.name for path in (ROOT / "integrations").iterdir() if (path / "__init__.py").exists())
-PUBLIC = {"errors", "types", "alignment", "agreement", "backends", "bench", "conversations", "gate", "tables", "judging"}
+PUBLIC = {
+    "errors",
+    "types",
+    "alignment",
+    "agreement",
+    "backends",
+    "bench",
+    "conversations",
+    "gate",
+    "tables",
+    "judging",
+}
 
 
 @pytest.fixture(scope="module")

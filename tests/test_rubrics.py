@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 from rewardanything_core import Case, ConfigError, Criterion, InvalidCaseError, Principle, Rubric
-from rewardanything_core.rubrics import rubric_library
+from rewardanything_core.principles import rubric_library
 
 TOML = """
 name = "support"
@@ -102,8 +102,8 @@ def test_keys_are_safe_for_every_server_and_unique() -> None:
 
 
 def test_anchors_and_kind_are_part_of_a_criterion_judged_alone(rubric) -> None:
-    assert "5: Plain words." in rubric.criteria["clear"].principle.text
-    assert "yes or no" in rubric.criteria["accurate"].principle.text
+    assert "5: Plain words." in rubric.criteria["clear"].full_text
+    assert "yes or no" in rubric.criteria["accurate"].full_text
 
 
 @pytest.mark.parametrize(

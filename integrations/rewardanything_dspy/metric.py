@@ -184,7 +184,7 @@ def _rubric_feedback(rubric: Principle, verdict: Verdict) -> str:
     for name in sorted(verdict.criteria, key=lambda name: name not in missed):
         criterion, each = rubric.criteria[name], verdict.criteria[name]
         minimum = f", and at least {criterion.required:.3g} is required" if name in missed else ""
-        lines = [f"{name}: score {each.scores['0']:.3g}{minimum}, under this rule: {criterion.principle.text}"]
+        lines = [f"{name}: score {each.scores['0']:.3g}{minimum}, under this rule: {criterion.full_text}"]
         if each.explanation:
             lines.append(f"The judge's reasoning: {each.explanation}")
         sections.append("\n".join(lines))

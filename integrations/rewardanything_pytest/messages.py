@@ -43,34 +43,38 @@ class LowScore:
     minimums: Mapping[str | None, float]
     """Criterion of the rubric, or None for the principle as a whole -> the score that was not reached; 1 or more."""
 
-    @property
-    def summary(self) -> str:
-        """The scores of both looks, and the principle."""
+    def summary(self, *, confirmed: bool) -> str:
+        """The scores of both looks, and the principle.
+
+        Args:
+            confirmed: Whether the scores of the second look are too low as well.
+        """
         clauses = [
             f"{'score' if criterion is None else criterion} {score_of(self.first, criterion):.2f}, "
-            f"judged again {score_of(self.second, criterion):.2f}, below {least:g}"
+            f"judged again {score_of(self.second, criterion):.2f}"
+            f"{f', below {least:g}' if confirmed else f' ({least:g} is required)'}"
             for criterion, least in self.minimums.items()
         ]
-        return f"{'; '.join(clauses)}, under {quoted(self.case.principle)}"
+        return f"{'; '.join(clauses)}{',' * confirmed} under {quoted(self.case.principle)}"
 
     @property
     def fields(self) -> list[tuple[str, str]]:
         """Labels and texts of the message."""
-        fields = [("prompt", prompt_text(self.case.prompt)), ("response", self.case.texts["response"])]
+        rules, reasons = [], []
         for criterion in self.minimums:
-            fields += self._reasons(criterion)
-        return [*fields, ("records", _log_commands(self.first.record_id, self.second.record_id))]
-
-    def _reasons(self, criterion: str | None) -> list[tuple[str, str]]:
-        principle, looks = self.case.principle, (self.first, self.second)
-        label = "principle"
-        if criterion is not None and isinstance(principle, Rubric):
-            principle, label = principle.criteria[criterion].principle, criterion
-            looks = (self.first.criteria[criterion], self.second.criteria[criterion])
+            principle, looks = self.case.principle, [self.first, self.second]
+            label, because, rule = "principle", "because", principle.text
+            if criterion is not None and isinstance(principle, Rubric):
+                label, because = criterion, f"{criterion}, {score_of(self.first, criterion):.2f}"
+                rule, looks = principle.criteria[criterion].full_text, [look.criteria[criterion] for look in looks]
+            rules.append((label, rule))
+            reasons += [(because, looks[0].explanation), (f"again, {score_of(looks[1]):.2f}", looks[1].explanation)]
         return [
-            (label, principle.text),
-            ("because", looks[0].explanation),
-            (f"again, {score_of(looks[1]):.2f}", looks[1].explanation),
+            *rules,
+            ("prompt", prompt_text(self.case.prompt)),
+            ("response", self.case.texts["response"]),
+            *reasons,
+            ("records", _log_commands(self.first.record_id, self.second.record_id)),
         ]
 
 
@@ -89,7 +93,7 @@ def low_scores(failed: Sequence[LowScore], *, total: int, verbose: bool) -> str:
         total: Number of all cases.
         verbose: Whether to show everything.
     """
-    head = failed[0].summary
+    head = failed[0].summary(confirmed=True)
     if total > 1:
         head = f"{len(failed)} of {total} scores are too low; the lowest: {head}"
     return _message(head, [each.fields for each in failed], verbose=verbose)

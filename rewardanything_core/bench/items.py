@@ -9,7 +9,7 @@ from typing import Any
 
 from rewardanything_core.agreement.pairs import rank_scores
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.rubrics import Rubric
+from rewardanything_core.principles import Rubric
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 ScoreRange = tuple[float, float]

@@ -9,7 +9,7 @@ from typing import Any
 
 from rewardanything_core.bench.items import BenchItem, common_item, on_our_scale, pairs_of
 from rewardanything_core.errors import ConfigError, InvalidCaseError
-from rewardanything_core.rubrics import Rubric
+from rewardanything_core.principles import Rubric
 
 
 def read_item(row: Mapping[str, Any], where: str) -> BenchItem:
@@ -136,4 +136,4 @@ def _on_our_scale(item: BenchItem) -> dict[str, float]:
 def _text(rubric: Rubric, name: str, where: str) -> str:
     if name not in rubric.criteria:
         raise ConfigError(f"{where}: there is no criterion {name!r}; the rubric has: {', '.join(rubric.criteria)}.")
-    return rubric.criteria[name].principle.text
+    return rubric.criteria[name].full_text

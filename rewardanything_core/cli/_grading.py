@@ -20,7 +20,7 @@ from rewardanything_core.cli._progress import progress_bar
 from rewardanything_core.cli._resumable_output import ResumableOutput
 from rewardanything_core.cli._row_readers import STANDARD, count_rows, format_of, format_option, read_rows
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.rubrics import Rubric
+from rewardanything_core.principles import Rubric
 from rewardanything_core.tables.columns import CaseColumns, FileFormat, InputRow
 from rewardanything_core.tables.results import ResultColumns
 

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rewardanything_core.judging.base import BaseJudge
-    from rewardanything_core.principles import Principle
-    from rewardanything_core.rubrics import Rubric
+    from rewardanything_core.principles import Principle, Rubric
     from rewardanything_core.types import Verdict
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

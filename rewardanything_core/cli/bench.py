@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rewardanything_core.bench.items import BenchItem, Flip, ScoreRange
     from rewardanything_core.bench.report import Audit, BenchReport
     from rewardanything_core.judging.base import BaseJudge
-    from rewardanything_core.rubrics import Rubric
+    from rewardanything_core.principles import Rubric
 
 
 def bench(
@@ -223,7 +223,7 @@ def _attack(judge: BaseJudge, trials: int | None, seed: int) -> AttackReport:
 
 def _rubric(name: str | None, principle: str | None) -> Rubric | None:
     """The rubric that ``--rubric`` names; None for ``rows``."""
-    from rewardanything_core.rubrics import Rubric
+    from rewardanything_core.principles import Rubric
 
     if name is not None and principle is not None:
         raise ConfigError("Give --rubric or --principle, not both.")

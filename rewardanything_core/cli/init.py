@@ -16,7 +16,7 @@ from rewardanything_core.cli._stdout import output
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rewardanything_core.rubrics import Rubric
+    from rewardanything_core.principles import Rubric
 
 DEFAULT_PRINCIPLE = (
     "Prefer the answer that is correct and answers the question that was asked. Among correct answers, prefer the "
@@ -65,7 +65,7 @@ def init(
     Exit code: 0 the files were written, 2 they were not.
     """
     from rewardanything_core.loading import check_model
-    from rewardanything_core.rubrics import Rubric
+    from rewardanything_core.principles import Rubric
     from rewardanything_core.weights.catalog import DEFAULT_MODEL
 
     if principle is not None and rubric is not None:

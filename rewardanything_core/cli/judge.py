@@ -78,7 +78,7 @@ def judge(
 
 
 def _show(case: Case, verdict: Verdict) -> None:
-    from rewardanything_core.rubrics import Rubric
+    from rewardanything_core.principles import Rubric
 
     rows = [(label, f"{verdict.scores[label]:.2f}", _short(case.texts[label])) for label in verdict.ranking]
     options.print_table(("ANSWER", "SCORE", "TEXT"), rows)

@@ -138,7 +138,7 @@ def _outcome(record: Record) -> str:
 
 def _show(record: Record) -> None:
     """Print one record in full: the case, the verdict and the reasons for it."""
-    from rewardanything_core.rubrics import Rubric
+    from rewardanything_core.principles import Rubric
 
     case, verdict = record.case, record.verdict
     fields = [

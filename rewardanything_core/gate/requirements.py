@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.controls import parse_controls
 from rewardanything_core.gate.results import Requirement
-from rewardanything_core.principles import Principle
-from rewardanything_core.rubrics import Rubric
+from rewardanything_core.principles import Principle, Rubric
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 

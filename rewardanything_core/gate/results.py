@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rewardanything_core.principles import Principle
-from rewardanything_core.rubrics import Rubric
+from rewardanything_core.principles import Principle, Rubric
 from rewardanything_core.types import JudgeFailure, Usage
 
 CheckOutcome = Literal["passed", "regression", "inconclusive"]
@@ -68,7 +67,7 @@ class Requirement:
         """The text of the principle or criterion."""
         if self.criterion is not None:
             assert isinstance(self.principle, Rubric)
-            return self.principle.criteria[self.criterion].principle.text
+            return self.principle.criteria[self.criterion].full_text
         return self.principle.text
 
     def criteria(self) -> list[Requirement]:

@@ -13,6 +13,7 @@ from rewardanything_core.concurrency import background_loop
 from rewardanything_core.concurrency.memo import PersistentCache
 from rewardanything_core.errors import ContextLengthError, InvalidCaseError
 from rewardanything_core.options import JudgeOptions
+from rewardanything_core.principles import Rubric
 from rewardanything_core.prompting.appeals import AppealDetector
 from rewardanything_core.prompting.templates import Template
 from rewardanything_core.readouts.generate import GenerateReadout
@@ -24,7 +25,6 @@ from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 from rewardanything_core.readouts.results import CaseResult, join_criteria
 from rewardanything_core.readouts.rubric import RubricReadout
 from rewardanything_core.readouts.written import WrittenReadout
-from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import JudgeFailure, Usage
 
 
@@ -119,7 +119,7 @@ class CaseRunner:
         rubric = case.principle
         if not isinstance(rubric, Rubric) or self._rubric is not None:
             return await self._judge_written(case, on_usage)
-        cases = [dataclasses.replace(case, principle=each.principle) for each in rubric.criteria.values()]
+        cases = [dataclasses.replace(case, principle=principle) for principle in rubric.principles]
         results = await background_loop.gather(self._judge_written(each, on_usage) for each in cases)
         return join_criteria(dict(zip(rubric.criteria, results, strict=True)), rubric)
 

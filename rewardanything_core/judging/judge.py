@@ -29,12 +29,12 @@ from rewardanything_core.judging.resolution import (
 )
 from rewardanything_core.judging.rubrics import combine_criteria
 from rewardanything_core.options import JudgeOptions, Readout
+from rewardanything_core.principles import Rubric
 from rewardanything_core.prompting.appeals import MEASURED_MODELS
 from rewardanything_core.prompting.material import turns_hash
 from rewardanything_core.prompting.templates import Template
 from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.readouts.results import CaseResult
-from rewardanything_core.rubrics import Rubric
 from rewardanything_core.store.principle_cache import PrincipleCache
 from rewardanything_core.store.records import Entry, StoredVerdict
 from rewardanything_core.store.verdict_store import VerdictStore

@@ -16,8 +16,8 @@ from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
 from rewardanything_core.judging.observers import Observer
 from rewardanything_core.judging.rubrics import combine_criteria
+from rewardanything_core.principles import Rubric
 from rewardanything_core.readouts.aggregation import aggregate, kendalls_w_of_scores
-from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 _log = logging.getLogger("rewardanything_core")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewardanything_core.cases import Case
-from rewardanything_core.rubrics import Rubric
+from rewardanything_core.principles import Rubric
 
 
 class VerdictKeys:

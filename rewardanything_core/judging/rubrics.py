@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 
 from rewardanything_core.agreement.calibration import Calibration
+from rewardanything_core.principles import Rubric
 from rewardanything_core.readouts.aggregation import kendalls_w_of_scores
 from rewardanything_core.readouts.results import rubric_consensus
-from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import MIN_SCORE, Verdict
 
 

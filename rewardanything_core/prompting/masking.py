@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from rewardanything_core.cases import Case
-from rewardanything_core.rubrics import Rubric
+from rewardanything_core.principles import Rubric
 
 
 def mask(labels: Sequence[str]) -> dict[str, str]:

@@ -13,9 +13,9 @@ from typing import Any
 
 from rewardanything_core.backends.grammar import Choice, Grammar, Text
 from rewardanything_core.errors import VerdictParseError
+from rewardanything_core.principles import Criterion
 from rewardanything_core.prompting.parsing import checked_scores, find_verdict, reasoning_around, value_spans
 from rewardanything_core.prompting.verdict_grammar import THINK_CLOSE, THINK_OPEN
-from rewardanything_core.rubrics import Criterion
 
 MAX_SCORES_PER_CALL = 100
 """Maximum number of criteria times responses in one request; larger rubrics are split. Each score is a property with an

@@ -23,11 +23,11 @@ from typing import Any, Literal
 
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.principles import Criterion
 from rewardanything_core.prompting.files import prompt_file
 from rewardanything_core.prompting.masking import draw_order, mask
 from rewardanything_core.prompting.material import Material, turns_notice
 from rewardanything_core.prompting.rubric_format import criterion_content
-from rewardanything_core.rubrics import Criterion
 from rewardanything_core.types import ContentPart, Message
 
 WIRE_VERSION = 1

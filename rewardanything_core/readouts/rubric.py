@@ -14,6 +14,7 @@ from functools import partial
 from rewardanything_core.backends.base import Completion, Request
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
+from rewardanything_core.principles import Criterion, Rubric
 from rewardanything_core.prompting.masking import draw_criteria_order, draw_order
 from rewardanything_core.prompting.rubric_format import (
     MAX_SCORES_PER_CALL,
@@ -24,7 +25,6 @@ from rewardanything_core.prompting.rubric_format import (
 from rewardanything_core.readouts.expected_scores import expected_scores
 from rewardanything_core.readouts.results import PassResult
 from rewardanything_core.readouts.written import OnUsage, ParseCompletion, WrittenReadout, joined_reasoning
-from rewardanything_core.rubrics import Criterion, Rubric
 from rewardanything_core.types import Reply
 
 TOKENS_PER_CRITERION = 256

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, InvalidCaseError
-from rewardanything_core.principles import Principle, rubric_library
+from rewardanything_core.principles import Principle
 from rewardanything_core.server.errors import APIError
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.types import JudgeFailure
@@ -173,8 +173,7 @@ def _with_principle(fields: dict[str, Any], case_id: str | None) -> dict[str, An
     if not isinstance(name, str):
         raise InvalidCaseError("principle_name must be a string.", field="principle_name", case_id=case_id)
     try:
-        named = rubric_library().get(name) or Principle.named(name[:80])
-        return {**fields, "principle": named}
+        return {**fields, "principle": Principle.named(name[:80])}
     except ConfigError as error:
         raise InvalidCaseError(error.message, field="principle_name", case_id=case_id) from None
 

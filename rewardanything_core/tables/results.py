@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
-from rewardanything_core.principles import Principle
-from rewardanything_core.rubrics import Rubric
+from rewardanything_core.principles import Principle, Rubric
 from rewardanything_core.types import JudgeFailure, Verdict
 
 Kind: TypeAlias = Literal["text", "number", "texts", "scores", "missed", "criteria"]

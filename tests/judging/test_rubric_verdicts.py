@@ -14,6 +14,7 @@ from rewardanything_core import (
     Judge,
     JudgeFailure,
     Jury,
+    Principle,
     Rubric,
     ScriptedBackend,
     Template,
@@ -88,10 +89,10 @@ def test_new_weights_and_requirements_cost_nothing(server, tmp_path) -> None:
     assert second.scores == {"y": 1.0, "x": 3.0}
     assert second.criteria["faithful"].scores == {"y": 5, "x": 2}
     # A criterion judged alone is another question than within a rubric.
-    alone = judge.judge(RUBRIC.criteria["faithful"].principle, "p", RESPONSES)
+    alone = judge.judge(RUBRIC.criteria["faithful"].full_text, "p", RESPONSES)
     assert server.count == 2 and not alone.cached
     records = list(VerdictStore(tmp_path / "s.sqlite3").entries())
-    assert {type(record.case.principle) for record in records} == {Rubric, type(RUBRIC.criteria["brief"].principle)}
+    assert {type(record.case.principle) for record in records} == {Rubric, Principle}
 
 
 @pytest.mark.parametrize(

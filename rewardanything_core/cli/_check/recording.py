@@ -34,8 +34,7 @@ from rewardanything_core.cli._judge_errors import UnusableJudgeDetector
 from rewardanything_core.cli._progress import steps_bar
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.results import Requirement
-from rewardanything_core.principles import Principle
-from rewardanything_core.rubrics import Rubric
+from rewardanything_core.principles import Principle, Rubric
 from rewardanything_core.types import JudgeFailure, Verdict
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from rewardanything_core.concurrency.memo import PersistentCache
 from rewardanything_core.conversations import message_text
 from rewardanything_core.conversations.trajectory import Trajectory
 from rewardanything_core.errors import RewardAnythingError
+from rewardanything_core.principles import Rubric
 from rewardanything_core.readouts.aggregation import Consensus, kendalls_w
 from rewardanything_core.readouts.pointwise import text_features
 from rewardanything_core.readouts.pointwise.estimators import FitEstimate, FitEstimator
@@ -26,7 +27,6 @@ from rewardanything_core.readouts.pointwise.evidence import Evidence
 from rewardanything_core.readouts.pointwise.principle_profile import NO_PREFERENCES, PrincipleProfile, PrincipleProfiler
 from rewardanything_core.readouts.pointwise.questions import QuestionSet
 from rewardanything_core.readouts.results import CaseResult, PassResult, join_criteria
-from rewardanything_core.rubrics import Rubric
 from rewardanything_core.types import JudgeFailure, Usage
 
 FORM_NOISE = 0.6
@@ -70,7 +70,7 @@ class PointwiseReadout:
             if not isinstance(rubric, Rubric):
                 return (await self._run([case], passes, on_usage))[0]
             # In one call, whose prompts have everything in common up to the criterion.
-            cases = [dataclasses.replace(case, principle=each.principle) for each in rubric.criteria.values()]
+            cases = [dataclasses.replace(case, principle=principle) for principle in rubric.principles]
             results = await self._run(cases, passes, on_usage)
             return join_criteria(dict(zip(rubric.criteria, results, strict=True)), rubric)
         except RewardAnythingError as error:
