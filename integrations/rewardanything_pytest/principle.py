@@ -70,7 +70,7 @@ class AssertPrinciple(Assertion):
                 failed.append(messages.LowScore(cases[i], first[i], verdict, confirmed))
             else:
                 low_scores = messages.LowScore(cases[i], first[i], verdict, shortfalls[i])
-                self.notes.remarks.append(f"suspected, not confirmed: {low_scores.summary}")
+                self.notes.remarks.append(f"suspected, not confirmed: {low_scores.summary(confirmed=False)}")
         if failed:
             raise AssertionError(messages.low_scores(failed, total=len(cases), verbose=self.verbose))
 

@@ -53,7 +53,7 @@ def test_unknown(assert_principle):
         [
             'E*AssertionError: faithful 2.00, judged again 2.00, below 3, under "rag"',
             "E * faithful: Every claim is supported.",
-            "E * because: By faithful in the text of the response.",
+            "E * faithful, 2.00: By faithful in the text of the response.",
             "E * again, 2.00:*",
             "E *records: ra-judge log *, ra-judge log *",
             'E*1 of 2 scores are too low; the lowest: brief 3.00, judged again 3.00, below 4, under "rag"',
