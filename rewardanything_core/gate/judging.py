@@ -164,9 +164,20 @@ def _scores(unit: JudgingUnit, verdict: Verdict) -> UnitScores:
 
     return UnitScores(
         passes=tuple({side: score(scores, label) for side, label in labels.items()} for scores in verdict.pass_scores),
-        orders=tuple({side: order.index(label) for side, label in labels.items()} for order in verdict.orders),
+        orders=tuple({side: order.index(label) for side, label in labels.items()} for order in _orders(verdict)),
         reasoning=verdict.explanation,
         record_ids=tuple(verdict.record_ids),
         missed={side: verdict.missed[label] for side, label in labels.items() if label in verdict.missed},
         criteria={name: _scores(unit, each) for name, each in verdict.criteria.items()},
     )
+
+
+def _orders(verdict: Verdict) -> list[list[str]]:
+    """The order of each pass.
+
+    Criteria that were judged separately have orders of their own. The whole then gets the same order for every pass,
+    from which no position bias is computed.
+    """
+    if verdict.orders or not verdict.criteria:
+        return verdict.orders
+    return [list(verdict.scores)] * len(verdict.pass_scores)

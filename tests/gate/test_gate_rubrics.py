@@ -138,6 +138,13 @@ def test_rubrics_and_principles_candidates_and_juries_mix(server) -> None:
     assert by_name(report)["rag: brief"].candidate_score == 4.0  # of the second candidate
 
 
+def test_criteria_judged_separately_have_a_whole_with_noise_too(server) -> None:
+    report = compare(rows("3"), rows("4"), RUBRIC, judge=judge(server, criteria="separate"))
+    assert report.outcome == "passed" and server.count == 2 * 2 * N
+    assert {comparison.noise.deviation for comparison in report.comparisons if comparison.noise} == {0.0}
+    assert all(comparison.noise for comparison in report.comparisons)
+
+
 def test_every_report_shows_the_criteria(server) -> None:
     many = Rubric({f"c{n} <b>": "Good." for n in range(30)}, name="many")
     report = compare(rows("4", 6), rows("2", 6), many, judge=judge(server))
