@@ -226,7 +226,11 @@ class Case:
         if isinstance(response, str):
             return self._check_text(response, "responses", what)
         if response is None or isinstance(response, bytes | bytearray | int | float):
-            raise self._invalid("responses", f"has {what}, which must be a text or messages, not {response!r:.40}.")
+            raise InvalidCaseError(
+                f"{_name(self.id)}: {what} must be a string or messages, not {type(response).__name__}.",
+                field="responses",
+                case_id=self.id,
+            )
         if isinstance(response, Mapping) and "role" in response:
             raise self._invalid("responses", f"has a message as {what}; for one response of messages give [messages].")
         return self._read(read_response, response, "responses", f"response labelled {label!r}")
