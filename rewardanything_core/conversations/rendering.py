@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rewardanything_core.conversations.json_values import written
 from rewardanything_core.types import Message
-
-_LINE_BREAK = re.compile(r"\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 IMAGE = "[image]"
 """In place of an image within a text."""
@@ -140,8 +137,11 @@ def _call_numbers(messages: Sequence[Message]) -> dict[str, str]:
 
 
 def _indented(text: str) -> str:
-    return _LINE_BREAK.sub(lambda found: f"{found[0]}    ", text)
+    lines = text.splitlines(keepends=True)
+    if lines and lines[-1].splitlines() != lines[-1:]:  # it ends with a line break
+        lines.append("")
+    return "    ".join(lines)
 
 
 def _one_line(text: str) -> str:
-    return _LINE_BREAK.sub(" ", text)
+    return " ".join(text.splitlines())
