@@ -104,7 +104,7 @@ class MissingExtraError(RewardAnythingError, ImportError):
     def __init__(self, feature: str, *, extra: str) -> None:
         super().__init__(
             f"{feature} needs packages that are not installed.",
-            hint=f"Install them with: pip install 'rewardanything-core[{extra}]', in a clone: pip install '.[{extra}]'.",
+            hint=f"Run: pip install 'rewardanything-core[{extra}]', or in a clone: pip install '.[{extra}]'.",
         )
         self.extra = extra
 
