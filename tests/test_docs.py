@@ -44,6 +44,7 @@ RUN_ELSEWHERE = {
     "docs/integrations/pytest.md": "test_pytest_plugin.py",
     "docs/integrations/rl.md": "test_rl.py",
     "docs/recipes.md": "test_recipes.py",
+    "docs/rubrics.md": "test_rubrics_page.py",
 }
 """Pages whose blocks need an environment of their own, and the tests that set it up."""
 
@@ -369,7 +370,7 @@ def test_every_variable_is_explained() -> None:
 
 def test_every_command_and_option_is_on_the_page() -> None:
     page = site.filled(text_of("docs/cli.md"))
-    assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^## ([\w-]+)$", page, re.MULTILINE) == list(COMMANDS)
     for name, section in zip(COMMANDS, page.split("\n## ")[1:], strict=True):
         missing = [option for option in OPTIONS[name] - {"-h", "--help"} if option not in section]
         assert missing == []

@@ -15,6 +15,7 @@ from rewardanything_core.cli.baseline import baseline
 from rewardanything_core.cli.bench import bench
 from rewardanything_core.cli.check import check
 from rewardanything_core.cli.demo import demo
+from rewardanything_core.cli.export_backbone import export_backbone
 from rewardanything_core.cli.fit import fit
 from rewardanything_core.cli.grade import grade
 from rewardanything_core.cli.init import init
@@ -117,6 +118,11 @@ _command(
     fit,
     "Fit a reward head to people's labels.",
     "  ra-judge fit labels.jsonl -o ours.safetensors",
+)
+_command(
+    export_backbone,
+    "Write the layers below a reward head for vLLM.",
+    "  ra-judge export-backbone --head ours.safetensors -o backbone",
 )
 _command(
     align,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Coroutine, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from rewardanything_core.backends.base import (
     Backend,
@@ -14,6 +15,7 @@ from rewardanything_core.backends.base import (
     ChoiceRequest,
     ChoiceResult,
     Completion,
+    HiddenStates,
     Request,
     TokenProbability,
 )
@@ -30,10 +32,13 @@ from rewardanything_core.backends.endpoint.completions import (
 from rewardanything_core.backends.endpoint.config import EndpointConfig
 from rewardanything_core.backends.endpoint.providers import OWN_SERVER
 from rewardanything_core.backends.endpoint.retry import Backoff
+from rewardanything_core.backends.endpoint.states_client import StatesClient
 from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError, RefusalError
 from rewardanything_core.fields import construct
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import Message, Usage
+
+_T = TypeVar("_T")
 
 CHARACTERS_PER_TOKEN = 12
 """More than any tokenizer reaches on text, so that a case is rejected here only if it cannot possibly fit."""
@@ -61,6 +66,8 @@ class EndpointBackend(Backend):
         self._capabilities = ServerCapabilities(required=frozenset(required))
         key = api_key if api_key is not None else _key_from_environment(self.config.api_key_env)
         self._client = EndpointClient(self.config, key, self._capabilities, Backoff())
+        self._key = key
+        self._states_clients: dict[int, StatesClient] = {}
 
     @property
     def model(self) -> str:
@@ -77,14 +84,21 @@ class EndpointBackend(Backend):
         """True: whether the server returns log-probabilities shows in its first reply."""
         return True
 
+    @property
+    def num_layers(self) -> int:
+        """0 without ``states_base``; otherwise any layer, since the server refuses others than its own."""
+        return sys.maxsize if self.config.states_base else 0
+
     def fingerprint(self) -> dict[str, Any]:
         """The model, its servers in any order, and the options that affect replies."""
         config = self.config
-        identity = (
+        identity: dict[str, Any] = (
             {"model": config.model, "api_base": sorted(config.api_base or ())}
             if config.cache_as is None
             else {"cache_as": config.cache_as}
         )
+        if config.states_base and config.cache_as is None:
+            identity["states_base"] = sorted(config.states_base)
         return {
             "kind": "endpoint",
             **identity,
@@ -111,6 +125,7 @@ class EndpointBackend(Backend):
             "input_cost_per_token": config.input_cost_per_token,
             "output_cost_per_token": config.output_cost_per_token,
             "extra_body": config.extra_body or None,
+            **({"states_base": list(config.states_base)} if config.states_base else {}),
             "cache_as": config.cache_as,
         }
 
@@ -120,7 +135,8 @@ class EndpointBackend(Backend):
 
     def close(self) -> None:
         """Close the connections; those of LiteLLM are closed when the interpreter exits."""
-        self._client.close()
+        for client in (self._client, *self._states_clients.values()):
+            client.close()
 
     def require_key(self) -> None:
         """Check that there is a key where no request can succeed without one.
@@ -174,16 +190,27 @@ class EndpointBackend(Backend):
         for question in questions:
             self._check_window(question.messages, 1)
         prefix_group = hash(questions[0].messages[-1]["content"][:200]) if questions else None
-        tasks = [asyncio.ensure_future(self._probabilities(question, prefix_group)) for question in questions]
-        try:
-            answers = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        answers = await _all(self._probabilities(question, prefix_group) for question in questions)
         return ChoiceResult(
             answers=tuple(probabilities for probabilities, _ in answers),
             usage=sum((usage for _, usage in answers), Usage()),
+        )
+
+    async def hidden_states(self, prompts: Sequence[tuple[Message, ...]], layer: int) -> HiddenStates:
+        """Request the state of each prompt from the server ``states_base``.
+
+        Raises:
+            ConfigError: there is no such server.
+            BackendError: as for `complete`; or the server serves another layer.
+        """
+        if self.config.states_base is None:
+            return await super().hidden_states(prompts, layer)
+        client = self._states_clients.get(layer)
+        if client is None:
+            client = self._states_clients[layer] = StatesClient(self.config, self._key, layer)
+        results = await _all(client.state(prompt) for prompt in prompts)
+        return HiddenStates(
+            states=tuple(state for state, _ in results), usage=sum((usage for _, usage in results), Usage())
         )
 
     async def _probabilities(
@@ -344,6 +371,17 @@ class EndpointBackend(Backend):
         if least > self.config.context_window:
             detail = f"That includes {max_tokens:,} for the reply and is a lower bound for the texts."
             raise ContextLengthError(tokens=least, limit=self.config.context_window, detail=detail)
+
+
+async def _all(requests: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """The results of requests that run at the same time; if one fails, the others are cancelled."""
+    tasks = [asyncio.ensure_future(request) for request in requests]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _joined(*parts: str | None) -> str:

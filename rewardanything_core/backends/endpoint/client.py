@@ -221,7 +221,7 @@ class EndpointClient:
         try:
             async with asyncio.timeout(self._config.timeout):
                 response = await self._response(messages, parameters, base_url)
-            return self._without_key(parse_chat_completion(response))
+            return self._without_key(self._parse(response))
         except Exception as error:  # noqa: BLE001  providers raise anything; `attempt_error` classifies it
             context = ErrorContext(
                 model=self._config.model,
@@ -232,6 +232,9 @@ class EndpointClient:
                 secret=self._given_key if self._direct is None else self._key,
             )
             return attempt_error(error, context)
+
+    def _parse(self, response: Any) -> ChatCompletion:
+        return parse_chat_completion(response)
 
     async def _response(self, messages: Sequence[Message], parameters: Mapping[str, Any], base_url: str | None) -> Any:
         template = parameters.get("chat_template_kwargs")

@@ -82,6 +82,10 @@ class EndpointConfig:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     """Additional fields of each request, such as ``{"top_k": 20}``. Part of the store's key: not for secrets."""
 
+    states_base: str | Sequence[str] | None = None
+    """URL of a vLLM server, up to and including ``/v1``, for ``readout="head"``: it serves the folder that ``ra-judge
+    export-backbone`` has written, for pooling. Several are replicas. None: the model gives no hidden states."""
+
     input_cost_per_token: float | None = None
     """Price of a prompt token, in US dollars. None: LiteLLM's price, if it knows one."""
 
@@ -90,6 +94,7 @@ class EndpointConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "api_base", _base_urls(self.api_base))
+        object.__setattr__(self, "states_base", _base_urls(self.states_base) or None)
         object.__setattr__(self, "model", normalized(self.model, has_server=bool(self.api_base)))
         object.__setattr__(self, "extra_body", dict(self.extra_body or {}))
         self._check_ranges()

@@ -26,7 +26,7 @@ _KEEPALIVE_SECONDS = 4.0
 
 
 class UnexpectedResponseError(Exception):
-    """An HTTP response that is not a chat completion.
+    """An HTTP response that is not what was requested.
 
     Args:
         status: The HTTP status; for status 200 with an error object, the status that the object names.
@@ -57,39 +57,53 @@ class HTTPTransport:
     async def chat_completion(
         self, base_url: str, api_key: str | None, body: Mapping[str, Any], headers: Mapping[str, str] = {}
     ) -> Mapping[str, Any]:
-        """Request a chat completion.
-
-        Redirects are not followed: the texts would go to a server that the user did not name.
+        """Request a chat completion; see `post`.
 
         Args:
             base_url: The server's URL, with or without ``/chat/completions``.
             api_key: The bearer token. None: none is sent.
             body: The request, as JSON values.
             headers: Additional header names -> values.
+        """
+        url = base_url if base_url.endswith("/chat/completions") else f"{base_url}/chat/completions"
+        return await self.post(url, api_key, body, headers, required="choices")
+
+    async def post(
+        self, url: str, api_key: str | None, body: Mapping[str, Any], headers: Mapping[str, str] = {}, *, required: str
+    ) -> Mapping[str, Any]:
+        """Send a request.
+
+        Redirects are not followed: the texts would go to a server that the user did not name.
+
+        Args:
+            url: The URL.
+            api_key: The bearer token. None: none is sent.
+            body: The request, as JSON values.
+            headers: Additional header names -> values.
+            required: A field without which the response is none.
 
         Returns:
-            The response's JSON object; ``choices`` is present.
+            The response's JSON object; the field is present and not empty.
 
         Raises:
-            UnexpectedResponseError: the status is not 200, or the body is not a chat completion.
+            UnexpectedResponseError: the status is not 200, or the body lacks the field.
             aiohttp.ClientError: the server could not be reached, or closed the connection.
         """
         headers = {"Content-Type": "application/json", **headers}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
-        url = base_url if base_url.endswith("/chat/completions") else f"{base_url}/chat/completions"
-        if base_url not in self._proxies:
-            self._proxies[base_url] = environment_proxy(url)
+        if url not in self._proxies:
+            self._proxies[url] = environment_proxy(url)
         async with self._session.post(
             url,
             data=json.dumps(body).encode(),
             headers=headers,
             allow_redirects=False,
-            proxy=self._proxies[base_url],
+            proxy=self._proxies[url],
         ) as response:
             raw = await response.read()
         parsed = _parse(raw)
-        if response.status == 200 and isinstance(parsed, Mapping) and parsed.get("choices"):
+        if response.status == 200 and isinstance(parsed, Mapping) and parsed.get(required):
             return parsed
         lower_case = {name.lower(): value for name, value in response.headers.items()}
         raise UnexpectedResponseError(_status(response.status, parsed), raw.decode(errors="replace"), lower_case)

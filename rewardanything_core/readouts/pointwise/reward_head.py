@@ -121,11 +121,12 @@ class RewardHead:
         """
         if num_layers < self.layer:
             raise ConfigError(
-                f"readout='head' needs the hidden states of a model on this machine, and {model} provides none."
+                f"readout='head' needs the hidden states of a model on this machine, or of a server of its backbone "
+                f"(states_base), and {model} provides none."
                 if num_layers == 0
                 else f"The reward head needs layer {self.layer} of a model, and {model} has {num_layers} layers."
             )
-        if model != self.model:
+        if model != self.model and not model.endswith(f"/{self.model}"):  # an endpoint's has a provider
             raise ConfigError(
                 f"The reward head was fitted for {self.model}, not for {model}; fit one with: ra-judge fit LABELS "
                 f"--model {model}"
