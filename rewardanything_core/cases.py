@@ -231,9 +231,25 @@ class Case:
                 field="responses",
                 case_id=self.id,
             )
-        if isinstance(response, Mapping) and "role" in response:
+        if _is_message(response):
             raise self._invalid("responses", f"has a message as {what}; for one response of messages give [messages].")
         return self._read(read_response, response, "responses", f"response labelled {label!r}")
+
+
+def as_responses(value: Any) -> Any:
+    """The responses for a `Case` from a value that may hold a single one, as a cell of a table may.
+
+    Args:
+        value: A text or a list of messages, which is one response; a mapping label -> response or a list of responses,
+            which is returned as it is.
+    """
+    is_run = isinstance(value, list | tuple) and value and all(map(_is_message, value))
+    return [value] if isinstance(value, str) or is_run else value
+
+
+def _is_message(value: Any) -> bool:
+    """Whether a value is one message, or one item of the Responses API, and not a whole response."""
+    return isinstance(value, Mapping) and ("role" in value or "type" in value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,7 +168,7 @@ class ItemTask(AlignmentTask):
         names = {label: f"Response {place}" for place, label in enumerate(order, start=1)}
         lines = [f"Prompt: {_text(item.prompt)}"]
         lines += [f"{title}: {text}" for title, text in self._extras(item).items()]
-        lines += [f"{names[label]}: {item.responses[label]}" for label in order]
+        lines += [f"{names[label]}: {item.texts[label]}" for label in order]
         lines.append(f"People's judgement: {self._judgement(item, names)}")
         example = "\n".join(lines)
         return example if len(example) <= MAX_EXAMPLE else None
@@ -180,7 +180,7 @@ class ItemTask(AlignmentTask):
         item, verdict = one.item, one.verdict
         names = {label: label for label in item.responses}
         record = {"Prompt": _text(item.prompt), **self._extras(item)}
-        record |= {f"Response {label}": text for label, text in item.responses.items()}
+        record |= {f"Response {label}": text for label, text in item.texts.items()}
         if verdict is None:
             assert isinstance(one.outcome, JudgeFailure)
             record["The judge's reply"] = f"No verdict: {one.outcome.message}"

@@ -15,6 +15,7 @@ from rewardanything_core.bench.items import BenchItem
 from rewardanything_core.bench.measures import JudgedItem
 from rewardanything_core.bench.report import Audit
 from rewardanything_core.bench.running import Progress, judge_items
+from rewardanything_core.conversations.trajectory import response_final_text, with_final_text
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
@@ -100,7 +101,7 @@ def length(judged: Iterable[JudgedItem]) -> Audit:
         if (verdict := one.verdict) is None:
             continue
         item = one.item
-        sizes = {label: float(len(text)) for label, text in item.responses.items()}
+        sizes = {label: float(len(text)) for label, text in item.texts.items()}
         if (correlation := spearman(verdict.scores, sizes)) is not None:
             _add(rows, "score_length_spearman", correlation, item.group)
         for better, worse in item.pairs:
@@ -217,7 +218,8 @@ def _target(item: BenchItem) -> str:
 
 
 def _with(item: BenchItem, target: str, name: str, text: str) -> BenchItem:
-    responses = item.responses | {target: item.responses[target] + text}
+    response = item.responses[target]
+    responses = item.responses | {target: with_final_text(response, response_final_text(response) + text)}
     return dataclasses.replace(item, id=f"{item.id}+{name}", responses=responses)
 
 

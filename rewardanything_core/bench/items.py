@@ -8,7 +8,9 @@ from itertools import product
 from typing import Any
 
 from rewardanything_core.agreement.pairs import rank_scores
-from rewardanything_core.errors import ConfigError
+from rewardanything_core.cases import Case, as_responses
+from rewardanything_core.conversations import Response, response_text
+from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.principles import Rubric
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
@@ -35,8 +37,8 @@ class BenchItem:
     prompt: str | list[dict[str, Any]]
     """The prompt: a text or chat messages."""
 
-    responses: dict[str, str]
-    """Label -> text."""
+    responses: dict[str, Response]
+    """Label -> text, or the messages of a conversation or agent run."""
 
     domain: str | None = None
     """Such as chat, code or safety. None: unknown."""
@@ -80,6 +82,11 @@ class BenchItem:
 
     criteria: Mapping[str, BenchItem] = field(default_factory=dict)
     """Criterion of the rubric -> an item with people's labels under it. Those of this item are about the whole."""
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Label -> the response as text; see `Case.texts`."""
+        return {label: response_text(response) for label, response in self.responses.items()}
 
     @property
     def parts(self) -> tuple[BenchItem, ...]:
@@ -156,7 +163,7 @@ def common_item(row: Mapping[str, Any], where: str) -> BenchItem:
         ConfigError: a field is missing or refers to a response that does not exist.
     """
     item_id, meta = str(row.get("id") or where), row.get("meta") or {}
-    responses = _texts(row.get("responses"), where)
+    responses = _responses(row.get("responses"), where)
     rated = row.get("human_scores") is not None
     human = _numbers(row["human_scores"], responses, where) if rated else None
     if human is None and row.get("ranking"):
@@ -220,15 +227,17 @@ def required_text(row: Mapping[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _texts(responses: Any, where: str) -> dict[str, str]:
+def _responses(responses: Any, where: str) -> dict[str, Response]:
+    responses = as_responses(responses)
     if isinstance(responses, list):
-        responses = {str(place): text for place, text in enumerate(responses)}
+        responses = dict(enumerate(responses))
     if not isinstance(responses, Mapping) or not responses:
-        raise ConfigError(f"{where}: 'responses' must be a mapping of names to texts, or a list of texts.")
-    texts = {str(name): text for name, text in responses.items() if text is not None}  # Parquet fills gaps with nulls
-    if not all(isinstance(text, str) for text in texts.values()):
-        raise ConfigError(f"{where}: every response must be a text.")
-    return texts
+        raise ConfigError(f"{where}: 'responses' must be a mapping of names to responses, or a list of responses.")
+    given = {str(name): response for name, response in responses.items() if response is not None}  # as Parquet has them
+    try:
+        return Case("-", "-", given).responses
+    except InvalidCaseError as error:
+        raise ConfigError(f"{where}: {error.message.removeprefix('The case: ')}") from error
 
 
 def _numbers(scores: Any, responses: Mapping[str, str], where: str) -> dict[str, float]:

@@ -244,7 +244,7 @@ def _disagreement(one: JudgedItem, label: str, human: float, score: float) -> Di
         id=one.item.id,
         label=label,
         prompt=prompt if isinstance(prompt, str) else "\n".join(str(turn.get("content", "")) for turn in prompt),
-        response=one.item.responses[label],
+        response=one.item.texts[label],
         human=human,
         judged=score,
         reasoning=verdict.explanation,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rewardanything_core.bench.items import BenchItem, common_item, on_our_scale, pairs_of
+from rewardanything_core.conversations.trajectory import response_json
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.principles import Rubric
 
@@ -112,7 +113,7 @@ def as_rubrics(items: Iterable[BenchItem], rubric: Rubric | None = None) -> list
             )
         if rubric is not None:
             _text(rubric, item.criterion, item.id)
-        key = json.dumps([item.group, item.prompt, item.context, item.reference, item.responses])
+        key = json.dumps([item.group, item.prompt, item.context, item.reference, *_plain(item)])
         criteria = lists.setdefault(key, {})
         if item.criterion in criteria:
             raise ConfigError(f"{item.id} and {criteria[item.criterion].id} have the same criterion and responses.")
@@ -131,6 +132,10 @@ def _on_our_scale(item: BenchItem) -> dict[str, float]:
     if item.scale is None:
         return human
     return {label: on_our_scale(score, item.scale, item.id) for label, score in human.items()}
+
+
+def _plain(item: BenchItem) -> list[Any]:
+    return [[label, response_json(response)] for label, response in item.responses.items()]
 
 
 def _text(rubric: Rubric, name: str, where: str) -> str:

@@ -96,6 +96,32 @@ def with_assistant_texts(response: Response, texts: Sequence[str]) -> Response:
     return Trajectory(tuple(messages))
 
 
+def response_final_text(response: Response) -> str:
+    """What a response says in the end: the text itself, or a trajectory's last text."""
+    return response if isinstance(response, str) else response.final_text
+
+
+def with_final_text(response: Response, text: str) -> Response:
+    """The response with another text in place of its last one.
+
+    A trajectory in which the assistant has no message gets one.
+
+    Args:
+        response: The response.
+        text: The text.
+    """
+    if isinstance(response, str):
+        return text
+    messages = list(response.messages)
+    place = next((n for n in reversed(range(len(messages))) if messages[n]["role"] == "assistant"), None)
+    if place is None:
+        return Trajectory((*messages, {"role": "assistant", "content": text}))
+    content = messages[place]["content"]
+    others = [part for part in content if part["type"] != "text"] if isinstance(content, list) else []
+    messages[place] = {**messages[place], "content": [*others, {"type": "text", "text": text}] if others else text}
+    return Trajectory(tuple(messages))
+
+
 def response_json(response: Response) -> str | list[Message]:
     """A response as a JSON value, for `read_response`."""
     return response if isinstance(response, str) else list(response.messages)

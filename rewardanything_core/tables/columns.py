@@ -9,7 +9,8 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from rewardanything_core.cases import Case
+from rewardanything_core.cases import Case, as_responses
+from rewardanything_core.conversations import is_conversation
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.principles import Principle
 from rewardanything_core.tables.results import ResultColumns
@@ -51,10 +52,11 @@ class CaseColumns:
     """A text, or a list of chat messages."""
 
     responses: str | None
-    """A mapping label -> text, a list of texts, or a single text. None: see ``each_response``."""
+    """A mapping label -> response, a list of responses, or a single response. A response is a text or a list of
+    messages. None: see ``each_response``."""
 
     each_response: tuple[str, ...] = ()
-    """Columns that hold the text of one response each, labelled with the column's name."""
+    """Columns that hold one response each, a text or a list of messages, labelled with the column's name."""
 
     principle: str | None = None
     """The principle of each row: a text, or a rubric as a mapping or in JSON. None: one principle applies to all
@@ -123,16 +125,17 @@ class CaseColumns:
 
         Nothing is guessed: a cell that is not one of the accepted forms is refused.
 
-        - A response column of its own (``each_response``) holds text, which is judged as it is. In CSV that includes
-          text that looks like JSON; elsewhere a mapping, a list or a number is refused.
-        - ``responses`` holds a mapping label -> text, a list of texts, or one text. In CSV the first two are written in
-          JSON, and any other cell that begins with ``{`` or ``[`` is refused. Elsewhere a text that itself spells a
-          list or a mapping is refused.
+        - A response column of its own (``each_response``) holds a text, which is judged as it is, or the messages of a
+          conversation or agent run. In CSV a JSON list of messages is read as such, and any other text that looks
+          like JSON is text; elsewhere another mapping or list or a number is refused.
+        - ``responses`` holds a mapping label -> response, a list of responses, or one response; a list of messages is
+          one. In CSV all but a text are written in JSON, and any other cell that begins with ``{`` or ``[`` is
+          refused. Elsewhere a text that itself spells a list or a mapping is refused.
         - ``principle`` holds a text, or a rubric as a mapping or in JSON; a text that begins with ``{`` and is not a
           rubric in JSON is refused.
         - An empty CSV cell means the same as a null.
-        - In Parquet and in data frames, a null in a mapping is a label, a criterion or a setting that the row does not
-          have, since the mappings of all rows have the same keys there.
+        - In Parquet and in data frames, a null in a mapping is a label, a criterion, a setting, or a part or argument
+          of a message that the row does not have, since the mappings of all rows have the same keys there.
 
         Args:
             row: The row.
@@ -149,17 +152,26 @@ class CaseColumns:
             for column, problem in row.unreadable.items():
                 if column in cells:
                     raise ValueError(f"the column {column!r} {problem}.")
-            prompt = self._required(cells, self.prompt, "prompt")
-            return Case(
-                principle=principle or self._principle(cells, file_format),
-                prompt=prompt_from_csv(prompt) if file_format == "csv" else prompt,
-                responses=self._responses(cells, file_format),
+            fields = {
+                "principle": principle or self._principle(cells, file_format),
+                "prompt": _plain(self.prompt, self._required(cells, self.prompt, "prompt"), file_format),
+                "responses": self._responses(cells, file_format),
                 **{part: cells.get(name) for part in OPTIONAL_PARTS if (name := self._optional(part)) is not None},
-                id=self.case_id(row),
-            )
+            }
+            return self._case(fields, self.case_id(row))
         except (InvalidCaseError, ValueError) as error:
             part = getattr(error, "field", "row")
             raise InvalidCaseError(f"In {row.place}: {error}", field=part, case_id=self.case_id(row)) from error
+
+    def _case(self, fields: Mapping[str, Any], case_id: str | None) -> Case:
+        try:
+            return Case(**fields, id=case_id)
+        except InvalidCaseError as error:
+            column = {"prompt": self.prompt, "responses": self.responses}.get(error.field)
+            where = "" if column is None else f"the column {column!r}: "
+            raise InvalidCaseError(
+                f"{where}{str(error).removeprefix('The case: ')}", field=error.field, case_id=case_id
+            ) from error
 
     def case_id(self, row: InputRow) -> str | None:
         """The row's id as text, or None."""
@@ -194,26 +206,37 @@ class CaseColumns:
     def _responses(self, cells: Mapping[str, Any], file_format: FileFormat) -> Any:
         if self.each_response:
             return {
-                column: _single_response(column, self._required(cells, column, "responses"))
+                column: _single_response(
+                    column, _plain(column, self._required(cells, column, "responses"), file_format)
+                )
                 for column in self.each_response
             }
         assert self.responses is not None
         value = self._required(cells, self.responses, "responses")
         if isinstance(value, str):
             return _responses_in_text(self.responses, value, decode=file_format == "csv")
-        if file_format == "parquet" and isinstance(value, dict):
-            return {label: text for label, text in value.items() if text is not None}
-        return value
+        return as_responses(_without_nulls(value) if file_format == "parquet" else value)
 
 
-def _single_response(column: str, value: Any) -> str:
-    if isinstance(value, str):
+def _plain(column: str, value: Any, file_format: FileFormat) -> Any:
+    """A prompt or a response, which in CSV may be messages in JSON, and in Parquet has nulls for what it lacks."""
+    if file_format == "csv":
+        return messages_from_csv(column, value)
+    return _without_nulls(value) if file_format == "parquet" else value
+
+
+def _single_response(column: str, value: Any) -> Any:
+    if _is_response(value):
         return value
     raise InvalidCaseError(
-        f"the column {column!r} holds {_described(value)}, not text. Write it as text to judge it as it is, or use "
-        f"--responses-column (responses_column) for a mapping or a list of responses.",
+        f"the column {column!r} holds {_described(value)}, neither text nor messages. Write it as text to judge it as "
+        f"it is, or use --responses-column (responses_column) for a mapping or a list of responses.",
         field="responses",
     )
+
+
+def _is_response(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, dict | list) and is_conversation(value))
 
 
 def _responses_in_text(column: str, text: str, *, decode: bool) -> Any:
@@ -222,8 +245,8 @@ def _responses_in_text(column: str, text: str, *, decode: bool) -> Any:
         return [text]
     value = _json_or_none(text)
     advice = (
-        f"Write {'the cell in JSON' if decode else 'a list or a mapping'}: label -> text, or a list of texts. If this "
-        f"text is one response, use --response-column {column} (response_columns)."
+        f"Write {'the cell in JSON' if decode else 'a list or a mapping'}: label -> response, a list of responses, or a "
+        f"list of messages. If this text is one response, use --response-column {column} (response_columns)."
     )
     if decode:
         if value is None:
@@ -231,10 +254,10 @@ def _responses_in_text(column: str, text: str, *, decode: bool) -> Any:
             problem = f"is neither plain text nor valid JSON{spelled}"
         elif not value:
             problem = "has no responses"
-        elif odd := [item for item in _items(value) if not isinstance(item[1], str)]:
-            problem = f"has {_described(odd[0][1])} at {odd[0][0]!r}, not text"
+        elif odd := [item for item in _items(as_responses(value)) if not _is_response(item[1])]:
+            problem = f"has {_described(odd[0][1])} at {odd[0][0]!r}, neither text nor messages"
         else:
-            return value
+            return as_responses(value)
     elif value is not None or _is_python_container(text):
         problem = "holds a text that spells a list or a mapping"
     else:
@@ -255,6 +278,8 @@ def _json_or_none(text: str) -> dict[str, Any] | list[Any] | None:
 
 def _without_nulls(value: Any) -> Any:
     """The value without the nulls in its mappings."""
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
     if not isinstance(value, Mapping):
         return value
     return {key: _without_nulls(item) for key, item in value.items() if item is not None}
@@ -281,8 +306,8 @@ def _described(value: Any) -> str:
     return f"the number {value}" if isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
-def prompt_from_csv(text: str) -> Any:
-    """The prompt in a CSV cell: chat messages if the cell spells a JSON list of them, otherwise the text itself.
+def messages_from_csv(column: str, text: str) -> Any:
+    """A prompt or response in a CSV cell: messages if the cell spells a JSON list of them, otherwise the text itself.
 
     Raises:
         ValueError: the cell spells chat messages as Python prints them, or in JSON with a repeated key.
@@ -291,7 +316,7 @@ def prompt_from_csv(text: str) -> Any:
         return text
     value = _json_or_none(text)
     if value is None and _PYTHON_MESSAGES.match(text):
-        raise ValueError("the prompt holds chat messages as Python prints them; write them in JSON.")
+        raise ValueError(f"the column {column!r} holds messages as Python prints them; write them in JSON.")
     are_messages = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
     return value if are_messages and any("role" in item for item in value or ()) else text
 

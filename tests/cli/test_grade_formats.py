@@ -70,10 +70,10 @@ def test_csv_cells_with_json_bad_rows_and_bad_bytes():
         4: "line 7: it has 4 fields",
         5: "line 8: it is not UTF-8",
         6: "line 9: the key 'a' appears twice",
-        8: "line 11: the column 'responses' has the number 3 at 'age', not text",
+        8: "line 11: the column 'responses' has the number 3 at 'age', neither text nor messages",
         9: "line 12: the column 'responses' is neither plain text nor valid JSON but as Python prints it",
         10: "line 13: the column 'responses' is null or empty",
-        11: "line 14: the prompt holds chat messages as Python prints them; write them in JSON",
+        11: "line 14: the column 'prompt' holds messages as Python prints them; write them in JSON",
     }.items():
         assert problem in out[row]["error"]
     assert record(out[7]["record_id"])["case"]["prompt"] == [{"role": "user", "content": "q8"}]

@@ -5,9 +5,10 @@ import time
 
 import pytest
 
+from rewardanything_core.cases import Case
 from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.principles import Principle
-from rewardanything_core.tables.columns import CaseColumns, InputRow, load_json, prompt_from_csv, repeated
+from rewardanything_core.tables.columns import CaseColumns, InputRow, load_json, messages_from_csv, repeated
 
 RULE = Principle("Be brief.")
 SEVERAL = CaseColumns(prompt="prompt", responses="responses")
@@ -45,10 +46,10 @@ def test_accepted_spellings_of_several_responses_in_csv(cell, expected):
 @pytest.mark.parametrize(
     ("cell", "problem"),
     [
-        ('{"name": "q=4", "age": 3}', "has the number 3 at 'age', not text"),
-        ('{"a": "q=4", "b": null}', "has null at 'b', not text"),
-        ('{"a": {"text": "q=4"}}', "has a mapping at 'a', not text"),
-        ('["q=4", true]', "has true at 1, not text"),
+        ('{"name": "q=4", "age": 3}', "has the number 3 at 'age', neither text nor messages"),
+        ('{"a": "q=4", "b": null}', "has null at 'b', neither text nor messages"),
+        ('{"a": {"text": "q=4"}}', "has a mapping at 'a', neither text nor messages"),
+        ('["q=4", true]', "has true at 1, neither text nor messages"),
         ("[]", "has no responses"),
         ("['q=4', 'q=2']", "is neither plain text nor valid JSON but as Python prints it"),
         ("{'a': 'q=4'}", "as Python prints it"),
@@ -63,7 +64,7 @@ def test_other_csv_cells_are_refused_with_advice(cell, problem):
     message = refusal(cell, "csv")
     assert problem in message
     if cell and "twice" not in problem:
-        assert "Write the cell in JSON: label -> text, or a list of texts." in message
+        assert "Write the cell in JSON: label -> response, a list of responses, or a list of messages." in message
         assert "use --response-column responses" in message
 
 
@@ -83,7 +84,7 @@ def test_typed_formats_take_mappings_lists_and_texts(file_format):
     for cell in ('["x", "y"]', "['x', 'y']", '{"n": 3}'):
         assert "holds a text that spells a list or a mapping" in refusal(cell, file_format)
         assert responses(cell, file_format, SINGLE) == {"answer": cell}
-    assert "holds a mapping, not text. Write it as text" in refusal({"a": "x"}, file_format, SINGLE)
+    assert "holds a mapping, neither text nor messages. Write it as text" in refusal({"a": "x"}, file_format, SINGLE)
     assert "'b' must be a string" in refusal({"a": "x", "b": 3}, file_format)
     assert "must be a string" in refusal(["x", None], file_format)
 
@@ -115,11 +116,41 @@ def test_an_empty_csv_cell_means_the_same_as_a_json_null(part):
 
 def test_chat_messages_in_csv_are_json():
     messages = [{"role": "user", "content": "q"}]
-    assert prompt_from_csv(json.dumps(messages)) == messages
+    assert messages_from_csv("prompt", json.dumps(messages)) == messages
     for text in ("[1, 2] sort this", "[1, 2]", "plain", '[{"key": 1}]'):
-        assert prompt_from_csv(text) == text
+        assert messages_from_csv("prompt", text) == text
     with pytest.raises(ValueError, match="as Python prints them; write them in JSON"):
-        prompt_from_csv(str(messages))
+        messages_from_csv("prompt", str(messages))
+
+
+RUN = [
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {
+        "name": "weather", "arguments": '{"city": "Ulm"}'}}]},
+    {"role": "tool", "tool_call_id": "1", "content": "sunny"},
+    {"role": "assistant", "content": "Sunny."},
+]  # fmt: skip
+ARROW_RUN = [
+    {"role": None, "content": None, "tool_calls": None, "tool_call_id": None, **message} for message in RUN
+]  # in a list<struct>, every message has every key
+
+
+@pytest.mark.parametrize(("file_format", "run"), [("jsonl", RUN), ("csv", RUN), ("parquet", ARROW_RUN)])
+def test_a_list_of_messages_is_one_response_and_a_list_of_lists_is_several(file_format, run):
+    def cell(value):
+        return json.dumps(value) if file_format == "csv" else value
+
+    expected = Case("-", "q", [RUN]).responses["0"]
+    assert responses(cell(run), file_format) == {"0": expected}
+    assert responses(cell([run, "Sunny."]), file_format) == {"0": expected, "1": "Sunny."}
+    assert responses(cell({"a": run, "b": run}), file_format) == {"a": expected, "b": expected}
+    assert responses(cell(run), file_format, SINGLE) == {"answer": expected}
+    audio = [*run, {"role": "assistant", "content": [{"type": "input_audio", "input_audio": {"data": "x"}}]}]
+    for columns, where in ((SEVERAL, "column 'responses'"), (SINGLE, "'answer'")):
+        message = refusal(cell(audio), file_format, columns)
+        assert where in message
+        assert "message 3, content part 0" in message
+    for mixed in ([*run, {"note": "x"}], {"a": run[0]}):  # neither one response nor several
+        refusal(cell(mixed), file_format)
 
 
 def test_a_repeated_key_is_found_in_linear_time():

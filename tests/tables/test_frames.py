@@ -243,7 +243,7 @@ def test_a_text_that_spells_several_responses_is_refused(judge):
 def test_a_response_column_holds_text_only(judge):
     cells = pandas.Series([{"name": "x"}, ["x"], 3, True, "text"], dtype=object)
     (out,) = judged([pandas.DataFrame({"prompt": "q", "answer": cells})], judge=judge, response_columns=["answer"])
-    problems = ["holds a mapping, not text", "holds a list, not text", "holds the number 3", "holds true"]
+    problems = ["holds a mapping, neither text", "holds a list, neither text", "holds the number 3", "holds true"]
     assert all(problem in error for problem, error in zip(problems, out.error, strict=False))
     assert out.error.isna().tolist() == [False] * 4 + [True]
 

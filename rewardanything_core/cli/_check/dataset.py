@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from rewardanything_core.cli._row_readers import STANDARD, format_of, read_rows
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.tables.columns import OPTIONAL_PARTS, InputRow, prompt_from_csv
+from rewardanything_core.tables.columns import OPTIONAL_PARTS, InputRow, messages_from_csv
 
 Cells: TypeAlias = dict[str, Any]
 
@@ -164,7 +164,7 @@ def _from_csv(cells: Cells, where: str) -> Cells:
             raise ConfigError(f"{where}: min_score must be a number, not {values['min_score']!r}.") from None
     if values.get("prompt") is not None:
         try:
-            values["prompt"] = prompt_from_csv(values["prompt"])
+            values["prompt"] = messages_from_csv("prompt", values["prompt"])
         except ValueError as error:
             raise ConfigError(f"{where}: {str(error).rstrip('.')}.") from error
     return values
