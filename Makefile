@@ -37,7 +37,7 @@ check: $(VENV)/.ready-test
 docs: $(VENV)/.ready-docs
 	@# The theme's authors print an advertisement about another program's future; it is no warning about ours.
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
-	@echo "site/index.html is the documentation; '$(VENV)/bin/python -m mkdocs serve' shows it with search, and anew as you write."
+	@echo "site/index.html is the documentation; '$(VENV)/bin/python -m mkdocs serve' shows it with search, updated as you write."
 
 test-vllm: $(VENV)/.ready-test .venv-vllm/.ready
 	@RA_JUDGE_VLLM_PYTHON="$(CURDIR)/.venv-vllm/bin/python" $(VENV)/bin/python -m pytest -m vllm

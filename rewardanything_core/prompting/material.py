@@ -76,7 +76,7 @@ class Material:
 
 
 def turns_notice() -> str:
-    """What a judge is told about turns, in addition to its instructions."""
+    """The instructions about turns, which follow those of a template."""
     return prompt_file("turns.md").rstrip("\n")
 
 
