@@ -14,6 +14,7 @@ except ImportError as error:
 
 from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Principle, Verdict
 from rewardanything_langchain.judging import Outcome, Principles, RowJudge, failure_of, failure_text
+from rewardanything_langchain.keys import feedback_keys
 from rewardanything_langchain.texts import prompt_of, response_of, text_of
 
 
@@ -21,7 +22,9 @@ class _PrincipleEvaluatorBase:
     """The settings that both evaluators share, and LangChain's properties for them.
 
     Args:
-        principle: One, or several: each is judged separately, and the score is their mean.
+        principle: One, or several: each is judged separately, and the score is their mean. Under a `Rubric` the result
+            also has ``criteria``, with ``score``, ``value`` and ``reasoning`` for each, and ``missed``, with the
+            required criteria that a response misses.
         judge: The judge, or a model string. None: the process's default judge, loaded when first needed.
         use_reference: Whether to require a reference and show it to the judge. Otherwise a reference is ignored, with
             LangChain's warning.
@@ -91,11 +94,26 @@ class _PrincipleEvaluatorBase:
             errors = [failure.to_dict() for failure in failures]
             return {"reasoning": failure_text(failures), "value": None, "score": None, "errors": errors}
         verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
-        return {
+        result = {
             "reasoning": self._reasoning(verdicts),
             **self._scores(verdicts),
             "metadata": [verdict.provenance for verdict in verdicts],
         }
+        if any(verdict.criteria for verdict in verdicts):
+            result |= self._criteria(verdicts)
+        return result
+
+    def _criteria(self, verdicts: list[Verdict]) -> dict[str, Any]:
+        """``criteria`` and ``missed`` of all rubrics; with several principles, names are ``principle.criterion``."""
+        prefixes = [""] if len(verdicts) == 1 else [f"{key}." for key in feedback_keys(self.principles)]
+        criteria: dict[str, dict[str, Any]] = {}
+        missed: dict[str, list[str]] = {}
+        for prefix, verdict in zip(prefixes, verdicts, strict=True):
+            for name, each in verdict.criteria.items():
+                criteria[prefix + name] = {"reasoning": each.explanation, **self._scores([each])}
+            for label, names in verdict.missed.items():
+                missed.setdefault(label, []).extend(prefix + name for name in names)
+        return {"criteria": criteria, "missed": missed}
 
     def _scores(self, verdicts: list[Verdict]) -> dict[str, Any]:
         raise NotImplementedError

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from rewardanything_core import BaseJudge, Case, ConfigError, InvalidCaseError, JudgeFailure, Message, Principle
+from rewardanything_core import (
+    BaseJudge,
+    Case,
+    ConfigError,
+    InvalidCaseError,
+    JudgeFailure,
+    Message,
+    Principle,
+    Rubric,
+    Verdict,
+)
 from rewardanything_core.conversations import Response
 from rewardanything_core.errors import JudgeUnavailableError
 from rewardanything_langchain.judging import Outcome, Principles, RowJudge, failure_of, failure_text
+from rewardanything_langchain.keys import criterion_keys, feedback_keys
 from rewardanything_langchain.texts import (
     Selector,
     SelectorError,
@@ -32,7 +42,7 @@ class Evaluator(Protocol):
     """The type of the functions that `principle_evaluator` returns."""
 
     def __call__(self, inputs: Any = None, outputs: Any = None, reference_outputs: Any = None) -> Any:
-        """Judge one output: ``{"key", "score", "comment", "metadata"}``, or a list of them for several principles.
+        """Judge one output: ``{"key", "score", "comment", "metadata"}``, or a list for several principles or a rubric.
 
         Args:
             inputs: What the outputs answer. None: the outputs are a conversation, and its first message of the user
@@ -55,13 +65,16 @@ def principle_evaluator(
 ) -> Evaluator:
     """A function ``(inputs, outputs, reference_outputs) -> {"key", "score", "comment", "metadata"}``.
 
+    Under a rubric it returns a list: the result of the whole, and one for each criterion, named ``key.criterion``, from
+    one judgement. LangSmith stores a list as ``{"results": [...]}``.
+
     It works in ``langsmith.evaluate(evaluators=[...])`` and wherever an openevals or agentevals evaluator does. An
     output that could not be judged has the score None, which LangSmith leaves out of averages, and the reason as its
     comment. The function raises `JudgeUnavailableError` where no row can be judged: there is no judge, it cannot be
     used with its settings, or a selector has not fitted any row so far.
 
     Args:
-        principle: One, or several: then the function returns a list with a result for each.
+        principle: A principle or rubric, or several: then the function returns a list with a result for each.
         judge: The judge, or a model string. None: the process's default judge, loaded when first needed.
         key: The feedback's name. None: the principle's name, else ``principle``; numbered if several have none.
         scale: ``normalized``, 0.0..1.0, or ``raw``, 1.0..5.0.
@@ -77,8 +90,8 @@ def principle_evaluator(
     if scale not in ("normalized", "raw"):
         raise ConfigError(f"scale must be 'normalized' or 'raw', not {scale!r}.")
     principles = Principle.several(principle)
-    several = not isinstance(principle, Principle | str)
-    keys = _keys(principles, key)
+    several = not isinstance(principle, Principle | str) or isinstance(principle, Rubric)
+    keys = feedback_keys(principles, key)
     row_judge = RowJudge(judge)
     fields = _FieldSelectors(prompt=prompt, response=response, reference=reference)
 
@@ -94,10 +107,9 @@ def principle_evaluator(
         return row_judge.outcomes(cases)
 
     def evaluator(inputs: Any = None, outputs: Any = None, reference_outputs: Any = None, **_: Any) -> Any:
-        results = [
-            _result(name, outcome, scale)
-            for name, outcome in zip(keys, outcomes(inputs, outputs, reference_outputs), strict=True)
-        ]
+        results = []
+        for one, name, outcome in zip(principles, keys, outcomes(inputs, outputs, reference_outputs), strict=True):
+            results += _results(one, name, outcome, scale)
         return results if several else results[0]
 
     evaluator.__name__ = evaluator.__qualname__ = keys[0] if len(keys) == 1 else "principles"
@@ -109,6 +121,7 @@ def comparative_evaluator(
     *,
     judge: BaseJudge | str | None = None,
     key: str | None = None,
+    criterion: str | None = None,
     prompt: Selector = None,
     response: Selector = None,
 ) -> Callable[[Sequence[Run], Example | None], ComparisonEvaluationResult]:
@@ -121,11 +134,21 @@ def comparative_evaluator(
         principle: What to judge by.
         judge: The judge, or a model string. None: the process's default judge, loaded when first needed.
         key: The feedback's name. None: the principle's name, else ``principle``.
+        criterion: The criterion of a rubric whose scores to return, named ``key.criterion``. None: those of the whole.
+            LangSmith takes one score from each evaluator; evaluators that differ in this only share a judgement where
+            the judge has a store.
         prompt: The key of the example's inputs with the prompt, or a function of them. None: the only one, or all.
         response: The key of a run's outputs to judge, or a function of them. None: the only one, or all of them.
     """
     principle = Principle.of(principle)
-    (name,) = _keys((principle,), key)
+    (name,) = feedback_keys((principle,), key)
+    if criterion is not None:
+        if not isinstance(principle, Rubric) or criterion not in principle.criteria:
+            available = (
+                ", ".join(principle.criteria) if isinstance(principle, Rubric) else "none, since it is no rubric"
+            )
+            raise ConfigError(f"There is no criterion {criterion!r}; the principle has: {available}.")
+        name = criterion_keys(principle, name)[criterion]
     row_judge = RowJudge(judge)
     fields = _FieldSelectors(prompt=prompt, response=response)
 
@@ -153,6 +176,8 @@ def comparative_evaluator(
         outcome = outcome_of(runs, labels, example)
         if isinstance(outcome, JudgeFailure):
             return ComparisonEvaluationResult(key=name, scores={}, comment=failure_text([outcome]))
+        if criterion is not None:
+            outcome = outcome.criteria[criterion]
         scores: Any = {run.id: outcome.normalized[label] for run, label in zip(runs, labels, strict=True)}
         return ComparisonEvaluationResult(key=name, scores=scores, comment=outcome.explanation)
 
@@ -193,21 +218,21 @@ class _FieldSelectors:
         return asked, response_of(response, prompt=asked)
 
 
-def _keys(principles: Sequence[Principle], key: str | None) -> list[str]:
-    """A distinct feedback key for each principle."""
-    if len(principles) == 1:
-        return [key or _slug(principles[0].name or "principle")]
-    keys = [_slug(principle.name or f"principle_{number}") for number, principle in enumerate(principles, start=1)]
-    keys = [f"{key}_{name}" if key else name for name in keys]
-    if len(set(keys)) < len(keys):
-        raise InvalidCaseError(
-            f"The principles' names must differ, since they name feedback: {keys}.", field="principle"
-        )
-    return keys
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"\W+", "_", name.strip().lower()).strip("_") or "principle"
+def _results(principle: Principle, key: str, outcome: Outcome, scale: ScoreScale) -> list[dict[str, Any]]:
+    """The result under a principle, and under a rubric one more for each criterion."""
+    results = [_result(key, outcome, scale)]
+    if not isinstance(principle, Rubric):
+        return results
+    if isinstance(outcome, Verdict) and outcome.missed:
+        results[0]["metadata"]["missed"] = outcome.missed["0"]
+    for criterion, criterion_key in criterion_keys(principle, key).items():
+        if isinstance(outcome, JudgeFailure):
+            results.append(_result(criterion_key, outcome, scale))
+            continue
+        each = outcome.criteria[criterion]
+        metadata = {**outcome.provenance, "agreement": each.agreement, "criterion": criterion}
+        results.append({**_result(criterion_key, each, scale), "metadata": metadata})
+    return results
 
 
 def _result(key: str, outcome: Outcome, scale: ScoreScale) -> dict[str, Any]:

@@ -32,7 +32,9 @@ class JudgeInput(BaseModel):
 
     prompt: Any = Field(description="What the responses answer: text, messages, or a prompt value.")
     responses: Any = Field(description="The candidates: label -> response, or a list, which is labelled '0', '1', ...")
-    principle: str | None = Field(None, description="What to judge by, where the runnable has no principle.")
+    principle: str | dict[str, Any] | None = Field(
+        None, description="What to judge by, where the runnable has no principle: a text, or a rubric as plain JSON."
+    )
     reference: str | None = Field(None, description="A reference answer that the judge sees.")
     context: str | None = Field(None, description="Source material that the judge sees.")
     id: str | None = Field(None, description="Your own id of the case, returned in the verdict.")
@@ -48,7 +50,7 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
     """
 
     principle: Any = None
-    """What to judge by: a `Principle`, a string, or a list of them. None: each dict has its own."""
+    """What to judge by: a `Principle`, a `Rubric`, a string, or a list of them. None: each dict has its own."""
 
     judge: Any = Field(default=None, exclude=True)
     """The judge, or a model string. None: the process's default judge, loaded when first needed."""
