@@ -56,8 +56,9 @@ class JudgeOptions:
 
     criteria: Criteria = "auto"
     """How the criteria of a `Rubric` are judged: ``together``, in one request per pass, or each in a ``separate`` one.
-    ``auto``: ``together`` for written verdicts in this package's wording; ``separate`` for models with a template of
-    their own, which know single principles, and for readouts that write nothing."""
+    ``auto``: ``together`` for written verdicts of a model behind an endpoint, in this package's wording. ``separate``
+    for models on this machine, since small ones let one criterion colour the others (benchmarks/README.md, Rubrics);
+    for models with a template of their own, which know single principles; and for readouts that write nothing."""
 
     shorten: int | None = None
     """Maximum length of a tool's result in a conversation, in characters, 100 or more; longer ones are shortened in the

@@ -75,7 +75,7 @@ class Judge(BaseJudge):
         self.options = options.replace(
             readout=self.readout,
             screen="on" if resolve_screening(options, backend, self.readout) else "off",
-            criteria=resolve_criteria(options, self.readout, self.template),
+            criteria=resolve_criteria(options, backend, self.readout, self.template),
             sampling=self.sampling,
             template=self.template if self.readout == "generate" else None,
             calibration=self.calibration,

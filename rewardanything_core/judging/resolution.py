@@ -74,11 +74,12 @@ def resolve_screening(options: JudgeOptions, backend: Backend, readout: Readout)
     )
 
 
-def resolve_criteria(options: JudgeOptions, readout: Readout, template: Template) -> Criteria:
+def resolve_criteria(options: JudgeOptions, backend: Backend, readout: Readout, template: Template) -> Criteria:
     """How the criteria of a rubric are judged: ``together`` or ``separate``.
 
     Args:
         options: The options as requested.
+        backend: The judge's backend.
         readout: The resolved readout.
         template: The template of written verdicts.
 
@@ -86,7 +87,8 @@ def resolve_criteria(options: JudgeOptions, readout: Readout, template: Template
         ConfigError: they cannot be judged together as requested.
     """
     if readout == "generate" and template.is_built_in:
-        return "together" if options.criteria == "auto" else options.criteria
+        automatic: Criteria = "separate" if backend.supports_grammar else "together"
+        return automatic if options.criteria == "auto" else options.criteria
     if options.criteria == "together":
         reason = (
             f"readout={readout!r} writes none" if readout != "generate" else "the template has a wording of its own"

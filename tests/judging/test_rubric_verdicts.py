@@ -233,7 +233,9 @@ def test_the_grammar_admits_what_the_schema_does(small_model) -> None:
     schema = rubric_schema(criteria, names, reasoning=False)
     assert list(content) == list(schema["properties"]) == schema["required"]
     assert content["cites"]["scores"] == {"model-1": 5, "model-2": 5}
-    verdict = Judge(small_model, readout="generate", cache="off", retries=0).judge(RUBRIC, "2+2?", RESPONSES)
+    verdict = Judge(small_model, readout="generate", criteria="together", cache="off", retries=0).judge(
+        RUBRIC, "2+2?", RESPONSES
+    )
     assert isinstance(verdict, Verdict) and all(verdict.criteria[name].reasoning for name in RUBRIC.criteria)
 
 
