@@ -28,10 +28,10 @@ from rewardanything_mlflow.labels import (
     expectations_of,
     feedback_value,
     human_labels,
-    inputs_and_outputs,
     labels_from_mlflow,
 )
 from rewardanything_mlflow.spans import without_own_traces
+from rewardanything_mlflow.traces import inputs_and_outputs
 
 if TYPE_CHECKING:
     from rewardanything_mlflow.scorer import PrincipleScorer
@@ -111,12 +111,15 @@ class PrincipleOptimizer(AlignmentOptimizer):
         """
         if isinstance(scorer.principle, Rubric):
             raise ConfigError("A rubric cannot be aligned as a whole; align a PrincipleScorer for each criterion.")
+        if scorer.on == "session":
+            raise ConfigError("A scorer on='session' cannot be aligned, since people's feedback is on single traces.")
         if scorer.candidates:
             raise ConfigError("A scorer with candidates=True cannot be aligned; people's feedback is on whole traces.")
         items = labels_from_mlflow(
             traces,
             scorer.name,
             principle=scorer.principle,
+            on=scorer.on,
             scale=self.scale or ((1.0, 5.0) if scorer.scale == "raw" else (0.0, 1.0)),
             prompt=scorer.prompt,
             response=scorer.response,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import mlflow
 import numpy as np
@@ -24,6 +24,7 @@ from rewardanything_core import (
     Verdict,
     resolve_judge,
 )
+from rewardanything_core.conversations import Response
 from rewardanything_core.gate.inference import mean_interval
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 from rewardanything_mlflow.feedback import (
@@ -36,6 +37,7 @@ from rewardanything_mlflow.feedback import (
 )
 from rewardanything_mlflow.fields import Selector, SelectorError, prompt_from, response_from
 from rewardanything_mlflow.judging import Outcome, failure_of, judge_all, judge_or_default
+from rewardanything_mlflow.traces import conversation_from, inputs_and_outputs
 
 EVAL_TABLE = "eval_results_table.json"
 """The artifact that holds the table of ``mlflow.evaluate``."""
@@ -103,7 +105,11 @@ class RunComparison(RunFigures):
 class _EvaluatedRow:
     inputs: Any
     outputs: Any
-    trace_id: str | None
+    trace: Trace | None = None
+
+    @property
+    def trace_id(self) -> str | None:
+        return self.trace.info.trace_id if self.trace else None
 
 
 def compare_runs(
@@ -112,6 +118,7 @@ def compare_runs(
     principle: Principle | str,
     judge: BaseJudge | str | None = None,
     name: str | None = None,
+    on: Literal["row", "trace"] = "row",
     scale: ScoreScale = "raw",
     prompt: Selector | None = None,
     response: Selector | None = None,
@@ -129,20 +136,26 @@ def compare_runs(
         principle: What to judge by.
         judge: The judge, or a model string such as ``openai:/gpt-5-mini``. None: the process's default judge.
         name: The name of the figures and the feedback. None: the principle's name.
+        on: ``row`` judges the outputs, and ``trace`` all that the traces record: what agents said and did.
         scale: ``raw`` for 1..5, ``normalized`` for 0..1.
         prompt: Where the prompt is in the inputs: a key, a dotted path or a function. None: the inputs are the prompt,
             or a dict with it as the only field.
-        response: Where the response is in the outputs, likewise.
+        response: Where the response is in the outputs, likewise; not with ``on="trace"``.
         confidence: Coverage of the intervals, in (0, 1).
 
     Raises:
         ValueError: there are not two different runs, or no row that all of them have.
-        ConfigError: the judge is neither a judge nor a model string, or ``prompt`` or ``response`` fits no row.
+        ConfigError: the judge is neither a judge nor a model string, ``prompt`` or ``response`` fits no row, or
+            ``response`` is given with ``on="trace"``.
         JudgeUnavailableError: there is no judge, or it cannot be used with its settings.
     """
     principle = Principle.of(principle)
     judge = resolve_judge(judge)
     name = metric_name(principle, name)
+    if on not in ("row", "trace"):
+        raise ConfigError(f"on must be 'row' or 'trace', not {on!r}.")
+    if on == "trace" and response is not None:
+        raise ConfigError("on='trace' judges whole traces; leave out response=.")
     compared = [run if isinstance(run, Run) else mlflow.get_run(getattr(run, "run_id", run)) for run in runs]
     if len({run.info.run_id for run in compared}) < max(2, len(compared)):
         raise ValueError("compare_runs needs two or more different runs.")
@@ -153,7 +166,7 @@ def compare_runs(
     if not shared:
         raise ValueError("The runs have no inputs in common; their rows are matched by equal inputs.")
     rows = [{label: table[key] for label, table in tables.items()} for key in shared]
-    cases = _cases(principle, rows, prompt, response)
+    cases = _cases(principle, rows, prompt, _whole_run if on == "trace" else _outputs(response))
     outcomes = judge_all(judge_or_default(judge), cases)
     with mlflow.start_run(run_name=f"compare {name}", nested=mlflow.active_run() is not None) as run:
         comparison = RunComparison(
@@ -211,24 +224,22 @@ def _rows(run: Run) -> dict[tuple[str, int], _EvaluatedRow]:
 
 
 def _row_of_trace(trace: Trace) -> _EvaluatedRow:
-    root = next((span for span in trace.data.spans if span.parent_id is None), None)
-    return _EvaluatedRow(
-        inputs=root.inputs if root else None, outputs=root.outputs if root else None, trace_id=trace.info.trace_id
-    )
+    inputs, outputs = inputs_and_outputs(trace)
+    return _EvaluatedRow(inputs=inputs, outputs=outputs, trace=trace)
 
 
 def _rows_of_table(run: Run) -> Iterable[_EvaluatedRow]:
     if EVAL_TABLE in {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}:
         table = mlflow.load_table(EVAL_TABLE, run_ids=[run.info.run_id])
         for row in table.to_dict("records"):
-            yield _EvaluatedRow(inputs=row.get("inputs", row), outputs=row.get("outputs", row), trace_id=None)
+            yield _EvaluatedRow(inputs=row.get("inputs", row), outputs=row.get("outputs", row))
 
 
 def _cases(
     principle: Principle,
     rows: Sequence[Mapping[str, _EvaluatedRow]],
     prompt: Selector | None,
-    response: Selector | None,
+    response_of: Callable[[_EvaluatedRow], Response],
 ) -> list[Case | JudgeFailure]:
     """A case for each row, or its failure; a selector that fits no row at all is a mistake in the call."""
     cases: list[Case | JudgeFailure] = []
@@ -236,7 +247,7 @@ def _cases(
     for row in rows:
         first = next(iter(row.values()))
         try:
-            responses = {label: response_from(evaluated.outputs, response) for label, evaluated in row.items()}
+            responses = {label: response_of(evaluated) for label, evaluated in row.items()}
             cases.append(Case(principle, prompt_from(first.inputs, prompt), responses, id=first.trace_id))
         except InvalidCaseError as error:
             errors.append(error)
@@ -244,6 +255,15 @@ def _cases(
     if len(errors) == len(rows) and all(isinstance(error, SelectorError) for error in errors):
         raise ConfigError(f"{errors[0].message} No row fits it.") from errors[0]
     return cases
+
+
+def _outputs(selector: Selector | None) -> Callable[[_EvaluatedRow], Response]:
+    return lambda row: response_from(row.outputs, selector)
+
+
+def _whole_run(row: _EvaluatedRow) -> Response:
+    """What a row's trace records after the prompt; the agent's own instructions, which precede that, are left out."""
+    return conversation_from([row.trace] if row.trace else [])[1]
 
 
 def _criteria_figures(

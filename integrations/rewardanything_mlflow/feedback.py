@@ -118,6 +118,7 @@ def _feedback_by_label(
                 rank=verdict.ranking.index(response) + 1 if several else None,
                 spread=verdict.spread.get(response) if len(verdict.orders) > 1 else None,
                 missed=missed.get(response),
+                turns=", ".join(map(str, whole.turns.get(response, ()))),
             ),
         )
         for response, score in scores_of(verdict, scale).items()

@@ -6,15 +6,15 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import mlflow
 from mlflow.entities import AssessmentSourceType, Feedback, Trace
 
 from rewardanything_core import Case, ConfigError, InvalidCaseError, Principle
 from rewardanything_core.bench import BenchItem
-from rewardanything_core.conversations import response_text
 from rewardanything_mlflow.fields import Selector, prompt_from, reference_from, response_from
+from rewardanything_mlflow.traces import conversation_from, inputs_and_outputs
 
 Label: TypeAlias = float | str
 """A number, or a category in lower case; True and False are 1 and 0."""
@@ -42,6 +42,7 @@ def labels_from_mlflow(
     name: str | None = None,
     *,
     principle: Principle | str,
+    on: Literal["row", "trace"] = "row",
     scale: tuple[float, float] | None = None,
     prompt: Selector | None = None,
     response: Selector | None = None,
@@ -58,6 +59,7 @@ def labels_from_mlflow(
         traces: The traces, such as ``mlflow.search_traces(return_type="list")``.
         name: Name of the feedback. None: the only one that people used.
         principle: What people judged by.
+        on: What they judged: the traces' outputs, or all that the traces record, as for `PrincipleScorer`.
         scale: Lowest and highest possible number. None: it is inferred from the numbers.
         prompt: Where the prompt is in the inputs, as for `PrincipleScorer`.
         response: Where the response is in the outputs.
@@ -80,13 +82,12 @@ def labels_from_mlflow(
             )
         inputs, outputs = inputs_and_outputs(trace)
         try:
-            responses = {"response": response_text(response_from(outputs, response))}
-            case = Case(
-                text,
-                prompt_from(inputs, prompt),
-                responses,
-                reference_from(expectations_of(trace), reference),
+            asked, answered = (
+                conversation_from([trace])
+                if on == "trace"
+                else (prompt_from(inputs, prompt), response_from(outputs, response))
             )
+            case = Case(text, asked, {"response": answered}, reference_from(expectations_of(trace), reference))
         except InvalidCaseError as error:
             problems.append(f"{trace.info.trace_id}: {error}")
             continue
@@ -97,7 +98,7 @@ def labels_from_mlflow(
                 group=str(case.prompt),
                 principle=text,
                 prompt=case.prompt if isinstance(case.prompt, str) else [dict(turn) for turn in case.prompt],
-                responses=responses,
+                responses={"response": answered},
                 human={"response": value},
                 rated=True,
                 scale=(0.0, 1.0) if label.is_binary else scale,
@@ -165,12 +166,6 @@ def items_of_experiment(source: str, principle: str | None) -> list[BenchItem]:
         )
     traces: Any = mlflow.search_traces(locations=[experiment.experiment_id], return_type="list")
     return labels_from_mlflow(traces, name or None, principle=principle)
-
-
-def inputs_and_outputs(trace: Trace) -> tuple[Any, Any]:
-    """The inputs and outputs of a trace's root span; None where there are none."""
-    root = next((span for span in trace.data.spans if span.parent_id is None), None)
-    return (root.inputs, root.outputs) if root else (None, None)
 
 
 def _human_feedback(trace: Trace) -> list[Feedback]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mlflow.entities import Feedback, Trace
@@ -32,6 +32,7 @@ from rewardanything_mlflow.fields import (
 from rewardanything_mlflow.judging import failure_of, judge_or_default, stop_if_unusable
 from rewardanything_mlflow.pool_check import check_store
 from rewardanything_mlflow.spans import without_own_traces
+from rewardanything_mlflow.traces import Unit, conversation_from, session_expectations, session_id
 
 
 def judged(values: list[float]) -> float:
@@ -48,6 +49,9 @@ class PrincipleScorer(Scorer):
     that could not be judged gets a feedback of each name with the error and no value, which MLflow leaves out of the
     aggregates.
 
+    With ``on="trace"`` an agent's whole run is judged, and with ``on="session"`` a whole conversation with a user, for
+    which MLflow's data must be traces.
+
     >>> scorer = PrincipleScorer(principle="Concise before complete.", name="concise", threshold=4)
     >>> mlflow.genai.evaluate(data=data, scorers=[scorer]).passed
     """
@@ -63,6 +67,11 @@ class PrincipleScorer(Scorer):
 
     name: str = ""
     """The feedback's name. Empty: the principle's."""
+
+    on: Unit = "row"
+    """What is judged. ``row``: the outputs. ``trace``: all that the row's trace records, with its calls of tools and
+    their results; it begins with the messages that the program was given, as the prompt. ``session``: likewise all
+    traces of a session; the first one gets the feedback, and a reference is an expectation on the session."""
 
     threshold: float | None = None
     """The lowest score, on ``scale``, with which a row passes (``EvaluationResult.passed``). None: no threshold, which
@@ -122,6 +131,8 @@ class PrincipleScorer(Scorer):
         low, high = (1.0, 5.0) if self.scale == "raw" else (0.0, 1.0)
         if self.threshold is not None and not low <= self.threshold <= high:
             raise ValueError(f"threshold must be within {low:g}..{high:g} on the {self.scale} scale.")
+        if self.on != "row" and (self.candidates or self.prompt is not None or self.response is not None):
+            raise ValueError(f"on={self.on!r} judges whole traces; leave out prompt=, response= and candidates=.")
         return self
 
     def model_post_init(self, context: Any, /) -> None:
@@ -130,21 +141,33 @@ class PrincipleScorer(Scorer):
         check_store(stacklevel=4)
 
     @property
+    def is_session_level_scorer(self) -> bool:
+        """Whether MLflow calls this once for each session."""
+        return self.on == "session"
+
+    @property
     def pass_if(self) -> Callable[[Any], bool] | None:
         """The threshold as a predicate; None without one."""
         threshold = self.threshold
         return None if threshold is None else lambda value: value is not None and value >= threshold
 
-    def __call__(  # type: ignore[override]  # MLflow passes the arguments that the signature names
-        self, *, inputs: Any = None, outputs: Any = None, expectations: Any = None, trace: Trace | None = None
+    def __call__(
+        self,
+        *,
+        inputs: Any = None,
+        outputs: Any = None,
+        expectations: Any = None,
+        trace: Trace | None = None,
+        session: list[Trace] | None = None,
     ) -> Feedback | list[Feedback]:
-        """Judge one row. MLflow calls this from many threads; the judge batches their requests.
+        """Judge one row or session. MLflow calls this from many threads; the judge batches their requests.
 
         Args:
             inputs: The row's inputs, which hold the prompt.
             outputs: The row's outputs, which hold the response or the candidates.
             expectations: The row's expectations, which may hold a reference answer.
             trace: The row's trace, whose id becomes the case's.
+            session: The traces of a session, whose id becomes the case's, with ``on="session"``.
 
         Raises:
             JudgeUnavailableError: no row can be judged: there is no judge, it cannot be used with its settings, or a
@@ -152,7 +175,11 @@ class PrincipleScorer(Scorer):
         """
         judge = judge_or_default(self.judge)
         try:
-            case = self._case(inputs, outputs, expectations, trace)
+            if self.on == "row":
+                case = self._case(inputs, outputs, expectations, trace)
+            else:
+                traces = session if self.on == "session" else trace and [trace]
+                case = self._case_of_traces(traces or [], expectations)
             with without_own_traces():
                 verdict = judge.judge(case)
         except RewardAnythingError as error:
@@ -200,6 +227,13 @@ class PrincipleScorer(Scorer):
                 "returns None for them.",
             ) from error
         return Case(self.principle, prompt, responses, reference, id=trace.info.trace_id if trace else None)
+
+    def _case_of_traces(self, traces: Sequence[Trace], expectations: Any) -> Case:
+        prompt, response = conversation_from(traces)
+        if self.on == "session":
+            expectations = expectations or session_expectations(traces)
+        case_id = session_id(traces) if self.on == "session" else traces[0].info.trace_id
+        return Case(self.principle, prompt, [response], reference_from(expectations, self.reference), id=case_id)
 
 
 class CriterionCondition(Scorer):

@@ -11,6 +11,7 @@ import mlflow
 from mlflow.entities import SpanType
 
 from rewardanything_core import BaseJudge, Case, JudgeFailure, Rubric, resolve_judge
+from rewardanything_core.conversations.trajectory import response_json
 from rewardanything_core.judging.base import add_observer, remove_observer
 
 if TYPE_CHECKING:
@@ -87,6 +88,11 @@ def _inputs(case: Case | None) -> dict[str, Any]:
     if case is None:
         return {}
     principle = case.principle.to_json() if isinstance(case.principle, Rubric) else case.principle.text
-    names = ("prompt", "responses", "reference", "context")
-    fields = {"principle": principle, **{name: getattr(case, name) for name in names}}
+    fields = {
+        "principle": principle,
+        "prompt": case.prompt,
+        "responses": {label: response_json(response) for label, response in case.responses.items()},
+        "reference": case.reference,
+        "context": case.context,
+    }
     return {name: value for name, value in fields.items() if value is not None}

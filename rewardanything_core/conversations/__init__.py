@@ -6,7 +6,7 @@ them in order of precedence.
 
 from rewardanything_core.conversations.reading import is_conversation, read_messages
 from rewardanything_core.conversations.rendering import final_text, has_images, message_text, transcript, turns_as_json
-from rewardanything_core.conversations.replies import read_reply
+from rewardanything_core.conversations.replies import read_reply, split_conversation
 from rewardanything_core.conversations.shortening import Shortened, shorten
 from rewardanything_core.conversations.trajectory import Response, Trajectory, read_response, response_text
 
@@ -23,6 +23,7 @@ __all__ = [
     "read_response",
     "response_text",
     "shorten",
+    "split_conversation",
     "transcript",
     "turns_as_json",
 ]

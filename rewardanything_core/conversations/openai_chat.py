@@ -32,7 +32,8 @@ SETTINGS = (
     "model", "user", "stream", "tools", "tool_choice", "parallel_tool_calls", "response_format", "temperature", "top_p",
     "max_tokens", "max_completion_tokens", "max_output_tokens", "stop", "stop_sequences", "seed", "n", "reasoning",
     "metadata", "custom_inputs", "custom_outputs", "context", "user_id", "session_id", "thread_id", "conversation_id",
-    "remaining_steps", "jump_to", "config",
+    "remaining_steps", "jump_to", "config", "reasoning_effort", "verbosity", "thinking", "modalities", "logit_bias",
+    "stream_options", "prompt_cache_key", "safety_identifier", "extra_headers", "extra_query", "timeout",
 )  # fmt: skip
 """Keys next to ``messages`` that identify or configure a request or an agent's state."""
 
@@ -64,7 +65,7 @@ def read(value: Any, turns: Turns, place: Place, read_value: ReadValue) -> None:
             turns.begin("system")
             add_content(system, turns, place.inside("system"))
         read_value(fields.take("messages"), turns, place)
-        fields.close(*SETTINGS)
+        fields.close(*SETTINGS, *(key for key, item in value.items() if isinstance(item, bool | int | float)))
 
 
 def role_of(role: Any, place: Place) -> str:

@@ -1,4 +1,4 @@
-"""The response in what a program returned, which may repeat the prompt."""
+"""The response in what a program returned or recorded, which may repeat the prompt."""
 
 from __future__ import annotations
 
@@ -29,15 +29,30 @@ def read_reply(value: Any, *, where: str, prompt: str | Sequence[Message] = ()) 
     """
     if isinstance(value, str | Trajectory):
         return value
-    place = Place(where)
     messages = after_prompt(read_messages(value, where=where), () if isinstance(prompt, str) else prompt)
-    if not messages:
-        raise place.error("has no message of the assistant")
-    if len(messages) == 1 and not messages[0].get("tool_calls"):
-        messages = (_without_reasoning(messages[0]),)
-        if messages[0]["content"] is None:
-            raise place.error("has neither text nor tool calls")
-    return read_response(messages, where=where)
+    return _response(messages, Place(where))
+
+
+def split_conversation(
+    value: Any, *, where: str, prompt: str | Sequence[Message] = ()
+) -> tuple[list[Message], Response]:
+    """A whole conversation as the prompt that started it and the response, which is everything after that.
+
+    Args:
+        value: Messages in any form that `read_messages` knows, such as a trace.
+        where: See `read_messages`.
+        prompt: The messages that the program was given. The conversation may have others between them, such as the
+            program's own instructions. Where it does not have all of them, and for a text, the response begins with
+            the first message of the assistant or a tool after one of the user.
+
+    Raises:
+        InvalidCaseError: as for `read_reply`; or nothing precedes the response.
+    """
+    messages = read_messages(value, where=where)
+    start = _end_of(() if isinstance(prompt, str) else prompt, messages) or _first_action(messages)
+    if start == 0:
+        raise Place(where).error("has no message before the assistant's first one")
+    return list(messages[:start]), _response(messages[start:], Place(where))
 
 
 def after_prompt(messages: Sequence[Message], prompt: Sequence[Message]) -> tuple[Message, ...]:
@@ -52,6 +67,35 @@ def after_prompt(messages: Sequence[Message], prompt: Sequence[Message]) -> tupl
         roles = [message["role"] for message in messages]
         start = roles.index("assistant") if "assistant" in roles else len(messages)
     return tuple(messages[start:])
+
+
+def _end_of(prompt: Sequence[Message], messages: Sequence[Message]) -> int:
+    """The number of messages up to the last one of a prompt; 0 if one of its messages is missing."""
+    wanted = [message_key(message) for message in prompt]
+    found = 0
+    for number, message in enumerate(messages, start=1):
+        if found < len(wanted) and message_key(message) == wanted[found]:
+            found += 1
+            if found == len(wanted):
+                return number
+    return 0
+
+
+def _first_action(messages: Sequence[Message]) -> int:
+    """The index of the first message of the assistant or a tool after one of the user, or else of the first at all."""
+    roles = [message["role"] for message in messages]
+    start = roles.index("user") if "user" in roles else 0
+    return next((n for n in range(start, len(roles)) if roles[n] in ("assistant", "tool")), len(roles))
+
+
+def _response(messages: Sequence[Message], place: Place) -> Response:
+    if not any(message["role"] in ("assistant", "tool") for message in messages):
+        raise place.error("has no message of the assistant")
+    if len(messages) == 1 and not messages[0].get("tool_calls"):
+        messages = (_without_reasoning(messages[0]),)
+        if messages[0]["content"] is None:
+            raise place.error("has neither text nor tool calls")
+    return read_response(messages, where=place.field)
 
 
 def _without_reasoning(message: Message) -> Message:

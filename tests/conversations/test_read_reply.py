@@ -8,7 +8,7 @@ import pytest
 from weather import ANSWER, CALLING, CONVERSATION, QUESTION, RESULT, assistant, text, thought
 
 from rewardanything_core import InvalidCaseError
-from rewardanything_core.conversations import Trajectory, read_messages, read_reply
+from rewardanything_core.conversations import Trajectory, read_messages, read_reply, split_conversation
 
 BEFORE = [QUESTION, {"role": "assistant", "content": "Which Ulm?"}, {"role": "user", "content": "On the Danube."}]
 
@@ -51,3 +51,33 @@ def test_reasoning_belongs_to_a_trajectory_and_not_to_a_single_answer() -> None:
 def test_a_reply_without_an_answer_is_an_error(value: Any, problem: str) -> None:
     with pytest.raises(InvalidCaseError, match=problem):
         turns(value)
+
+
+SYSTEM = {"role": "system", "content": "Use the tools."}
+
+
+@pytest.mark.parametrize(
+    ("messages", "prompt", "start"),
+    [
+        (list(CONVERSATION), (), 1),
+        ([SYSTEM, QUESTION, QUESTION, CALLING, RESULT], "Is it warm in Ulm?", 3),
+        ([SYSTEM, *BEFORE, CALLING, RESULT, ANSWER], BEFORE, 4),
+        ([SYSTEM, *BEFORE, CALLING, RESULT, ANSWER], [QUESTION, ANSWER], 7),
+        ([SYSTEM, *BEFORE, CALLING, RESULT, ANSWER], [{"role": "user", "content": "Else?"}], 2),
+        ([ANSWER, QUESTION, CALLING, RESULT], (), 2),
+        ([SYSTEM, CALLING, RESULT], (), 1),
+    ],
+)
+def test_a_conversation_is_split_after_what_the_program_was_given(messages: Any, prompt: Any, start: int) -> None:
+    if start == len(messages):
+        with pytest.raises(InvalidCaseError, match="has no message of the assistant"):
+            split_conversation(messages, where="trace", prompt=prompt)
+        return
+    before, after = split_conversation(messages, where="trace", prompt=prompt)
+    assert before == messages[:start]
+    assert isinstance(after, Trajectory) and list(after.messages) == messages[start:]
+
+
+def test_a_conversation_without_a_prompt_is_not_split() -> None:
+    with pytest.raises(InvalidCaseError, match="no message before the assistant's first one"):
+        split_conversation([CALLING, RESULT], where="trace")
