@@ -8,15 +8,8 @@ from typing import Any, TypeAlias
 from langchain_core.messages import BaseMessage
 from langchain_core.prompt_values import PromptValue
 
-from rewardanything_core import InvalidCaseError, Message
-from rewardanything_core.conversations import (
-    Response,
-    is_conversation,
-    read_messages,
-    read_reply,
-    read_response,
-    response_text,
-)
+from rewardanything_core import InvalidCaseError, Message, conversations
+from rewardanything_core.conversations import Response, is_conversation, read_messages, read_reply, response_text
 from rewardanything_core.conversations.json_values import to_json_value, written
 from rewardanything_core.conversations.place import Place
 
@@ -115,23 +108,18 @@ def split_conversation(value: Any) -> tuple[list[Message], Response]:
     Args:
         value: Messages, or ``{"messages": ...}``.
 
-    Returns:
-        The messages up to the first one of the user, and those after it.
-
     Raises:
-        InvalidCaseError: it is not a conversation in which something follows a message of the user.
+        InvalidCaseError: it is not a conversation in which the assistant says or does something after the user.
     """
-    value = _json_value(value, "prompt")
-    messages = read_messages(value, where="prompt") if is_conversation(value) else ()
-    roles = [message["role"] for message in messages]
-    start = roles.index("user") + 1 if "user" in roles else len(messages)
-    if start == len(messages):
+    value = _json_value(value, "outputs")
+    messages = read_messages(value, where="outputs") if is_conversation(value) else ()
+    if not {"user", "assistant"} <= {message["role"] for message in messages}:
         raise InvalidCaseError(
             "There is no input, which the judge needs as the prompt, and the outputs are not a conversation that a "
             "user's message starts.",
             field="prompt",
         )
-    return list(messages[:start]), read_response(messages[start:], where="responses")
+    return conversations.split_conversation(messages, where="outputs")
 
 
 def _json_value(value: Any, field: str) -> Any:
