@@ -9,25 +9,28 @@ import asyncio
 import dataclasses
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 
 from rewardanything_core import (
     BaseJudge,
     ConfigError,
     InvalidCaseError,
+    Message,
     Principle,
     RewardAnythingError,
     Rubric,
     resolve_judge,
 )
+from rewardanything_core.conversations import read_messages
+from rewardanything_core.conversations.replies import after_prompt
 from rewardanything_rl.availability import DEFAULT_MAX_FAILED_CALLS, ajudge_or_default
 from rewardanything_rl.batching import GroupBatcher, Reward
 from rewardanything_rl.groups import Sample, plain_principle, weighted_principle
 from rewardanything_rl.injection_guard import Guard, arefusals, resolve_guard
 from rewardanything_rl.ray_batching import RayGroupBatcher
 from rewardanything_rl.scale import Scale
-from rewardanything_rl.texts import Thinking, answer_of, check_thinking, guarded_text
+from rewardanything_rl.texts import Thinking, check_thinking, guarded_text, response_of
 
 
 def verl_reward(
@@ -40,6 +43,7 @@ def verl_reward(
     normalize: bool = True,
     tie_break: float = 0.02,
     reference: str | None = None,
+    trajectory: str | None = None,
     thinking: Thinking = "strip",
     on_failure: float | None = None,
     max_failed_calls: int | None = DEFAULT_MAX_FAILED_CALLS,
@@ -60,6 +64,9 @@ def verl_reward(
         tie_break: Largest distance between the rewards of equal scores, 0..1 in units of the reward; see `Scale`.
         reference: Where to find a response whose reward is subtracted: ``ground_truth`` or a key of ``extra_info``.
             None: nothing is subtracted.
+        trajectory: The key of ``extra_info`` with the messages of an agent's run, which are judged turn by turn: an
+            agent loop puts them into its ``extra_fields``. They may begin with the prompt. None: ``solution_str`` is
+            judged, in which veRL joins the turns of a run to one text.
         thinking: ``strip`` removes a leading ``<think>`` block; ``opened`` does so where the chat template has opened
             the block already; ``keep`` removes nothing. A block without its closing tag leaves an empty answer.
         on_failure: None: a sample that cannot be judged raises, and veRL's V1 trainer leaves it out. A number is your
@@ -102,14 +109,16 @@ def verl_reward(
         info = dict(extra_info or {})
         size = info.get("group_size")
         try:
+            prompt = _prompt(_required(info, "prompt"))
             empty = Sample(
                 principle=plain_principle(_required(info, "principle", default)),
-                prompt=_plain_prompt(_required(info, "prompt")),
+                prompt=prompt,
                 response="",
                 reference=_reference(reference, ground_truth, info),
             )
             try:
-                sample = dataclasses.replace(empty, response=answer_of(solution_str, thinking))
+                completion = solution_str if trajectory is None else _run(info, trajectory, prompt)
+                sample = dataclasses.replace(empty, response=response_of(completion, thinking))
             except InvalidCaseError:
                 await batcher.skip(empty, size=size)
                 raise
@@ -269,10 +278,15 @@ def _reference(key: str | None, ground_truth: Any, info: Mapping[str, Any]) -> s
     return value
 
 
-def _plain_prompt(prompt: Any) -> Any:
-    """The prompt with a list of dicts for its messages: a Parquet file gives them back as an array."""
-    if isinstance(prompt, str):
-        return prompt
-    if isinstance(prompt, Mapping) or not isinstance(prompt, Iterable):
-        raise InvalidCaseError(f"The prompt must be a text or a list of messages, not {prompt!r:.80}.", field="prompt")
-    return [dict(message) if isinstance(message, Mapping) else message for message in prompt]
+def _prompt(prompt: Any) -> str | list[Message]:
+    return prompt if isinstance(prompt, str) else list(read_messages(prompt, where="prompt"))
+
+
+def _run(info: Mapping[str, Any], key: str, prompt: str | list[Message]) -> tuple[Message, ...]:
+    """The messages of an agent's run without the prompt."""
+    if key not in info:
+        raise ConfigError(
+            f"extra_info has no {key!r} to take the trajectory from; it has {', '.join(map(str, info))}. Put the "
+            "messages into the extra_fields of the agent loop's output."
+        )
+    return after_prompt(read_messages(info[key], where=key), [] if isinstance(prompt, str) else prompt)

@@ -7,6 +7,7 @@ import inspect
 import json
 from typing import Any
 
+import numpy
 import pytest
 from rl_judges import PRINCIPLE, judge_by_length, judge_of, length_backend, response_lists, sample, scores_of
 from scripts import by_length, mute
@@ -60,6 +61,23 @@ def test_a_sample_may_have_its_own_group_size_messages_and_reference() -> None:
     assert json.loads(backend.requests[0].messages[1]["content"])["principle"] == "Else."
 
 
+def test_the_runs_of_an_agent_are_judged_turn_by_turn() -> None:
+    """As with veRL's naive reward manager, which adds the agent loop's ``extra_fields`` to ``extra_info``."""
+    backend = length_backend()
+    score = verl_reward(judge=judge_of(backend), group_size=2, timeout=30, trajectory="messages")
+    prompt = [{"role": "system", "content": "Use the tools."}, {"role": "user", "content": "Delete old files."}]
+    calling = {"role": "assistant", "content": "<think>hm</think>", "tool_calls": [{"function": {"name": "ask"}}]}
+    turns = [calling, {"role": "tool", "content": "no"}, {"role": "assistant", "content": "Then I stop."}]
+    runs = [[*prompt, *turns], turns[2:]]
+    samples = [sample("decoded", numpy.array(prompt, dtype=object), messages=run, turn_scores=[]) for run in runs]
+    asyncio.run(scores_of(score, samples))
+    ((text, judged),) = response_lists(backend)
+    assert text == "Then I stop." and [turn["role"] for turn in judged] == ["assistant", "tool", "assistant"]
+    assert judged[0]["calls"] == [{"call": "1.1", "name": "ask", "arguments": {}}] and "hm" not in str(judged)
+    with pytest.raises(ConfigError, match="no 'messages' to take the trajectory from"):
+        asyncio.run(score(**sample("decoded")))
+
+
 def test_the_batcher_handles_many_groups_at_once() -> None:
     backend = length_backend()
     batcher = GroupBatcher(4, timeout=30, judge=judge_of(backend), scale=Scale(tie_break=0.0))
@@ -103,8 +121,7 @@ def test_failures_raise_unless_the_user_sets_a_number() -> None:
         ({"solution_str": "\ud800"}, "UTF-8"),
         ({"extra_info": {"prompt": None, "principle": "x"}}, r"extra_info\['prompt'\] is None"),
         ({"extra_info": {"prompt": "p", "principle": None}}, r"extra_info\['principle'\] is None"),
-        ({"extra_info": {"prompt": 7, "principle": "x"}}, "must be a text or a list of messages"),
-        ({"extra_info": {"prompt": {"role": "user", "content": "p"}, "principle": "x"}}, "a list of messages"),
+        ({"extra_info": {"prompt": 7, "principle": "x"}}, "is no known form of a conversation"),
         ({"extra_info": {"prompt": ["p"], "principle": "x"}}, "message"),
     ],
 )
