@@ -38,6 +38,11 @@ from rewardanything_core.bench.reading import read_items
 from rewardanything_core.bench.rubric_items import as_rubrics
 from rewardanything_core.bench.running import judge_items
 from rewardanything_core.readouts import rubric as rubric_readout
+from rewardanything_core.readouts.pointwise.principle_profile import (
+    NO_PREFERENCES,
+    PrincipleProfile,
+    PrincipleProfiler,
+)
 from rewardanything_core.weights.fetch import fetch
 
 ARMS: Mapping[str, tuple[dict[str, Any], tuple[int, ...]]] = {
@@ -49,7 +54,7 @@ ARMS: Mapping[str, tuple[dict[str, Any], tuple[int, ...]]] = {
 }
 """Arm -> options, and after how many passes it is measured: the first pass of two is that of a judge with one."""
 
-CHUNK = 4  # lists in flight
+CHUNK = 8  # lists in flight
 
 SHORT = {
     "a": "The train leaves at nine from platform two, and the ride takes an hour.",
@@ -64,7 +69,6 @@ SHAPES: Mapping[str, tuple[dict[str, str], str | None]] = {
     "short question, 1 short response": ({"a": SHORT["a"]}, None),
     "short question, 3 short responses": (SHORT, None),
     "long context, 1 short response": ({"a": SHORT["a"]}, TIMETABLE),
-    "long context, 3 short responses": (SHORT, TIMETABLE),
 }
 """Name -> responses and context."""
 
@@ -237,6 +241,11 @@ def shown(figure: Estimate | None) -> str:
     return f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f}; {figure.n})"
 
 
+async def _no_profile(*_: object, **__: object) -> PrincipleProfile:
+    return NO_PREFERENCES
+
+
+@patch.object(PrincipleProfiler, "profile", _no_profile)
 def curve(backend: Backend, repeats: int) -> None:
     """Processor time and tokens of a case by number of criteria, without questions about principles alone."""
     named = (Rubric.named(name).criteria for name in ("rag", "support", "summary"))
@@ -247,7 +256,7 @@ def curve(backend: Backend, repeats: int) -> None:
         if readout == "head" and backend.model != "qwen2.5-coder-1.5b":
             continue
         judge = Judge(backend, readout=readout, screen="off", cache="off")
-        judge.judge(rubrics[10], "How do I get to the coast?", SHORT, context=TIMETABLE)
+        judge.judge(rubrics[1], "How do I get to the coast?", SHORT)  # loads what is loaded late
         for shape, (texts, context) in SHAPES.items():
             seconds: dict[int, list[float]] = {number: [] for number in rubrics}
             tokens = {}
