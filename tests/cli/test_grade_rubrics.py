@@ -57,7 +57,7 @@ def test_every_criterion_has_columns_and_a_line_in_the_summary(here, server):
         run(server, "grade", "in.jsonl", "-o", "out.jsonl", *RULES, code=2)
     )
     run(server, "grade", "in.jsonl", "-o", "other.jsonl", *RULES)
-    assert read_jsonl("other.jsonl")[2]["scores"]["y"] == (3 * 5 + 2) / 4
+    assert read_jsonl("other.jsonl")[2]["scores"]["y"] == pytest.approx((3 * 5 + 2) / 4)
     assert server.count == 6
 
 
