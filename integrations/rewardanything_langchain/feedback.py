@@ -9,7 +9,7 @@ from typing import Any
 
 from rewardanything_core import Case, ConfigError, InvalidCaseError, Principle
 from rewardanything_core.bench import BenchItem
-from rewardanything_langchain.texts import Selector, prompt_of, select, text_of
+from rewardanything_langchain.texts import Selector, prompt_of, response_of, select
 
 HUMAN_SOURCES = ("app", "api")
 """Types of feedback sources that are people: annotations in LangSmith, and your application's users. Evaluators of
@@ -69,8 +69,9 @@ def labels_from_langsmith(
         try:
             inputs = select(_field(run, "inputs"), prompt, "inputs")
             outputs = select(_field(run, "outputs"), response, "outputs")
-            responses = {"response": text_of(outputs)}
-            case = Case(text, prompt_of(inputs), responses)
+            asked = prompt_of(inputs)
+            responses = {"response": response_of(outputs, prompt=asked)}
+            case = Case(text, asked, responses)
         except InvalidCaseError as error:
             problems.append(f"{run_id}: {error}")
             continue

@@ -9,6 +9,7 @@ from typing import Any
 from rewardanything_core import InvalidCaseError, Message
 from rewardanything_core.conversations import Response, is_conversation, read_messages, read_reply, response_text
 from rewardanything_core.conversations.json_values import to_json_value
+from rewardanything_core.conversations.openai_chat import is_setting
 from rewardanything_core.conversations.place import Place
 
 Selector = str | Callable[[Any], Any]
@@ -19,12 +20,6 @@ REPLIES = (
     "Responses API, of Anthropic, Bedrock Converse or LangChain"
 )
 """The shapes that are one response without a selector."""
-
-_REQUEST_SETTINGS = {
-    "model", "user", "stream", "tools", "tool_choice", "response_format", "temperature", "max_tokens", "stop",
-    "metadata", "custom_inputs", "id", "user_id", "session_id", "thread_id", "conversation_id",
-}  # fmt: skip
-"""Fields of inputs that identify or configure a request. They are not part of the prompt."""
 
 _LABELS_OF_A_REPLY = {"role", "type", "object", "id", "model", "finish_reason", "stop_reason", "stopReason"}
 """Keys whose value is never a response, even where it is the only entry."""
@@ -153,17 +148,15 @@ def _prompt(value: Any) -> str | list[Message] | None:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping) and "role" not in value:
-        fields = [item for name, item in value.items() if not _is_setting(name, item)]
+        fields = [item for name, item in value.items() if not _is_ignored(name, item)]
         if len(fields) == 1:
             return _prompt(fields[0])
         return None if len(fields) > 1 or not is_conversation(value) else list(read_messages(value, where="prompt"))
     return list(read_messages(value, where="prompt")) if is_conversation(value) else None
 
 
-def _is_setting(name: Any, value: Any) -> bool:
-    if name == "context" and isinstance(value, Mapping):  # of MLflow's agent requests
-        return set(value) <= _REQUEST_SETTINGS
-    return name in _REQUEST_SETTINGS or isinstance(value, bool | int | float) or not value
+def _is_ignored(name: Any, value: Any) -> bool:
+    return name == "id" or is_setting(name, value) or isinstance(value, bool | int | float) or not value
 
 
 def _response(value: Any, field: str, prompt: str | list[Message] | tuple[()] = ()) -> Response | None:

@@ -35,7 +35,10 @@ SETTINGS = (
     "remaining_steps", "jump_to", "config", "reasoning_effort", "verbosity", "thinking", "modalities", "logit_bias",
     "stream_options", "prompt_cache_key", "safety_identifier", "extra_headers", "extra_query", "timeout",
 )  # fmt: skip
-"""Keys next to ``messages`` that identify or configure a request or an agent's state."""
+"""Keys next to ``messages`` that identify or configure a request or an agent's state; see `is_setting`."""
+
+_MAPPINGS = ("context", "reasoning", "thinking", "config")
+"""Settings that are mappings; a text under such a key is something that was said."""
 
 _BODY = ("content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning", "invalid_tool_calls")
 _REASONING = ("reasoning_content", "reasoning", "thinking")  # by server and chat template
@@ -65,7 +68,23 @@ def read(value: Any, turns: Turns, place: Place, read_value: ReadValue) -> None:
             turns.begin("system")
             add_content(system, turns, place.inside("system"))
         read_value(fields.take("messages"), turns, place)
-        fields.close(*SETTINGS, *(key for key, item in value.items() if isinstance(item, bool | int | float)))
+        fields.close(
+            *(key for key, item in value.items() if is_setting(key, item) or isinstance(item, bool | int | float))
+        )
+
+
+def is_setting(name: str, value: Any) -> bool:
+    """Whether a field of a request or a program's input identifies or configures it, and is no part of what was said.
+
+    Args:
+        name: The field's name.
+        value: Its value.
+    """
+    if name in _MAPPINGS and not isinstance(value, Mapping):
+        return False
+    if name == "context":  # of MLflow's agents
+        return set(value) <= {"id", *SETTINGS}
+    return name in SETTINGS
 
 
 def role_of(role: Any, place: Place) -> str:

@@ -17,7 +17,7 @@ from rewardanything_core.conversations.content import (
     result_parts,
 )
 from rewardanything_core.conversations.json_values import parsed
-from rewardanything_core.conversations.openai_chat import SETTINGS, read_message
+from rewardanything_core.conversations.openai_chat import is_setting, read_message
 from rewardanything_core.conversations.place import Fields, Place
 from rewardanything_core.conversations.reader import ReadValue
 from rewardanything_core.conversations.turns import Turns
@@ -29,7 +29,7 @@ _TOOL_ITEMS = ("mcp_list_tools", "mcp_approval_request", "mcp_approval_response"
 _OUTPUTS = ("_call_output", "program_output", "tool_search_output")
 
 _RESPONSE_SETTINGS = (
-    *SETTINGS, "instructions", "background", "completed_at", "incomplete_details", "max_tool_calls", "prompt", "text",
+    "instructions", "background", "completed_at", "incomplete_details", "max_tool_calls", "prompt", "text",
     "previous_response_id", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier",
     "top_logprobs", "truncation", "conversation", "store", "include", "moderation", "context_management", "billing",
     "frequency_penalty", "presence_penalty", "output_text", "tool_usage",
@@ -67,7 +67,7 @@ def read(value: Any, turns: Turns, place: Place, read_value: ReadValue) -> None:
             read_value(items, turns, place.inside(key))
     if error := fields.take("error"):
         raise place.error(f"is a response that failed: {error!r:.200}")
-    fields.close(*_RESPONSE_SETTINGS)
+    fields.close(*_RESPONSE_SETTINGS, *(key for key, item in value.items() if is_setting(key, item)))
 
 
 def _is_item(kind: str) -> bool:

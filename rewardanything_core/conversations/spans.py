@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from rewardanything_core.conversations.content import result_parts
 from rewardanything_core.conversations.json_values import written
-from rewardanything_core.conversations.openai_chat import SETTINGS
+from rewardanything_core.conversations.openai_chat import is_setting
 from rewardanything_core.conversations.place import Place
 from rewardanything_core.conversations.reader import ReadValue
 from rewardanything_core.conversations.turns import Turns, text_part
@@ -196,7 +196,9 @@ class _Trace:
         known = "\n".join(map(_texts, read_by_models))
         texts = [_texts(message) for message in messages]
         if isinstance(root.inputs, Mapping) and not any(message.get("tool_calls") for message in messages):
-            values = [value for name, value in root.inputs.items() if name not in SETTINGS and isinstance(value, str)]
+            values = [
+                value for name, value in root.inputs.items() if isinstance(value, str) and not is_setting(name, value)
+            ]
             texts = values if len(values) == len(root.inputs) else texts
         if not all(text in known for text in texts):
             self._merge(messages)
@@ -266,7 +268,9 @@ def message_key(message: Message) -> str:
 def _text_of(value: Any) -> str:
     """A program's input or output as text: its only field, or ``name: value`` lines."""
     if isinstance(value, Mapping):
-        fields = {name: item for name, item in value.items() if name not in SETTINGS and item not in (None, [], {})}
+        fields = {
+            name: item for name, item in value.items() if item not in (None, [], {}) and not is_setting(name, item)
+        }
         if len(fields) == 1:
             return _text_of(next(iter(fields.values())))
         return "\n".join(f"{name}: {written(item)}" for name, item in (fields or value).items())

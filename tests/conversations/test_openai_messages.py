@@ -344,3 +344,11 @@ def test_what_is_unknown_is_named(value: Any, problem: str) -> None:
     with pytest.raises(InvalidCaseError, match=f"^The response cannot be read: .*{problem}") as raised:
         read(value)
     assert raised.value.field == "response"
+
+
+def test_settings_of_a_request_are_left_out_and_texts_next_to_the_messages_are_not() -> None:
+    request = {"messages": [QUESTION], "reasoning_effort": "low", "retries": 2, "context": {"user_id": "u1"}}
+    assert list(read_messages(request, where="prompt")) == [QUESTION]
+    for hidden in ({"context": "It is warm."}, {"notes": "It is warm."}, {"context": {"note": "It is warm."}}):
+        with pytest.raises(InvalidCaseError, match="which the judge would not see"):
+            read_messages(request | hidden, where="prompt")

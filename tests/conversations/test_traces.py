@@ -97,6 +97,15 @@ def test_a_failed_tool_is_an_error_and_the_program_input_is_kept() -> None:
     assert result["is_error"] and "no luck" in result["content"] and result["name"] == "broken"
 
 
+def test_what_looks_like_a_setting_and_is_a_text_is_part_of_the_program_input() -> None:
+    @mlflow.trace
+    def program(question: str, context: str, user_id: str) -> str:
+        return f"{question} Yes."
+
+    asked = read(trace_of(program, "Is it warm?", "Ulm is warm.", "u1"))[0]
+    assert asked == {"role": "user", "content": "question: Is it warm?\ncontext: Ulm is warm."}
+
+
 def test_a_program_without_a_model() -> None:
     @mlflow.trace(name="lookup", span_type=SpanType.RETRIEVER)
     def lookup(query: str) -> Any:
