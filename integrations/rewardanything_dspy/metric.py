@@ -179,7 +179,8 @@ def _rubric_feedback(rubric: Principle, verdict: Verdict) -> str:
             "Score 1 on a scale from 1 to 5 (best), whatever the other criteria's scores are, since a required "
             f"criterion is missed: {', '.join(missed)}. Correct this first."
         )
-    general = dataclasses.replace(verdict, criteria={}, missed={}).explanation
+    # The jurors' explanations are those of the criteria once more.
+    general = "" if verdict.jurors else dataclasses.replace(verdict, criteria={}, missed={}).explanation
     sections = [whole, general] if general else [whole]
     for name in sorted(verdict.criteria, key=lambda name: name not in missed):
         criterion, each = rubric.criteria[name], verdict.criteria[name]

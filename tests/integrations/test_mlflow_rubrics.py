@@ -9,6 +9,7 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow.entities import AssessmentSourceType
+from pydantic import BaseModel
 from rubric_rows import BAD, GATED, GOOD, RUBRIC, one_criterion_missing
 from servers import QUICK_FAULTS
 
@@ -180,6 +181,12 @@ def test_autolog_has_the_rubric_and_each_criterion(judge) -> None:
 def test_names_of_criteria_are_valid_and_distinct() -> None:
     names = criterion_names(["a/b", "a_b", "正確", "???"], "r")
     assert list(names.values()) == ["r.a_b", "r.a_b_2", "r.正確", "r.principle"]
+
+
+def test_weights_are_part_of_a_scorers_definition(judge) -> None:
+    # MLflow identifies scorers by a hash of this.
+    scorer = ra.PrincipleScorer(principle=RUBRIC, judge=judge)
+    assert BaseModel.model_dump(scorer, mode="json")["principle"] == RUBRIC.to_json()
 
 
 def test_a_rubric_is_aligned_criterion_by_criterion(judge) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 import ray
 from clusters import ray_cluster
+from rubric_rows import BAD, GATED, GOOD, RUBRIC, one_criterion_missing
 from servers import FakeOpenAI
 
 from rewardanything_core import ConfigError, load_judge
@@ -116,6 +117,20 @@ def test_workers_use_an_endpoint_and_a_store_on_their_node(cluster, tmp_path, mo
     assert all(row["error"] is None and row["record_id"] for row in rows)
     assert path.exists()
     judge.close()
+
+
+def test_a_rubric_travels_to_the_workers_and_a_faulty_reply_harms_its_own_row(cluster):
+    texts = [GOOD, BAD, GATED, GOOD]
+    ds = ray.data.from_items([{"id": i, "prompt": f"q{i}", "responses": {"a": text}} for i, text in enumerate(texts)])
+    with FakeOpenAI(one_criterion_missing) as server:
+        judge = load_judge(model="hosted_vllm/m", api_base=[server.url], cache="off", retries=0)
+        judged = grade_dataset(ds, principle=RUBRIC, judge=judge, id_column="id", ray_options=SLOT)
+        rows = by_id(judged.take_all())
+    judge.close()
+    assert server.count == 4
+    assert [dict(rows[i]["scores"] or {}) for i in range(4)] == [{"a": 4}, {}, {"a": 1}, {"a": 4}]
+    assert dict(rows[2]["scores_brief"]) == {"a": 4} and rows[2]["reasoning_brief"].startswith("By brief")
+    assert "VerdictParseError" in rows[1]["error"] and rows[1]["scores_faithful"] is None
 
 
 def test_a_warning_if_workers_leave_no_cpu_for_reading(cluster):

@@ -11,6 +11,7 @@ import pytest
 import ray
 from clusters import ray_cluster
 from rl_judges import sample
+from rubric_rows import RUBRIC
 
 from rewardanything_core import ConfigError, Judge, ScriptedBackend, VerdictParseError, load_judge
 from rewardanything_rl import compute_score, compute_score_sync, verl_reward
@@ -107,6 +108,19 @@ def test_a_failure_keeps_its_type(cluster):
     (fields,) = scored(lenient, [sample("a", "FAIL")])
     assert (fields["score"], fields["judged"]) == (0.25, 0.0)
     assert fields["rationale"].startswith("Not judged. VerdictParseError")
+
+
+def test_rubrics_travel_to_the_actor(cluster):
+    workers = workers_of(JUDGE, group_size=2, principle=RUBRIC, weights={"brief": 1}, on_failure=0.0)
+    texts = [("a", "p"), ("aaaaa", "p"), ("a", "FAIL"), ("b", "FAIL")]
+    gated, good, *failed = scored(workers, [sample(text, prompt, principle=None) for text, prompt in texts])
+    assert (gated["score"], gated["missed"], gated["judge_score/brief"]) == (0.0, 1.0, 1.0)
+    assert (good["score"], good["missed"], good["judge_score/faithful"]) == (1.0, 0.0, 5.0)
+    assert [one["judged"] for one in failed] == [0.0, 0.0]
+    # A rubric of the row's own, as a Parquet file gives it back.
+    own = {"criteria": {"kind": "Is kind.", "brief": None}, "name": None}
+    (row,) = scored(workers, [sample("aaa", "q", principle=own, group_size=1)])
+    assert row["score"] == 0.5 and row["judged"] == 1.0
 
 
 def test_failed_groups_are_counted_over_all_workers(cluster):
