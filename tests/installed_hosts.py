@@ -38,9 +38,18 @@ class Host:
 
 
 HOSTS = {
-    "mlflow": Host("mlflow", "mlflow mlflow_fields mlflow_alignment check_registry", "endpoint local +gepa +langchain-core", torch=True),
+    "mlflow": Host(
+        "mlflow",
+        "mlflow mlflow_fields mlflow_agents mlflow_alignment check_registry",
+        "endpoint local +gepa +langchain-core",
+        torch=True,
+    ),
     "dspy": Host("dspy", "dspy dspy_fields dspy_optimizers dspy_best_of_n"),
-    "langchain-core": Host("langchain", "langchain langsmith_labels", "endpoint +langchain-classic +langsmith +openevals +pandas"),
+    "langchain-core": Host(
+        "langchain",
+        "langchain langgraph_agents langsmith_labels",
+        "endpoint +langchain-classic +langgraph +langsmith +openevals +pandas",
+    ),
     "litellm": Host("endpoint", "endpoint faults concurrency"),
     "transformers": Host("local", "local engine chat_tokenizer logits fetch", "endpoint", torch=True),
     "trl": Host("rl", "rl rl_texts injection_guard verl", "local endpoint", torch=True),
