@@ -108,24 +108,24 @@ def from_endpoint(
 
 
 def load_judge(
-    spec: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | str | None = None,
     *,
     config: str | Path | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Judge | Jury:
-    """A judge from another judge's spec, or from settings.
+    """A judge from settings, or from another judge's spec.
 
     Settings come from the arguments, then from ``RA_JUDGE_*`` variables, then from ``ra-judge.toml``. Without any, the
     judge is the built-in small model on the CPU.
 
     Args:
-        spec: What ``Judge.spec()`` or ``Jury.spec()`` returned; then settings are not read.
+        model: The model: a short name, a Hugging Face hub id or a folder for a model on this machine;
+            ``provider/model`` for one over the network; or, with ``api_base``, any name that the server knows. Or what
+            ``Judge.spec()`` or ``Jury.spec()`` returned; then settings are not read. None: that of the settings.
         config: The settings file. None: the nearest ``ra-judge.toml`` from the working folder upwards.
         progress: Called with ``(stage, done, total)`` in bytes while a known small model is downloaded.
-        **settings: Any of `rewardanything_core.config.SETTINGS`: ``model``, ``api_base`` or ``passes``. ``model`` is a
-            short name, a Hugging Face hub id or a folder for a model on this machine; ``provider/model`` for one over
-            the network; or, with ``api_base``, any name that the server knows.
+        **settings: Any other of `rewardanything_core.config.SETTINGS`, such as ``api_base`` or ``passes``.
 
     Returns:
         A `Judge`; or a `Jury`, if the settings or the spec describe one.
@@ -133,10 +133,12 @@ def load_judge(
     Raises:
         ConfigError: the spec or a setting is wrong; the message names it and its source.
     """
-    if spec is not None:
+    if isinstance(model, str):
+        settings["model"] = model
+    elif model is not None:
         if config is not None or settings:
             raise ConfigError("Give load_judge either a spec or settings, not both.")
-        return judge_from_spec(spec)
+        return judge_from_spec(model)
     merged = read_settings(config, settings)
     return _jury(merged, progress) if "jury" in merged else _judge(merged, progress)
 

@@ -243,3 +243,9 @@ def test_who_waits_for_a_judge_that_cannot_be_made_is_told_the_same(monkeypatch:
     with pytest.raises(ConfigError):
         default_judge()
     assert len(tried) == 2
+
+
+def test_load_judge_takes_the_model_first(server):
+    judge = load_judge("hosted_vllm/fake", api_base=server.url, passes=2)
+    assert (judge.model, judge.passes) == (load_judge(model="hosted_vllm/fake", api_base=server.url).model, 2)
+    assert load_judge(judge.spec()).fingerprint() == judge.fingerprint()
