@@ -240,16 +240,18 @@ def as_responses(value: Any) -> Any:
     """The responses for a `Case` from a value that may hold a single one, as a cell of a table may.
 
     Args:
-        value: A text or a list of messages, which is one response; a mapping label -> response or a list of responses,
-            which is returned as it is.
+        value: One response: a text, a `Trajectory` or a list of messages. Or a mapping label -> response or a list of
+            responses, which is returned as it is.
     """
-    is_run = isinstance(value, list | tuple) and value and all(map(_is_message, value))
-    return [value] if isinstance(value, str) or is_run else value
+    is_run = isinstance(value, list | tuple) and value and all(_is_message(item, or_object=True) for item in value)
+    return [value] if isinstance(value, str | Trajectory) or is_run else value
 
 
-def _is_message(value: Any) -> bool:
-    """Whether a value is one message, or one item of the Responses API, and not a whole response."""
-    return isinstance(value, Mapping) and ("role" in value or "type" in value)
+def _is_message(value: Any, *, or_object: bool = False) -> bool:
+    """Whether a value is one message or one item of the Responses API, as a mapping or an object of a framework."""
+    if isinstance(value, Mapping):
+        return "role" in value or "type" in value
+    return or_object and (hasattr(value, "role") or hasattr(value, "type"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rewardanything_core import Case, JudgeFailure, Message, Principle, Rubric, Verdict
+from rewardanything_core import Case, JudgeFailure, Principle, Rubric, Verdict
 from rewardanything_core.gate import Pair, Requirement
+from rewardanything_core.gate.pairing import prompt_text
 
 SHOWN_CASES = 3
 """Number of cases in a message; ``pytest -vv`` shows all."""
@@ -78,13 +79,6 @@ class LowScore:
         ]
 
 
-def prompt_text(prompt: str | Sequence[Message]) -> str:
-    """A prompt as one text."""
-    if isinstance(prompt, str):
-        return prompt
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)
-
-
 def low_scores(failed: Sequence[LowScore], *, total: int, verbose: bool) -> str:
     """The message about responses that scored too low twice.
 
@@ -118,8 +112,8 @@ def worse(
             [
                 (requirement.criterion or "principle", requirement.text),
                 ("prompt", pair.prompt),
-                (f"baseline, {pair.baseline_score:.2f}", pair.baseline_response),
-                (f"candidate, {pair.candidate_score:.2f}", pair.candidate_response),
+                (f"baseline, {pair.baseline_score:.2f}", pair.texts[0]),
+                (f"candidate, {pair.candidate_score:.2f}", pair.texts[1]),
                 ("misses", ", ".join(pair.missed)),
                 ("because", pair.reasoning),
                 ("again", second.reasoning if second else ""),

@@ -219,7 +219,7 @@ def _target(item: BenchItem) -> str:
 
 def _with(item: BenchItem, target: str, name: str, text: str) -> BenchItem:
     response = item.responses[target]
-    responses = item.responses | {target: with_final_text(response, response_final_text(response) + text)}
+    responses = {**item.responses, target: with_final_text(response, response_final_text(response) + text)}
     return dataclasses.replace(item, id=f"{item.id}+{name}", responses=responses)
 
 

@@ -37,7 +37,7 @@ class BenchItem:
     prompt: str | list[dict[str, Any]]
     """The prompt: a text or chat messages."""
 
-    responses: dict[str, Response]
+    responses: Mapping[str, Response]
     """Label -> text, or the messages of a conversation or agent run."""
 
     domain: str | None = None
@@ -228,9 +228,8 @@ def required_text(row: Mapping[str, Any], name: str, where: str) -> str:
 
 
 def _responses(responses: Any, where: str) -> dict[str, Response]:
-    responses = as_responses(responses)
     if isinstance(responses, list):
-        responses = dict(enumerate(responses))
+        responses = dict(enumerate(as_responses(responses)))
     if not isinstance(responses, Mapping) or not responses:
         raise ConfigError(f"{where}: 'responses' must be a mapping of names to responses, or a list of responses.")
     given = {str(name): response for name, response in responses.items() if response is not None}  # as Parquet has them
@@ -240,7 +239,7 @@ def _responses(responses: Any, where: str) -> dict[str, Response]:
         raise ConfigError(f"{where}: {error.message.removeprefix('The case: ')}") from error
 
 
-def _numbers(scores: Any, responses: Mapping[str, str], where: str) -> dict[str, float]:
+def _numbers(scores: Any, responses: Mapping[str, Response], where: str) -> dict[str, float]:
     if isinstance(scores, list) and len(scores) == len(responses):
         scores = dict(zip(responses, scores, strict=True))
     if not isinstance(scores, Mapping):
@@ -260,7 +259,7 @@ def _ends(scale: Any, where: str) -> ScoreRange | None:
     return float(scale[0]), float(scale[1])
 
 
-def _known(names: Any, responses: Mapping[str, str], where: str) -> tuple[str, ...]:
+def _known(names: Any, responses: Mapping[str, Response], where: str) -> tuple[str, ...]:
     given: Sequence[str] = tuple(str(name) for name in names)
     if unknown := [name for name in given if name not in responses]:
         raise ConfigError(f"{where}: there is no response named {unknown[0]!r}.")

@@ -15,6 +15,8 @@ from rewardanything_core.bench.items import BenchItem, ScoreRange, on_our_scale
 from rewardanything_core.bench.measures import JudgedItem
 from rewardanything_core.bench.reading import read_rows
 from rewardanything_core.bench.rubric_items import read_item
+from rewardanything_core.conversations import Response
+from rewardanything_core.conversations.trajectory import response_json
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
@@ -35,7 +37,7 @@ class Disagreement:
     prompt: str
     """The prompt as one text."""
 
-    response: str
+    response: Response
     """The response."""
 
     human: float
@@ -87,7 +89,7 @@ class LabelReport:
             "calibrated": {name: found.to_dict() for name, found in self.calibrated.items()},
             "confusion": self.confusion,
             "calibration": self.calibration and self.calibration.to_dict(),
-            "worst": [dict(vars(one)) for one in self.worst],
+            "worst": [{**vars(one), "response": response_json(one.response)} for one in self.worst],
         }
 
 
@@ -244,7 +246,7 @@ def _disagreement(one: JudgedItem, label: str, human: float, score: float) -> Di
         id=one.item.id,
         label=label,
         prompt=prompt if isinstance(prompt, str) else "\n".join(str(turn.get("content", "")) for turn in prompt),
-        response=one.item.texts[label],
+        response=one.item.responses[label],
         human=human,
         judged=score,
         reasoning=verdict.explanation,

@@ -13,6 +13,7 @@ from typing import Any
 from rewardanything_core.agreement.pairs import rank_scores
 from rewardanything_core.bench.items import BenchItem, common_item, pairs_of, required_text
 from rewardanything_core.bench.rubric_items import read_item
+from rewardanything_core.conversations import Response
 from rewardanything_core.errors import ConfigError
 
 _CORRECT = "Prefer the response whose content is correct. A wrong statement weighs more than any fault of style."
@@ -176,7 +177,7 @@ def _good_and_bad(
     category: str,
 ) -> BenchItem:
     del folder
-    responses: dict[str, str] = {}
+    responses: dict[str, Response] = {}
     for side in ("chosen", "rejected"):
         texts = [row[side]] if isinstance(row.get(side), str) else row.get(side)
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):

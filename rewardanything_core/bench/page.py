@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rewardanything_core.agreement.intervals import Estimate
 from rewardanything_core.bench import charts
@@ -17,6 +18,8 @@ from rewardanything_core.bench.naming import AUDIT_TITLES, in_brief, title_of, u
 from rewardanything_core.bench.report import BenchReport, Figures
 from rewardanything_core.bench.summary import summary
 from rewardanything_core.bench.worst import wrong_pairs
+from rewardanything_core.conversations import Response, read_messages
+from rewardanything_core.gate.reports.answers import AnswerView, answer_view, answer_views, conversation_view
 from rewardanything_core.gate.reports.pages import render_page
 from rewardanything_core.gate.reports.wording import counted
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
@@ -45,8 +48,8 @@ class Card:
     title: str
     """What is shown of it at first."""
 
-    texts: list[tuple[str, str]]
-    """Heading and text."""
+    texts: list[tuple[str, str | AnswerView]]
+    """Heading, and a text or the turns of a conversation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +260,7 @@ def _labels(found: LabelReport) -> Iterator[Part]:
     cards = [
         Card(
             title=f"{one.id}, {one.label}: people {one.human:g}, judge {one.judged:.2f}",
-            texts=_texts([("Prompt", one.prompt), ("Response", one.response), ("Reasoning", one.reasoning)]),
+            texts=_texts([("Prompt", one.prompt), ("Response", _response(one.response)), ("Reasoning", one.reasoning)]),
         )
         for one in found.worst[:_MAX_WRONG]
     ]
@@ -270,16 +273,16 @@ def _worst(report: BenchReport) -> Iterator[Part]:
     for pair in wrong_pairs(report.parts, limit=_MAX_WRONG):
         item, verdict = pair.judged.item, pair.judged.verdict
         assert verdict is not None
-        prompt = item.prompt if isinstance(item.prompt, str) else json.dumps(item.prompt, ensure_ascii=False, indent=1)
+        better, worse, _ = answer_views(item.responses[pair.better], item.responses[pair.worse], tags=("ins", "ins"))
         title = (
             f"{item.id}: people prefer {pair.better} ({verdict.scores[pair.better]:.2f}), the judge prefers "
             f"{pair.worse} ({verdict.scores[pair.worse]:.2f})"
         )
         texts = [
             ("Principle", item.principle),
-            ("Prompt", prompt),
-            (f"Preferred by people: {pair.better}", item.responses[pair.better]),
-            (f"Preferred by the judge: {pair.worse}", item.responses[pair.worse]),
+            ("Prompt", _prompt(item.prompt)),
+            (f"Preferred by people: {pair.better}", better if better.blocks else item.texts[pair.better]),
+            (f"Preferred by the judge: {pair.worse}", worse if worse.blocks else item.texts[pair.worse]),
             ("Reasoning", "\n\n".join(dict.fromkeys(verdict.explanation.split("\n\n")))),
         ]
         cards.append(Card(title=title, texts=_texts(texts)))
@@ -309,12 +312,17 @@ def _brief(figures: Figures, name: str) -> str:
     return in_brief(figures.get(name), unit_of(name))
 
 
-def _texts(texts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [
-        (
-            title,
-            text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]} ... ({len(text) - _MAX_TEXT:,} more characters)",
-        )
-        for title, text in texts
-        if text
-    ]
+def _response(response: Response) -> str | AnswerView:
+    return response if isinstance(response, str) else answer_view(response)
+
+
+def _prompt(prompt: Any) -> str | AnswerView:
+    return prompt if isinstance(prompt, str) else conversation_view(read_messages(prompt, where="prompt"))
+
+
+def _texts(texts: Iterable[tuple[str, str | AnswerView]]) -> list[tuple[str, str | AnswerView]]:
+    return [(title, _beginning(text) if isinstance(text, str) else text) for title, text in texts if text]
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]} ... ({len(text) - _MAX_TEXT:,} more characters)"

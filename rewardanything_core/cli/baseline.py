@@ -22,7 +22,7 @@ def baseline(
     ] = None,
     dataset: Annotated[str | None, typer.Option(metavar="FILE", help="Cases to run on; any columns.")] = None,
     app: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Function from a case (dict) to text.")
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Function from a case (dict) to text or messages.")
     ] = None,
     prompt: Annotated[
         str | None, typer.Option(metavar="FILE|prompts:/NAME@ALIAS", help="Prompt to run --app-model with.")

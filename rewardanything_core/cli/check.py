@@ -92,7 +92,9 @@ def check(
     app: Annotated[
         str | None,
         typer.Option(
-            metavar="MODULE:FUNCTION", help="Candidate: function from a case (dict) to text.", rich_help_panel=SIDES
+            metavar="MODULE:FUNCTION",
+            help="Candidate: function from a case (dict) to text or messages.",
+            rich_help_panel=SIDES,
         ),
     ] = None,
     baseline_prompt: Annotated[

@@ -26,12 +26,12 @@ def grade(
     responses_column: Annotated[
         str | None,
         typer.Option(
-            help="Column with all responses: a mapping label -> text, a list of texts, or one text.",
+            help="Column with all responses: a mapping label -> response, a list, or one response.",
             show_default="responses, or else response",
         ),
     ] = None,
     response_column: Annotated[
-        list[str] | None, typer.Option(help="Column with the text of one response, labelled by its name; repeatable.")
+        list[str] | None, typer.Option(help="Column with one response, labelled by its name; repeatable.")
     ] = None,
     reference_column: Annotated[
         str | None,
@@ -83,10 +83,10 @@ def grade(
     A rubric adds scores_NAME and reasoning_NAME for each criterion, and missed (label -> the required criteria that it
     misses). With --principle-column, rows judged under a rubric have criteria and missed instead.
 
-    Texts are judged exactly as they stand in the file. A --response-column holds text; in CSV it is not parsed, even
-    if it looks like JSON. The --responses-column holds a mapping label -> text, a list of texts, or one text. In CSV,
-    mappings and lists are written as JSON, and any other cell that begins with { or [ is an error in its row. An empty
-    CSV cell is a null.
+    A response is a text, or the messages of an agent's run. Texts are judged exactly as they stand in the file. The
+    --responses-column holds a mapping label -> response, a list of responses, or one response. In CSV, mappings, lists
+    and messages are written as JSON; any other cell of the --responses-column that begins with { or [ is an error in
+    its row, and any other cell of a --response-column is text, even if it looks like JSON. An empty CSV cell is a null.
 
     If the command is interrupted, run it again to continue; if all rows are done, it does nothing. OUT.run.json
     records the settings: a run with other settings is refused unless you delete both files or use --overwrite.

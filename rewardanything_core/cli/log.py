@@ -12,12 +12,14 @@ import typer
 
 from rewardanything_core.cli._options import JsonFlag, criteria_table, echo, print_json, print_table, printable
 from rewardanything_core.cli._stdout import output, stdout
-from rewardanything_core.conversations import message_text, transcript
+from rewardanything_core.conversations import Trajectory, message_text, transcript
+from rewardanything_core.conversations.comparison import difference
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rewardanything_core.cases import Case
     from rewardanything_core.store.verdict_store import Record
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -159,6 +161,7 @@ def _show(record: Record) -> None:
             _section(name, text)
     for label in verdict.ranking if verdict else case.labels:
         _section(f"Response {label}" + (f": {_scored(verdict, label)}" if verdict else ""), case.texts[label])
+    _turn_differences(case)
     if verdict:
         _section("Ranking", " > ".join(verdict.ranking))
         if isinstance(case.principle, Rubric):
@@ -170,6 +173,17 @@ def _show(record: Record) -> None:
     if record.failure:
         _section(f"{record.failure.error_type} after {record.failure.attempts} attempts", record.failure.message)
         _section("Last reply", record.failure.raw_output or "(none)")
+
+
+def _turn_differences(case: Case) -> None:
+    """For two agent runs, which turns differ."""
+    runs = [(label, run.messages) for label, run in case.responses.items() if isinstance(run, Trajectory)]
+    if len(runs) != 2 or len(case.responses) != 2:
+        return
+    (one, first), (other, second) = runs
+    numbers = difference(first, second)
+    first_list, second_list = (", ".join(map(str, found)) or "none" for found in numbers)
+    _section("Turns that differ", f"{one}: {first_list}\n{other}: {second_list}")
 
 
 def _scored(verdict: Any, label: str) -> str:

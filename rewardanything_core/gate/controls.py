@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import get_args
 
+from rewardanything_core.conversations import Response
+from rewardanything_core.conversations.trajectory import response_final_text, with_final_text
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.inference import LARGEST_DIFFERENCE, typical_values
 from rewardanything_core.gate.pairing import PairedCase
@@ -98,10 +100,10 @@ def degraded(items: Sequence[PairedCase], kind: ControlKind) -> list[PairedCase]
     for place, item in enumerate(items):
         if item.group in made:
             continue
-        text = _degrade(kind, item, [*items[place + 1 :], *items[:place]])
-        if text is not None and text != item.responses[BASELINE]:
+        answer = _degrade(kind, item, [*items[place + 1 :], *items[:place]])
+        if answer is not None and answer != item.responses[BASELINE]:
             made[item.group] = dataclasses.replace(
-                item, responses={BASELINE: item.responses[BASELINE], kind: text}, min_score=None
+                item, responses={BASELINE: item.responses[BASELINE], kind: answer}, min_score=None
             )
         if len(made) == MAX_CASES:
             break
@@ -166,24 +168,34 @@ def unnoticed(controls: Collection[Control]) -> list[Control]:
     return [control for control in controls if not control.noticed]
 
 
-def _much_longer(text: str, other: str) -> bool:
-    return len(text) >= _LENGTH_RATIO * len(other) and len(text) - len(other) >= _MIN_LENGTH_CHANGE
+def _much_longer(answer: Response, other: Response) -> bool:
+    """Whether what an answer says in the end, which controls change, is much longer than what another says."""
+    sizes = len(response_final_text(answer)), len(response_final_text(other))
+    return sizes[0] >= _LENGTH_RATIO * sizes[1] and sizes[0] - sizes[1] >= _MIN_LENGTH_CHANGE
 
 
-def _degrade(kind: ControlKind, item: PairedCase, others: Iterable[PairedCase]) -> str | None:
+def _degrade(kind: ControlKind, item: PairedCase, others: Iterable[PairedCase]) -> Response | None:
     """The item's baseline answer made worse. None: it cannot be degraded in this way."""
-    text = item.responses[BASELINE]
+    answer = item.responses[BASELINE]
+    if kind == "worse":
+        return item.worse
+    if kind == "swapped":
+        return next((other.responses[BASELINE] for other in others if other.group != item.group), None)
+    text = response_final_text(answer)
+    if not text.strip() and not isinstance(answer, str):
+        return None  # a run that ends without a text
+    worse = _worse_text(kind, text, item.id)
+    return None if worse is None else with_final_text(answer, worse)
+
+
+def _worse_text(kind: ControlKind, text: str, seed: str) -> str | None:
     match kind:
         case "cut":
             return _cut(text.strip())
         case "padded":
-            return _padded(text, item.id)
-        case "rude":
+            return _padded(text, seed)
+        case _:
             return f"{_INSULTS[0]}\n\n{text}\n\n{_INSULTS[1]}"
-        case "swapped":
-            return next((other.responses[BASELINE] for other in others if other.group != item.group), None)
-        case "worse":
-            return item.worse
 
 
 def _cut(text: str) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from rewardanything_core.cases import Case
+from rewardanything_core.conversations import Response
 from rewardanything_core.errors import (
     AuthenticationError,
     ConfigError,
@@ -30,11 +31,11 @@ class JudgingUnit:
     principle: Principle
 
     @property
-    def texts(self) -> dict[str, str]:
+    def answers(self) -> dict[Response, str]:
         """Answer -> the first side that gave it; identical answers are judged once."""
-        first: dict[str, str] = {}
-        for side, text in self.item.responses.items():
-            first.setdefault(text, side)
+        first: dict[Response, str] = {}
+        for side, answer in self.item.responses.items():
+            first.setdefault(answer, side)
         return first
 
 
@@ -116,7 +117,7 @@ class CaseJudge:
         """
         by_size: dict[int, list[JudgingUnit]] = defaultdict(list)
         for unit in units:
-            by_size[len(unit.texts)].append(unit)
+            by_size[len(unit.answers)].append(unit)
         results: dict[JudgingUnit, UnitResult] = {}
         for size, same_size in by_size.items():
             judge = (self._judge.resampled() if resample else self._judge).with_balanced_passes(size)
@@ -151,12 +152,12 @@ class CaseJudge:
 
 def _case(unit: JudgingUnit) -> Case:
     item = unit.item
-    responses = {side: text for text, side in unit.texts.items()}
+    responses = {side: answer for answer, side in unit.answers.items()}
     return Case(unit.principle, item.prompt, responses, item.reference, item.context, item.id)
 
 
 def _scores(unit: JudgingUnit, verdict: Verdict) -> UnitScores:
-    labels = {side: unit.texts[text] for side, text in unit.item.responses.items()}
+    labels = {side: unit.answers[answer] for side, answer in unit.item.responses.items()}
 
     def score(scores: Mapping[str, float], label: str) -> float:
         # Scores by pass are those before requirements, which depend on all passes.

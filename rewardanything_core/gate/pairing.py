@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardanything_core.cases import Case
+from rewardanything_core.conversations import Response, transcript
+from rewardanything_core.conversations.trajectory import is_plain
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.gate.results import BASELINE
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Message
@@ -27,8 +29,8 @@ class PairedCase:
     prompt: str | tuple[Message, ...]
     """The prompt: a text or chat messages."""
 
-    responses: dict[str, str]
-    """Side -> answer; the baseline comes first."""
+    responses: dict[str, Response]
+    """Side -> answer, a text or an agent's run; the baseline comes first."""
 
     context: str | None
     """Background for the judge. None: there is none."""
@@ -42,15 +44,13 @@ class PairedCase:
     min_score: float | None
     """The score that candidates must reach in this case. None: no minimum."""
 
-    worse: str | None = None
+    worse: Response | None = None
     """An answer known to be worse than the baseline's. None: there is none."""
 
     @property
     def prompt_text(self) -> str:
         """The prompt as one text."""
-        if isinstance(self.prompt, str):
-            return self.prompt
-        return "\n\n".join(f"{message['role']}: {message['content']}" for message in self.prompt)
+        return prompt_text(self.prompt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,9 @@ def pair(baseline: Iterable[Row], candidates: Mapping[str, Iterable[Row]], *, co
     """Join the rows of the baseline and of the candidates by id.
 
     Args:
-        baseline: Rows with ``prompt`` and ``response``. Either every row has a unique ``id`` or none has one.
-            ``context``, ``reference``, ``group``, ``min_score`` and ``worse`` may be given on any side.
+        baseline: Rows with ``prompt`` and ``response``, a text or a list of messages. Either every row has a unique
+            ``id`` or none has one. ``context``, ``reference``, ``group``, ``min_score`` and ``worse`` may be given on
+            any side.
         candidates: Name -> rows.
         common_only: Leave out ids that some side lacks, instead of raising.
 
@@ -99,6 +100,19 @@ def pair(baseline: Iterable[Row], candidates: Mapping[str, Iterable[Row]], *, co
     return PairedCases(items=items, missing=tuple(sorted(left_out)))
 
 
+def prompt_text(prompt: str | Sequence[Message]) -> str:
+    """A prompt as one text.
+
+    Args:
+        prompt: The prompt of a `Case`.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    if not all(map(is_plain, prompt)):
+        return transcript(prompt)
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)
+
+
 def _indexed(rows: Iterable[Row], side: str) -> dict[str, Row]:
     indexed: dict[str, Row] = {}
     rows_have_ids: bool | None = None
@@ -125,10 +139,6 @@ def _validate(row: Row, where: str) -> None:
     for field in ("prompt", "response"):
         if row.get(field) is None:
             raise ConfigError(f"{where} has no {field!r}; it has: {', '.join(map(str, row)) or 'no fields'}.")
-    if not isinstance(row["response"], str):
-        raise ConfigError(f"{where}: the response must be text, not {type(row['response']).__name__}.")
-    if row.get("worse") is not None and not isinstance(row["worse"], str):
-        raise ConfigError(f"{where}: 'worse' must be the text of an answer, not {type(row['worse']).__name__}.")
     minimum = row.get("min_score")
     if minimum is not None and (isinstance(minimum, bool) or not isinstance(minimum, int | float)):
         raise ConfigError(f"{where}: min_score must be a number, not {minimum!r}.")
@@ -137,11 +147,13 @@ def _validate(row: Row, where: str) -> None:
     try:
         _case_of(row)
     except InvalidCaseError as error:
-        raise ConfigError(f"{where} cannot be judged: {error.message}") from error
+        problem = error.message.removeprefix("The case: ")
+        raise ConfigError(f"{where} cannot be judged: {problem}") from error
 
 
 def _case_of(row: Row) -> Case:
-    return Case("-", row["prompt"], [row["response"]], row.get("reference"), row.get("context"))
+    answers = {name: row[name] for name in ("response", "worse") if row.get(name) is not None}
+    return Case("-", row["prompt"], answers, row.get("reference"), row.get("context"))
 
 
 def _missing(sides: Mapping[str, Mapping[str, Row]]) -> dict[str, list[str]]:
@@ -172,12 +184,12 @@ def _paired_case(key: str, rows: Mapping[str, Row]) -> PairedCase:
     return PairedCase(
         id=key,
         prompt=prompt,
-        responses={side: row["response"] for side, row in rows.items()},
+        responses={side: case.responses["response"] for side, case in cases.items()},
         context=shared["context"],
         reference=shared["reference"],
         group=str(shared["group"]) if shared["group"] is not None else json.dumps(prompt, ensure_ascii=False),
         min_score=shared["min_score"],
-        worse=shared["worse"],
+        worse=next((case.responses["worse"] for case in cases.values() if "worse" in case.responses), None),
     )
 
 

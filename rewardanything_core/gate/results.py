@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rewardanything_core.conversations import Response, response_text
+from rewardanything_core.conversations.trajectory import response_json
 from rewardanything_core.principles import Principle, Rubric
 from rewardanything_core.types import JudgeFailure, Usage
 
@@ -107,10 +109,10 @@ class Pair:
     prompt: str
     """The prompt as one text."""
 
-    baseline_response: str
-    """The baseline's answer."""
+    baseline_response: Response
+    """The baseline's answer: a text, or an agent's run."""
 
-    candidate_response: str
+    candidate_response: Response
     """The candidate's answer."""
 
     baseline_score: float | None = None
@@ -148,8 +150,13 @@ class Pair:
 
     @property
     def unchanged(self) -> bool:
-        """Whether both answers are the same text."""
+        """Whether both answers are the same."""
         return self.baseline_response == self.candidate_response
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """The baseline's answer and the candidate's as texts; a run is its transcript."""
+        return response_text(self.baseline_response), response_text(self.candidate_response)
 
     @property
     def breaks_rule(self) -> bool:
@@ -180,7 +187,8 @@ class Control:
 
     kind: ControlKind
     """``cut`` in half; ``padded`` with empty sentences; ``rude``; ``swapped`` with the answer to another input;
-    ``worse``: the answer that the case itself provides as a worse one."""
+    ``worse``: the answer that the case itself provides as a worse one. The first three change the last text of an
+    agent's run, and leave what it did."""
 
     why: str
     """Why this control was required."""
@@ -366,4 +374,7 @@ class CheckReport:
             fields["requirement"]["name"] = requirement.name
             if requirement.criterion is not None:  # the rubric is in the comparison of the whole
                 fields["requirement"]["principle"] = {"name": requirement.principle.name, "text": requirement.text}
+        for fields, pair in zip(plain["pairs"], self.pairs, strict=True):
+            fields["baseline_response"] = response_json(pair.baseline_response)
+            fields["candidate_response"] = response_json(pair.candidate_response)
         return plain

@@ -148,7 +148,7 @@ class Trial:
 
     def _to_judge(self, items: Iterable[PairedCase]) -> list[JudgingUnit]:
         units = [unit for item in items for unit in self._units[item.id].values()]
-        return units if self._keep_scores else [unit for unit in units if len(unit.texts) > 1]
+        return units if self._keep_scores else [unit for unit in units if len(unit.answers) > 1]
 
     def _pair(self, item: PairedCase, requirement: Requirement, candidate: str) -> Pair | None:
         """The pair with the results so far. None: it was planned and not judged."""

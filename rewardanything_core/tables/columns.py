@@ -154,7 +154,7 @@ class CaseColumns:
                     raise ValueError(f"the column {column!r} {problem}.")
             fields = {
                 "principle": principle or self._principle(cells, file_format),
-                "prompt": _plain(self.prompt, self._required(cells, self.prompt, "prompt"), file_format),
+                "prompt": plain_cell(self.prompt, self._required(cells, self.prompt, "prompt"), file_format),
                 "responses": self._responses(cells, file_format),
                 **{part: cells.get(name) for part in OPTIONAL_PARTS if (name := self._optional(part)) is not None},
             }
@@ -169,9 +169,8 @@ class CaseColumns:
         except InvalidCaseError as error:
             column = {"prompt": self.prompt, "responses": self.responses}.get(error.field)
             where = "" if column is None else f"the column {column!r}: "
-            raise InvalidCaseError(
-                f"{where}{str(error).removeprefix('The case: ')}", field=error.field, case_id=case_id
-            ) from error
+            problem = str(error).removeprefix("The case: ")
+            raise InvalidCaseError(f"{where}{problem}", field=error.field, case_id=case_id) from error
 
     def case_id(self, row: InputRow) -> str | None:
         """The row's id as text, or None."""
@@ -205,12 +204,8 @@ class CaseColumns:
 
     def _responses(self, cells: Mapping[str, Any], file_format: FileFormat) -> Any:
         if self.each_response:
-            return {
-                column: _single_response(
-                    column, _plain(column, self._required(cells, column, "responses"), file_format)
-                )
-                for column in self.each_response
-            }
+            given = {column: self._required(cells, column, "responses") for column in self.each_response}
+            return {name: _single_response(name, plain_cell(name, cell, file_format)) for name, cell in given.items()}
         assert self.responses is not None
         value = self._required(cells, self.responses, "responses")
         if isinstance(value, str):
@@ -218,8 +213,17 @@ class CaseColumns:
         return as_responses(_without_nulls(value) if file_format == "parquet" else value)
 
 
-def _plain(column: str, value: Any, file_format: FileFormat) -> Any:
-    """A prompt or a response, which in CSV may be messages in JSON, and in Parquet has nulls for what it lacks."""
+def plain_cell(column: str, value: Any, file_format: FileFormat) -> Any:
+    """A prompt or a response, which in CSV may be messages in JSON, and in Parquet has nulls for what it lacks.
+
+    Args:
+        column: Its column.
+        value: The cell.
+        file_format: Where it comes from.
+
+    Raises:
+        ValueError: as for `messages_from_csv`.
+    """
     if file_format == "csv":
         return messages_from_csv(column, value)
     return _without_nulls(value) if file_format == "parquet" else value
@@ -245,8 +249,8 @@ def _responses_in_text(column: str, text: str, *, decode: bool) -> Any:
         return [text]
     value = _json_or_none(text)
     advice = (
-        f"Write {'the cell in JSON' if decode else 'a list or a mapping'}: label -> response, a list of responses, or a "
-        f"list of messages. If this text is one response, use --response-column {column} (response_columns)."
+        f"Write {'the cell in JSON' if decode else 'a list or a mapping'}: label -> response, a list of responses, or "
+        f"a list of messages. If this text is one response, use --response-column {column} (response_columns)."
     )
     if decode:
         if value is None:

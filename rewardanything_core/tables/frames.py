@@ -46,11 +46,12 @@ class TableOptions(TypedDict, total=False):
     """A text or a list of chat messages. Default: ``prompt``."""
 
     responses_column: str | None
-    """A mapping label -> text, a list of texts, or one text. A null in a mapping is a label that the row does not have.
-    A text that spells a list or a mapping, as in a frame read from CSV, is refused. Default: ``responses``."""
+    """A mapping label -> response, a list of responses, or one response: a text or a list of messages. A null in a
+    mapping is a label, or a part of a message, that the row does not have. A text that spells a list or a mapping, as
+    in a frame read from CSV, is refused. Default: ``responses``."""
 
     response_columns: Sequence[str]
-    """Instead, columns that hold the text of one response each, labelled with the column's name."""
+    """Instead, columns that hold one response each, labelled with the column's name."""
 
     reference_column: str | None
     """A reference answer, or null. Default: ``reference``, in tables that have it. Empty: there are none."""

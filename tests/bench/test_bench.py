@@ -283,7 +283,7 @@ class TestLayouts:
         ("change", "message"),
         [
             ({"responses": "text"}, "responses"),
-            ({"responses": {"r1": 5}}, "must be a text"),
+            ({"responses": {"r1": 5}}, "must be a string or messages"),
             ({"pairs": [["r1", "r9"]]}, "no response named 'r9'"),
             ({"human_scores": {"r1": "good"}}, "must be a number"),
             ({"principle": None}, "principle"),

@@ -9,7 +9,9 @@ import threading
 import numpy
 import pandas
 import pyarrow
+import pyarrow.parquet
 import pytest
+from agent_runs import CAREFUL, HASTY, PROMPT, asks_first
 
 from rewardanything_core import (
     Case,
@@ -238,6 +240,20 @@ def test_a_text_that_spells_several_responses_is_refused(judge):
     assert "response_columns" in out.error[0]
     (out,) = judged([table], judge=judge, response_columns=["responses"])
     assert out.error.isna().all()
+
+
+def test_agent_runs_in_frames_and_arrow_tables_are_single_responses(tmp_path):
+    judge = Judge(ScriptedBackend(asks_first), cache="off")
+    table = pyarrow.Table.from_pylist(
+        [{"prompt": PROMPT, "run": run, "runs": [run, HASTY]} for run in (CAREFUL, HASTY)]
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "runs.parquet")
+    frame = pandas.read_parquet(tmp_path / "runs.parquet")  # numpy arrays of mappings, all with the same keys
+    for options, best in (({"response_columns": ["run"]}, [5.0, 2.0]), ({"responses_column": "run"}, [5.0, 2.0])):
+        (out,) = judged([frame], judge=judge, **options)
+        assert [next(iter(scores.values())) for scores in out.scores] == best
+    (out,) = judge_tables([table], principle=PRINCIPLE, judge=judge, responses_column="runs")
+    assert [dict(scores) for scores in out["scores"].to_pylist()] == [{"0": 5.0, "1": 2.0}, {"0": 2.0, "1": 2.0}]
 
 
 def test_a_response_column_holds_text_only(judge):

@@ -13,9 +13,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rewardanything_core.cli._check.dataset import Cells, case_name
+from rewardanything_core.cli._check.dataset import Cells, case_name, prompt_of
 from rewardanything_core.cli._check.output_cache import OutputCache, digest
-from rewardanything_core.errors import ConfigError
+from rewardanything_core.conversations import read_messages, read_reply
+from rewardanything_core.conversations.trajectory import response_json
+from rewardanything_core.errors import ConfigError, InvalidCaseError
 
 App: TypeAlias = Callable[[Cells], Any]
 
@@ -58,7 +60,7 @@ def run_app(
     concurrency: int = DEFAULT_CONCURRENCY,
     resume: bool = False,
     progress: Callable[[int, int], None],
-) -> list[str]:
+) -> list[Any]:
     """Run an application on cases.
 
     Each answer is cached as soon as it is there. Cached answers are reused only on request, because a function's
@@ -66,22 +68,23 @@ def run_app(
 
     Args:
         name: The application's name.
-        app: Takes a copy of a case's fields as a dict, and returns text or an awaitable for text.
+        app: Takes a copy of a case's fields as a dict. Returns a text, or messages in any form that `read_messages`
+            knows, which may begin with the prompt; or an awaitable for one of these.
         rows: The cases.
         concurrency: How many cases run at a time, in threads; awaitables run on one event loop.
         resume: Reuse the answers of the last run if the function's file is unchanged.
         progress: Called with (answers available, cases).
 
     Returns:
-        The answers, in the order of the cases.
+        The answers as plain JSON, a text or messages in normal form, in the order of the cases.
 
     Raises:
-        ConfigError: the application failed on a case, or did not return text; the message names the case.
+        ConfigError: the application failed on a case, or returned something else; the message names the case.
     """
     with OutputCache({"app": name, "source": _source_hash(app)}, fresh=not resume) as cache:
         keys = [digest(dict(row)) for row in rows]
         asyncio.run(_run_all(name, app, rows, keys, cache, concurrency, progress))
-        return [str((cache.get(key) or {})["response"]) for key in keys]
+        return [(cache.get(key) or {})["response"] for key in keys]
 
 
 async def _run_all(
@@ -113,10 +116,13 @@ async def _run_all(
             except Exception as error:
                 stopped = True
                 raise _failed(name, case, error, done) from error
-            if not isinstance(answer, str):
+            try:
+                cache.add(keys[index], _as_json(answer, prompt_of(rows[index])))
+            except InvalidCaseError as error:
                 stopped = True
-                raise ConfigError(f"The app {name!r} must return text; for {case} it returned {type(answer).__name__}.")
-            cache.add(keys[index], answer)
+                raise ConfigError(
+                    f"The app {name!r} must return text or messages; for {case}: {error.message}"
+                ) from error
             done += 1
             progress(done, len(rows))
 
@@ -129,6 +135,12 @@ async def _run_all(
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
+
+
+def _as_json(answer: Any, prompt: Any) -> Any:
+    """An answer as plain JSON; messages without those of the prompt that they begin with."""
+    asked = prompt if isinstance(prompt, str) else read_messages(prompt, where="prompt")
+    return response_json(read_reply(answer, where="answer", prompt=asked))
 
 
 def _call(app: App, row: Cells) -> Any:

@@ -9,11 +9,14 @@ from typing import Any, TypeAlias
 
 from rewardanything_core.cli._row_readers import STANDARD, format_of, read_rows
 from rewardanything_core.errors import ConfigError
-from rewardanything_core.tables.columns import OPTIONAL_PARTS, InputRow, messages_from_csv
+from rewardanything_core.tables.columns import OPTIONAL_PARTS, FileFormat, InputRow, plain_cell
 
 Cells: TypeAlias = dict[str, Any]
 
 _NAMED = ("id", "prompt", "response")
+
+_MESSAGES = ("prompt", "response", "worse")
+"""Columns that may hold messages."""
 
 KNOWN = (*_NAMED, *OPTIONAL_PARTS, "group", "min_score", "worse")
 """The columns that a check uses; all others are inputs for prompts and applications."""
@@ -121,7 +124,7 @@ def _read(path: str, names: ColumnNames, *, needed: tuple[str, ...], recorded: b
         where = f"{path}, {row.place}"
         cells = _with_known_names(row.columns, renamed)
         _refuse_unreadable(row, cells, renamed, where)
-        cells = _from_csv(cells, where) if file_format == "csv" else cells
+        cells = _with_plain_cells(cells, file_format, where)
         for column in needed:
             if cells.get(column) is None:
                 name = renamed.get(column, column)
@@ -154,19 +157,21 @@ def _with_known_names(columns: Mapping[str, Any], renamed: Mapping[str, str]) ->
     return cells | {column: columns.get(name) for column, name in renamed.items()}
 
 
-def _from_csv(cells: Cells, where: str) -> Cells:
-    """The values of a CSV row: an empty cell is None, and a prompt may be chat messages in JSON."""
-    values: Cells = {name: None if value == "" else value for name, value in cells.items()}
-    if values.get("min_score") is not None:
+def _with_plain_cells(cells: Cells, file_format: FileFormat, where: str) -> Cells:
+    """The values of a row. In CSV an empty cell is None, and prompts and answers may be messages in JSON."""
+    is_csv = file_format == "csv"
+    values: Cells = {name: None if is_csv and value == "" else value for name, value in cells.items()}
+    if is_csv and values.get("min_score") is not None:
         try:
             values["min_score"] = float(str(values["min_score"]))
         except ValueError:
             raise ConfigError(f"{where}: min_score must be a number, not {values['min_score']!r}.") from None
-    if values.get("prompt") is not None:
-        try:
-            values["prompt"] = messages_from_csv("prompt", values["prompt"])
-        except ValueError as error:
-            raise ConfigError(f"{where}: {str(error).rstrip('.')}.") from error
+    for column in _MESSAGES:
+        if values.get(column) is not None:
+            try:
+                values[column] = plain_cell(column, values[column], file_format)
+            except ValueError as error:
+                raise ConfigError(f"{where}: {str(error).rstrip('.')}.") from error
     return values
 
 

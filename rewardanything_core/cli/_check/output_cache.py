@@ -50,12 +50,12 @@ class OutputCache:
         """The entry of a key: ``response``, and what else was passed to `add`. None: there is none."""
         return self._entries.get(key)
 
-    def add(self, key: str, response: str, **details: Any) -> dict[str, Any]:
+    def add(self, key: str, response: Any, **details: Any) -> dict[str, Any]:
         """Store an output.
 
         Args:
             key: The hash of its input.
-            response: The output.
+            response: The output, as plain JSON.
             **details: Further fields of the entry, as plain JSON.
 
         Returns:

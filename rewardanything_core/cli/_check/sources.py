@@ -280,7 +280,7 @@ def _select(rows: Sequence[Cells], keys: Collection[str]) -> list[Cells]:
 
 def _run_function(
     source: AppSource, cases: Sequence[Cells], settings: Mapping[str, Any], cache_policy: CachePolicy, echo: Echo
-) -> list[str]:
+) -> list[Any]:
     from rewardanything_core.cli._progress import steps_bar
 
     echo(f"Running {source.name} on {len(cases)} cases.")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rewardanything_core.gate.reports import wording
-from rewardanything_core.gate.reports.diff import Piece, compare
+from rewardanything_core.gate.reports.answers import AnswerView, answer_views
 from rewardanything_core.gate.reports.figures import Bar, IntervalFigure, histogram, interval_figure
 from rewardanything_core.gate.reports.pages import render_page
 from rewardanything_core.gate.results import CheckOutcome, CheckReport, Comparison, Pair
@@ -16,7 +16,6 @@ _BEST_CASES = 3
 _MAX_ROWS = 20_000  # of all lists of cases together
 _MIN_ROWS = 200  # of each list
 _MAX_FAILURES = 100
-_CONTEXT = 400  # characters shown on each side of a change
 _LONG_TEXT = 900  # characters; longer texts are folded
 _MANY_LINES = 14
 _HEADLINES: dict[CheckOutcome, str] = {
@@ -52,20 +51,6 @@ def html_report(report: CheckReport, *, cases: int = 10, title: str = "Prompt ch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment:
-    """A stretch of an answer as it is shown."""
-
-    text: str
-    """The text."""
-
-    tag: str = ""
-    """``del`` or ``ins``. Empty: both answers share it."""
-
-    folded: bool = False
-    """Whether it is shown only on request."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class CaseView:
     """A case with both answers and what changed between them."""
 
@@ -75,10 +60,10 @@ class CaseView:
     anchor: str
     """Prefix of the ids on the page."""
 
-    before: list[Segment]
+    before: AnswerView
     """The baseline's answer."""
 
-    after: list[Segment]
+    after: AnswerView
     """The candidate's answer."""
 
     note: str
@@ -247,39 +232,17 @@ def _facts_unchanged(comparison: Comparison) -> list[tuple[str, str, str]]:
 
 
 def _case(pair: Pair, anchor: str) -> CaseView:
-    answers = pair.baseline_response, pair.candidate_response
-    diff = compare(*answers)
+    before, after, note = answer_views(pair.baseline_response, pair.candidate_response)
     return CaseView(
         pair=pair,
         anchor=anchor,
-        before=_segments(diff.old, "del"),
-        after=_segments(diff.new, "ins"),
-        note=diff.note,
+        before=before,
+        after=after,
+        note=note,
         fold_prompt=_is_long(pair.prompt),
-        fold_answers=any(map(_is_long, answers)),
+        fold_answers=any(map(_is_long, pair.texts)),
     )
 
 
 def _is_long(text: str) -> bool:
     return len(text) > _LONG_TEXT or text.count("\n") > _MANY_LINES
-
-
-def _segments(pieces: Sequence[Piece], tag: str) -> list[Segment]:
-    """The pieces of an answer; long shared stretches fold in the middle, so that the changes come together."""
-    if len(pieces) == 1 and not pieces[0].changed:
-        return [Segment(text=pieces[0].text)]
-    segments = []
-    for place, piece in enumerate(pieces):
-        start = _CONTEXT if place > 0 else 0
-        end = len(piece.text) - (_CONTEXT if place < len(pieces) - 1 else 0)
-        if piece.changed:
-            segments.append(Segment(text=piece.text, tag=tag))
-        elif end - start < 2 * _CONTEXT:
-            segments.append(Segment(text=piece.text))
-        else:
-            segments += [
-                Segment(text=piece.text[:start]),
-                Segment(text=piece.text[start:end], folded=True),
-                Segment(text=piece.text[end:]),
-            ]
-    return segments

@@ -119,8 +119,8 @@ def _line(pair: Pair) -> str:
 def _full_case(pair: Pair) -> str:
     sections = [
         ("Prompt", pair.prompt),
-        ("Before", pair.baseline_response),
-        ("After", pair.candidate_response),
+        ("Before", pair.texts[0]),
+        ("After", pair.texts[1]),
         ("The judge", pair.reasoning),
     ]
     return "\n\n".join(f"{title}:\n{wording.excerpt(text, _MAX_TEXT)}" for title, text in sections)

@@ -81,7 +81,7 @@ def excerpts(pair: Pair, limit: int) -> tuple[str, str]:
         pair: The pair with the answers.
         limit: Number of characters that are kept of each.
     """
-    texts = pair.baseline_response, pair.candidate_response
+    texts = pair.texts
     if max(map(len, texts)) <= limit:
         return excerpt(texts[0], limit), excerpt(texts[1], limit)
     diff = compare(*texts)
