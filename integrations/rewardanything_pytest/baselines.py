@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,19 +101,24 @@ def unused(
 
 
 def to_lines(value: Any) -> Any:
-    """A text or chat messages as stored in the file."""
+    """A text, messages, or the content of one as stored in the file."""
     if isinstance(value, str):
         return value.split("\n") if "\n" in value else value
-    return [{**message, "content": to_lines(message["content"])} for message in value]
+    return _in_texts(to_lines, value)
 
 
 def from_lines(value: Any) -> Any:
-    """The text or chat messages from what `to_lines` made of them."""
-    if isinstance(value, str):
-        return value
-    if value and isinstance(value[0], str):
+    """What `to_lines` got from what it made of it; messages are a list."""
+    if isinstance(value, list) and value and isinstance(value[0], str):
         return "\n".join(value)
-    return tuple({**message, "content": from_lines(message["content"])} for message in value)
+    return _in_texts(from_lines, value)
+
+
+def _in_texts(change: Callable[[Any], Any], value: Any) -> Any:
+    """The value with changed texts of messages and of the parts of their contents."""
+    if isinstance(value, Mapping):
+        return {key: change(item) if key in ("content", "text") else item for key, item in value.items()}
+    return [change(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _sort_key(entry: tuple[str, Any]) -> tuple[int, str]:

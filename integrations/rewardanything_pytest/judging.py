@@ -19,6 +19,8 @@ from rewardanything_core import (
     RewardAnythingError,
     Usage,
 )
+from rewardanything_core.cases import as_responses
+from rewardanything_core.conversations.trajectory import response_json
 from rewardanything_core.errors import AuthenticationError, error_from_failure
 from rewardanything_pytest import messages
 from rewardanything_pytest.tally import NOTES, Notes
@@ -149,7 +151,7 @@ def rows_of(
 
     Args:
         item: The test; its node id becomes part of the rows' ids.
-        responses: A text, or a list of texts.
+        responses: A response, which is a text or an agent's messages, or a list of responses.
         prompts: A prompt for all responses, or a list with one for each.
         references: A text for all responses, a list with one for each, or None.
         contexts: The same.
@@ -159,7 +161,7 @@ def rows_of(
         InvalidCaseError: one of them has a wrong type, or a response cannot be judged.
         ValueError: there are no responses, or a list has another length.
     """
-    if isinstance(responses, str):
+    if is_single(responses):
         return [_row(item.nodeid, responses, prompts, references, contexts)]
     responses = listed(responses, what)
     if not responses:
@@ -179,25 +181,31 @@ def with_responses(rows: Sequence[Row], responses: Any, *, what: str) -> list[Ro
 
     Args:
         rows: The rows.
-        responses: A text, or a list with one text for each row.
+        responses: A response, or a list with one for each row.
         what: The name of the responses' argument, for messages.
 
     Raises:
         InvalidCaseError: a response cannot be judged.
         ValueError: there are more or fewer responses than rows.
     """
-    texts = [responses] if isinstance(responses, str) else listed(responses, what)
-    if len(texts) != len(rows):
-        raise ValueError(f"There are {len(rows)} candidates and {len(texts)} {what}s.")
+    given = as_responses(responses) if is_single(responses) else listed(responses, what)
+    if len(given) != len(rows):
+        raise ValueError(f"There are {len(rows)} candidates and {len(given)} {what}s.")
     return [
-        _row(row["id"], text, row["prompt"], row["reference"], row["context"])
-        for row, text in zip(rows, texts, strict=True)
+        _row(row["id"], response, row["prompt"], row["reference"], row["context"])
+        for row, response in zip(rows, given, strict=True)
     ]
 
 
-def _row(key: str, response: str, prompt: Any, reference: str | None, context: str | None) -> Row:
-    case = Case("-", prompt, [response], reference, context, key)  # raises InvalidCaseError
-    return {"id": key, "prompt": case.prompt, "response": response, "reference": reference, "context": context}
+def is_single(responses: Any) -> bool:
+    """Whether an argument is one response, and not a list of them."""
+    return as_responses(responses) is not responses
+
+
+def _row(key: str, response: Any, prompt: Any, reference: str | None, context: str | None) -> Row:
+    case = Case("-", prompt, {"response": response}, reference, context, key)  # raises InvalidCaseError
+    plain = response_json(case.responses["response"])
+    return {"id": key, "prompt": case.prompt, "response": plain, "reference": reference, "context": context}
 
 
 def _one_each(value: Any, number: int, what: str) -> list[Any]:

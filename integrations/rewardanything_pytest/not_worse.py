@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from rewardanything_core import BaseJudge, JudgeFailure, Principle, RewardAnythingError
+from rewardanything_core.cases import Conversation
+from rewardanything_core.conversations import Response
 from rewardanything_core.gate import CheckReport, Comparison, Pair, check
 from rewardanything_pytest import baselines, messages
 from rewardanything_pytest.judging import (
@@ -16,6 +18,7 @@ from rewardanything_pytest.judging import (
     Principles,
     Prompt,
     Row,
+    is_single,
     principles_of,
     resampled,
     rows_of,
@@ -44,8 +47,8 @@ class AssertNotWorse(Assertion):
 
     def __call__(
         self,
-        candidate: str | Sequence[str],
-        baseline: str | Sequence[str] | None = None,
+        candidate: Response | Conversation | Sequence[Response | Conversation],
+        baseline: Response | Conversation | Sequence[Response | Conversation] | None = None,
         principle: Principles | None = None,
         *,
         prompt: Prompt | Sequence[Prompt],
@@ -61,7 +64,7 @@ class AssertNotWorse(Assertion):
         lower by more than the margin, and again in fresh orders. 20 and more are tested as ``ra-judge check`` does.
 
         Args:
-            candidate: The response, or a list of responses.
+            candidate: The response, a text or the messages of an agent's run, or a list of responses.
             baseline: What to compare it with. None: what ``pytest --ra-update`` recorded for this test.
             principle: The principle or rubric to judge by, or a list of them, each of which must be met; a rubric as a
                 whole and under each criterion.
@@ -82,12 +85,12 @@ class AssertNotWorse(Assertion):
         __tracebackhide__ = True
         if principle is None:
             raise TypeError("assert_not_worse() needs a principle; the second argument is the baseline.")
-        if baseline is not None and isinstance(baseline, str) != isinstance(candidate, str):
+        if baseline is not None and is_single(baseline) != is_single(candidate):
             raise TypeError("Give either one candidate and one baseline, or lists of both.")
         principles = principles_of(principle)
         rows = rows_of(self.item, candidate, prompt, reference, context, what="candidate")
         if baseline is None:
-            recorded = self._recorded(rows, name, single=isinstance(candidate, str))
+            recorded = self._recorded(rows, name, single=is_single(candidate))
             if recorded is None:
                 return
             baseline = recorded
@@ -178,7 +181,7 @@ class AssertNotWorse(Assertion):
 
     # --- recorded baselines
 
-    def _recorded(self, rows: list[Row], name: str | None, *, single: bool) -> str | list[str] | None:
+    def _recorded(self, rows: list[Row], name: str | None, *, single: bool) -> Any:
         """The recorded responses. None: the present ones were recorded instead."""
         __tracebackhide__ = True
         self._unnamed += name is None

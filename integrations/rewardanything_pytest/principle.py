@@ -27,7 +27,8 @@ class AssertPrinciple(Assertion):
         A response that scores less is judged again with other seeds, and fails if it scores less again.
 
         Args:
-            response: The response, or a list of responses, which are judged in one batch.
+            response: The response, a text or the messages of an agent's run; or a list of responses, which are judged
+                in one batch.
             principle: The principle or rubric to judge by, or a list of them, each of which must be met. The required
                 criteria of a rubric must always be met.
             prompt: What the response answers: a text or chat messages; for several responses, one for all or a list.

@@ -34,7 +34,7 @@ class Limits:
     """Maximum number of criteria in a rubric."""
 
     messages: int = 200
-    """Maximum number of messages in a prompt."""
+    """Maximum number of messages in a prompt, and in a response that is a list of messages."""
 
     batch: int = 1000
     """Maximum number of cases in a batch."""

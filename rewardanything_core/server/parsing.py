@@ -110,6 +110,7 @@ def parse_case(data: Any, limits: Limits) -> Case:
         value = fields.get(name)
         if isinstance(value, dict | list):
             _check_number(value, limit, f"A case has {{}} {noun}", name)
+    _check_runs(fields.get("responses"), limits)
     if isinstance(fields.get("principle"), dict):
         _check_rubric(fields["principle"], limits)
     try:
@@ -151,6 +152,14 @@ def _check_number(items: Sized, limit: int, has: str, field: str) -> None:
     if len(items) > limit:
         message = f"{has.format(f'{len(items):,}')} and this server's limit is {limit:,}."
         raise APIError(413, "too_large", message, field=field)
+
+
+def _check_runs(responses: Any, limits: Limits) -> None:
+    """Check the numbers of messages of the responses that are lists of messages."""
+    values = responses.values() if isinstance(responses, dict) else responses if isinstance(responses, list) else ()
+    for value in values:
+        if isinstance(value, list):
+            _check_number(value, limits.messages, "A response has {} messages", "responses")
 
 
 def _check_rubric(data: dict[str, Any], limits: Limits) -> None:

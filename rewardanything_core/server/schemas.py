@@ -158,7 +158,6 @@ def request_models(limits: Limits) -> list[type[BaseModel]]:
     Text = Annotated[str, Field(max_length=limits.text_chars)]  # noqa: N806  # a type
     Statement = Annotated[str, Field(min_length=1, max_length=limits.text_chars, pattern=_NOT_BLANK)]  # noqa: N806
     ByLabel = Annotated[dict[Text, Text], Field(min_length=1, max_length=limits.responses)]  # noqa: N806
-    Listed = Annotated[list[Text], Field(min_length=1, max_length=limits.responses)]  # noqa: N806
 
     class Message(BaseModel):
         """A chat message with text only."""
@@ -172,6 +171,54 @@ def request_models(limits: Limits) -> list[type[BaseModel]]:
         list[Message],
         Field(min_length=1, max_length=limits.messages, json_schema_extra={"contains": _NON_BLANK_MESSAGE}),
     ]
+
+    class ToolFunction(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+        name: Annotated[str, Field(min_length=1, max_length=limits.text_chars)]
+        arguments: Text | Json = Field(description="An object, or its JSON as a text.")
+
+    class ToolCall(BaseModel):
+        """A call of a tool."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        id: Text
+        type: Literal["function"]
+        function: ToolFunction
+
+    class AssistantTurn(BaseModel):
+        """What the agent said and called."""
+
+        model_config = ConfigDict(json_schema_extra=_EMPTY_EXTRAS)
+
+        role: Literal["assistant"]
+        content: Text | None
+        tool_calls: list[ToolCall] = []
+
+    class ToolTurn(BaseModel):
+        """What a tool returned."""
+
+        model_config = ConfigDict(json_schema_extra=_EMPTY_EXTRAS)
+
+        role: Literal["tool"]
+        content: Text | None
+        tool_call_id: Text | None = None
+
+    Run = Annotated[  # noqa: N806
+        list[AssistantTurn | ToolTurn | Message],
+        Field(
+            min_length=1,
+            max_length=limits.messages,
+            description="The messages of an agent's run after the prompt, in OpenAI's chat format. Other formats that "
+            "the library reads are accepted too.",
+        ),
+    ]
+    AnyResponse = Text | Run  # noqa: N806
+    Responses = (  # noqa: N806
+        Annotated[dict[Text, AnyResponse], Field(min_length=1, max_length=limits.responses)]
+        | Annotated[list[AnyResponse], Field(min_length=1, max_length=limits.responses)]
+    )
 
     class CriterionSettings(BaseModel):
         model_config = ConfigDict(extra="forbid")
@@ -231,8 +278,9 @@ def request_models(limits: Limits) -> list[type[BaseModel]]:
         prompt: Statement | Messages = Field(
             description="What the responses answer: a text, or chat messages of which at least one has text."
         )
-        responses: ByLabel | Listed = Field(
-            description="By label, or a list, which is labelled 0, 1, and so on. The judge does not see the labels."
+        responses: Responses = Field(
+            description="By label, or a list, which is labelled 0, 1, and so on. The judge does not see the labels. A "
+            "response is a text or a list of messages."
         )
         reference: Text | None = Field(None, description="A good answer to compare with.")
         context: Text | None = Field(None, description="Background that the judge should know.")

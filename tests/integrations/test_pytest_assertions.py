@@ -7,12 +7,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from pytest_projects import output, scripted_project, write
+from pytest_projects import baselines, output, scripted_project, write
 from servers import Fault
 
 pytest_plugins = ["pytester"]
 
 project = pytest.fixture(scripted_project)
+
+RUNS = """
+import json
+from rewardanything_core.backends import verdict_reply
+
+def reply(request):
+    responses = json.loads(request.messages[1]["content"])["responses"]
+    ends = {name: run if isinstance(run, str) else run[-1]["text"] for name, run in responses.items()}
+    return verdict_reply({name: 5 if "please" in end else 2 for name, end in ends.items()})
+"""
+"""A judge that scores runs by their last texts."""
 
 
 # --- assert_principle
@@ -200,7 +211,7 @@ def test_lengths(assert_not_worse):
         ),
         ('worse(["no"], {"answer": "please"}, POLITE, prompt=ASK)', "baseline must be a text or a list, not dict"),
         ('worse({"answer": "no"}, principle=POLITE, prompt=ASK)', "candidate must be a text or a list, not dict"),
-        ('worse([{"answer": "no"}], [{"answer": "please"}], POLITE, prompt=ASK)', "must be a string"),
+        ('worse([{"answer": "no"}], [{"answer": "please"}], POLITE, prompt=ASK)', "no known form of a conversation"),
         ('worse("no", "please", {"polite": POLITE}, prompt=ASK)', "principle must be a text or a list, not dict"),
         ('reaches({"goodness": "no"}, POLITE, prompt=ASK)', "response must be a text or a list, not dict"),
         ('reaches({"please": "no"}.keys(), POLITE, prompt=ASK)', "response must be a text or a list, not dict_keys"),
@@ -209,7 +220,6 @@ def test_lengths(assert_not_worse):
         ("reaches(None, POLITE, prompt=ASK)", "response must be a text or a list, not NoneType"),
         ("reaches([None], POLITE, prompt=ASK)", "must be a string"),
         ('reaches("please", {"goodness": POLITE}, prompt=ASK)', "principle must be a text or a list, not dict"),
-        ('reaches("please", POLITE, prompt={"role": "user", "content": ASK})', "prompt must be a string or a list"),
         (
             'reaches(["please"], POLITE, prompt={"role": "user", "content": ASK})',
             "prompt must be a text or a list, not dict",
@@ -231,6 +241,45 @@ def test_only_texts_and_lists_of_texts_are_accepted(project, monkeypatch, call, 
     result.assert_outcomes(failed=1)
     assert "InvalidCaseError" in output(result) and message in output(result)
     assert not (project.path / "calls").exists()
+
+
+def test_an_agents_run_is_one_response_and_can_be_recorded(project):
+    write(
+        project,
+        """
+def run(text):
+    function = {"name": "ask", "arguments": '{"text": "salt,\\nplease"}'}
+    call = {"id": "1", "type": "function", "function": function}
+    return [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "two\\nlines"},
+        {"role": "assistant", "content": text},
+    ]
+
+def test_principle(assert_principle):
+    assert_principle(run("Done."), POLITE, prompt=ASK, min_score=2)
+    assert_principle([run("Done."), "Salt, please."], POLITE, prompt=ASK, min_score=1)
+
+def test_recorded(assert_not_worse):
+    assert_not_worse(run("Thank you, please."), principle=POLITE, prompt=ASK)
+    assert_not_worse([run("1"), "2"], principle=POLITE, prompt=ASK)
+""",
+    )
+    (project.path / "script.py").write_text(RUNS, encoding="utf-8")
+    project.runpytest("--ra-update").assert_outcomes(passed=2)
+    recorded = baselines(project)["test_recorded"]
+    assert [message["content"] for message in recorded["1"]["response"]] == [
+        None,
+        ["two", "lines"],
+        "Thank you, please.",
+    ]
+    assert recorded["2"][1]["response"] == "2"
+    project.runpytest().assert_outcomes(passed=2)
+    text = (project.path / "test_answers.py").read_text(encoding="utf-8")
+    write(project, text.replace("Thank you, please.", "Thanks."))
+    result = project.runpytest()
+    result.assert_outcomes(passed=1, failed=1)
+    assert "[1] assistant calls ask" in output(result)
 
 
 def test_iterators_are_read_once(project):

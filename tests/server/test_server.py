@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from agent_runs import CAREFUL, HASTY, PROMPT, asks_first
 from scripts import by_length, mute
 from serving import CASE, BlockedModel, case, running, serving, wait_until
 
@@ -61,6 +62,21 @@ def test_every_field_of_a_case_reaches_the_judge():
     assert visible["reference"] == "384,400 km"
     assert visible["context"] == "From an atlas."
     assert visible["prompt"] == [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "?"}]
+
+
+def test_responses_may_be_agent_runs_of_which_one_has_too_many_messages():
+    with serving(Judge(ScriptedBackend(asks_first), cache="off"), messages=5) as server:
+        case = {"principle": "Ask first.", "prompt": PROMPT}
+        response = server.post(
+            "/v1/judge", {**case, "responses": {"careful": CAREFUL, "hasty": HASTY, "text": "Done."}}
+        )
+        assert response.json()["scores"] == {"careful": 5.0, "hasty": 2.0, "text": 2.0}
+        response = server.post("/v1/judge", {**case, "responses": [CAREFUL, [*CAREFUL, HASTY[-1]]]})
+        assert response.status_code == 413
+        assert "A response has 6 messages and this server's limit is 5" in response.json()["error"]["message"]
+        response = server.post("/v1/judge", {**case, "responses": [HASTY[0]]})
+        assert (response.status_code, response.json()["error"]["field"]) == (422, "responses")
+        assert "for one response of messages give [messages]" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
