@@ -8,7 +8,16 @@ import pickle
 
 import pytest
 
-from rewardanything_core import Case, ConfigError, Criterion, InvalidCaseError, Principle, Rubric
+from rewardanything_core import (
+    Case,
+    ConfigError,
+    Criterion,
+    InvalidCaseError,
+    Judge,
+    Principle,
+    Rubric,
+    ScriptedBackend,
+)
 from rewardanything_core.principles import rubric_library
 
 TOML = """
@@ -168,3 +177,14 @@ def test_the_library() -> None:
     assert Rubric.named("rag").criteria["faithful"].required == 3
     with pytest.raises(ConfigError, match="rag, support, summary, agent"):
         Rubric.named("x")
+
+
+@pytest.mark.parametrize("weights", [(1e308, 1.7e308), (5e-324, 5e-324), (0.1, 0.7), (0, 3)])
+def test_the_weighted_mean_lies_within_the_scores_for_weights_of_any_size(weights) -> None:
+    rubric = Rubric({"a": "x", "b": "y"}, weights=dict(zip("ab", weights, strict=True)))
+    assert rubric.weighted_mean({"a": {"r": 5.0}, "b": {"r": 5.0}}) == {"r": 5.0}
+    largest = max(weights)
+    share = weights[0] / largest / (weights[0] / largest + weights[1] / largest)
+    assert rubric.weighted_mean({"a": {"r": 1.0}, "b": {"r": 5.0}})["r"] == pytest.approx(5 - 4 * share)
+    verdict = Judge(ScriptedBackend.scoring(lambda text: 3), cache="off").judge(rubric, "p", ["x", "y"])
+    assert verdict.scores == {"0": 3.0, "1": 3.0}
