@@ -106,7 +106,7 @@ def test_worse_answers_from_the_user_are_a_control() -> None:
     report = compare(judge, worse, rows(" Yes."))
     assert report.outcome == "passed"
     assert report.comparisons[0].controls[0].kind == "worse"
-    with pytest.raises(ConfigError, match="Row 1 of the baseline cannot be judged: .*'worse'"):
+    with pytest.raises(ConfigError, match=r"Row 1 of the baseline cannot be judged: .*'worse'"):
         compare(judge, rows(worse=3), rows())
 
 

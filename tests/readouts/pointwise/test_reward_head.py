@@ -16,8 +16,8 @@ from rewardanything_core import Case, ConfigError, Judge, ScriptedBackend, load_
 from rewardanything_core.bench import run_bench
 from rewardanything_core.bench.audits import run_audits
 from rewardanything_core.bench.head_fitting import fit_head
-from rewardanything_core.bench.training_items import combined_by_prompt, read_training_items
 from rewardanything_core.bench.items import BenchItem
+from rewardanything_core.bench.training_items import combined_by_prompt, read_training_items
 from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 
