@@ -116,7 +116,7 @@ def test_an_app_failure_names_the_case_and_keeps_earlier_answers(recorded):
         ("nope:good", "ModuleNotFoundError: No module named 'nope'. Modules are searched in"),
         ("bot:nope", "AttributeError"),
         ("bot:barrier", "is not a function but a Barrier"),
-        ("bot:counts", "must return text; for case 'q-a' it returned int"),
+        ("bot:counts", "must return text or messages; for case 'q-a': The answer"),
         ("bot:leaves", "failed on case 'q-a': RuntimeError: it called sys.exit(0)"),
     ],
 )
