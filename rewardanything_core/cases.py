@@ -13,9 +13,9 @@ from rewardanything_core.conversations import has_images, read_messages, shorten
 from rewardanything_core.conversations.trajectory import (
     Response,
     Trajectory,
+    identity,
     is_plain,
     read_response,
-    response_json,
     response_text,
     sort_key,
 )
@@ -164,10 +164,15 @@ class Case:
         return [
             self.prompt
             if isinstance(self.prompt, str)
-            else [[m["role"], m["content"]] if is_plain(m) else m for m in self.prompt],
+            else [[m["role"], m["content"]] for m in self.prompt]
+            if all(map(is_plain, self.prompt))
+            else {"turns": identity(self.prompt)},
             self.reference,
             self.context,
-            [response_json(self.responses[label]) for label in self.canonical_labels],
+            [
+                response if isinstance(response, str) else {"turns": response.identity}
+                for response in map(self.responses.__getitem__, self.canonical_labels)
+            ],
         ]
 
     @cached_property

@@ -91,6 +91,9 @@ def test_a_response_may_be_what_an_agent_did():
     assert "search" in case.texts["agent"] and case.texts["text"] == "Four."
     assert Case("p", "2+2?", {"x": "Four.", "y": agent}).digest == case.digest
     assert Case("p", "2+2?", [case.texts["agent"], "Four."]).digest != case.digest
+    # Ids of calls differ between runs that are otherwise the same.
+    renamed = json.loads(json.dumps(messages).replace('"c1"', '"other"'))
+    assert Case("p", "2+2?", {"agent": renamed, "text": "Four."}) == case
     # A single text of the assistant is a text, whatever form it comes in.
     assert Case("p", "q", [[{"role": "assistant", "content": "hi"}]]).responses == {"0": "hi"}
 

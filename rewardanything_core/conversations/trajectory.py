@@ -9,20 +9,31 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from rewardanything_core.conversations.reading import read_messages
-from rewardanything_core.conversations.rendering import final_text, message_text, transcript
+from rewardanything_core.conversations.rendering import final_text, message_text, transcript, turns_as_json
 from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.types import Message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
-    """The messages that follow a prompt: what an agent said, the tools that it called, and what they returned."""
+    """The messages that follow a prompt: what an agent said, the tools that it called, and what they returned.
+
+    Two are equal if a judge would be shown the same; ids of calls, which differ between runs, do not matter.
+    """
 
     messages: tuple[Message, ...]
     """The messages in normal form, in order."""
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Trajectory) and self.identity == other.identity
+
     def __hash__(self) -> int:
-        return hash(self.transcript)
+        return hash(self.identity)
+
+    @cached_property
+    def identity(self) -> str:
+        """A text that is equal for equal trajectories."""
+        return identity(self.messages)
 
     @cached_property
     def transcript(self) -> str:
@@ -127,9 +138,21 @@ def response_json(response: Response) -> str | list[Message]:
     return response if isinstance(response, str) else list(response.messages)
 
 
+def identity(messages: Sequence[Message]) -> str:
+    """What a judge would be shown of messages, as canonical JSON: their turns without ids, and their images."""
+    images = [
+        part["image_url"]
+        for message in messages
+        if isinstance(message["content"], list)
+        for part in message["content"]
+        if part["type"] == "image_url"
+    ]
+    return json.dumps([turns_as_json(messages), images], ensure_ascii=False, sort_keys=True)
+
+
 def sort_key(response: Response) -> str:
     """A text that is different for different responses."""
-    return response if isinstance(response, str) else json.dumps(response.messages, ensure_ascii=False, sort_keys=True)
+    return response if isinstance(response, str) else response.identity
 
 
 def is_plain(message: Message) -> bool:

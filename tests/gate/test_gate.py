@@ -510,7 +510,7 @@ def test_an_empty_answer_is_judged_like_any_other() -> None:
         (rows([1, 2]), rows([1]), "'case-001' not in candidate"),
         (rows([1]), [{**rows([1])[0], "prompt": "another"}], "Case 'case-000' has a different prompt in 'candidate'"),
         (rows([1]) * 2, rows([1]), "has the id 'case-000', which another row has too"),
-        (rows([1]), [{"id": "case-000", "prompt": "Question 0", "response": 3}], "labelled 'response' must be a string"),
+        (rows([1]), [{**rows([1])[0], "response": 3}], "the response labelled 'response' must be a string"),
         (rows([1]), rows([1], min_score=7), "min_score must be within 1..5, not 7"),
         (rows([1]), rows([1], prompt=[{"role": "robot", "content": "x"}]), "cannot be judged"),
         (rows([1]), [{"prompt": "Question 0", "response": "x"}, *rows([1])], "give all rows an id or none"),
