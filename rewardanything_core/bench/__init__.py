@@ -7,6 +7,7 @@ from rewardanything_core.bench.items import BenchItem
 from rewardanything_core.bench.labels import Disagreement, LabelReport, compare_labels, read_labels
 from rewardanything_core.bench.reading import read_flips, read_items
 from rewardanything_core.bench.report import BenchReport
+from rewardanything_core.bench.rubric_items import as_rubrics
 from rewardanything_core.bench.running import run_bench
 from rewardanything_core.bench.training_items import combined_by_prompt, read_training_items
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
@@ -19,6 +20,7 @@ __all__ = [
     "HeadFit",
     "LabelReport",
     "RewardHead",
+    "as_rubrics",
     "combined_by_prompt",
     "compare_labels",
     "fit_head",

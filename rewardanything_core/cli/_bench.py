@@ -33,7 +33,7 @@ def show(report: BenchReport) -> None:
         ("By benchmark", report.by_source),
         ("By domain", report.by_domain),
         ("By family of principles", report.by_category),
-        ("By criterion", report.by_criterion),
+        ("By criterion", report.by_criterion_and_whole),
     ):
         if len(parts) > 1:
             _parts(title, parts)

@@ -16,11 +16,10 @@ from typer.testing import CliRunner
 from rewardanything_core import ConfigError, Judge, Rubric, ScriptedBackend
 from rewardanything_core.backends import Request
 from rewardanything_core.backends.scripted import rubric_reply
-from rewardanything_core.bench import read_flips, read_items, read_labels, read_training_items, run_bench
+from rewardanything_core.bench import as_rubrics, read_flips, read_items, read_labels, read_training_items, run_bench
 from rewardanything_core.bench.audits import run_audits
 from rewardanything_core.bench.page import html_page
 from rewardanything_core.bench.report import Audit
-from rewardanything_core.bench.rubric_items import as_rubrics
 from rewardanything_core.cli.app import app
 
 RUBRIC = {"criteria": {"relevance": "Says what matters.", "fluency": {"text": "Reads well.", "weight": 3}}}
