@@ -154,7 +154,11 @@ def verdict_for(body: Mapping[str, Any]) -> str:
     for part in reversed("\n\n".join(texts).split("\n\n")):
         try:
             content = json.loads(part)
-            responses = content["responses"]
+            # Of an agent's run, everything that it said and did counts.
+            responses = {
+                name: response if isinstance(response, str) else json.dumps(response)
+                for name, response in content["responses"].items()
+            }
         except (ValueError, TypeError, KeyError):
             continue
         if "rubric" in content:
