@@ -26,7 +26,8 @@ demo: $(VENV)/.ready-demo
 	@$(VENV)/bin/ra-judge demo
 
 test: $(VENV)/.ready-test
-	@$(VENV)/bin/python -m pytest -m "not vllm and not spark"
+	@# Two processes, as on the machines that the time limit is for; the tests of a file stay together.
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not vllm and not spark"
 
 check: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check .

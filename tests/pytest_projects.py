@@ -20,6 +20,7 @@ from rewardanything_core.gate import check  # noqa: F401
 SCRIPT = """
 import json, os
 from rewardanything_core.backends import verdict_reply
+from rewardanything_core.backends.scripted import rubric_reply
 
 def score(text, second_look):
     if "gibberish" in text or ("unsure" in text and second_look):
@@ -36,6 +37,8 @@ def reply(request):
     scores = {name: score(text, request.sampling.temperature > 0) for name, text in case["responses"].items()}
     if None in scores.values():
         return "I would rather not."
+    if "rubric" in case:
+        return rubric_reply(dict.fromkeys(case["rubric"], scores))
     return verdict_reply(scores, thoughts="; ".join(f"{name} says {case['responses'][name]!r}" for name in scores))
 
 def first_is_better(request):

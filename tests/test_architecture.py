@@ -18,6 +18,7 @@ PUBLIC = {
     "agreement",
     "backends",
     "bench",
+    "cases",
     "conversations",
     "gate",
     "tables",

@@ -67,7 +67,7 @@ def test_an_engineer_with_mlflow_and_a_server_of_their_own(server: FakeOpenAI, t
     row = {"prompt": "2+2?", "responses": {"a": "It is 4.", "b": "It is 3, I think."}}
     (tmp_path / "answers.jsonl").write_text(json.dumps(row) + "\n")
     script = (
-        typed("README.md", "## Install", blocks=3)
+        typed("README.md", "## Install", blocks=4)
         + typed("docs/quickstart.md", '=== "A server of your own"', blocks=2)
         + typed("docs/integrations/mlflow.md", blocks=3, after="print(scorer(inputs='q', outputs='is 4').value)")
     )

@@ -73,7 +73,7 @@ def test_the_wheel_holds_our_packages_whole_and_nothing_else(wheel: zipfile.ZipF
     files = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert files == sources()
     assert files >= DATA
-    suffixes = {".py", ".typed", ".md", ".toml", ".html", ".css", ".js", ".safetensors"}
+    suffixes = {".py", ".typed", ".md", ".toml", ".html", ".css", ".js", ".json", ".safetensors"}
     assert {Path(name).suffix for name in files} == suffixes
     assert len(PACKAGES) == 7
 

@@ -95,7 +95,7 @@ class TestJudge:
         verdict = mapped.judge(*case)
         assert verdict.scores == {"a": 4.0, "b": 2.0}
         assert verdict.cached  # a verdict stored without a calibration serves a judge with one
-        assert mapped.store.get(raw._key(Case(*case))).verdict.scores == {"a": 3.0, "b": 1.0}
+        assert mapped.store.get(raw._keys.key(Case(*case))).verdict.scores == {"a": 3.0, "b": 1.0}
 
     def test_stored_verdicts_are_uncalibrated(self, own_store):
         mapped = self.judge(store=own_store, calibration=GENTLE)

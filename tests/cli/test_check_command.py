@@ -178,7 +178,7 @@ def test_parquet_cells_without_a_python_value_are_refused_only_where_they_are_us
         (["--baseline", "a.jsonl", "--candidate", "header.csv"], "header.csv has no rows"),
         (["--baseline", "a.jsonl", "--candidate", "names.csv"], "names.csv has more than one column named 'response'"),
         (["--baseline", "a.jsonl", "--candidate", "array.jsonl"], "array.jsonl is a JSON array, not JSON lines"),
-        (["--baseline", "a.jsonl", "--candidate", "python.csv"], "line 2: the prompt holds chat messages as Python"),
+        (["--baseline", "a.jsonl", "--candidate", "python.csv"], "the column 'prompt' holds messages as Python"),
         ([*FILES, "--response-column", "text"], "has no column 'text'; it has 'id', 'prompt'"),
         (["--baseline", "a.jsonl", "--candidate", "holes.jsonl"], "holes.jsonl, line 3 has no 'response'"),
         (["--baseline", "a.jsonl", "--candidate", "other.jsonl"], "Case 'q-b' has a different prompt in 'candidate'"),

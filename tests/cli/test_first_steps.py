@@ -26,7 +26,7 @@ def test_judge_prints_answers_from_best_to_worst(server: FakeOpenAI) -> None:
 
 @pytest.mark.parametrize(
     ("status", "code", "message"),
-    [(401, 2, "refused the key"), (404, 2, "was not found"), (500, 3, "replied with status 500")],
+    [(401, 2, "There is no key"), (404, 2, "was not found"), (500, 3, "replied with status 500")],
 )
 def test_a_judge_that_fails_has_an_exit_code(server: FakeOpenAI, monkeypatch, status, code, message) -> None:
     server.reply = Fault.status(status)

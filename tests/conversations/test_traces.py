@@ -33,7 +33,9 @@ def read(value: Any) -> list[Any]:
 @pytest.fixture(scope="module", autouse=True)
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}")
+    mlflow.set_experiment("traces")  # the active one may be of a store that another test used
     yield
+    mlflow.set_experiment("Default")  # which every store has
     mlflow.set_tracking_uri(None)
 
 

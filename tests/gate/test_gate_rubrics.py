@@ -204,9 +204,9 @@ def test_the_command_reads_rubrics_and_their_margins(folder, server) -> None:
 
 
 def test_a_baseline_records_scores_by_criterion(folder, server) -> None:
-    Path("app.py").write_text("def answer(case):\n    return 'faithful=4 brief=2'")
+    Path("rubric_app.py").write_text("def answer(case):\n    return 'faithful=4 brief=2'")
     write_jsonl("cases.jsonl", [{"id": "x", "prompt": "q"}, {"id": "y", "prompt": "r"}])
-    command = ["baseline", "-o", "new.jsonl", "--dataset", "cases.jsonl", "--app", "app:answer"]
+    command = ["baseline", "-o", "new.jsonl", "--dataset", "cases.jsonl", "--app", "rubric_app:answer"]
     done = run(server, *command)
     (row, _) = read_jsonl("new.jsonl")
     assert (row["verdicts"]["rag"]["score"], row["verdicts"]["rag"]["criteria"]) == (3.0, {"brief": 2, "faithful": 4})

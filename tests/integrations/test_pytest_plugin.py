@@ -144,8 +144,8 @@ def test_the_code_of_the_documentation_runs(project):
     project.makepyfile(
         **{f"test_block_{i}": block for i, block in enumerate(blocks) if not block.startswith("# conftest.py")}
     )
-    project.runpytest("--ra-update").assert_outcomes(passed=7)
-    project.runpytest().assert_outcomes(passed=7)
+    project.runpytest("--ra-update").assert_outcomes(passed=8)
+    project.runpytest().assert_outcomes(passed=8)
     (conftest,) = (block for block in blocks if block.startswith("# conftest.py"))
     project.makeconftest(conftest)
     project.runpytest_subprocess("--setup-only").assert_outcomes()

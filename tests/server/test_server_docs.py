@@ -50,7 +50,8 @@ def test_the_documented_request_works():
         ("max-text", f"{Limits().text_chars:,}"),
         (
             "max-responses",
-            f"{Limits().responses} | responses of a case (a prompt may have {Limits().messages} messages)",
+            f"{Limits().responses} | responses of a case (a prompt, or a response that is a run, may have "
+            f"{Limits().messages} messages)",
         ),
         ("max-criteria", f"{Limits().criteria}"),
         ("max-batch", f"{Limits().batch:,}"),
