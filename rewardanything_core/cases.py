@@ -16,6 +16,7 @@ from rewardanything_core.conversations.trajectory import (
     identity,
     is_plain,
     read_response,
+    response_final_text,
     response_text,
     sort_key,
 )
@@ -133,10 +134,7 @@ class Case:
     @cached_property
     def final_texts(self) -> dict[str, str]:
         """Label -> what the response says in the end: the text itself, or a trajectory's last text."""
-        return {
-            label: response if isinstance(response, str) else response.final_text
-            for label, response in self.responses.items()
-        }
+        return {label: response_final_text(response) for label, response in self.responses.items()}
 
     @cached_property
     def has_turns(self) -> bool:

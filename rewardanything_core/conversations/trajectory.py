@@ -102,7 +102,8 @@ def with_assistant_texts(response: Response, texts: Sequence[str]) -> Response:
         if message["role"] == "assistant" and isinstance(content, list):
             content = [{**part, "text": next(remaining)} if part["type"] == "text" else part for part in content]
         elif message["role"] == "assistant":
-            content = next(remaining) or content  # None stays None
+            text = next(remaining)
+            content = None if content is None else text
         messages.append({**message, "content": content})
     return Trajectory(tuple(messages))
 

@@ -17,6 +17,7 @@ from rewardanything_core import (
     from_endpoint,
 )
 from rewardanything_core.backends.scripted import rubric_reply
+from rewardanything_core.conversations.trajectory import assistant_texts, read_response, with_assistant_texts
 from rewardanything_core.store.verdict_store import VerdictStore
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
@@ -165,3 +166,11 @@ def test_two_hundred_turns_are_judged_or_refused_at_once(small_model) -> None:
 def test_a_lone_message_is_refused() -> None:
     with pytest.raises(InvalidCaseError, match="messages"):
         Case("p", "q", ASKED)
+
+
+def test_texts_of_the_assistant_can_be_replaced_one_by_one() -> None:
+    response = read_response([*HASTY[:2], {"role": "assistant", "content": "Done."}], where="response")
+    assert assistant_texts(response) == ["", "Done."]
+    emptied = with_assistant_texts(response, ["", ""])
+    assert [message["content"] for message in emptied.messages] == [None, "ok", ""]
+    assert with_assistant_texts(response, ["", "Done."]) == response
