@@ -85,7 +85,7 @@ def test_parts_are_joined_in_order_and_deleted(tmp_path: Path):
 def test_a_download_without_progress_callback_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     get(tmp_path, Index())
     get(tmp_path, Index())
-    (record,) = caplog.records
+    (record,) = (record for record in caplog.records if record.name.startswith("rewardanything_core"))
     assert record.levelname == "WARNING" and record.getMessage().startswith(f"Downloading the model {TINY.name} (")
 
 
