@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rewardanything_core import Case, ConfigError, InvalidCaseError, Principle
 from rewardanything_core.bench import BenchItem
+from rewardanything_core.bench.training_items import report_left_out
 from rewardanything_langchain.texts import Selector, prompt_of, response_of, select
 
 HUMAN_SOURCES = ("app", "api")
@@ -70,33 +70,23 @@ def labels_from_langsmith(
             inputs = select(_field(run, "inputs"), prompt, "inputs")
             outputs = select(_field(run, "outputs"), response, "outputs")
             asked = prompt_of(inputs)
-            responses = {"response": response_of(outputs, prompt=asked)}
-            case = Case(text, asked, responses)
+            case = Case(text, asked, {"response": response_of(outputs, prompt=asked)})
         except InvalidCaseError as error:
             problems.append(f"{run_id}: {error}")
             continue
         given = scores[run_id]
         items.append(
-            BenchItem(
+            BenchItem.of_case(
+                case,
                 id=run_id,
                 source="langsmith",
-                group=str(case.prompt),
-                principle=text,
-                prompt=case.prompt if isinstance(case.prompt, str) else [dict(turn) for turn in case.prompt],
-                responses=responses,
                 human={"response": sum(score for score, _ in given) / len(given)},
                 rated=True,
                 scale=scale,
                 comment=" ".join(comment for _, comment in given if comment) or None,
             )
         )
-    if problems:
-        summary = (
-            f"{len(problems)} of {len(scores)} runs with feedback cannot be judged and are left out. {problems[0]}"
-        )
-        if not items:
-            raise ConfigError(summary)
-        warnings.warn(summary, stacklevel=2)
+    report_left_out(problems, items, total=len(scores), of="runs with feedback")
     return items
 
 

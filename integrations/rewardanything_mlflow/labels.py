@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from mlflow.entities import AssessmentSourceType, Feedback, Trace
 
 from rewardanything_core import Case, ConfigError, InvalidCaseError, Principle
 from rewardanything_core.bench import BenchItem
+from rewardanything_core.bench.training_items import report_left_out
 from rewardanything_mlflow.fields import Selector, prompt_from, reference_from, response_from
 from rewardanything_mlflow.traces import conversation_from, inputs_and_outputs
 
@@ -92,25 +92,17 @@ def labels_from_mlflow(
             problems.append(f"{trace.info.trace_id}: {error}")
             continue
         items.append(
-            BenchItem(
+            BenchItem.of_case(
+                case,
                 id=trace.info.trace_id,
                 source="mlflow",
-                group=str(case.prompt),
-                principle=text,
-                prompt=case.prompt if isinstance(case.prompt, str) else [dict(turn) for turn in case.prompt],
-                responses={"response": answered},
                 human={"response": value},
                 rated=True,
                 scale=(0.0, 1.0) if label.is_binary else scale,
-                reference=case.reference,
                 comment=label.comment,
             )
         )
-    if problems:
-        summary = f"{len(problems)} of {len(labelled)} labelled traces cannot be judged and are left out. {problems[0]}"
-        if not items:
-            raise ConfigError(summary)
-        warnings.warn(summary, stacklevel=2)
+    report_left_out(problems, items, total=len(labelled), of="labelled traces")
     return items
 
 

@@ -88,6 +88,28 @@ class BenchItem:
         """Label -> the response as text; see `Case.texts`."""
         return {label: response_text(response) for label, response in self.responses.items()}
 
+    @classmethod
+    def of_case(cls, case: Case, *, id: str, source: str, **labels: Any) -> BenchItem:  # noqa: A002
+        """An item with a case's texts, in the group of its prompt.
+
+        Args:
+            case: The case, under one principle.
+            id: See `id`.
+            source: See `source`.
+            **labels: Any other fields, such as ``human`` and ``scale``.
+        """
+        return cls(
+            id=id,
+            source=source,
+            group=str(case.prompt),
+            principle=case.principle.text,
+            prompt=case.prompt if isinstance(case.prompt, str) else [dict(turn) for turn in case.prompt],
+            responses=dict(case.responses),
+            reference=case.reference,
+            context=case.context,
+            **labels,
+        )
+
     @property
     def parts(self) -> tuple[BenchItem, ...]:
         """The items of the criteria; without a rubric, the item itself."""

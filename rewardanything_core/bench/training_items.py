@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -38,6 +39,26 @@ def read_training_items(sources: Sequence[str], *, principle: str | None = None)
                 )
             items[item.id] = item
     return list(items.values())
+
+
+def report_left_out(problems: Sequence[str], items: Sequence[BenchItem], *, total: int, of: str) -> None:
+    """Warn that some labelled texts cannot be judged; for readers of labels, whose callers the warning points to.
+
+    Args:
+        problems: What is wrong with each text that is left out.
+        items: The items that were made from the others.
+        total: The number of labelled texts.
+        of: What they are, as in ``labelled traces``.
+
+    Raises:
+        ConfigError: none can be judged.
+    """
+    if not problems:
+        return
+    summary = f"{len(problems)} of {total} {of} cannot be judged and are left out. {problems[0]}"
+    if not items:
+        raise ConfigError(summary)
+    warnings.warn(summary, stacklevel=3)
 
 
 def combined_by_prompt(items: Iterable[BenchItem]) -> list[BenchItem]:

@@ -163,6 +163,12 @@ def typed_principle(text: str) -> Principle:
     return Principle(text)
 
 
+def one_line(text: str, width: int) -> str:
+    """A text on one line, cut visibly at ``width`` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
 def criteria_table(verdict: Verdict, rubric: Rubric) -> tuple[list[str], list[list[str]]]:
     """The headings and rows of a table of scores: a row for each criterion, a column for each response, best first.
 

@@ -80,15 +80,12 @@ def judge(
 def _show(case: Case, verdict: Verdict) -> None:
     from rewardanything_core.principles import Rubric
 
-    rows = [(label, f"{verdict.scores[label]:.2f}", _short(case.texts[label])) for label in verdict.ranking]
+    rows = [
+        (label, f"{verdict.scores[label]:.2f}", options.one_line(case.texts[label], 60)) for label in verdict.ranking
+    ]
     options.print_table(("ANSWER", "SCORE", "TEXT"), rows)
     if isinstance(case.principle, Rubric):
         output("")
         options.print_table(*options.criteria_table(verdict, case.principle))
     if verdict.explanation:
         output(f"\n{options.printable(verdict.explanation)}")
-
-
-def _short(text: str, width: int = 60) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else f"{text[: width - 1]}…"

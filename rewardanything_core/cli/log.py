@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewardanything_core.cli._options import JsonFlag, criteria_table, echo, print_json, print_table, printable
+from rewardanything_core.cli._options import (
+    JsonFlag,
+    criteria_table,
+    echo,
+    one_line,
+    print_json,
+    print_table,
+    printable,
+)
 from rewardanything_core.cli._stdout import output, stdout
 from rewardanything_core.conversations import Trajectory, message_text, transcript
 from rewardanything_core.conversations.comparison import difference
@@ -120,8 +128,8 @@ def _list(records: list[Record], path: Path) -> None:
                 record.created.astimezone().strftime("%Y-%m-%d %H:%M"),
                 record.model,
                 record.case.id or "",
-                record.case.principle.name or _short(record.case.principle.text, 30),
-                _short(_last_message(record.case.prompt), 40),
+                record.case.principle.name or one_line(record.case.principle.text, 30),
+                one_line(_last_message(record.case.prompt), 40),
                 _outcome(record),
             )
             for record in records
@@ -133,9 +141,9 @@ def _list(records: list[Record], path: Path) -> None:
 
 def _outcome(record: Record) -> str:
     if record.failure:
-        return f"{record.failure.error_type}: {_short(record.failure.message, 60)}"
+        return f"{record.failure.error_type}: {one_line(record.failure.message, 60)}"
     assert record.verdict
-    return _short("  ".join(f"{label} {record.verdict.scores[label]:.3g}" for label in record.verdict.ranking), 60)
+    return one_line("  ".join(f"{label} {record.verdict.scores[label]:.3g}" for label in record.verdict.ranking), 60)
 
 
 def _show(record: Record) -> None:
@@ -207,8 +215,3 @@ def _section(title: str, text: str) -> None:
 
 def _last_message(prompt: Any) -> str:
     return prompt if isinstance(prompt, str) else message_text(prompt[-1])
-
-
-def _short(text: str, width: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 1] + "…"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rewardanything_core.conversations.json_values import written
-from rewardanything_core.types import Message
+from rewardanything_core.types import ContentPart, Message
 
 IMAGE = "[image]"
 """In place of an image within a text."""
@@ -102,15 +102,28 @@ def final_text(messages: Sequence[Message]) -> str:
     return next((message_text(message) for message in reversed(messages) if message["role"] == "assistant"), "")
 
 
-def has_images(messages: Sequence[Message]) -> bool:
-    """Whether a message has an image, which no text shows.
+def images_of(messages: Sequence[Message]) -> list[ContentPart]:
+    """The images in messages, which no text shows, in order.
 
     Args:
         messages: Messages in normal form.
     """
-    return any(
-        part["type"] == "image_url" for one in messages if isinstance(one["content"], list) for part in one["content"]
-    )
+    return [
+        part
+        for message in messages
+        if isinstance(message["content"], list)
+        for part in message["content"]
+        if part["type"] == "image_url"
+    ]
+
+
+def has_images(messages: Sequence[Message]) -> bool:
+    """Whether a message has an image.
+
+    Args:
+        messages: Messages in normal form.
+    """
+    return bool(images_of(messages))
 
 
 def _joined(message: Message, *kinds: str) -> str:

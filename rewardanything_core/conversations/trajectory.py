@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from rewardanything_core.conversations.reading import read_messages
-from rewardanything_core.conversations.rendering import final_text, message_text, transcript, turns_as_json
+from rewardanything_core.conversations.rendering import final_text, images_of, message_text, transcript, turns_as_json
 from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.types import Message
 
@@ -141,13 +141,7 @@ def response_json(response: Response) -> str | list[Message]:
 
 def identity(messages: Sequence[Message]) -> str:
     """What a judge would be shown of messages, as canonical JSON: their turns without ids, and their images."""
-    images = [
-        part["image_url"]
-        for message in messages
-        if isinstance(message["content"], list)
-        for part in message["content"]
-        if part["type"] == "image_url"
-    ]
+    images = [part["image_url"] for part in images_of(messages)]
     return json.dumps([turns_as_json(messages), images], ensure_ascii=False, sort_keys=True)
 
 

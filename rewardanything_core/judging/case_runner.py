@@ -61,9 +61,11 @@ class CaseRunner:
                 self._rubric = RubricReadout(template=Template.for_rubrics(template.style), **settings)
         else:
             questions = question_set()
-            estimator: FitEstimator = AnswerEstimator(backend, questions, cache)
+            estimator: FitEstimator
             if options.readout == "head":
                 estimator = HeadEstimator(backend, questions, RewardHead.of(options.head, backend.model))
+            else:
+                estimator = AnswerEstimator(backend, questions, cache)
             self._pointwise = PointwiseReadout(backend, questions, estimator, cache)
             self.template_hash = estimator.hash
         self.rubric_template_hash = self.template_hash if self._rubric is None else self._rubric.template.hash

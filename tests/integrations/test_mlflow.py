@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import mlflow
 import pandas as pd
@@ -17,6 +16,7 @@ from mlflow.entities import AssessmentSourceType
 from mlflow.genai.optimize.optimizers import BasePromptOptimizer
 from mlflow.genai.optimize.types import PromptOptimizerOutput
 from mlflow.tracing import constant
+from mlflow_stores import own_experiment, tracking_store
 from paths import ROOT
 from servers import Fault, score_text
 
@@ -38,24 +38,8 @@ INTEGRATIONS = ROOT / "integrations"
 BRIEF = Principle("Prefer the shorter answer.", name="brief")
 
 
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory):
-    """One store for all tests of this module, since creating its tables takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    before = Path.cwd()
-    os.chdir(folder)  # MLflow writes artifacts next to its database
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    yield folder
-    os.chdir(before)
-
-
-@pytest.fixture(autouse=True)
-def experiment(tracking, request, monkeypatch):
-    monkeypatch.setenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", "10")
-    monkeypatch.setenv("MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT", "0")
-    yield mlflow.set_experiment(request.node.name[:200])
-    while mlflow.active_run():
-        mlflow.end_run()
+tracking = pytest.fixture(scope="module")(tracking_store)
+experiment = pytest.fixture(autouse=True)(own_experiment)
 
 
 def reply(request):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
 from mlflow.entities import AssessmentSource, SpanType
+from mlflow_stores import tracking_store
 
 import rewardanything_mlflow as ra
 from rewardanything_core import ConfigError, Judge, Principle, ScriptedBackend
@@ -66,17 +65,11 @@ def program(kind: str, session: str | None = None) -> Any:
     return agent
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    folder, before = tmp_path_factory.mktemp("mlflow"), Path.cwd()
-    os.chdir(folder)  # MLflow writes artifacts next to its database
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    yield
-    os.chdir(before)
+tracking = pytest.fixture(scope="module", autouse=True)(tracking_store)
 
 
 @pytest.fixture(autouse=True)
-def experiment(tracking: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def experiment(tracking: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", "4")
     monkeypatch.setenv("MLFLOW_GENAI_EVAL_SKIP_TRACE_VALIDATION", "true")
     mlflow.set_experiment(request.node.name)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import mlflow
 import pandas as pd
 import pytest
 from mlflow.entities import AssessmentSourceType
+from mlflow_stores import own_experiment, tracking_store
 from pydantic import BaseModel
 from rubric_rows import BAD, GATED, GOOD, RUBRIC, one_criterion_missing
 from servers import QUICK_FAULTS
@@ -20,23 +18,8 @@ from rewardanything_mlflow.feedback import criterion_names
 NAMES = ["answers", "answers.faithful", "answers.brief"]
 
 
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mlflow")
-    before = Path.cwd()
-    os.chdir(folder)  # MLflow writes artifacts next to its database
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    yield folder
-    os.chdir(before)
-
-
-@pytest.fixture(autouse=True)
-def experiment(tracking, request, monkeypatch):
-    monkeypatch.setenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", "10")
-    monkeypatch.setenv("MLFLOW_GENAI_EVAL_PREDICT_RATE_LIMIT", "0")
-    yield mlflow.set_experiment(request.node.name[:200])
-    while mlflow.active_run():
-        mlflow.end_run()
+tracking = pytest.fixture(scope="module")(tracking_store)
+experiment = pytest.fixture(autouse=True)(own_experiment)
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from rewardanything_core.backends.base import (
     Backend,
@@ -33,12 +32,11 @@ from rewardanything_core.backends.endpoint.config import EndpointConfig
 from rewardanything_core.backends.endpoint.providers import OWN_SERVER
 from rewardanything_core.backends.endpoint.retry import Backoff
 from rewardanything_core.backends.endpoint.states_client import StatesClient
+from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError, RefusalError
 from rewardanything_core.fields import construct
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import Message, Usage
-
-_T = TypeVar("_T")
 
 CHARACTERS_PER_TOKEN = 12
 """More than any tokenizer reaches on text, so that a case is rejected here only if it cannot possibly fit."""
@@ -190,7 +188,7 @@ class EndpointBackend(Backend):
         for question in questions:
             self._check_window(question.messages, 1)
         prefix_group = hash(questions[0].messages[-1]["content"][:200]) if questions else None
-        answers = await _all(self._probabilities(question, prefix_group) for question in questions)
+        answers = await background_loop.gather(self._probabilities(question, prefix_group) for question in questions)
         return ChoiceResult(
             answers=tuple(probabilities for probabilities, _ in answers),
             usage=sum((usage for _, usage in answers), Usage()),
@@ -208,7 +206,7 @@ class EndpointBackend(Backend):
         client = self._states_clients.get(layer)
         if client is None:
             client = self._states_clients[layer] = StatesClient(self.config, self._key, layer)
-        results = await _all(client.state(prompt) for prompt in prompts)
+        results = await background_loop.gather(client.state(prompt) for prompt in prompts)
         return HiddenStates(
             states=tuple(state for state, _ in results), usage=sum((usage for _, usage in results), Usage())
         )
@@ -371,17 +369,6 @@ class EndpointBackend(Backend):
         if least > self.config.context_window:
             detail = f"That includes {max_tokens:,} for the reply and is a lower bound for the texts."
             raise ContextLengthError(tokens=least, limit=self.config.context_window, detail=detail)
-
-
-async def _all(requests: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
-    """The results of requests that run at the same time; if one fails, the others are cancelled."""
-    tasks = [asyncio.ensure_future(request) for request in requests]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _joined(*parts: str | None) -> str:
