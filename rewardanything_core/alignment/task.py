@@ -12,7 +12,7 @@ MIN_PROMPTS = 20
 """The least number of labelled prompts. Half of them are held out, and with fewer than ten no gain is beyond chance."""
 
 MAX_TEXT = 12_000
-"""The longest text that is proposed, in characters. Every judgement pays for it."""
+"""The longest text that is proposed, in characters. Every judgement reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ class LocalBackend(Backend):
         """Generate one reply.
 
         Without a grammar the reply is free text, with up to ``thinking_budget + max_tokens`` tokens, and
-        ``truncated`` tells whether it was cut off there. With a grammar it always ends where the grammar ends.
+        ``truncated`` is whether it was cut off there. With a grammar it always ends where the grammar ends.
 
         Raises:
             ContextLengthError: the prompt and the longest possible reply do not fit the model's window.

@@ -75,7 +75,7 @@ class Evidence:
     def _sentences(self) -> list[str]:
         sentences = ["No text was generated. " + self._fit_sentence()]
         for feature, preference in self.profile.feature_preferences.items():
-            if abs(preference) >= MIN_REPORTED_WEIGHT and self._tells_apart(feature):
+            if abs(preference) >= MIN_REPORTED_WEIGHT and self._distinguishes(feature):
                 wanted = f"{'more' if preference > 0 else 'fewer'} {FEATURES[feature].unit}"
                 sentences.append(f"The principle favours {wanted}: {self._counts(feature)}.")
         weight = self.profile.groundedness_weight
@@ -96,7 +96,7 @@ class Evidence:
 
         return f"Probability that the response fits the principle: {self._by_name(probability)}."
 
-    def _tells_apart(self, feature: str) -> bool:
+    def _distinguishes(self, feature: str) -> bool:
         """Whether responses differ in a feature; a single response is compared with the typical count."""
         counts = {count(feature, self.case.final_texts[label]) for label in self.labels}
         return len(counts) > 1 or len(self.labels) == 1
