@@ -6,6 +6,7 @@ RewardAnythingError
 ├── MissingExtraError     an optional dependency is not installed
 ├── ContextLengthError    the rendered case does not fit the model's window
 ├── VerdictParseError     the model replied, but not with a complete, in-range verdict
+├── DecisionFormatError   a request or response of a decision API that does not follow its specification
 ├── StoreError            the verdict store is not one, or cannot be used
 ├── ModelFetchError       model weights could not be found, fetched or verified
 └── BackendError          the model could not be asked
@@ -134,6 +135,15 @@ class VerdictParseError(RewardAnythingError):
     def __init__(self, message: str, *, raw: str) -> None:
         super().__init__(message)
         self.raw = raw
+
+
+class DecisionFormatError(RewardAnythingError, ValueError):
+    """A request or response of a decision API does not follow its specification, or exceeds a limit in it."""
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+        """Where in the body, such as ``questions[0].levels[2].label``. Empty: the whole body."""
 
 
 class StoreError(RewardAnythingError):
