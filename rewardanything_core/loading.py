@@ -171,7 +171,8 @@ def _jury(settings: Mapping[str, Any], progress: Progress | None) -> Jury:
             jurors.append(_judge(juror, progress))
             backends[key] = jurors[-1].backend
     weights = [juror.get("weight", 1.0) for juror in settings["jury"]]
-    return Jury(jurors, weights=weights, min_jurors=settings.get("min_jurors"))
+    observers = settings.get("on_verdict", ())
+    return Jury(jurors, weights=weights, min_jurors=settings.get("min_jurors"), on_verdict=observers)
 
 
 def _judge(settings: dict[str, Any], progress: Progress | None, *, has_own_key: bool = True) -> Judge:

@@ -12,7 +12,7 @@ from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.conversations.shortening import check_limit
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.fields import construct
-from rewardanything_core.judging.observers import Observer
+from rewardanything_core.judging.observers import Observer, as_observer
 from rewardanything_core.prompting.templates import Template
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 from rewardanything_core.sampling import SamplingParams
@@ -92,8 +92,9 @@ class JudgeOptions:
     """Maps scores to those that people give: a `Calibration`, or the file that ``ra-judge bench --save-calibration``
     wrote. None: scores stay as judged."""
 
-    on_verdict: Sequence[Observer] = ()
-    """Observers, called with each outcome (`rewardanything_core.judging.observers`). They stay in this process."""
+    on_verdict: Sequence[Observer | str] = ()
+    """Observers, called with each outcome (`rewardanything_core.judging.observers`). They stay in this process.
+    ``otel`` and ``otel-spans`` name those that emit OpenTelemetry events or spans; a settings file takes only names."""
 
     def __post_init__(self) -> None:
         if self.passes < 1 or self.retries < 0:
@@ -112,6 +113,9 @@ class JudgeOptions:
             check_limit(self.shorten, name="shorten")
         if self.criteria not in get_args(Criteria):
             raise ConfigError(f"criteria must be 'auto', 'together' or 'separate', not {self.criteria!r}.")
+        if isinstance(self.on_verdict, str) or not isinstance(self.on_verdict, Sequence):
+            raise ConfigError(f"on_verdict must be a list of observers, not {self.on_verdict!r}.")
+        object.__setattr__(self, "on_verdict", tuple(map(as_observer, self.on_verdict)))
 
     def replace(self, **changes: Any) -> JudgeOptions:
         """A copy with some options changed.

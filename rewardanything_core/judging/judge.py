@@ -21,6 +21,7 @@ from rewardanything_core.judging.base import BaseJudge, failed_by
 from rewardanything_core.judging.case_runner import CaseRunner
 from rewardanything_core.judging.citations import cited_turns
 from rewardanything_core.judging.keys import VerdictKeys, to_json
+from rewardanything_core.judging.observers import as_observer
 from rewardanything_core.judging.resolution import (
     resolve_criteria,
     resolve_readout,
@@ -81,7 +82,7 @@ class Judge(BaseJudge):
             calibration=self.calibration,
         )
         """The options in force, with nothing left to defaults."""
-        self.observers = tuple(options.on_verdict)
+        self.observers = tuple(map(as_observer, options.on_verdict))
         self._store = options.store
         self._usage = Usage()
         self._flights: SingleFlight[StoredVerdict] = SingleFlight()

@@ -14,7 +14,7 @@ from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import ConfigError, RewardAnythingError, error_from_failure
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
-from rewardanything_core.judging.observers import Observer
+from rewardanything_core.judging.observers import Observer, as_observer
 from rewardanything_core.judging.rubrics import combine_criteria
 from rewardanything_core.principles import Rubric
 from rewardanything_core.readouts.aggregation import aggregate, kendalls_w_of_scores
@@ -52,9 +52,9 @@ class Jury(BaseJudge):
         *,
         weights: Sequence[float] | None = None,
         min_jurors: int | None = None,
-        on_verdict: Sequence[Observer] = (),
+        on_verdict: Sequence[Observer | str] = (),
     ) -> None:
-        self.observers = tuple(on_verdict)
+        self.observers = tuple(map(as_observer, on_verdict))
         if isinstance(jurors, str):
             raise ConfigError(f"jurors must be a list, such as [{jurors!r}, ...], not a string.")
         self.jurors = tuple(map(_juror, jurors))

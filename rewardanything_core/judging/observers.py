@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
+from rewardanything_core.errors import ConfigError
 from rewardanything_core.types import JudgeFailure, Verdict
 
 if TYPE_CHECKING:
@@ -54,9 +55,33 @@ class VerdictEvent:
 Observer: TypeAlias = Callable[[VerdictEvent], Awaitable[None] | None]
 """Called with each event. The caller does not wait for a coroutine function, which runs on the package's event loop."""
 
+NAMED_OBSERVERS = ("otel", "otel-spans")
+"""Observers that a settings file can name; see `as_observer`."""
+
 _process_wide: list[Observer] = []
 _running: set[Future[None]] = set()
 _lock = threading.Lock()
+
+
+def as_observer(observer: Observer | str) -> Observer:
+    """The observer that a name means; any other observer is returned.
+
+    Args:
+        observer: An observer, ``otel`` (OpenTelemetry events) or ``otel-spans`` (the same as spans).
+
+    Raises:
+        ConfigError: it is neither one of these names nor callable.
+        MissingExtraError: OpenTelemetry is not installed.
+    """
+    if isinstance(observer, str) and observer in NAMED_OBSERVERS:
+        from rewardanything_core.judging.opentelemetry import EvaluationEvents
+
+        return EvaluationEvents(signal="spans" if observer == "otel-spans" else "events")
+    if not callable(observer):
+        raise ConfigError(
+            f"on_verdict takes functions of an event, or the names {' and '.join(NAMED_OBSERVERS)}, not {observer!r}."
+        )
+    return observer
 
 
 def add_observer(observer: Observer) -> None:
