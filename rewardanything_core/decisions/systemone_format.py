@@ -173,15 +173,13 @@ def _read_question(name: str, node: Node) -> Question:
 
 
 def _read_predicate(name: str, instructions: str, node: Node) -> PredicateQuestion:
-    criteria = node.child("criteria")
-    if criteria.value is not None:
+    true_when = false_when = None
+    if (criteria := node.child("criteria")).value is not None:
         criteria.only("true", "false")
-    sides = [
-        criteria.optional(side, Node.as_text) if criteria.value is not None else None for side in ("true", "false")
-    ]
-    if not instructions and not any(sides):
+        true_when, false_when = (criteria.child(side).description() for side in ("true", "false"))
+    if not (instructions or true_when or false_when):
         raise node.error("needs instructions or criteria")
-    return PredicateQuestion(name=name, instructions=instructions, true_when=sides[0], false_when=sides[1])
+    return PredicateQuestion(name=name, instructions=instructions, true_when=true_when, false_when=false_when)
 
 
 def _write_state(request: DecisionRequest, images: dict[str, str]) -> Any:
