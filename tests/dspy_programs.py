@@ -58,21 +58,35 @@ def chat_lm(server: FakeOpenAI, **options: Any) -> Any:
     return dspy.LM("hosted_vllm/task", api_base=server.url, api_key="none", cache=False, **options)
 
 
-def improvable_lm(server: FakeOpenAI) -> Any:
-    """A task model that answers well if its instruction says FIVE, and as an optimiser's model proposes to say so."""
+def five_or_item(text: str) -> str:
+    """An answer that is good if the instruction says FIVE."""
+    return "five 5" if "FIVE" in text else f"item {re.findall(r'item (.)', text)[-1]}"
+
+
+def improvable_lm(
+    server: FakeOpenAI,
+    answer: Callable[[str], str] = five_or_item,
+    propose: Callable[[str], str] = lambda text: "Say FIVE.",
+) -> Any:
+    """A task model that answers by its instruction, and as an optimiser's model proposes instructions.
+
+    Args:
+        server: The server it is behind.
+        answer: The answer to a request.
+        propose: The instruction to a request for one.
+    """
 
     def reply(body: Any) -> str:
         text = "\n".join(message["content"] for message in body["messages"])
         if "[[ ## answer ## ]]" in text:
-            number = re.findall(r"item (\d)", text)[-1]
-            answer = "five 5" if "FIVE" in text else f"item {number}"
-            return f"[[ ## answer ## ]]\n{answer}\n\n[[ ## completed ## ]]"
+            return f"[[ ## answer ## ]]\n{answer(text)}\n\n[[ ## completed ## ]]"
+        proposal = propose(text)
         if "new_instruction" in text:
-            return json.dumps({"new_instruction": "Say FIVE."})
+            return json.dumps({"new_instruction": proposal})
         wanted = text.rpartition("Respond with the corresponding output fields")[2]
         fields = re.findall(r"\[\[ ## (\w+) ## \]\]", wanted)
         # GEPA before DSPy 3.3 wants its instruction between fences.
-        return "".join(f"[[ ## {name} ## ]]\nSay FIVE.\n\n" for name in fields) or "```\nSay FIVE.\n```"
+        return "".join(f"[[ ## {name} ## ]]\n{proposal}\n\n" for name in fields) or f"```\n{proposal}\n```"
 
     server.reply = reply
     return chat_lm(server)

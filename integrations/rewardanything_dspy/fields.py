@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import inspect
 import json
 import pathlib
 import uuid
@@ -23,7 +24,7 @@ from rewardanything_core.conversations.place import Place
 
 T = TypeVar("T")
 
-Selector = str | Callable[[Any], Any] | None
+Selector = str | Callable[..., Any] | None
 """A field's name, a function of the example or prediction, or None for the default field."""
 
 _SHOWN_AS_TEXT = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath)
@@ -43,6 +44,7 @@ class TextField:
     def __init__(self, argument: str, select: Selector) -> None:
         self.argument = argument
         self.select = select
+        self._takes_trace = callable(select) and _has_parameter(select, "program_trace")
         self._was_read = False
 
     def read(self, record: Any) -> str:
@@ -54,18 +56,22 @@ class TextField:
         """
         return self._read(record, as_text)
 
-    def read_response(self, record: Any) -> Response:
+    def read_response(self, record: Any, program_trace: Any = None) -> Response:
         """What is judged of a prediction: a text, or the turns of a trajectory or history.
+
+        Args:
+            record: The prediction.
+            program_trace: The calls of the program's predictors. None: DSPy recorded none.
 
         Raises:
             InvalidCaseError: as for `read`; or a step of a trajectory cannot be read.
             JudgeUnavailableError: as for `read`.
         """
-        return self._read(record, as_response)
+        return self._read(record, as_response, program_trace)
 
-    def _read(self, record: Any, convert: Callable[[Any], T]) -> T:
+    def _read(self, record: Any, convert: Callable[[Any], T], program_trace: Any = None) -> T:
         try:
-            value, where = self._value(record)
+            value, where = self._value(record, program_trace)
             converted = None if value is None else convert(value)
         except InvalidCaseError:
             raise
@@ -78,7 +84,7 @@ class TextField:
             raise InvalidCaseError(f"{where} is None.", field=self.argument)
         return converted
 
-    def _value(self, record: Any) -> tuple[Any, str]:
+    def _value(self, record: Any, program_trace: Any) -> tuple[Any, str]:
         """The value and where it was found. Raises ConfigError if the selector does not fit the record."""
         if self.argument == "response":
             if record is None or (isinstance(record, dspy.Prediction) and not len(record)):
@@ -87,7 +93,8 @@ class TextField:
                 return record, "The prediction"
         if callable(self.select):
             try:
-                return self.select(record), f"What the function {self.argument}= returned"
+                options = {"program_trace": program_trace} if self._takes_trace else {}
+                return self.select(record, **options), f"What the function {self.argument}= returned"
             except Exception as error:
                 raise ConfigError(f"The function {self.argument}= raised {type(error).__name__}: {error}.") from error
         what = "prediction" if self.argument == "response" else "example"
@@ -101,6 +108,13 @@ class TextField:
             raise ConfigError(
                 f"The {what} has no field {self.select!r} for {self.argument}=; it has {_names(record)}."
             ) from error
+
+
+def _has_parameter(function: Callable[..., Any], name: str) -> bool:
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        return False
 
 
 def default_prompt(example: Any) -> tuple[Any, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -38,7 +39,9 @@ class PrincipleMetric:
         judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: `default_judge()`, loaded at the first
             judgement and shared by the process.
         prompt: The example's field with the prompt, or a function of the example. None: its input fields.
-        response: The prediction's field to judge, or a function of the prediction. None: its only output field.
+        response: The prediction's field to judge, or a function of the prediction. None: its only output field. A
+            function with a second parameter named ``program_trace`` gets the calls of the program's predictors too, as
+            (predictor, inputs, prediction); None where DSPy records none.
         reference: The example's field with a good answer to compare with, or a function. None: there is none.
         threshold: The score, 0.0..1.0, from which a prediction may become a demonstration. None: the optimiser's own
             ``metric_threshold``, or 0.75.
@@ -84,6 +87,7 @@ class PrincipleMetric:
         trace: Any = None,
         pred_name: str | None = None,
         pred_trace: Any = None,  # noqa: ARG002 - part of the call that GEPA makes
+        program_trace: Any = None,
     ) -> PrincipleScore | NotJudged | dspy.Prediction | bool:
         """Judge one prediction.
 
@@ -93,6 +97,7 @@ class PrincipleMetric:
             trace: The program's trace; DSPy passes it when it selects demonstrations.
             pred_name: The predictor that GEPA wants feedback for.
             pred_trace: Not used.
+            program_trace: What GEPA recorded of the program's run, if it has a `dspy.Flex` module; for ``response``.
 
         Returns:
             With ``pred_name``, ``dspy.Prediction(score=, feedback=)``. With a ``trace`` and a threshold, a bool.
@@ -104,7 +109,8 @@ class PrincipleMetric:
             JudgeUnavailableError: a field is misspelt or ambiguous, the judge cannot be used, or it failed
                 ``max_failures`` times in a row. DSPy does not catch it, so the run stops.
         """
-        score = self._score(gold, pred)
+        # For feedback on one predictor, GEPA passes the trace of the whole program as ``trace``.
+        score = self._score(gold, pred, trace if program_trace is None and pred_name is not None else program_trace)
         if isinstance(score, NotJudged) and self.on_failure == "raise":
             raise NotJudgedError(f"This prediction was not judged. {score.error}")
         if pred_name is not None:
@@ -126,9 +132,9 @@ class PrincipleMetric:
     def __repr__(self) -> str:
         return f"PrincipleMetric({', '.join(repr(principle.text) for principle in self.principles)})"
 
-    def _score(self, gold: dspy.Example, pred: dspy.Prediction) -> PrincipleScore | NotJudged:
+    def _score(self, gold: dspy.Example, pred: dspy.Prediction, program_trace: Any) -> PrincipleScore | NotJudged:
         try:
-            cases = self._cases(gold, pred)
+            cases = self._cases(gold, pred, program_trace)
         except InvalidCaseError as error:
             failure = JudgeFailure(case_id=None, error_type="InvalidCaseError", message=str(error))
             self._runner.record([failure])
@@ -142,12 +148,39 @@ class PrincipleMetric:
             feedback=feedback_text(self.principles, verdicts),
             verdicts=verdicts,
             threshold=DEFAULT_THRESHOLD if self.threshold is None else self.threshold,
+            objective_scores=objective_scores(self.principles, verdicts),
         )
 
-    def _cases(self, gold: dspy.Example, pred: dspy.Prediction) -> list[Case]:
-        prompt, response = self._prompt.read(gold), self._response.read_response(pred)
+    def _cases(self, gold: dspy.Example, pred: dspy.Prediction, program_trace: Any) -> list[Case]:
+        prompt, response = self._prompt.read(gold), self._response.read_response(pred, program_trace)
         reference = None if self._reference is None else self._reference.read(gold)
         return [Case(principle, prompt, {"0": response}, reference) for principle in self.principles]
+
+
+def objective_scores(principles: Sequence[Principle], verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """The score under each principle, and for a rubric under each criterion; empty if there is only one.
+
+    Args:
+        principles: The principles. One without a name is ``principle``; equal names are numbered.
+        verdicts: The verdict under each of them.
+
+    Returns:
+        Name -> score, 0.0..1.0. With several principles, the name of a rubric's criterion is ``rubric.criterion``.
+    """
+    scores: dict[str, float] = {}
+    for principle, verdict in zip(principles, verdicts, strict=True):
+        name = principle.name or "principle"
+        prefix = f"{name}." if len(principles) > 1 else ""
+        of_criteria = {f"{prefix}{criterion}": each for criterion, each in verdict.criteria.items()}
+        for objective, each in (of_criteria or {name: verdict}).items():
+            scores[_unused(objective, scores)] = each.normalized["0"]
+    return scores if len(scores) > 1 else {}
+
+
+def _unused(name: str, names: Mapping[str, float]) -> str:
+    """The name, with a number if it is one of the names."""
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return name if name not in names else next(one for one in numbered if one not in names)
 
 
 def feedback_text(principles: Sequence[Principle], verdicts: Sequence[Verdict]) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+import dspy
 
 from rewardanything_core import JudgeFailure, Verdict
 
@@ -15,8 +18,9 @@ class _WithFeedback:
     """Access as to a ``dspy.Prediction(score=, feedback=)``, as GEPA's adapters and `dspy.Flex` expect it."""
 
     feedback: str
+    objective_scores: Mapping[str, float] = {}
 
-    __iter__ = None  # a number, not a sequence, although it can be subscripted
+    __iter__ = __len__ = None  # a number, not a sequence, although it can be subscripted
 
     @property
     def score(self) -> float:
@@ -24,7 +28,7 @@ class _WithFeedback:
         raise NotImplementedError
 
     def __contains__(self, key: object) -> bool:
-        return key in ("score", "feedback")
+        return key in ("score", "feedback", "objective_scores")
 
     def __getitem__(self, key: str) -> Any:
         if key not in self:
@@ -32,7 +36,7 @@ class _WithFeedback:
         return getattr(self, key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of ``score`` or ``feedback``, else ``default``.
+        """The value of ``score``, ``feedback`` or ``objective_scores``, else ``default``.
 
         Args:
             key: A field's name.
@@ -41,14 +45,17 @@ class _WithFeedback:
         return getattr(self, key) if key in self else default
 
 
-class PrincipleScore(_WithFeedback, float):
+class PrincipleScore(_WithFeedback, float, dspy.Prediction):  # type: ignore[misc]  # dspy has no types
     """A score 0.0..1.0. Unlike other floats, it is true from ``threshold`` on.
+
+    It is a `dspy.Prediction` too, since GEPA takes scores by objective only from one.
 
     Args:
         value: The score, 0.0..1.0.
         feedback: See the attributes, as for the rest.
         verdicts: One for each principle.
         threshold: 0.0..1.0.
+        objective_scores: Name -> score, 0.0..1.0.
     """
 
     feedback: str
@@ -60,6 +67,13 @@ class PrincipleScore(_WithFeedback, float):
     threshold: float
     """The score from which this is true, 0.0..1.0."""
 
+    objective_scores: Mapping[str, float]
+    """Principle or criterion -> its score, 0.0..1.0, for a Pareto front by objective. Empty: there is one principle."""
+
+    __setattr__ = object.__setattr__  # that of a prediction adds fields
+    __str__ = __repr__ = float.__repr__
+    __eq__, __ne__, __hash__ = float.__eq__, float.__ne__, float.__hash__
+
     def __new__(
         cls,
         value: float,
@@ -67,11 +81,21 @@ class PrincipleScore(_WithFeedback, float):
         feedback: str = "",
         verdicts: tuple[Verdict, ...] = (),
         threshold: float = DEFAULT_THRESHOLD,
+        objective_scores: Mapping[str, float] | None = None,
     ) -> PrincipleScore:
         """Create a score."""
         self = super().__new__(cls, value)
         self.feedback, self.verdicts, self.threshold = feedback, verdicts, threshold
+        self.objective_scores = dict(objective_scores or {})
         return self
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Everything is done in ``__new__``."""
+
+    @property
+    def _store(self) -> dict[str, Any]:
+        """The fields of a prediction, for the methods that this inherits from one."""
+        return {"score": self.score, "feedback": self.feedback, "objective_scores": self.objective_scores}
 
     @property
     def score(self) -> float:

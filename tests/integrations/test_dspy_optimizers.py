@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import inspect
+import json
+import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +14,14 @@ from typing import Any
 import dspy
 import gepa
 import pytest
+from dspy.teleprompt.gepa import gepa_utils
 from dspy_programs import PRINCIPLE, chat_lm, clean_settings, example, improvable_lm, items, judged_texts, scripted
 from gepa.adapters.dspy_full_program_adapter.full_program_adapter import DspyAdapter
 from servers import FakeOpenAI
 
+from rewardanything_core import Judge, Principle, Rubric, ScriptedBackend
+from rewardanything_core.backends import verdict_reply
+from rewardanything_core.backends.scripted import rubric_reply
 from rewardanything_dspy import JudgeUnavailableError, NotJudged, PrincipleMetric
 
 settings = pytest.fixture(autouse=True)(clean_settings)
@@ -197,6 +205,124 @@ def test_gepa_improves_the_code_of_a_flex_module_by_feedback(server: FakeOpenAI)
         improved = optimizer.compile(program, trainset=items()[:4], valset=items()[4:8])
         assert improved(question="item 1").answer == "five 5"
     assert any("under this principle" in text for text in proposals)
+
+
+# --- scores by objective
+
+ANSWERS = {"MODE-BOTH": "true and kind", "MODE-KIND": "fairly true, kind", "MODE-TRUE": "true"}
+"""Instruction -> what the program answers with it; with any other it answers ``neither``."""
+
+POINTS = {
+    "neither": {"truth": 2, "tone": 2},
+    "true": {"truth": 5, "tone": 2},
+    "fairly true, kind": {"truth": 4, "tone": 5},
+    "true and kind": {"truth": 5, "tone": 5},
+}
+
+
+def several_objectives(kind: str) -> Any:
+    if kind == "rubric":
+        return Rubric({"truth": "Is it truth?", "tone": "Is it of good tone?"})
+    return [Principle("It is truth.", name="truth"), Principle("It is of good tone.", name="tone")]
+
+
+def judge_by_objective() -> Judge:
+    def reply(request: Any) -> Any:
+        case = json.loads(request.messages[1]["content"])
+        points = {name: POINTS[text] for name, text in case["responses"].items()}
+
+        def scores(rule: Any) -> dict[str, int]:
+            objective = "tone" if "tone" in str(rule) else "truth"
+            return {name: each[objective] for name, each in points.items()}
+
+        if "rubric" in case:
+            return rubric_reply({key: scores(rule) for key, rule in case["rubric"].items()})
+        return verdict_reply(scores(case["principle"]))
+
+    return Judge(ScriptedBackend(reply), cache="off", criteria="together")
+
+
+def optimised_by_objective(server: FakeOpenAI, kind: str, frontier: str) -> Any:
+    """GEPA with a stub of the two models. From the candidate for truth, one for tone is proposed first, then for both.
+
+    The one for tone is better on every example, so that only a front by objective keeps the one for truth.
+    """
+    proposals = iter(["MODE-KIND"])
+
+    def answer(text: str) -> str:
+        return next((answer for mode, answer in ANSWERS.items() if mode in text), "neither")
+
+    def propose(text: str) -> str:
+        if "MODE-KIND" in text:
+            return "MODE-KIND again"
+        return next(proposals, "MODE-BOTH") if "MODE-TRUE" in text else "MODE-TRUE"
+
+    task = improvable_lm(server, answer, propose)
+    metric = PrincipleMetric(several_objectives(kind), judge=judge_by_objective())
+    optimizer = dspy.GEPA(
+        metric=metric,
+        max_metric_calls=60,
+        reflection_lm=chat_lm(server),
+        num_threads=2,
+        reflection_minibatch_size=2,
+        track_stats=True,
+        gepa_kwargs={"frontier_type": frontier},
+    )
+    with dspy.context(lm=task):
+        return optimizer.compile(dspy.Predict("question -> answer"), trainset=items()[:4], valset=items()[4:8])
+
+
+@pytest.mark.skipif(
+    "objective_scores" not in inspect.getsource(gepa_utils), reason="DSPy 3.2 or newer has scores by objective"
+)
+@pytest.mark.parametrize("kind", ["principles", "rubric"])
+def test_gepa_keeps_a_pareto_front_by_principle_or_criterion(server: FakeOpenAI, kind: str) -> None:
+    by_objective = optimised_by_objective(server, kind, "objective").detailed_results
+    instructions = [next(iter(candidate.predictors())).signature.instructions for candidate in by_objective.candidates]
+    assert [text[:9] for text in instructions[1:4]] == ["MODE-TRUE", "MODE-KIND", "MODE-BOTH"]
+    assert by_objective.val_aggregate_subscores[:3] == [
+        {"truth": 0.25, "tone": 0.25},
+        {"truth": 1.0, "tone": 0.25},
+        {"truth": 0.75, "tone": 1.0},
+    ]
+    assert by_objective.objective_pareto_front == {"truth": 1.0, "tone": 1.0}
+    assert 1 in by_objective.per_objective_best_candidates["truth"]
+    by_example = optimised_by_objective(server, kind, "instance").detailed_results
+    assert max(by_example.val_aggregate_scores) == 0.875 < max(by_objective.val_aggregate_scores) == 1.0
+
+
+def test_scores_by_objective_have_the_names_of_principles_and_criteria() -> None:
+    rubric = Rubric({"truth": "Is it truth?", "tone": "Is it of good tone?"}, name="answer")
+    judge = judge_by_objective()
+    gold, prediction = example("q"), dspy.Prediction(answer="true")
+
+    def objectives(principle: Any) -> Any:
+        return PrincipleMetric(principle, judge=judge)(gold, prediction).objective_scores
+
+    assert objectives("It is truth.") == {}
+    assert objectives(["It is truth.", "Its tone."]) == {"principle": 1.0, "principle_2": 0.25}
+    assert objectives([rubric, "Its tone."]) == {"answer.truth": 1.0, "answer.tone": 0.25, "principle": 0.25}
+    score = PrincipleMetric(rubric, judge=judge)(gold, prediction)
+    assert dict(score.items()) == {
+        "score": 0.625,
+        "feedback": score.feedback,
+        "objective_scores": score.objective_scores,
+    }
+    assert pickle.loads(pickle.dumps(score)) == copy.deepcopy(score) == score == 0.625 and json.dumps(score) == "0.625"
+    assert copy.deepcopy(score).objective_scores == score.objective_scores
+
+
+def test_the_programs_calls_can_be_judged(server: FakeOpenAI) -> None:
+    def with_calls(prediction: Any, program_trace: Any) -> str:
+        return f"{prediction.answer} after {len(program_trace or [])} calls"
+
+    judge = scripted()
+    metric = PrincipleMetric(PRINCIPLE, judge=judge, response=with_calls)
+    calls = [("predictor", {}, dspy.Prediction(answer="5"))] * 2
+    metric(example("q"), dspy.Prediction(answer="5"), program_trace=calls)
+    metric(example("q"), dspy.Prediction(answer="5"), calls, "predictor", calls[:1])  # as GEPA asks for feedback
+    metric(example("q"), dspy.Prediction(answer="5"))
+    assert judged_texts(judge) == ["5 after 2 calls", "5 after 2 calls", "5 after 0 calls"]
 
 
 # --- mistakes and judges that fail

@@ -192,7 +192,7 @@ def test_a_command_sends_events_to_an_otlp_endpoint_when_the_settings_say_so(rec
         {"id": "second", "prompt": "ünïcode", "response": "xxxx"},
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    command = [RA_JUDGE, "grade", "rows.jsonl", "--principle", "p"]
+    command = [RA_JUDGE, "grade", "rows.jsonl", "--principle", "p", "--id-column", "id"]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT / "tests"),
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
