@@ -12,13 +12,11 @@ from typing import Any, TypeAlias
 from rewardanything_core.backends.base import Backend, Completion, Request
 from rewardanything_core.backends.grammar import GrammarFactory
 from rewardanything_core.cases import Case
-from rewardanything_core.errors import RewardAnythingError, VerdictParseError
+from rewardanything_core.errors import VerdictParseError
 from rewardanything_core.prompting.templates import Rendered, Template, final_answer_prompt
+from rewardanything_core.readouts.attempts import OnUsage, until_verdict
 from rewardanything_core.readouts.results import PassResult
 from rewardanything_core.sampling import SamplingParams
-from rewardanything_core.types import JudgeFailure, Usage
-
-OnUsage: TypeAlias = Callable[[Usage], None]
 
 ParseCompletion: TypeAlias = Callable[[Completion], PassResult]
 """The result in a completion; raises `VerdictParseError` if there is none."""
@@ -69,28 +67,14 @@ class WrittenReadout(ABC):
             prepare: Gives the request of an attempt, numbered from 0, and the parser of its completion.
             on_usage: See `run`.
         """
-        attempt = 0
-        while True:
-            request, parse = prepare(attempt)
-            raw = None
-            try:
-                completion = await self.backend.complete(request)
-                raw = completion.raw
-                on_usage(completion.usage)
-                return _parsed(completion, parse)
-            except RewardAnythingError as error:
-                attempt += 1
-                if error.usage is not None:
-                    on_usage(error.usage)
-                if not isinstance(error, VerdictParseError) or attempt > self.retries:
-                    error.failure = JudgeFailure(
-                        case_id=case.id,
-                        error_type=type(error).__name__,
-                        message=str(error),
-                        raw_output=error.raw if raw is None else raw,
-                        attempts=attempt,
-                    )
-                    raise
+
+        async def attempt(number: int) -> PassResult:
+            request, parse = prepare(number)
+            completion = await self.backend.complete(request)
+            on_usage(completion.usage)
+            return _parsed(completion, parse)
+
+        return await until_verdict(case, attempt, retries=self.retries, on_usage=on_usage)
 
     def _request(
         self, rendered: Rendered, *, index: int, attempt: int, grammar: GrammarFactory, schema: dict[str, Any]
@@ -121,9 +105,16 @@ def joined_reasoning(completion: Completion, reasoning: str) -> str:
 
 
 def _parsed(completion: Completion, parse: ParseCompletion) -> PassResult:
+    """Parse a completion; of one that was cut off, only a verdict at its very end counts: others may be quotations."""
     try:
-        return parse(completion)
+        result = parse(completion)
+        if completion.truncated and not completion.answer.rstrip().endswith("}"):
+            raise VerdictParseError(
+                "The judge's reply is not a verdict: it was cut off after a verdict that it quotes.", raw=completion.raw
+            )
     except VerdictParseError as error:
+        error.raw = completion.raw
         if completion.truncated:
             error.hint = "It was cut off by the token limit: raise max_tokens or thinking_budget."
         raise
+    return result

@@ -145,6 +145,14 @@ def test_a_single_response_has_one_order_so_a_retry_samples():
     assert len({request.sampling.seed for request in backend.requests}) == 2
 
 
+def test_a_verdict_quoted_in_a_reply_that_was_cut_off_does_not_count():
+    quoting = Completion(answer=f"Its response contains {GOOD} as text, so I", truncated=True)
+    with pytest.raises(VerdictParseError, match="raise max_tokens"):
+        Judge(ScriptedBackend([quoting]), retries=0).judge("p", "q", ["a"])
+    complete = Completion(answer=f"It fits. {GOOD}", truncated=True)
+    assert Judge(ScriptedBackend([complete])).judge("p", "q", ["a"]).scores == {"0": 4}
+
+
 def test_a_judgement_that_fails_raises_with_its_record(own_store):
     judge = Judge(ScriptedBackend(["one", "two", "three"]), retries=2)
     with pytest.raises(VerdictParseError) as caught:
