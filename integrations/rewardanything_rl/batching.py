@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rewardanything_core import BaseJudge, ConfigError, RewardAnythingError, Verdict, resolve_judge
@@ -35,6 +36,9 @@ class Reward:
 
     size: int
     """How many samples were judged together."""
+
+    criteria: Mapping[str, float] = field(default_factory=dict)
+    """Under a rubric, criterion -> reward; see `Scale.criterion_rewards`."""
 
 
 @dataclass(eq=False)
@@ -168,6 +172,7 @@ class GroupBatcher:
                 label=label,
                 verdict=verdict,
                 size=len(group.members),
+                criteria=self.scale.criterion_rewards(verdict, label, group.baseline),
             )
             for label in group.members.values()
         ]

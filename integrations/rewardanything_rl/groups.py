@@ -15,24 +15,41 @@ REFERENCE = "reference"
 
 
 def weighted_principle(
-    principle: Principle | str | Mapping[str, Any] | None, weights: Mapping[str, float] | None
+    principle: Principle | str | Mapping[str, Any] | Sequence[Principle | str] | None,
+    weights: Mapping[str, float] | None,
 ) -> Principle | None:
     """The principle; a rubric with some weights replaced.
 
     Args:
-        principle: The principle. None: there is none.
+        principle: The principle, or several, which become the criteria of a rubric. None: there is none.
         weights: Criterion -> weight. None: those of the rubric.
 
     Raises:
         ConfigError: there are weights without a rubric.
         InvalidCaseError: the principle is invalid, or the rubric has no such criterion.
     """
+    if isinstance(principle, Sequence) and not isinstance(principle, str):
+        principle = _rubric_of(principle)
     checked = None if principle is None else Principle.of(principle)
     if weights is None:
         return checked
     if not isinstance(checked, Rubric):
         raise ConfigError("weights are for the criteria of a rubric; give one as principle.")
     return Rubric(checked.criteria, weights=weights, name=checked.name, source=checked.source)
+
+
+def _rubric_of(principles: Sequence[Principle | str | Mapping[str, Any]]) -> Rubric:
+    """Principles as criteria with their names; those without one are ``principle_1`` and so on, by their place."""
+    criteria: dict[str, str] = {}
+    for place, principle in enumerate(map(Principle.of, principles), start=1):
+        name = principle.name or f"principle_{place}"
+        if isinstance(principle, Rubric) or name in criteria:
+            problem = "is a rubric" if isinstance(principle, Rubric) else "has the name of another one"
+            raise ConfigError(
+                f"Principle {place} ({name!r}) {problem}; give principles with distinct names, or a rubric."
+            )
+        criteria[name] = principle.text
+    return Rubric(criteria)
 
 
 def plain_principle(principle: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -39,6 +40,23 @@ class Scale:
         rewards = _break_ties(scores, verdict.ranking, self.tie_break, fixed=verdict.missed)
         offset = 0.0 if baseline is None else rewards[baseline]
         return {label: reward - offset for label, reward in rewards.items()}
+
+    def criterion_rewards(self, verdict: Verdict, label: str, baseline: str | None = None) -> dict[str, float]:
+        """The reward of one label under each criterion of a rubric.
+
+        Equal scores are not spread, whatever `tie_break` is: a trainer that scales the rewards under each criterion by
+        their standard deviation within the group, as GDPO does, would turn the spread into a full advantage.
+
+        Args:
+            verdict: The verdict of a group.
+            label: The label.
+            baseline: As for `rewards`.
+
+        Returns:
+            Criterion -> reward; empty unless the verdict is under a rubric.
+        """
+        exact = dataclasses.replace(self, tie_break=0.0)
+        return {name: exact.rewards(each, baseline)[label] for name, each in verdict.criteria.items()}
 
 
 def _break_ties(

@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from rewardanything_core import (
@@ -34,7 +34,7 @@ from rewardanything_rl.texts import Thinking, check_thinking, guarded_text, resp
 
 
 def verl_reward(
-    principle: Principle | str | Mapping[str, Any] | None = None,
+    principle: Principle | str | Mapping[str, Any] | Sequence[Principle | str] | None = None,
     *,
     weights: Mapping[str, float] | None = None,
     judge: BaseJudge | str | None = None,
@@ -54,8 +54,9 @@ def verl_reward(
     """Make a ``compute_score`` for veRL, to be named in a file of yours.
 
     Args:
-        principle: The principle or `Rubric` of samples whose ``extra_info`` has none. With a rubric, samples have
-            ``missed`` and ``judge_score/criterion`` for each of its criteria, too.
+        principle: The principle or `Rubric` of samples whose ``extra_info`` has none; or several principles, which are
+            judged together as a rubric of equal weights. With a rubric, samples have ``missed``, and for each of its
+            criteria ``reward/criterion`` and ``judge_score/criterion``, too.
         weights: Criterion -> weight, in place of the rubric's own.
         judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: `default_judge()`.
         group_size: How many samples veRL draws for a prompt, 1 or more; ``extra_info["group_size"]`` overrides it.
@@ -166,8 +167,9 @@ async def compute_score(
     Returns:
         ``score`` (the reward), ``judge_score`` (1..5, NaN if the sample was not judged), ``judged`` (1.0 or 0.0),
         ``group_size`` (how many samples were judged together) and ``rationale``. With a rubric among the settings also
-        ``missed`` (the number of required criteria that the sample misses) and ``judge_score/criterion`` (1..5, NaN
-        without a score under that criterion).
+        ``missed`` (the number of required criteria that the sample misses), and for each criterion ``reward/criterion``
+        (on the scale of ``score``, without ``tie_break``; a sample that was not judged has its ``score``) and
+        ``judge_score/criterion`` (1..5). They are NaN where the sample's own principle has no such criterion.
 
     Raises:
         ConfigError: there is no such setting, or ``extra_info`` has no prompt or principle.
@@ -224,9 +226,15 @@ def _reward_of(settings: Mapping[str, Any]) -> Callable[..., Awaitable[dict[str,
 
 def _hashable(setting: Any) -> Any:
     """A setting as part of a key: rubrics and weights in a configuration file are mappings."""
-    if not isinstance(setting, Mapping):
+    if isinstance(setting, str) or not isinstance(setting, Mapping | Sequence):
         return setting
-    return json.dumps(setting, default=lambda value: dict(value) if isinstance(value, Mapping) else list(value))
+    return json.dumps(setting, default=_as_json)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Principle):
+        return value.to_json()
+    return dict(value) if isinstance(value, Mapping) else list(value)
 
 
 def _score_fields(default: Principle | None, value: float, reward: Reward | None, rationale: str) -> dict[str, Any]:
@@ -249,6 +257,7 @@ def _score_fields(default: Principle | None, value: float, reward: Reward | None
         judged = {} if reward is None else reward.verdict.criteria
         fields["missed"] = float("nan") if reward is None else float(len(reward.verdict.missed.get(reward.label, ())))
         for name in default.criteria:
+            fields[f"reward/{name}"] = value if reward is None else reward.criteria.get(name, float("nan"))
             score = judged[name].scores[reward.label] if reward is not None and name in judged else float("nan")
             fields[f"judge_score/{name}"] = score
     return fields

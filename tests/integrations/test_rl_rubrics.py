@@ -10,11 +10,20 @@ from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 from rubric_rows import BAD, GATED, GOOD, RUBRIC, one_criterion_missing
 from servers import FakeOpenAI
 
-from rewardanything_core import BaseJudge, ConfigError, InvalidCaseError, Rubric, from_endpoint, set_default_judge
+from rewardanything_core import (
+    BaseJudge,
+    ConfigError,
+    InvalidCaseError,
+    Principle,
+    Rubric,
+    from_endpoint,
+    set_default_judge,
+)
 from rewardanything_rl import PrincipleReward, Sample, compute_score, verl_reward
 
 PLAIN = Rubric({"faithful": "Every claim is supported.", "brief": "Is short."})
@@ -102,6 +111,42 @@ def test_verl_gets_the_same_keys_for_every_sample(judge: BaseJudge) -> None:
     assert gated["score"] == 0.0 and gated["missed"] == 1 and gated["judge_score/brief"] == 4
     assert bad["judged"] == 0.0 and math.isnan(bad["judge_score/brief"])
     assert other["judged"] == 1.0 and math.isnan(other["judge_score/brief"])
+
+
+def gdpo_advantages(rows: list[dict[str, Any]], keys: list[str]) -> list[float]:
+    """Each key's rewards normalised within the group, and summed: GDPO (arXiv 2601.05242) before whitening."""
+    columns = np.array([[row[key] for key in keys] for row in rows])
+    return list(((columns - columns.mean(0)) / (columns.std(0, ddof=1) + 1e-6)).sum(1))
+
+
+def test_verl_gets_a_reward_for_each_principle_as_gdpo_takes_them(judge: BaseJudge, server: FakeOpenAI) -> None:
+    server.fault_rate = 0
+    texts = ["faithful=5 brief=2", "faithful=2 brief=2", "faithful=2 brief=2 too"]
+    principles = [Principle("Every claim is supported.", name="faithful"), Principle("Is short.", name="brief")]
+
+    async def run(**options: Any) -> list[dict[str, Any]]:
+        score = verl_reward(principles, judge=judge, group_size=3, **options)
+        return list(await asyncio.gather(*(score(**verl_row(text, gold="faithful=1 brief=4")) for text in texts)))
+
+    rows = asyncio.run(run())
+    assert server.count == 1
+    assert [(row["reward/faithful"], row["reward/brief"]) for row in rows] == [(1, 0.25), (0.25, 0.25), (0.25, 0.25)]
+    assert rows[1]["score"] != rows[2]["score"]  # ties are broken in the sum, but not within a criterion:
+    first, second, third = gdpo_advantages(rows, ["reward/faithful", "reward/brief"])
+    assert first > 0 > second == third
+    rows = asyncio.run(run(reference="gold", normalize=False))
+    assert [(row["reward/faithful"], row["reward/brief"]) for row in rows] == [(4, -2), (1, -2), (1, -2)]
+
+
+def test_a_sample_without_a_verdict_has_finite_rewards_for_each_principle(judge: BaseJudge) -> None:
+    score = verl_reward([Principle("a", name="faithful"), "b"], judge=judge, on_failure=0.5)
+    row = asyncio.run(score(**verl_row(BAD)))
+    assert (row["score"], row["reward/faithful"], row["reward/principle_2"], row["judged"]) == (0.5, 0.5, 0.5, 0.0)
+    with pytest.raises(ConfigError, match=r"Principle 2 \('a'\) has the name of another one"):
+        verl_reward([Principle("x", name="a"), Principle("y", name="a")], judge=judge)
+    set_default_judge(judge)
+    settings: dict[str, Any] = {"principle": ["Every claim is supported.", "Is short."], "on_failure": 0.0}
+    assert "reward/principle_1" in asyncio.run(compute_score(**verl_row(BAD), **settings))
 
 
 def test_verl_settings_from_a_configuration_file(judge: BaseJudge) -> None:
