@@ -170,14 +170,12 @@ class Template:
         before: str,
         escape: bool,
     ) -> Rendered:
-        user = json.dumps(content, ensure_ascii=False)
-        if escape:
-            user = _SPECIAL_TOKEN.sub(lambda match: f"\\u{ord(match[0]):04x}", user)
+        user = json_text(content, escape_special_tokens=escape)
         # Quotes inside the texts are escaped, so this can only be the key.
         shared_prefix, _, _ = user.partition(f'"{before}": ')
         system = self.system + turns_notice() if case.has_turns and not material.as_transcripts else self.system
         return Rendered(
-            [{"role": "system", "content": system}, {"role": "user", "content": _with_images(user, material.images)}],
+            [{"role": "system", "content": system}, {"role": "user", "content": with_images(user, material.images)}],
             names,
             shared_prefix,
         )
@@ -230,7 +228,18 @@ def final_answer_prompt() -> str:
     return prompt_file("wrap-up.md").strip()
 
 
-def _with_images(text: str, images: Sequence[ContentPart]) -> str | list[ContentPart]:
+def json_text(content: Mapping[str, Any], *, escape_special_tokens: bool) -> str:
+    """A case as the text of one JSON object.
+
+    Args:
+        content: JSON values.
+        escape_special_tokens: See `Template.render`.
+    """
+    text = json.dumps(content, ensure_ascii=False)
+    return _SPECIAL_TOKEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text) if escape_special_tokens else text
+
+
+def with_images(text: str, images: Sequence[ContentPart]) -> str | list[ContentPart]:
     """The content of a message that shows images after a text that refers to them by number."""
     if not images:
         return text

@@ -9,9 +9,10 @@ from rewardanything_core.cases import Case
 from rewardanything_core.prompting.masking import draw_order
 from rewardanything_core.prompting.parsing import parse_reply
 from rewardanything_core.prompting.verdict_grammar import thinking_grammar, verdict_grammar, verdict_schema
+from rewardanything_core.readouts.attempts import OnUsage
 from rewardanything_core.readouts.expected_scores import expected_scores
 from rewardanything_core.readouts.results import PassResult
-from rewardanything_core.readouts.written import OnUsage, ParseCompletion, WrittenReadout, joined_reasoning
+from rewardanything_core.readouts.written import ParseCompletion, WrittenReadout, joined_reasoning
 from rewardanything_core.types import Reply
 
 

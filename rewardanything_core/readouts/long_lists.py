@@ -144,11 +144,21 @@ def merge(labels: Sequence[str], rounds: Sequence[Sequence[PassResult]]) -> list
                 scores=corrected,
                 ranking=sorted(labels, key=worth.__getitem__, reverse=True),
                 replies=[reply for result in results for reply in result.replies],
+                deviations=_mean_deviations(results),
                 criteria={name: passes[number] for name, passes in by_criterion.items()},
                 criteria_orders=[order for result in results for order in result.criteria_orders],
             )
         )
     return merged
+
+
+def _mean_deviations(results: Sequence[PassResult]) -> dict[str, float]:
+    """The root mean square of each label's deviations, where the model gave them."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for result in results:
+        for label, deviation in result.deviations.items():
+            found[label].append(deviation**2)
+    return {label: math.sqrt(_mean(squares)) for label, squares in found.items()}
 
 
 def _list_effects(lists: Sequence[Mapping[str, float]]) -> list[float]:

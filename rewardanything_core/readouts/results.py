@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
-from rewardanything_core.cases import Omitted
+from rewardanything_core.cases import Case, Omitted
 from rewardanything_core.principles import Rubric
 from rewardanything_core.readouts.aggregation import Consensus, aggregate, kendalls_w_of_scores
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Reply, Verdict
@@ -30,6 +32,9 @@ class PassResult:
 
     criteria: Mapping[str, PassResult] = field(default_factory=dict)
     """Under a rubric, criterion -> this pass's result on it. Its replies have the reasoning on the criterion alone."""
+
+    deviations: Mapping[str, float] = field(default_factory=dict)
+    """label -> standard deviation of its score by the model's own probabilities. Empty: the model gave none."""
 
     criteria_orders: list[list[str]] = field(default_factory=list)
     """Under a rubric, for each reply the criteria in the order in which the model saw them."""
@@ -70,6 +75,8 @@ def combine_passes(
     """
     scores = [one_pass.scores for one_pass in passes]
     consensus = aggregate(scores, [one_pass.ranking for one_pass in passes])
+    if passes[0].deviations:
+        consensus = dataclasses.replace(consensus, spread=_with_deviations(consensus.spread, passes))
     if by_scores or passes[0].criteria:
         consensus = dataclasses.replace(consensus, agreement=kendalls_w_of_scores(scores))
     if sublists is not None:  # scores on the merged scale can exceed 1..5
@@ -80,6 +87,24 @@ def combine_passes(
         for name in passes[0].criteria
     }
     return CaseResult(passes=passes, consensus=consensus, sublists=sublists, criteria=criteria)
+
+
+def ranking_by_scores(scores: Mapping[str, float], case: Case) -> list[str]:
+    """The labels by score; equal scores in an order that does not depend on what the judge saw first.
+
+    Args:
+        scores: label -> score.
+        case: The case.
+    """
+    return sorted((label for label in case.canonical_labels if label in scores), key=lambda label: -scores[label])
+
+
+def _with_deviations(spread: Mapping[str, float], passes: Sequence[PassResult]) -> dict[str, float]:
+    """The spread over passes together with that within them: the law of total variance."""
+    return {
+        label: math.sqrt(between**2 + fmean(one_pass.deviations[label] ** 2 for one_pass in passes))
+        for label, between in spread.items()
+    }
 
 
 def join_criteria(criteria: Mapping[str, CaseResult], rubric: Rubric) -> CaseResult:

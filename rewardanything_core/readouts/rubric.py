@@ -22,9 +22,10 @@ from rewardanything_core.prompting.rubric_format import (
     rubric_grammar,
     rubric_schema,
 )
+from rewardanything_core.readouts.attempts import OnUsage
 from rewardanything_core.readouts.expected_scores import expected_scores
-from rewardanything_core.readouts.results import PassResult
-from rewardanything_core.readouts.written import OnUsage, ParseCompletion, WrittenReadout, joined_reasoning
+from rewardanything_core.readouts.results import PassResult, ranking_by_scores
+from rewardanything_core.readouts.written import ParseCompletion, WrittenReadout, joined_reasoning
 from rewardanything_core.types import Reply
 
 TOKENS_PER_CRITERION = 256
@@ -39,16 +40,10 @@ class RubricReadout(WrittenReadout):
         rubric = case.principle
         assert isinstance(rubric, Rubric)
         results = await background_loop.gather(
-            self._judge_group(case, rubric, group, index, on_usage) for group in self._groups(rubric, case, index)
+            self._judge_group(case, rubric, group, index, on_usage)
+            for group in criteria_groups(rubric, case, seed=self.seed, index=index, max_scores=MAX_SCORES_PER_CALL)
         )
-        return _joined(results, rubric, case)
-
-    def _groups(self, rubric: Rubric, case: Case, index: int) -> list[list[str]]:
-        """The criteria of each request: one group, unless the reply would be too large."""
-        names = draw_criteria_order(rubric, case, seed=self.seed, index=index)
-        per_call = max(1, MAX_SCORES_PER_CALL // len(case.responses))
-        calls = math.ceil(len(names) / per_call)
-        return [names[call::calls] for call in range(calls)]
+        return joined_groups(results, rubric, case)
 
     async def _judge_group(
         self, case: Case, rubric: Rubric, group: Sequence[str], index: int, on_usage: OnUsage
@@ -104,7 +99,7 @@ class RubricReadout(WrittenReadout):
             results[names[key]] = PassResult(
                 order=list(labels.values()),
                 scores=scores,
-                ranking=_ranking(scores, case),
+                ranking=ranking_by_scores(scores, case),
                 replies=[Reply(reasoning=reply.reasoning)],
             )
         return PassResult(
@@ -117,21 +112,38 @@ class RubricReadout(WrittenReadout):
         )
 
 
-def _joined(groups: Sequence[PassResult], rubric: Rubric, case: Case) -> PassResult:
-    """One pass over all criteria; its own scores are those of the whole rubric, before requirements."""
+def criteria_groups(rubric: Rubric, case: Case, *, seed: int, index: int, max_scores: int) -> list[list[str]]:
+    """The criteria of each request: one group, unless there would be too many scores in it.
+
+    Args:
+        rubric: The rubric.
+        case: The case.
+        seed: Seed of the criteria's order.
+        index: Number of the pass, from 0.
+        max_scores: Maximum number of criteria times responses in a request.
+    """
+    names = draw_criteria_order(rubric, case, seed=seed, index=index)
+    per_call = max(1, max_scores // len(case.responses))
+    calls = math.ceil(len(names) / per_call)
+    return [names[call::calls] for call in range(calls)]
+
+
+def joined_groups(groups: Sequence[PassResult], rubric: Rubric, case: Case) -> PassResult:
+    """One pass over all criteria; its own scores are those of the whole rubric, before requirements.
+
+    Args:
+        groups: The results of the requests for groups of criteria.
+        rubric: The rubric.
+        case: The case.
+    """
     found = {name: result for group in groups for name, result in group.criteria.items()}
     criteria = {name: found[name] for name in rubric.criteria}
     scores = rubric.weighted_mean({name: result.scores for name, result in criteria.items()})
     return PassResult(
         order=groups[0].order,
         scores=scores,
-        ranking=_ranking(scores, case),
+        ranking=ranking_by_scores(scores, case),
         replies=[reply for group in groups for reply in group.replies],
         criteria=criteria,
         criteria_orders=[order for group in groups for order in group.criteria_orders],
     )
-
-
-def _ranking(scores: Mapping[str, float], case: Case) -> list[str]:
-    """The labels by score; equal scores in an order that does not depend on what the judge saw first."""
-    return sorted((label for label in case.canonical_labels if label in scores), key=lambda label: -scores[label])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from pathlib import Path
 from rewardanything_core.cases import Case
 from rewardanything_core.conversations import transcript
 from rewardanything_core.conversations.trajectory import is_plain
+from rewardanything_core.prompting.files import filled
 from rewardanything_core.prompting.templates import neutralize_special_tokens
 from rewardanything_core.types import Message
 
 ARITHMETIC_VERSION = 6
 """Part of `QuestionSet.hash`; increase it when verdicts can change although the wording is the same."""
-
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -106,14 +104,14 @@ class QuestionSet:
             escape_special_tokens: Whether to neutralise special tokens in the texts.
         """
         question = self.fit_questions[wording % len(self.fit_questions)]
-        question = _fill(question, {"principle": case.principle.text})
+        question = filled(question, {"principle": case.principle.text})
         parts = {
             "context": case.context,
             "prompt": _conversation(case),
             "reference": case.reference,
             "response": case.texts[label],
         }
-        lines = [_fill(self.sections[name], {name: text}) for name, text in parts.items() if text is not None]
+        lines = [filled(self.sections[name], {name: text}) for name, text in parts.items() if text is not None]
         return _messages(self.sections["system"], "\n\n".join([*lines, f"---\n{question}"]), escape_special_tokens)
 
     def principle_messages(self, principle: str, question: str, *, escape_special_tokens: bool) -> tuple[Message, ...]:
@@ -134,7 +132,7 @@ class QuestionSet:
             trait: One side of a `ContrastPair`.
             escape_special_tokens: Whether to neutralise special tokens in the text.
         """
-        text = _fill(self.trait_question, {"principle": principle, "trait": trait})
+        text = filled(self.trait_question, {"principle": principle, "trait": trait})
         return _messages(self.principle_system, text, escape_special_tokens)
 
 
@@ -162,11 +160,6 @@ def question_set() -> QuestionSet:
 
 def _pairs(tables: list[dict[str, str]]) -> tuple[ContrastPair, ...]:
     return tuple(ContrastPair(**table) for table in tables)
-
-
-def _fill(text: str, parts: Mapping[str, str]) -> str:
-    """Fill in all placeholders in one pass, so that braces in the parts stay as they are."""
-    return _PLACEHOLDER.sub(lambda match: parts.get(match[1], match[0]), text)
 
 
 def _conversation(case: Case) -> str:
