@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rewardanything_core.judging.base import BaseJudge
     from rewardanything_core.judging.judge import Judge
     from rewardanything_core.judging.jury import Jury
+    from rewardanything_core.judging.opentelemetry import EvaluationEvents
     from rewardanything_core.loading import (
         default_judge,
         from_endpoint,
@@ -56,6 +57,7 @@ __all__ = [
     "ConfigError",
     "ContextLengthError",
     "Criterion",
+    "EvaluationEvents",
     "InvalidCaseError",
     "Judge",
     "JudgeFailure",
@@ -98,6 +100,7 @@ _HOMES = {
     "judging.base": "BaseJudge",
     "judging.judge": "Judge",
     "judging.jury": "Jury",
+    "judging.opentelemetry": "EvaluationEvents",
     "loading": "default_judge from_endpoint from_pretrained load_judge resolve_judge set_default_judge",
     "options": "JudgeOptions",
     "principles": "Criterion Principle Rubric",
