@@ -110,6 +110,7 @@ def estimate(
     bounds: tuple[float, float],
     members: NDArray[np.bool_] | None = None,
     influence: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+    confidence: float = CONFIDENCE,
 ) -> Estimate:
     """Any statistic of groups, or the mean of a statistic over strata of groups, with its interval.
 
@@ -123,6 +124,7 @@ def estimate(
         influence: From the same weights to the weight that a group with an extreme value would have, 1 for that of a
             group of the sample; shape ``(sample,)``. It is above 1 for kappa and alpha where people give nearly all
             responses the same score, since one group with other scores would change them a lot. None: always 1.
+        confidence: Confidence level of the interval, in (0, 1).
     """
     import numpy as np
 
@@ -143,8 +145,8 @@ def estimate(
         share = unseen / (weights @ members + unseen)  # the weight of what the sample has missed
         for ends, bound in ((lows, bounds[0]), (highs, bounds[1])):
             ends.append((values + share * (bound - values)).mean(axis=1))
-    low = float(np.nanquantile(np.concatenate(lows), (1 - CONFIDENCE) / 2))
-    high = float(np.nanquantile(np.concatenate(highs), (1 + CONFIDENCE) / 2))
+    low = float(np.nanquantile(np.concatenate(lows), (1 - confidence) / 2))
+    high = float(np.nanquantile(np.concatenate(highs), (1 + confidence) / 2))
     return Estimate(value=value, low=min(low, value), high=max(high, value), n=n)
 
 
