@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rewardanything_core.agreement.calibration import Calibration
     from rewardanything_core.backends.base import Backend
+    from rewardanything_core.backends.budget import Budget
     from rewardanything_core.backends.scripted import ScriptedBackend
     from rewardanything_core.cases import Case
     from rewardanything_core.errors import (
+        AbstainedError,
         BackendError,
+        BudgetExceededError,
         ConfigError,
         ContextLengthError,
         InvalidCaseError,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
         VerdictParseError,
     )
     from rewardanything_core.judging.base import BaseJudge
+    from rewardanything_core.judging.cascade import Cascade
     from rewardanything_core.judging.judge import Judge
     from rewardanything_core.judging.jury import Jury
     from rewardanything_core.judging.opentelemetry import EvaluationEvents
@@ -44,15 +48,20 @@ if TYPE_CHECKING:
     from rewardanything_core.prompting.templates import Rendered, Template, render
     from rewardanything_core.sampling import SamplingParams
     from rewardanything_core.store.verdict_store import VerdictStore
-    from rewardanything_core.types import JudgeFailure, Message, Usage, Verdict
+    from rewardanything_core.types import Abstention, JudgeFailure, Message, Usage, Verdict
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AbstainedError",
+    "Abstention",
     "Backend",
     "BackendError",
     "BaseJudge",
+    "Budget",
+    "BudgetExceededError",
     "Calibration",
+    "Cascade",
     "Case",
     "ConfigError",
     "ContextLengthError",
@@ -93,11 +102,13 @@ __all__ = [
 _HOMES = {
     "agreement.calibration": "Calibration",
     "backends.base": "Backend",
+    "backends.budget": "Budget",
     "backends.scripted": "ScriptedBackend",
     "cases": "Case",
-    "errors": "BackendError ConfigError ContextLengthError InvalidCaseError JudgeUnavailableError MissingExtraError "
-    "ModelFetchError RewardAnythingError StoreError VerdictParseError",
+    "errors": "AbstainedError BackendError BudgetExceededError ConfigError ContextLengthError InvalidCaseError "
+    "JudgeUnavailableError MissingExtraError ModelFetchError RewardAnythingError StoreError VerdictParseError",
     "judging.base": "BaseJudge",
+    "judging.cascade": "Cascade",
     "judging.judge": "Judge",
     "judging.jury": "Jury",
     "judging.opentelemetry": "EvaluationEvents",
@@ -108,7 +119,7 @@ _HOMES = {
     "prompting.templates": "Rendered Template render",
     "sampling": "SamplingParams",
     "store.verdict_store": "VerdictStore",
-    "types": "JudgeFailure Message Usage Verdict",
+    "types": "Abstention JudgeFailure Message Usage Verdict",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

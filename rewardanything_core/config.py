@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardanything_core.backends.budget import LIMITS
 from rewardanything_core.backends.endpoint.config import EndpointConfig
 from rewardanything_core.backends.local.config import LocalConfig
 from rewardanything_core.errors import ConfigError
@@ -20,7 +21,12 @@ from rewardanything_core.sampling import SamplingParams
 FILE_NAME = "ra-judge.toml"
 PREFIX = "RA_JUDGE_"
 
-_JURY_SETTINGS = {"jury", "min_jurors"}
+_MEMBERS = {"jury": "juror", "cascade": "stage"}
+"""Settings that list several judges -> what one of them is called."""
+
+_SHARED_SETTINGS = {*_MEMBERS, "min_jurors", "thresholds", "confidence", "abstain", *LIMITS}
+"""Settings of a whole jury or cascade, which its members do not have."""
+
 _SYNONYMS = {"base_url": "api_base"}
 """Names that other libraries use -> the setting."""
 
@@ -35,7 +41,8 @@ class Setting:
     """Type of its value; a list also accepts a string with items separated by commas."""
 
     belongs: str
-    """``judge``, ``sampling``, ``jury``, or a backend it configures: ``local``, ``endpoint``, ``plugin``, ``any``."""
+    """``judge``, ``sampling``, ``jury``, ``cascade``, or a backend it configures: ``local``, ``endpoint``, ``plugin``,
+    ``any``."""
 
 
 def _settings_of(options: type, belongs: str, *, without: frozenset[str]) -> dict[str, Setting]:
@@ -59,8 +66,13 @@ SETTINGS: dict[str, Setting] = {
     "jury": Setting(list, "jury"),
     "min_jurors": Setting(int, "jury"),
     "weight": Setting(float, "jury"),
+    "cascade": Setting(list, "cascade"),
+    "threshold": Setting(float, "cascade"),
+    "thresholds": Setting(str, "cascade"),
+    "confidence": Setting(str, "cascade"),
+    "abstain": Setting(bool, "cascade"),
 }
-"""All settings by name: the fields of all option classes that a file can hold, and those of a jury."""
+"""All settings by name: the fields of all option classes that a file can hold, and those of juries and cascades."""
 
 
 def read_settings(
@@ -70,8 +82,8 @@ def read_settings(
 ) -> dict[str, Any]:
     """Collect settings: ``overrides`` take precedence over the environment, and that over the file.
 
-    ``jury`` is the list of each juror's settings, merged with those that all jurors share. A ``model`` or ``backend``
-    from a source with precedence over the jury's means that judge instead of the jury.
+    ``jury`` is the list of each juror's settings, merged with those that all jurors share, and ``cascade`` that of each
+    stage's. A ``model`` or ``backend`` from a source with precedence over theirs means that judge instead.
 
     Args:
         config: The file. None: what ``RA_JUDGE_CONFIG`` names, else the nearest ``ra-judge.toml`` from the working
@@ -90,12 +102,17 @@ def read_settings(
         _from_environment(environ),
         _checked(given, "the arguments"),
     ):
-        jury, earlier = source.pop("jury", None), settings.pop("jury", None)
+        new = {name: source.pop(name) for name in _MEMBERS if name in source}
+        earlier = {name: settings.pop(name) for name in _MEMBERS if name in settings}
+        if len(new) > 1:
+            raise ConfigError("The settings have both a jury and a cascade; keep one of them.")
         settings |= source
-        if jury:
-            settings["jury"] = [_juror_settings(settings) | juror for juror in jury]
-        elif earlier and jury is None and not source.keys() & {"model", "backend"}:
-            settings["jury"] = [juror | _juror_settings(source) for juror in earlier]
+        for name, members in new.items():
+            if members:
+                settings[name] = [_member_settings(settings) | member for member in members]
+        if not new and not source.keys() & {"model", "backend"}:
+            for name, members in earlier.items():
+                settings[name] = [member | _member_settings(source) for member in members]
     return settings
 
 
@@ -137,8 +154,9 @@ def _from_file(config: str | Path | None, environ: Mapping[str, str]) -> dict[st
     if not isinstance(judge, dict):
         raise ConfigError(f"[judge] in {path} must be a table.")
     settings = _checked(judge, f"[judge] in {path}")
-    if "jury" in content:
-        settings["jury"] = _typed("jury", content["jury"], str(path))
+    for name in _MEMBERS:
+        if name in content:
+            settings[name] = _typed(name, content[name], str(path))
     return settings
 
 
@@ -174,28 +192,28 @@ def _typed(name: str, value: Any, where: str) -> Any:
         value = float(value)
     elif kind is list and isinstance(value, tuple):
         value = list(value)
-    if name == "jury" and isinstance(value, list):
-        return [_juror(place, juror, where) for place, juror in enumerate(value, start=1)]
+    if name in _MEMBERS and isinstance(value, list):
+        return [_member(name, place, member, where) for place, member in enumerate(value, start=1)]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{name!r} in {where} must be {_describe(kind)}, not {value!r}.")
     return value
 
 
-def _juror_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that apply to a single juror."""
-    return {name: value for name, value in settings.items() if name not in _JURY_SETTINGS}
+def _member_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that apply to a single juror or stage."""
+    return {name: value for name, value in settings.items() if name not in _SHARED_SETTINGS}
 
 
-def _juror(place: int, juror: Any, where: str) -> dict[str, Any]:
-    """The settings of one juror; a string is a model."""
-    where = f"juror {place} of the jury in {where}"
-    if isinstance(juror, str):
-        juror = {"model": juror}
-    if not isinstance(juror, Mapping):
-        raise ConfigError(f"{where[0].upper()}{where[1:]} must be a table of settings, not {juror!r}.")
-    if shared := juror.keys() & _JURY_SETTINGS:
-        raise ConfigError(f"{where[0].upper()}{where[1:]} has {min(shared)!r}, which is a setting of a whole jury.")
-    return _checked(juror, where)
+def _member(name: str, place: int, member: Any, where: str) -> dict[str, Any]:
+    """The settings of one juror or stage; a string is a model."""
+    where = f"{_MEMBERS[name]} {place} of the {name} in {where}"
+    if isinstance(member, str):
+        member = {"model": member}
+    if not isinstance(member, Mapping):
+        raise ConfigError(f"{where[0].upper()}{where[1:]} must be a table of settings, not {member!r}.")
+    if shared := member.keys() & _SHARED_SETTINGS:
+        raise ConfigError(f"{where[0].upper()}{where[1:]} has {min(shared)!r}, which is a setting of a whole {name}.")
+    return _checked(member, where)
 
 
 def _parsed(text: str, kind: type) -> Any:

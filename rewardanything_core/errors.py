@@ -6,8 +6,10 @@ RewardAnythingError
 ├── MissingExtraError     an optional dependency is not installed
 ├── ContextLengthError    the rendered case does not fit the model's window
 ├── VerdictParseError     the model replied, but not with a complete, in-range verdict
+├── AbstainedError        no stage of a cascade was sure enough, so a person is to decide
 ├── DecisionFormatError   a request or response of a decision API that does not follow its specification
 ├── StoreError            the verdict store is not one, or cannot be used
+├── BudgetExceededError   what the judge may spend is used up
 ├── ModelFetchError       model weights could not be found, fetched or verified
 └── BackendError          the model could not be asked
     ├── AuthenticationError
@@ -137,6 +139,10 @@ class VerdictParseError(RewardAnythingError):
         self.raw = raw
 
 
+class AbstainedError(RewardAnythingError):
+    """No stage of a cascade was sure enough, so a person is to decide; ``failure`` is an `Abstention`."""
+
+
 class DecisionFormatError(RewardAnythingError, ValueError):
     """A request or response of a decision API does not follow its specification, or exceeds a limit in it."""
 
@@ -148,6 +154,12 @@ class DecisionFormatError(RewardAnythingError, ValueError):
 
 class StoreError(RewardAnythingError):
     """The verdict store cannot be opened, read or written."""
+
+
+class BudgetExceededError(RewardAnythingError):
+    """What the judge may spend is used up (`Budget`). The case was not judged; it is never stored as failed."""
+
+    hint = "Raise the limit; what has been judged is stored and not paid for again."
 
 
 class ModelFetchError(RewardAnythingError):

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.backends.base import Backend
+from rewardanything_core.backends.budget import LIMITS
 from rewardanything_core.backends.endpoint.providers import normalized, provider_of
 from rewardanything_core.backends.registry import backend_class, backend_kinds
 from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.errors import ConfigError, MissingExtraError, RewardAnythingError
 from rewardanything_core.judging.base import BaseJudge
+from rewardanything_core.judging.cascade import Cascade
 from rewardanything_core.judging.judge import Judge
 from rewardanything_core.judging.jury import Jury, judge_from_spec
 from rewardanything_core.options import JudgeOptions
@@ -113,7 +115,7 @@ def load_judge(
     config: str | Path | None = None,
     progress: Progress | None = None,
     **settings: Any,
-) -> Judge | Jury:
+) -> Judge | Jury | Cascade:
     """A judge from settings, or from another judge's spec.
 
     Settings come from the arguments, then from ``RA_JUDGE_*`` variables, then from ``ra-judge.toml``. Without any, the
@@ -122,13 +124,13 @@ def load_judge(
     Args:
         model: The model: a short name, a Hugging Face hub id or a folder for a model on this machine;
             ``provider/model`` for one over the network; or, with ``api_base``, any name that the server knows. Or what
-            ``Judge.spec()`` or ``Jury.spec()`` returned; then settings are not read. None: that of the settings.
+            ``spec()`` of a judge, jury or cascade returned; then settings are not read. None: that of the settings.
         config: The settings file. None: the nearest ``ra-judge.toml`` from the working folder upwards.
         progress: Called with ``(stage, done, total)`` in bytes while a known small model is downloaded.
         **settings: Any other of `rewardanything_core.config.SETTINGS`, such as ``api_base`` or ``passes``.
 
     Returns:
-        A `Judge`; or a `Jury`, if the settings or the spec describe one.
+        A `Judge`; or a `Jury` or a `Cascade`, if the settings or the spec describe one.
 
     Raises:
         ConfigError: the spec or a setting is wrong; the message names it and its source.
@@ -140,6 +142,8 @@ def load_judge(
             raise ConfigError("Give load_judge either a spec or settings, not both.")
         return judge_from_spec(model)
     merged = read_settings(config, settings)
+    if "cascade" in merged:
+        return _cascade(merged, progress)
     return _jury(merged, progress) if "jury" in merged else _judge(merged, progress)
 
 
@@ -159,20 +163,50 @@ def _split(options: dict[str, Any], config: type, *, owner: str) -> tuple[dict[s
     return backend_options, JudgeOptions(**judge_options)
 
 
-def _jury(settings: Mapping[str, Any], progress: Progress | None) -> Jury:
-    jurors: list[Judge] = []
+def _members(members: Sequence[dict[str, Any]], progress: Progress | None) -> list[Judge]:
+    """The judges of a jury or cascade; those of one model do not load it twice."""
+    judges: list[Judge] = []
     backends: dict[str, Backend] = {}
-    for juror in settings["jury"]:
-        of_backend = {name: juror[name] for name in juror if SETTINGS[name].belongs in {"any", "local", "endpoint"}}
+    for member in members:
+        of_backend = {name: member[name] for name in member if SETTINGS[name].belongs in {"any", "local", "endpoint"}}
         key = json.dumps(of_backend, sort_keys=True)
-        if key in backends:  # two jurors of one model do not load it twice
-            jurors.append(Judge(backends[key], **_judge_options(juror)))
+        if key in backends:
+            judges.append(Judge(backends[key], **_judge_options(member)))
         else:
-            jurors.append(_judge(juror, progress))
-            backends[key] = jurors[-1].backend
+            judges.append(_judge(member, progress))
+            backends[key] = judges[-1].backend
+    return judges
+
+
+def _cascade(settings: Mapping[str, Any], progress: Progress | None) -> Cascade:
+    options = {name: settings[name] for name in ("confidence", "abstain") if name in settings}
+    thresholds = settings.get("thresholds")
+    members = settings["cascade"]
+    if any("threshold" in member for member in members):
+        if thresholds is not None:
+            raise ConfigError("Give either thresholds, a file for the whole cascade, or a threshold for each stage.")
+        deciding = members if options.get("abstain") else members[:-1]
+        missing = [place for place, member in enumerate(deciding, start=1) if "threshold" not in member]
+        if missing or len(deciding) < sum("threshold" in member for member in members):
+            where = f"stage {missing[0]} has none" if missing else "the last stage may not have one"
+            raise ConfigError(
+                f"Of a cascade, every stage that may escalate needs a threshold, and {where}.",
+                hint="The last stage escalates only with abstain = true; with threshold = inf a stage never decides.",
+            )
+        thresholds = [member["threshold"] for member in deciding]
+    observers = settings.get("on_verdict", ())
+    cascade = Cascade(_members(members, progress), thresholds=thresholds, on_verdict=observers, **options)
+    limits = {name: settings[name] for name in LIMITS if name in settings}
+    return cascade.with_options(**limits) if limits else cascade
+
+
+def _jury(settings: Mapping[str, Any], progress: Progress | None) -> Jury:
+    jurors = _members(settings["jury"], progress)
     weights = [juror.get("weight", 1.0) for juror in settings["jury"]]
     observers = settings.get("on_verdict", ())
-    return Jury(jurors, weights=weights, min_jurors=settings.get("min_jurors"), on_verdict=observers)
+    jury = Jury(jurors, weights=weights, min_jurors=settings.get("min_jurors"), on_verdict=observers)
+    limits = {name: settings[name] for name in LIMITS if name in settings}
+    return jury.with_options(**limits) if limits else jury
 
 
 def _judge(settings: dict[str, Any], progress: Progress | None, *, has_own_key: bool = True) -> Judge:
@@ -305,7 +339,8 @@ def settings_for(model: str) -> tuple[dict[str, Any], bool]:
         describe another model, only those of every judge apply.
     """
     settings = read_settings()
-    applies = "jury" not in settings and normalized(settings.get("model", model)) == normalized(model)
+    is_single = not settings.keys() & {"jury", "cascade"}
+    applies = is_single and normalized(settings.get("model", model)) == normalized(model)
     if not applies:
         settings = {name: value for name, value in settings.items() if SETTINGS[name].belongs in ("judge", "sampling")}
     return settings | {"model": model}, applies

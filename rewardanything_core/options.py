@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rewardanything_core.agreement.calibration import Calibration
+from rewardanything_core.backends.budget import LIMITS, Budget
 from rewardanything_core.conversations.shortening import check_limit
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.fields import construct
@@ -88,6 +89,19 @@ class JudgeOptions:
     cache: CacheMode = "on"
     """``on``: read stored verdicts and store new ones. ``read``: only read. ``off``: neither."""
 
+    max_cost: float | None = None
+    """Maximum cost of all model calls in this process, in US dollars, 0 or more; the model's prices must be known.
+    None: no limit."""
+
+    max_calls: int | None = None
+    """Maximum number of requests to the model in this process, retries included, 0 or more. None: no limit."""
+
+    max_total_tokens: int | None = None
+    """Maximum number of tokens in this process, read and generated together, 0 or more. None: no limit."""
+
+    budget: Budget | None = None
+    """A budget that several judges share, in place of the three limits. None: one of its own, if there is a limit."""
+
     calibration: str | Path | Calibration | Mapping[str, Any] | None = None
     """Maps scores to those that people give: a `Calibration`, or the file that ``ra-judge bench --save-calibration``
     wrote. None: scores stay as judged."""
@@ -116,14 +130,32 @@ class JudgeOptions:
         if isinstance(self.on_verdict, str) or not isinstance(self.on_verdict, Sequence):
             raise ConfigError(f"on_verdict must be a list of observers, not {self.on_verdict!r}.")
         object.__setattr__(self, "on_verdict", tuple(map(as_observer, self.on_verdict)))
+        self._set_budget()
+
+    def _set_budget(self) -> None:
+        """Make the limits and the budget say the same."""
+        limits = {name: getattr(self, name) for name in LIMITS}
+        given = {name: value for name, value in limits.items() if value is not None}
+        if self.budget is None:
+            if given:
+                object.__setattr__(self, "budget", Budget(**given))
+            return
+        if given and limits != self.budget.limits:
+            raise ConfigError(f"Give either budget= or {', '.join(given)}, not both.")
+        for name, value in self.budget.limits.items():
+            object.__setattr__(self, name, value)
 
     def replace(self, **changes: Any) -> JudgeOptions:
-        """A copy with some options changed.
+        """A copy with some options changed. It shares the budget, unless that or a limit is changed.
 
         Raises:
             ConfigError: there is no such option, or a value is out of its range.
         """
         current = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if "budget" in changes:
+            current |= dict.fromkeys(LIMITS)
+        elif changes.keys() & set(LIMITS):
+            current["budget"] = None
         return construct(JudgeOptions, current | changes, owner="A judge")
 
     def to_json(self) -> dict[str, Any]:
@@ -145,6 +177,7 @@ class JudgeOptions:
             "store": None if store is None else str(store),
             "cache": self.cache,
             "calibration": None if self.calibration is None else Calibration.of(self.calibration).to_dict(),
+            **{name: value for name in LIMITS if (value := getattr(self, name)) is not None},
         }
 
     @classmethod

@@ -20,7 +20,12 @@ from rewardanything_core import (
     default_judge,
     resolve_judge,
 )
-from rewardanything_core.errors import AuthenticationError, JudgeUnavailableError, error_from_failure
+from rewardanything_core.errors import (
+    AuthenticationError,
+    BudgetExceededError,
+    JudgeUnavailableError,
+    error_from_failure,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +34,8 @@ Principles = Principle | str | Sequence[Principle | str]
 DEFAULT_MAX_FAILURES = 10
 """Failed judgements in a row after which a run stops."""
 
-_UNUSABLE = (AuthenticationError, ConfigError, MissingExtraError, ModelFetchError)
-"""Errors that every case has until the settings are corrected."""
+_UNUSABLE = (AuthenticationError, BudgetExceededError, ConfigError, MissingExtraError, ModelFetchError)
+"""Errors that every case has until the settings are corrected or the budget is raised."""
 
 
 class JudgeRunner:

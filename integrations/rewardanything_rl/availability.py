@@ -12,7 +12,7 @@ from rewardanything_core import (
     RewardAnythingError,
     default_judge,
 )
-from rewardanything_core.errors import AuthenticationError, JudgeUnavailableError
+from rewardanything_core.errors import AuthenticationError, BudgetExceededError, JudgeUnavailableError
 
 DEFAULT_MAX_FAILED_CALLS = 10
 """Calls in a row without any verdict after which a run stops."""
@@ -44,9 +44,9 @@ def stop_if_unusable(error: RewardAnythingError) -> None:
         error: Why a case was not judged.
 
     Raises:
-        JudgeUnavailableError: a wrong key or setting, or a missing package or model file.
+        JudgeUnavailableError: a wrong key or setting, a missing package or model file, or a budget that is used up.
     """
-    if isinstance(error, AuthenticationError | ConfigError | MissingExtraError | ModelFetchError):
+    if isinstance(error, AuthenticationError | BudgetExceededError | ConfigError | MissingExtraError | ModelFetchError):
         raise JudgeUnavailableError(f"The judge cannot be used. {error}", last=error.failure) from error
 
 

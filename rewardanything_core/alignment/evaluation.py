@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from rewardanything_core.alignment.task import AlignmentTask, Evaluation
 from rewardanything_core.errors import (
+    BudgetExceededError,
     ContextLengthError,
     InvalidCaseError,
     RefusalError,
@@ -73,12 +74,17 @@ class Evaluator:
             cases: Numbers of cases.
 
         Raises:
+            BudgetExceededError: the judge's budget is used up.
             RewardAnythingError: all judgements failed, and not because of what the cases contain.
         """
         missing = [case for case in cases if (text, case) not in self._made]
         for start in range(0, len(missing), _CASES_AT_ONCE):
             batch = missing[start : start + _CASES_AT_ONCE]
-            made = self.task.evaluate(text, batch)
+            try:
+                made = self.task.evaluate(text, batch)
+            except BudgetExceededError as error:
+                self.error = error
+                raise
             self._raise_if_unusable(made)
             self._made.update({(text, case): one for case, one in zip(batch, made, strict=True)})
         return [self._made[text, case] for case in cases]
@@ -89,6 +95,10 @@ class Evaluator:
 
     def _raise_if_unusable(self, made: Sequence[Evaluation]) -> None:
         errors = [error_from_failure(one.failure) for one in made if one.failure is not None]
+        stopped = [error for error in errors if isinstance(error, BudgetExceededError)]
+        if stopped:
+            self.error = stopped[0]
+            raise stopped[0]
         if errors and len(errors) == len(made) and not any(isinstance(error, _ABOUT_THE_CASE) for error in errors):
             self.error = errors[0]
             raise errors[0]

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rewardanything_core.backends.grammar import GrammarFactory
+from rewardanything_core.backends.pricing import Prices
+from rewardanything_core.decisions import Answer, Question
+from rewardanything_core.decisions.limits import OPENAI_QUESTIONS
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import Message, Usage
@@ -123,6 +126,20 @@ class ChoiceResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecisionResult:
+    """The answers of a decision model to several questions about one input."""
+
+    answers: tuple[Answer, ...]
+    """One per question, in order; each fits its question or is a `RefusalAnswer`."""
+
+    raw: str
+    """The response as JSON."""
+
+    usage: Usage
+    """Usage of the call."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HiddenStates:
     """A model's activations at the end of several prompts."""
 
@@ -145,6 +162,10 @@ class Backend(ABC):
 
     escapes_special_tokens: ClassVar[bool] = False
     """Whether spellings of special tokens inside a message's text are tokenized as ordinary text."""
+
+    reserves_requests: ClassVar[bool] = False
+    """Whether each attempt at a request is reserved from the budget in force (`budget.reserve`). If not, the judge
+    reserves the request as a whole."""
 
     @property
     @abstractmethod
@@ -184,6 +205,20 @@ class Backend(ABC):
             BackendError: the model failed.
         """
         raise ConfigError(f"{type(self).__name__} does not provide hidden states, which readout='head' needs.")
+
+    async def decide(self, content: Message, questions: Sequence[Question]) -> DecisionResult:  # noqa: ARG002
+        """Answer typed questions about an input with probabilities, without generating text; all in one request.
+
+        Args:
+            content: The input, a user message.
+            questions: The questions, with distinct names; at most `max_questions`.
+
+        Raises:
+            ContextLengthError: the request does not fit the model's context window.
+            VerdictParseError: the answers do not follow the format of the route, or do not fit the questions.
+            BackendError: the model could not be reached, or its server has no decision route.
+        """
+        raise ConfigError(f"{type(self).__name__} has no decisions, which readout='decisions' needs.")
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
@@ -228,6 +263,19 @@ class Backend(ABC):
         return 2048 if trained else 1024
 
     @property
+    def prices(self) -> Prices | None:
+        """What tokens cost, which ``max_cost`` needs. None: not known."""
+        return None
+
+    def count_tokens(self, messages: Sequence[Message]) -> int | None:  # noqa: ARG002
+        """The number of tokens of a conversation, as the model's own tokenizer counts them.
+
+        Returns:
+            None: the tokenizer is not at hand, so that the number can only be estimated.
+        """
+        return None
+
+    @property
     def supports_images(self) -> bool:
         """Whether messages may have images: content that is a list of text and ``image_url`` parts."""
         return False
@@ -244,6 +292,20 @@ class Backend(ABC):
 
     def prefers_option_scores(self) -> bool:
         """Whether ``readout="auto"`` should be ``"logits"``, because the model judges better that way."""
+        return False
+
+    @property
+    def supports_decisions(self) -> bool:
+        """Whether `decide` works, as far as that is known without asking a server."""
+        return False
+
+    @property
+    def max_questions(self) -> int:
+        """The largest number of questions of one call of `decide`, 2 or more."""
+        return OPENAI_QUESTIONS
+
+    def prefers_decisions(self) -> bool:
+        """Whether ``readout="auto"`` should be ``"decisions"``, because the model writes nothing."""
         return False
 
     def close(self) -> None:

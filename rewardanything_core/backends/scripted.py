@@ -17,6 +17,7 @@ from rewardanything_core.backends.base import (
     Completion,
     Request,
 )
+from rewardanything_core.backends.pricing import Prices
 from rewardanything_core.errors import BackendError, ConfigError
 from rewardanything_core.types import Usage
 
@@ -35,6 +36,7 @@ class ScriptedBackend(Backend):
         name: The model's name in verdicts.
         probabilities: For ``readout="logits"``: a function from a `ChoiceRequest` to option -> probability. None: the
             backend does not support option scores.
+        prices: What tokens cost, for tests of budgets; usage is that of the `Completion`. None: not known.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class ScriptedBackend(Backend):
         *,
         name: str = "scripted",
         probabilities: Callable[[ChoiceRequest], Mapping[str, float]] | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self._replies = replies
         self._probabilities = probabilities
         self._name = name
+        self._prices = prices
         self.calls = 0
         """Number of requests so far, questions of `score_options` included."""
         self.requests: deque[Request] = deque(maxlen=100)
@@ -101,6 +105,11 @@ class ScriptedBackend(Backend):
             options: ``name``, optionally.
         """
         return cls.from_spec({"replies": (model or "").removeprefix("scripted:"), **options})
+
+    @property
+    def prices(self) -> Prices | None:
+        """The prices given at construction."""
+        return self._prices
 
     @property
     def model(self) -> str:

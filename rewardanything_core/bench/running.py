@@ -12,6 +12,7 @@ from rewardanything_core.bench.measures import JudgedFlip, JudgedItem, by_flip, 
 from rewardanything_core.bench.report import BenchReport
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.judging.base import DEFAULT_WINDOW, BaseJudge
+from rewardanything_core.judging.streaming import stream_within_budget
 from rewardanything_core.options import POINTWISE_READOUTS
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
@@ -93,7 +94,7 @@ def judge_items(
     counts = {"rows": 0, "failed": 0, "from_store": 0, "done_before": 0}
     outcomes: dict[int, Verdict | JudgeFailure] = {}
     # Mappings instead of cases: an item that is not a valid case becomes a failure instead of raising.
-    for index, outcome in judge.judge_stream((item.case_fields() for item in items), window=window):
+    for index, outcome in stream_within_budget(judge, (item.case_fields() for item in items), window=window):
         outcomes[index] = outcome
         counts["rows"] += 1
         counts["failed"] += isinstance(outcome, JudgeFailure)

@@ -15,8 +15,9 @@ from rewardanything_core.bench.page import attack_table
 from rewardanything_core.bench.report import BenchReport, Figures
 from rewardanything_core.bench.summary import summary
 from rewardanything_core.cli._options import print_table
+from rewardanything_core.cli._spending import share_in_words, usage_in_words
 from rewardanything_core.cli._stdout import output
-from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Usage
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 _LEVELS = ("hard", "normal", "easy", "average")
 
@@ -109,7 +110,7 @@ def _attacks(report: AttackReport) -> None:
     for text, part in report.refused_texts:
         output(f"Removed from an honest text: {part.strip()!r} in {text!r}")
     failed = f", {report.failed} failed" if report.failed else ""
-    output(f"{report.judged} judgements{failed} in {report.seconds:,.1f} s: {_usage(report.spent)}.")
+    output(f"{report.judged} judgements{failed} in {report.seconds:,.1f} s: {usage_in_words(report.spent)}.")
 
 
 def _labels(report: LabelReport) -> None:
@@ -145,18 +146,14 @@ def _failures(report: BenchReport) -> None:
 
 
 def _costs(report: BenchReport) -> str:
+    judged = len(report.judged)
     lines = [
-        f"{len(report.judged):,} judgements in {report.seconds:,.1f} s ({report.from_store:,} from the store): "
-        f"{_usage(report.spent)}."
+        f"{judged:,} judgements in {report.seconds:,.1f} s, {share_in_words(report.from_store, judged)}: "
+        f"{usage_in_words(report.spent)}."
     ]
     if report.from_store:
-        lines.append(f"Without the store they would take {_usage(report.made)}.")
+        lines.append(f"Without the store they would take {usage_in_words(report.made)}.")
     return "\n".join(lines)
-
-
-def _usage(usage: Usage) -> str:
-    cost = "" if usage.cost is None else f", ${usage.cost:,.4f}"
-    return f"{usage.calls:,} calls, {usage.prompt_tokens:,} tokens read, {usage.completion_tokens:,} written{cost}"
 
 
 def _brief(figures: Mapping[str, Estimate], name: str) -> str:

@@ -15,16 +15,21 @@ from typing import Any, TypeAlias, cast
 
 from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Verdict, load_judge
 from rewardanything_core.cli._judge_errors import UnusableJudgeDetector
-from rewardanything_core.cli._options import fetch_progress
+from rewardanything_core.cli._options import echo, fetch_progress
 from rewardanything_core.cli._progress import progress_bar
 from rewardanything_core.cli._resumable_output import ResumableOutput
 from rewardanything_core.cli._row_readers import STANDARD, count_rows, format_of, format_option, read_rows
-from rewardanything_core.errors import ConfigError
+from rewardanything_core.cli._spending import Spending
+from rewardanything_core.errors import BudgetExceededError, ConfigError
+from rewardanything_core.judging.streaming import is_out_of_budget
 from rewardanything_core.principles import Rubric
 from rewardanything_core.tables.columns import CaseColumns, FileFormat, InputRow
 from rewardanything_core.tables.results import ResultColumns
 
 _Outcomes: TypeAlias = Generator[tuple[int, Verdict | JudgeFailure], None, None]
+
+USAGE = ("calls", "prompt_tokens", "completion_tokens", "cost")
+"""What the summary says of the judge's `Usage`."""
 
 _PEEK = 100
 """Rows that are inspected before judging begins, to tell a column that does not exist from one that a row lacks."""
@@ -70,6 +75,9 @@ class GradeTask:
     judge: Mapping[str, Any]
     """The arguments for `load_judge`; None for an option that was not given."""
 
+    spending: Spending
+    """The options about spending."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PendingRow:
@@ -98,16 +106,29 @@ class Counts:
     failed: int = 0
     done_before: int = 0
     first_failure: str | None = None
+    stopped: str | None = None
+    """Why the run stopped before all rows were judged. None: it did not."""
 
     def add(self, outcome: Verdict | JudgeFailure) -> None:
         """Count the outcome of a row."""
         self.rows += 1
-        if isinstance(outcome, JudgeFailure):
+        if is_out_of_budget(outcome):
+            assert isinstance(outcome, JudgeFailure)
+            self.stopped = self.stopped or outcome.message
+        elif isinstance(outcome, JudgeFailure):
             self.add_failure(f"{outcome.error_type}: {outcome.message}")
         elif outcome.cached:
             self.from_store += 1
         else:
             self.judged += 1
+
+    def add_written(self, error: object) -> None:
+        """Count a row that an earlier run wrote, with its error if it has one."""
+        self.rows += 1
+        if not error:
+            self.done_before += 1
+        elif not _waits_for_budget(error):
+            self.add_failure(str(error))
 
     def add_failure(self, reason: str) -> None:
         """Count a failed row."""
@@ -174,8 +195,13 @@ def run(task: GradeTask) -> dict[str, Any]:
         task.columns.check(names, task.added, task.source)
     with ExitStack() as stack:
         with fetch_progress() as progress:
-            given = {name: value for name, value in task.judge.items() if value is not None}
+            given = {**task.judge, **task.spending.limits}
+            given = {name: value for name, value in given.items() if value is not None}
             judge = stack.enter_context(load_judge(progress=progress, **given))
+        if task.source == STANDARD and judge.budget is not None:
+            echo("No estimate is made of rows from standard input; the limit holds.")
+        elif task.source != STANDARD:
+            task.spending.confirm(judge, lambda: judge.estimate(_all_cases(task, file_format)))
         header = _header(task, file_format, peeked) if out_format == "csv" else []
         output = ResumableOutput(
             task.out,
@@ -192,14 +218,13 @@ def run(task: GradeTask) -> dict[str, Any]:
         show = stack.enter_context(progress_bar(_total(task, file_format)))
         _judge(judge, pending, output, task, counts, criteria, show)
         output.finish()
-        output.convert(task.source if file_format == "parquet" else None)
+        if counts.stopped is None:
+            output.convert(task.source if file_format == "parquet" else None)
         usage = judge.usage
     return {
         **dataclasses.asdict(counts),
         "criteria": criteria.summary(),
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cost": usage.cost,
+        **{name: getattr(usage, name) for name in USAGE},
         "seconds": round(time.monotonic() - started, 3),
     }
 
@@ -225,8 +250,7 @@ def _judge(
         if item.written is not None:
             output.add(item.written)
             criteria.add(item.written)
-            counts.done_before += 1
-            counts.rows += 1
+            counts.add_written(item.written[task.added.error])
         else:
             result = item.failure or outcome
             assert result is not None
@@ -255,9 +279,16 @@ def _pending_rows(
     criteria: CriterionScores,
     file_format: FileFormat,
 ) -> Iterator[PendingRow]:
-    """The rows that an earlier run left; with ``--retry-failed`` all rows, since the file is written again."""
+    """The rows that an earlier run left; all rows if some are judged again, since the file is then written again.
+
+    Once the run has stopped at a limit, rows of the earlier run stay as they are, and no others follow.
+    """
+
+    def is_due(written: Mapping[str, Any]) -> bool:
+        return bool(written[error]) and (task.retry_failed or _waits_for_budget(written[error]))
+
     error = task.added.error
-    rewrite = task.retry_failed and any(written[error] for written in output.existing_rows())
+    rewrite = any(map(is_due, output.existing_rows()))
     pairs = _with_existing(output, rows)
     if rewrite:
         output.rewrite()
@@ -265,17 +296,27 @@ def _pending_rows(
     for row, written in pairs:
         number += 1
         if rewrite:
-            yield _pending(task, row, file_format) if written[error] else PendingRow(row=row, written=written)
+            again = is_due(written) and counts.stopped is None
+            yield _pending(task, row, file_format) if again else PendingRow(row=row, written=written)
         else:
-            counts.rows += 1
-            if written[error]:
-                counts.add_failure(str(written[error]))
-            else:
-                counts.done_before += 1
-                criteria.add(written)
+            counts.add_written(written[error])
+            criteria.add(written)
     remaining = None if task.limit is None else max(0, task.limit - number)
     for row in islice(rows, remaining):
+        if counts.stopped is not None:
+            return
         yield _pending(task, row, file_format)
+
+
+def _waits_for_budget(error: object) -> bool:
+    """Whether a row was written without a verdict since a limit was reached."""
+    return str(error).startswith(f"{BudgetExceededError.__name__}:")
+
+
+def _all_cases(task: GradeTask, file_format: FileFormat) -> list[Case]:
+    rows = islice(read_rows(task.source, file_format), task.limit)
+    pending = (_pending(task, row, file_format) for row in rows)
+    return [item.case for item in pending if item.case is not None]
 
 
 def _with_existing(output: ResumableOutput, rows: Iterator[InputRow]) -> Iterator[tuple[InputRow, dict[str, Any]]]:

@@ -8,6 +8,7 @@ from typer.core import TyperCommand
 
 JUDGE = "Judge"
 APP = "Application"
+SPENDING = "Spending"
 
 
 class GroupedCommand(TyperCommand):

@@ -10,6 +10,7 @@ from rewardanything_core.cli.exit_codes import JUDGE_FAILED, USAGE
 from rewardanything_core.errors import (
     BackendConnectionError,
     BackendTimeoutError,
+    BudgetExceededError,
     ContextLengthError,
     RateLimitError,
     RewardAnythingError,
@@ -35,11 +36,11 @@ _MISCONFIGURED = re.compile(r"was not found|knows no provider")
 def exit_code(error: RewardAnythingError) -> int:
     """The exit code of a command that ended with an error.
 
-    A judge that cannot be reached now, or gave no verdict, has failed. A refused key, an unknown model and all other
-    errors mean that the command cannot work as it was given.
+    A judge that cannot be reached now, gave no verdict or has used up its budget has failed. A refused key, an unknown
+    model and all other errors mean that the command cannot work as it was given.
     """
     temporary = isinstance(error, BackendConnectionError | BackendTimeoutError | RateLimitError) or error.retryable
-    if temporary or isinstance(error, VerdictParseError | ContextLengthError):
+    if temporary or isinstance(error, BudgetExceededError | VerdictParseError | ContextLengthError):
         return JUDGE_FAILED
     return USAGE
 

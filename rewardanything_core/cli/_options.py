@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewardanything_core.cli._help import APP, JUDGE
+from rewardanything_core.cli._help import APP, JUDGE, SPENDING
 from rewardanything_core.cli._stdout import output, stdout
 from rewardanything_core.errors import ConfigError
 
@@ -65,6 +65,31 @@ Cache = Annotated[
     typer.Option("--cache", help="Verdict store: on, read (read only) or off.", rich_help_panel=JUDGE),
 ]
 Config = Annotated[str | None, typer.Option("--config", help="Settings file to use.", rich_help_panel=JUDGE)]
+
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost", metavar="USD", min=0, help="Maximum cost of the judge, in US dollars.", rich_help_panel=SPENDING
+    ),
+]
+MaxCalls = Annotated[
+    int | None,
+    typer.Option("--max-calls", min=0, help="Maximum number of requests to the judge.", rich_help_panel=SPENDING),
+]
+MaxTotalTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-total-tokens", min=0, help="Maximum number of tokens, read and written.", rich_help_panel=SPENDING
+    ),
+]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Run up to the limit without asking.", rich_help_panel=SPENDING),
+]
+EstimateOnly = Annotated[
+    bool,
+    typer.Option("--estimate", help="Print what the run would take, and judge nothing.", rich_help_panel=SPENDING),
+]
 
 # The application's own model, of `check` and `baseline`; it shares no setting with the judge.
 AppModel = Annotated[

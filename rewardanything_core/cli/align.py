@@ -57,6 +57,10 @@ def align(
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
+    max_cost: options.MaxCost = None,
+    max_total_tokens: options.MaxTotalTokens = None,
+    yes: options.Yes = False,
+    estimate: options.EstimateOnly = False,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Rewrite a principle so that the judge agrees more with people's labels.
@@ -69,9 +73,14 @@ def align(
     from rewardanything_core.alignment.rewriting import SAMPLING, require_gepa
     from rewardanything_core.alignment.search import METHODS
     from rewardanything_core.alignment.search import align as search
+    from rewardanything_core.backends.budget import spending as spending_from
     from rewardanything_core.bench.training_items import read_training_items
+    from rewardanything_core.cases import Case
     from rewardanything_core.cli._check.output_cache import OutputCache
+    from rewardanything_core.cli._spending import Spending
+    from rewardanything_core.judging.resolution import check_prices
 
+    spending = Spending(max_cost=max_cost, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate)
     if method not in METHODS:
         raise ConfigError(f"--method must be one of {', '.join(METHODS)}, not {method!r}.")
     if method != "examples":
@@ -91,8 +100,10 @@ def align(
             seed=seed,
             store=store,
             cache=cache,
+            **spending.limits,
         )
         stack.enter_context(judge)
+        spending.confirm(judge, lambda: judge.estimate(Case.of(item.case_fields()) for item in items))
         task = ItemTask(judge, items, old, scale=scale_of(scale))
         if task.left_out:
             options.echo(f"{task.left_out} items are left out; what is measured is the {task.measure}.")
@@ -100,11 +111,13 @@ def align(
         if method != "examples":
             own = _reflection_backend(reflection_model, reflection_api_base, reflection_api_key_env)
             reflection = own or backend_of(judge)
+            check_prices(reflection, judge.budget)
             # An interrupted command continues without paying for these replies again, as it does for verdicts.
             producer = {"reflection": reflection.fingerprint(), "sampling": SAMPLING.temperature}
             keeps = getattr(judge, "cache", "on") == "on"
             reflector = Reflector(reflection, replies=stack.enter_context(OutputCache(producer)) if keeps else None)
         progress = stack.enter_context(_progress())
+        stack.enter_context(spending_from(judge.budget))  # for the model that rewrites, too
         result = search(task, reflector, method=method, max_calls=max_calls, seed=seed or 0, progress=progress)
     if result.is_better:
         _write(old, result.text, out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rewardanything_core.bench.attack_report import AttackReport
     from rewardanything_core.bench.items import BenchItem, Flip, ScoreRange
     from rewardanything_core.bench.report import Audit, BenchReport
+    from rewardanything_core.cases import Case
     from rewardanything_core.judging.base import BaseJudge
     from rewardanything_core.principles import Rubric
 
@@ -84,6 +86,11 @@ def bench(
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
+    max_cost: options.MaxCost = None,
+    max_calls: options.MaxCalls = None,
+    max_total_tokens: options.MaxTotalTokens = None,
+    yes: options.Yes = False,
+    estimate: options.EstimateOnly = False,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Measure how well a judge agrees with people, and whether it follows the principle.
@@ -102,7 +109,8 @@ def bench(
 
     Verdicts are stored; if the command is interrupted, run it again to continue.
 
-    Exit code: 0 done, 3 if more than 10% of the judgements failed, 2 if the command cannot run, 130 if interrupted.
+    Exit code: 0 done, 3 if more than 10% of the judgements failed or a limit such as --max-cost was reached, 2 if the
+    command cannot run, 130 if interrupted.
     """
     from rewardanything_core.bench.audits import parse_audits
     from rewardanything_core.bench.labels import check_scale, read_labels
@@ -110,7 +118,11 @@ def bench(
     from rewardanything_core.bench.reading import holds_flips, read_flips, read_items
     from rewardanything_core.bench.rubric_items import as_rubrics
     from rewardanything_core.cli._bench import show
+    from rewardanything_core.cli._spending import Spending
 
+    spending = Spending(
+        max_cost=max_cost, max_calls=max_calls, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate
+    )
     human_scale = scale_of(scale)
     # A shell that expands --flips *.jsonl passes all but the first as files.
     also_flips = [file for file in files or [] if holds_flips(file)]
@@ -151,10 +163,12 @@ def bench(
         "store": store,
         "cache": cache,
         "max_concurrency": concurrency,
+        **spending.limits,
     }
     try:
         judge = options.load_judge_with_progress(**settings)
         with judge:
+            spending.confirm(judge, lambda: judge.estimate(_valid_cases([*items, *(own if items is not own else ())])))
             report = _run(judge, items, flip_pairs, own, audits, audit_groups, human_scale)
             if attacks:
                 report = dataclasses.replace(report, attacks=_attack(judge, trials, seed or 0))
@@ -205,6 +219,18 @@ def _run(
         for audit in run_audits(judge, report.judged, audits, groups=audit_groups, progress=progress):
             audits_done[audit.name] = audit
     return dataclasses.replace(report, audits=audits_done)
+
+
+def _valid_cases(items: Sequence[BenchItem]) -> list[Case]:
+    """The cases of items; an item that is not a valid case will fail without being judged."""
+    from rewardanything_core.cases import Case
+    from rewardanything_core.errors import InvalidCaseError
+
+    cases = []
+    for item in items:
+        with suppress(InvalidCaseError):
+            cases.append(Case.of(item.case_fields()))
+    return cases
 
 
 def _attack(judge: BaseJudge, trials: int | None, seed: int) -> AttackReport:

@@ -161,6 +161,11 @@ def check(
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
+    max_cost: options.MaxCost = None,
+    max_calls: options.MaxCalls = None,
+    max_total_tokens: options.MaxTotalTokens = None,
+    yes: options.Yes = False,
+    estimate: options.EstimateOnly = False,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Test whether a candidate's answers are worse than a baseline's, under principles.
@@ -194,14 +199,18 @@ def check(
     file, the report is appended to it; any other file is replaced.
 
     Exit code: 0 passed, 1 regression, 2 the command cannot run (for example, because the API key is wrong), 3
-    inconclusive or the judge failed, 130 interrupted.
+    inconclusive, the judge failed or a limit such as --max-cost was reached, 130 interrupted.
     """
     from rewardanything_core.cli._check import reports
     from rewardanything_core.cli._check.requirements import PrincipleArgs
     from rewardanything_core.cli._check.running import CheckTask, run_check
     from rewardanything_core.cli._check.settings import parse_named
     from rewardanything_core.cli._check.sources import CachePolicy
+    from rewardanything_core.cli._spending import Spending
 
+    spending = Spending(
+        max_cost=max_cost, max_calls=max_calls, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate
+    )
     task = CheckTask(
         given={
             "baseline": baseline,
@@ -247,7 +256,9 @@ def check(
             "store": store,
             "cache": cache,
             "max_concurrency": concurrency,
+            **spending.limits,
         },
+        spending=spending,
         config=config,
         cache_policy=CachePolicy(resume=resume, fresh=fresh),
     )

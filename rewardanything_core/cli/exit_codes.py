@@ -4,7 +4,7 @@ USAGE = 2
 """A usage or configuration error."""
 
 JUDGE_FAILED = 3
-"""Judge failures, or an inconclusive result."""
+"""Judge failures, a budget that is used up, or an inconclusive result."""
 
 INTERRUPTED = 130
 """Interrupted by Ctrl-C."""

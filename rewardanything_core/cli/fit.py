@@ -34,6 +34,9 @@ def fit(
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
+    max_cost: options.MaxCost = None,
+    max_calls: options.MaxCalls = None,
+    max_total_tokens: options.MaxTotalTokens = None,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Fit a reward head to people's labels, and compare it with the judge on held-out prompts.
@@ -49,7 +52,15 @@ def fit(
     if not Path(out).absolute().parent.is_dir():
         raise ConfigError(f"Cannot write {out}: there is no such folder.")
     judge = options.load_judge_with_progress(
-        config=config, model=model, device=device, seed=seed, store=store, cache=cache
+        config=config,
+        model=model,
+        device=device,
+        seed=seed,
+        store=store,
+        cache=cache,
+        max_cost=max_cost,
+        max_calls=max_calls,
+        max_total_tokens=max_total_tokens,
     )
     if not isinstance(judge, Judge):
         raise ConfigError("A reward head belongs to one model; fit it to each juror's.")

@@ -72,6 +72,11 @@ def grade(
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
+    max_cost: options.MaxCost = None,
+    max_calls: options.MaxCalls = None,
+    max_total_tokens: options.MaxTotalTokens = None,
+    yes: options.Yes = False,
+    estimate: options.EstimateOnly = False,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Judge every row of a file and write each row with its scores, in the order of the input.
@@ -91,10 +96,14 @@ def grade(
     If the command is interrupted, run it again to continue; if all rows are done, it does nothing. OUT.run.json
     records the settings: a run with other settings is refused unless you delete both files or use --overwrite.
 
-    Exit code: 0 if every row of OUT was judged, 3 if any was not, 2 if the command cannot run (for example, because
-    the API key is wrong), 130 if interrupted.
+    With --max-cost, --max-calls or --max-total-tokens an estimate is shown first. The run stops at the limit: requests
+    in flight are finished and written, and the same command continues with the rows that are missing.
+
+    Exit code: 0 if every row of OUT was judged, 3 if any was not or the run stopped at a limit, 2 if the command cannot
+    run (for example, because the API key is wrong), 130 if interrupted.
     """
     from rewardanything_core.cli._grading import GradeTask, run
+    from rewardanything_core.cli._spending import Spending
     from rewardanything_core.tables.columns import CaseColumns
     from rewardanything_core.tables.results import ResultColumns
 
@@ -135,6 +144,9 @@ def grade(
             "cache": cache,
             "max_concurrency": concurrency,
         },
+        spending=Spending(
+            max_cost=max_cost, max_calls=max_calls, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate
+        ),
     )
     try:
         summary = run(task)
@@ -147,12 +159,15 @@ def grade(
             options.echo("Judged rows are saved; run the same command again to continue.")
         raise
     _report(summary, as_json, out)
-    if summary["failed"]:
+    if summary["failed"] or summary["stopped"]:
         raise typer.Exit(JUDGE_FAILED)
 
 
 def _report(summary: dict[str, Any], as_json: bool, out: str) -> None:
+    from rewardanything_core.cli._grading import USAGE
+    from rewardanything_core.cli._spending import share_in_words, usage_in_words
     from rewardanything_core.gate.reports.wording import counted
+    from rewardanything_core.types import Usage
 
     if as_json:
         (options.echo if out == "-" else output)(json.dumps(summary))
@@ -160,10 +175,9 @@ def _report(summary: dict[str, Any], as_json: bool, out: str) -> None:
     parts = [
         counted(summary["rows"], "row"),
         f"{summary['judged']:,} judged",
-        f"{summary['from_store']:,} from the store",
+        share_in_words(summary["from_store"], summary["rows"] - summary["done_before"]),
         f"{summary['failed']:,} failed",
-        f"{summary['prompt_tokens']:,} tokens read",
-        f"{summary['completion_tokens']:,} written",
+        usage_in_words(Usage(**{name: summary[name] for name in USAGE})),
         f"{summary['seconds']:.1f} s",
     ]
     if summary["done_before"]:
@@ -174,6 +188,8 @@ def _report(summary: dict[str, Any], as_json: bool, out: str) -> None:
         missed = counted(criterion["missed"], "response")
         required = f", {missed} below the required {criterion['required']:g}" if criterion["required"] else ""
         options.echo(f"  {name}: {mean}{required}")
+    if summary["stopped"]:
+        options.echo(f"Stopped. {summary['stopped']} The same command continues.")
     if summary["first_failure"]:
         options.echo(
             f"The first row without a verdict: {summary['first_failure']}\n"

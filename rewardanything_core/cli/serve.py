@@ -49,10 +49,16 @@ def serve(
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
+    max_cost: options.MaxCost = None,
+    max_calls: options.MaxCalls = None,
+    max_total_tokens: options.MaxTotalTokens = None,
 ) -> None:
     """Serve a judge over HTTP: POST /v1/judge, /v1/judge/batch, GET /health, /metrics; documented at /docs.
 
     The client of rewardanything 1.0.1 works with this server, too.
+
+    --max-cost, --max-calls and --max-total-tokens are limits of this process: once one is reached, cases that are not
+    in the store are answered with status 402, until the server is started again.
 
     SIGTERM or Ctrl-C stops the server: it accepts no new connections, finishes requests in flight, and exits with
     code 0. Exit code 2 means that the command cannot run.
@@ -104,6 +110,9 @@ def serve(
             max_concurrency=concurrency,
             store=store,
             cache=cache,
+            max_cost=max_cost,
+            max_calls=max_calls,
+            max_total_tokens=max_total_tokens,
         )
 
     _log_to_stderr()

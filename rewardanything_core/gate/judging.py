@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from rewardanything_core.cases import Case
 from rewardanything_core.conversations import Response
@@ -18,9 +20,14 @@ from rewardanything_core.errors import (
     error_from_failure,
 )
 from rewardanything_core.gate.pairing import PairedCase
+from rewardanything_core.gate.results import Requirement
 from rewardanything_core.judging.base import BaseJudge
+from rewardanything_core.judging.streaming import stream_within_budget
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import MIN_SCORE, JudgeFailure, Usage, Verdict
+
+if TYPE_CHECKING:
+    from rewardanything_core.judging.cost_estimates import CostEstimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +128,7 @@ class CaseJudge:
         results: dict[JudgingUnit, UnitResult] = {}
         for size, same_size in by_size.items():
             judge = (self._judge.resampled() if resample else self._judge).with_balanced_passes(size)
-            for index, outcome in judge.judge_stream([_case(unit) for unit in same_size]):
+            for index, outcome in stream_within_budget(judge, [_case(unit) for unit in same_size]):
                 unit = same_size[index]
                 results[unit] = outcome if isinstance(outcome, JudgeFailure) else _scores(unit, outcome)
                 self._count(outcome)
@@ -148,6 +155,30 @@ class CaseJudge:
         """Whether ``number`` judgements or more failed because of the setup, and no judgement had another outcome."""
         errors = len(self._setup_errors)
         return errors >= number and not self._verdicts and errors == self.failures
+
+
+def estimate_check(
+    judge: BaseJudge, items: Sequence[PairedCase], requirements: Sequence[Requirement]
+) -> CostEstimate | None:
+    """What judging all cases once will take, without confirmations and controls. None: the judge cannot tell.
+
+    Args:
+        judge: The judge.
+        items: The cases of the check.
+        requirements: The principles, each of which is judged.
+    """
+    principles = dict.fromkeys(requirement.principle for requirement in requirements)
+    units = [JudgingUnit(item, principle) for item in items for principle in principles]
+    by_size: dict[int, list[Case]] = defaultdict(list)
+    for unit in units:
+        if len(unit.answers) > 1:
+            by_size[len(unit.answers)].append(_case(unit))
+    estimates = [judge.with_balanced_passes(size).estimate(cases) for size, cases in by_size.items()]
+    known = [one for one in estimates if one is not None]
+    if len(known) < len(estimates) or not known:
+        return None
+    total = sum(known[1:], known[0])
+    return dataclasses.replace(total, cases=sum(one.cases for one in known), cached=sum(one.cached for one in known))
 
 
 def _case(unit: JudgingUnit) -> Case:

@@ -9,8 +9,9 @@ import queue
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from rewardanything_core.backends.budget import Budget
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import BackendError, ConfigError, InvalidCaseError, RewardAnythingError
@@ -18,6 +19,9 @@ from rewardanything_core.judging.observers import Notifier, Observer, add_observ
 from rewardanything_core.judging.streaming import Outcome, astream, stream
 from rewardanything_core.principles import Principle
 from rewardanything_core.types import JudgeFailure, Message, Usage, Verdict
+
+if TYPE_CHECKING:
+    from rewardanything_core.judging.cost_estimates import CostEstimate
 
 __all__ = ["DEFAULT_WINDOW", "BaseJudge", "Outcome", "add_observer", "remove_observer"]
 
@@ -65,6 +69,11 @@ class BaseJudge(ABC):
         """The model's name, as recorded in verdicts."""
 
     @property
+    def budget(self) -> Budget | None:
+        """What it may still spend in this process. None: there is no limit, or there are several."""
+        return None
+
+    @property
     @abstractmethod
     def usage(self) -> Usage:
         """Usage of all model calls so far, failures included; cached verdicts cost nothing."""
@@ -101,6 +110,20 @@ class BaseJudge(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release threads, connections and memory."""
+
+    def estimate(self, cases: Iterable[Case | Mapping[str, Any]]) -> CostEstimate | None:  # noqa: ARG002
+        """What judging cases will take, without sending anything; those in the store are free.
+
+        Args:
+            cases: Cases, or mappings with their fields.
+
+        Returns:
+            None: this kind of judge cannot tell.
+
+        Raises:
+            InvalidCaseError: one of them is not a valid case.
+        """
+        return None
 
     # --- the public methods
 

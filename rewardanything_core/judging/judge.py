@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.backends.base import Backend
+from rewardanything_core.backends.budget import Budget, spending
+from rewardanything_core.backends.metered import MeteredBackend
 from rewardanything_core.backends.registry import backend_from_spec
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.concurrency.single_flight import SingleFlight
-from rewardanything_core.errors import ConfigError, RewardAnythingError, StoreError
+from rewardanything_core.errors import BudgetExceededError, ConfigError, RewardAnythingError, StoreError
 from rewardanything_core.fields import construct
 from rewardanything_core.judging.base import BaseJudge, failed_by
 from rewardanything_core.judging.case_runner import CaseRunner
@@ -23,6 +25,7 @@ from rewardanything_core.judging.citations import cited_turns
 from rewardanything_core.judging.keys import VerdictKeys, to_json
 from rewardanything_core.judging.observers import as_observer
 from rewardanything_core.judging.resolution import (
+    check_prices,
     resolve_criteria,
     resolve_readout,
     resolve_sampling,
@@ -40,6 +43,9 @@ from rewardanything_core.store.principle_cache import PrincipleCache
 from rewardanything_core.store.records import Entry, StoredVerdict
 from rewardanything_core.store.verdict_store import VerdictStore
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
+
+if TYPE_CHECKING:
+    from rewardanything_core.judging.cost_estimates import CostEstimate
 
 _log = logging.getLogger("rewardanything_core")
 
@@ -88,10 +94,12 @@ class Judge(BaseJudge):
         self._flights: SingleFlight[StoredVerdict] = SingleFlight()
         self._misses: dict[str, int] = {}
         self._stored_count = 0
+        check_prices(backend, options.budget)
         backend_fingerprint = backend.fingerprint()
         writes = self.readout == "generate"
         cache = None if writes else self._principle_cache(backend_fingerprint)
-        self._runner = CaseRunner(backend, self.options, self.template, cache)
+        metered = backend if options.budget is None or backend.reserves_requests else MeteredBackend(backend)
+        self._runner = CaseRunner(metered, self.options, self.template, cache)
         self.template_hash = self._runner.template_hash
         """Hash of the wording that the model is prompted with, under one principle."""
         self._settings = self._key_settings(backend_fingerprint)
@@ -122,6 +130,11 @@ class Judge(BaseJudge):
         return self.options.cache
 
     @property
+    def budget(self) -> Budget | None:
+        """What this judge may still spend, shared by all copies of it. None: there is no limit."""
+        return self.options.budget
+
+    @property
     def model(self) -> str:
         """The judge model's name."""
         return self.backend.model
@@ -147,6 +160,12 @@ class Judge(BaseJudge):
     def usage(self) -> Usage:
         """Usage of all model calls of this judge so far, failures included; cached verdicts cost nothing."""
         return self._usage
+
+    def estimate(self, cases: Iterable[Case | Mapping[str, Any]]) -> CostEstimate:
+        """See `BaseJudge.estimate`."""
+        from rewardanything_core.judging.cost_estimates import estimate
+
+        return estimate(self, [Case.of(case) for case in cases])
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything except the case that affects a verdict, as plain JSON. Equal fingerprints judge alike."""
@@ -269,7 +288,8 @@ class Judge(BaseJudge):
             self._usage += usage
 
         try:
-            result = await self._runner.judge(case, on_usage)
+            with spending(self.budget):
+                result = await self._runner.judge(case, on_usage)
         except Exception as raised:
             error = raised
             if not isinstance(raised, RewardAnythingError):
@@ -278,7 +298,9 @@ class Judge(BaseJudge):
             assert isinstance(error, RewardAnythingError)
             if error.failure is None:  # not specific to this case
                 raise
-            error.failure = await self._log_failure(case, dataclasses.replace(error.failure, usage=sum(spent, Usage())))
+            error.failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()), model=self.model)
+            if not isinstance(error, BudgetExceededError):  # otherwise the case was not judged, and has not failed
+                error.failure = await self._log_failure(case, error.failure)
             raise error from error.__cause__ if error is raised else raised
         verdict = self._verdict_of(case, result, sum(spent, Usage()))
         if self.cache != "off":
@@ -290,7 +312,6 @@ class Judge(BaseJudge):
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
     async def _log_failure(self, case: Case, failure: JudgeFailure) -> JudgeFailure:
-        failure = dataclasses.replace(failure, model=self.model)
         if self.cache != "on":
             return failure
         log = partial(self.store.put_failure, case, failure, **self._provenance(case))
@@ -365,7 +386,8 @@ class Judge(BaseJudge):
         def on_usage(usage: Usage) -> None:
             self._usage += usage
 
-        return await self._runner.detector.find(texts, on_usage=on_usage)
+        with spending(self.budget):
+            return await self._runner.detector.find(texts, on_usage=on_usage)
 
     # --- the store's key
 

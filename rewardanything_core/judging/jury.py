@@ -6,19 +6,26 @@ import dataclasses
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rewardanything_core.backends.base import Backend
+from rewardanything_core.backends.budget import LIMITS, Budget
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
-from rewardanything_core.errors import ConfigError, RewardAnythingError, error_from_failure
+from rewardanything_core.errors import BudgetExceededError, ConfigError, RewardAnythingError, error_from_failure
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
+from rewardanything_core.judging.members import as_judge, outcome_of
 from rewardanything_core.judging.observers import Observer, as_observer
 from rewardanything_core.judging.rubrics import combine_criteria
+from rewardanything_core.judging.streaming import stream_within_budget
 from rewardanything_core.principles import Rubric
 from rewardanything_core.readouts.aggregation import aggregate, kendalls_w_of_scores
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
+
+if TYPE_CHECKING:
+    from rewardanything_core.judging.cascade import Cascade
+    from rewardanything_core.judging.cost_estimates import CostEstimate
 
 _log = logging.getLogger("rewardanything_core")
 
@@ -57,7 +64,7 @@ class Jury(BaseJudge):
         self.observers = tuple(map(as_observer, on_verdict))
         if isinstance(jurors, str):
             raise ConfigError(f"jurors must be a list, such as [{jurors!r}, ...], not a string.")
-        self.jurors = tuple(map(_juror, jurors))
+        self.jurors = tuple(as_judge(juror, "a juror") for juror in jurors)
         if not self.jurors or len({id(juror) for juror in self.jurors}) < len(self.jurors):
             raise ConfigError("A jury needs one juror or more, each of them once; to count one more, give weights.")
         if weights is not None and len(weights) != len(self.jurors):
@@ -77,12 +84,14 @@ class Jury(BaseJudge):
         Raises:
             RewardAnythingError: fewer than ``min_jurors`` reached a verdict. Its class is that of the first failure.
         """
-        results = await background_loop.gather(_juror_outcome(juror, case) for juror in self.jurors)
+        results = await background_loop.gather(outcome_of(juror, case) for juror in self.jurors)
         outcomes = [outcome for outcome, _ in results]
         present = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Verdict)]
-        if len(present) < self.min_jurors:
-            error = next(error for _, error in results if error is not None)
-            raise self._failed(case, outcomes, error)
+        errors = [error for _, error in results if error is not None]
+        # The others' verdicts are stored, and the case is judged by all once there is a budget again.
+        stopped = next((error for error in errors if isinstance(error, BudgetExceededError)), None)
+        if len(present) < self.min_jurors or stopped is not None:
+            raise self._failed(case, outcomes, stopped or errors[0])
         verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
         consensus = aggregate(
             [verdict.scores for verdict in verdicts],
@@ -147,6 +156,7 @@ class Jury(BaseJudge):
 
         Raises:
             ConfigError: cases and labels do not match, or no juror agrees with the labels.
+            BudgetExceededError: the budget is used up.
         """
         from scipy.optimize import nnls
 
@@ -174,7 +184,7 @@ class Jury(BaseJudge):
         ]
         groups: dict[object, list[list[float]]] = {}
         left_out = 0
-        for number, outcome in enumerate(self.judge_batch(cases)):
+        for number, outcome in stream_within_budget(self, cases, ordered=True):
             juror_outcomes = (outcome.jurors if isinstance(outcome, Verdict) else None) or []
             verdicts = [juror for juror in juror_outcomes if isinstance(juror, Verdict)]
             if len(verdicts) < len(self.jurors):
@@ -205,6 +215,11 @@ class Jury(BaseJudge):
         """Usage of all model calls of the jurors so far, including those outside this jury."""
         return sum((juror.usage for juror in self.jurors), Usage())
 
+    @property
+    def budget(self) -> Budget | None:
+        """The budget that all jurors share. None: they share none."""
+        return common_budget(self.jurors)
+
     def fingerprint(self) -> dict[str, Any]:
         """Everything except the case that affects a verdict, as plain JSON. Equal fingerprints judge alike."""
         return {
@@ -213,9 +228,17 @@ class Jury(BaseJudge):
             "min_jurors": self.min_jurors,
         }
 
+    def estimate(self, cases: Iterable[Case | Mapping[str, Any]]) -> CostEstimate | None:
+        """The sum of the jurors' estimates; see `BaseJudge.estimate`."""
+        return sum_of_estimates(self.jurors, cases)
+
     def with_options(self, **options: Any) -> Jury:
-        """The jury with some `JudgeOptions` of all its jurors changed; ``on_verdict`` is the jury's own."""
+        """The jury with some `JudgeOptions` of all its jurors changed; ``on_verdict`` is the jury's own.
+
+        Limits such as ``max_cost`` are those of all jurors together.
+        """
         observers = options.pop("on_verdict", self.observers)
+        options = with_one_budget(options)
         jurors = [juror.with_options(**options) for juror in self.jurors] if options else self.jurors
         return Jury(jurors, weights=self.weights, min_jurors=self.min_jurors, on_verdict=observers)
 
@@ -233,6 +256,7 @@ class Jury(BaseJudge):
             "jurors": [juror.spec() for juror in self.jurors],
             "weights": list(self.weights),
             "min_jurors": self.min_jurors,
+            **({"limits": self.budget.limits} if self.budget is not None else {}),
         }
 
     @classmethod
@@ -249,7 +273,8 @@ class Jury(BaseJudge):
         backends = {} if backends is None else backends
         try:
             jurors = [judge_from_spec(juror, backends=backends) for juror in spec["jurors"]]
-            return cls(jurors, weights=spec["weights"], min_jurors=spec["min_jurors"])
+            jury = cls(jurors, weights=spec["weights"], min_jurors=spec["min_jurors"])
+            return jury.with_options(**spec["limits"]) if spec.get("limits") else jury  # type: ignore[return-value]
         except (KeyError, TypeError) as error:
             raise ConfigError(f"This is not the spec of a jury: {error!r}.") from error
 
@@ -272,6 +297,7 @@ class Jury(BaseJudge):
         It is a new exception, since other callers may be waiting for the juror's.
         """
         failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
+        failures.sort(key=lambda failure: failure.error_type != type(error).__name__)
         details = " ".join(
             f"[juror {place} of {len(outcomes)}: {outcome.model}] {outcome.error_type}: {outcome.message}"
             for place, outcome in enumerate(outcomes, start=1)
@@ -295,39 +321,65 @@ class Jury(BaseJudge):
         return jury_error
 
 
-def _juror(juror: BaseJudge | str) -> BaseJudge:
-    if isinstance(juror, BaseJudge):
-        return juror
-    if not isinstance(juror, str):
-        raise ConfigError(f"A juror must be a Judge, a Jury or a model string, not {type(juror).__name__}.")
-    from rewardanything_core import resolve_judge  # loading is a higher layer, so it is looked up at run time
+def with_one_budget(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for several judges, with one budget for all of them in place of limits for each.
 
-    resolved = resolve_judge(juror)
-    assert resolved is not None
-    return resolved
-
-
-async def _juror_outcome(juror: BaseJudge, case: Case) -> tuple[Verdict | JudgeFailure, RewardAnythingError | None]:
-    try:
-        return await juror._verdict(case), None
-    except RewardAnythingError as error:
-        if error.failure is None:  # not specific to this case: an unreadable store, for example
-            raise
-        return dataclasses.replace(error.failure, case_id=case.id, model=error.failure.model or juror.model), error
+    Args:
+        options: Changes of `JudgeOptions`.
+    """
+    limits = {name: value for name, value in options.items() if name in LIMITS}
+    others = {name: value for name, value in options.items() if name not in LIMITS}
+    if not limits:
+        return others
+    if "budget" in others:
+        raise ConfigError(f"Give either budget= or {', '.join(limits)}, not both.")
+    given = {name: value for name, value in limits.items() if value is not None}
+    return others | {"budget": Budget(**given) if given else None}
 
 
-def judge_from_spec(spec: Mapping[str, Any], *, backends: dict[str, Backend] | None = None) -> Judge | Jury:
-    """The judge or jury that `BaseJudge.spec` described.
+def sum_of_estimates(judges: Iterable[BaseJudge], cases: Iterable[Case | Mapping[str, Any]]) -> CostEstimate | None:
+    """What several judges will take together. None: one of them cannot tell.
+
+    Args:
+        judges: The judges.
+        cases: The cases that each of them judges.
+    """
+    checked = [Case.of(case) for case in cases]
+    total: CostEstimate | None = None
+    for judge in judges:
+        one = judge.estimate(checked)
+        if one is None:
+            return None
+        total = one if total is None else total + one
+    return total
+
+
+def common_budget(judges: Iterable[BaseJudge]) -> Budget | None:
+    """The one budget of several judges. None: they have none, or several.
+
+    Args:
+        judges: The judges.
+    """
+    budgets = {id(judge.budget): judge.budget for judge in judges}
+    return next(iter(budgets.values())) if len(budgets) == 1 else None
+
+
+def judge_from_spec(spec: Mapping[str, Any], *, backends: dict[str, Backend] | None = None) -> Judge | Jury | Cascade:
+    """The judge, jury or cascade that `BaseJudge.spec` described.
 
     Args:
         spec: The spec.
         backends: See `Judge.from_spec`.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of them.
     """
     if not isinstance(spec, Mapping):
         raise ConfigError(f"This is not the spec of a judge: {spec!r}.")
+    if "stages" in spec:
+        from rewardanything_core.judging.cascade import Cascade  # which imports this module
+
+        return Cascade.from_spec(spec, backends=backends)
     kind: type[Judge] | type[Jury] = Jury if "jurors" in spec else Judge
     return kind.from_spec(spec, backends=backends)
 

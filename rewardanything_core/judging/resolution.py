@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from rewardanything_core.backends.base import Backend
+from rewardanything_core.backends.budget import Budget
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.options import Criteria, JudgeOptions, Readout
 from rewardanything_core.prompting.appeals import MEASURED_MODELS
@@ -112,3 +113,22 @@ def resolve_sampling(sampling: SamplingParams | None, backend: Backend, template
         return sampling
     budget = backend.default_thinking_budget(trained=template.name == "trained")
     return dataclasses.replace(sampling, thinking_budget=budget)
+
+
+def check_prices(backend: Backend, budget: Budget | None) -> None:
+    """Check that a limit on cost can be kept.
+
+    Args:
+        backend: The judge's backend.
+        budget: Its budget. None: there is none.
+
+    Raises:
+        ConfigError: there is a limit on cost, and the model's prices are not known.
+    """
+    if budget is not None and budget.max_cost is not None and backend.prices is None:
+        raise ConfigError(
+            f"max_cost needs prices, and none are known for {backend.model}.",
+            hint="Give input_cost_per_token and output_cost_per_token, in US dollars (0 for a server of your own), or "
+            "limit max_calls or max_total_tokens. Prices of providers come with LiteLLM: pip install "
+            "'rewardanything-core[endpoint]'.",
+        )

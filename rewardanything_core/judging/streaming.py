@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
-from rewardanything_core.errors import ConfigError, InvalidCaseError
+from rewardanything_core.errors import BudgetExceededError, ConfigError, InvalidCaseError, error_from_failure
 from rewardanything_core.judging.observers import Notifier
 from rewardanything_core.types import JudgeFailure, Verdict
 
@@ -69,6 +69,43 @@ def stream(judge: BaseJudge, cases: Iterable[CaseLike], *, window: int, ordered:
     finally:
         for future in pending.values():
             future.cancel()
+
+
+def stream_within_budget(judge: BaseJudge, cases: Iterable[CaseLike], **options: Any) -> Iterator[tuple[int, Outcome]]:
+    """`BaseJudge.judge_stream` for work that needs every case.
+
+    Once the judge's budget is used up no further case is begun. The outcomes of those in flight are yielded, and stored
+    as always, so that the same work can be continued.
+
+    Args:
+        judge: The judge.
+        cases: Cases, or mappings with their fields.
+        **options: Options of `BaseJudge.judge_stream`.
+
+    Raises:
+        BudgetExceededError: the budget is used up, after what was in flight.
+    """
+    stopped: list[JudgeFailure] = []
+
+    def until_stopped() -> Iterator[CaseLike]:
+        for case in cases:
+            if stopped:
+                return
+            yield case
+
+    for index, outcome in judge.judge_stream(until_stopped(), **options):
+        if is_out_of_budget(outcome):
+            assert isinstance(outcome, JudgeFailure)
+            stopped.append(outcome)
+        else:
+            yield index, outcome
+    if stopped:
+        raise error_from_failure(stopped[0])
+
+
+def is_out_of_budget(outcome: Outcome) -> bool:
+    """Whether a case was not judged since the judge's budget is used up."""
+    return isinstance(outcome, JudgeFailure) and outcome.error_type == BudgetExceededError.__name__
 
 
 async def astream(

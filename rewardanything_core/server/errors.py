@@ -15,6 +15,7 @@ from rewardanything_core.errors import (
     AuthenticationError,
     BackendError,
     BackendTimeoutError,
+    BudgetExceededError,
     ContextLengthError,
     InvalidCaseError,
     RateLimitError,
@@ -116,6 +117,11 @@ def judging_failed(error: RewardAnythingError, case_id: str | None, request_id: 
     if isinstance(error, VerdictParseError):
         message = f"No attempt of the model gave a complete verdict. {error.message}"
         return APIError(502, "judge_failed", message, hint=error.hint, failure=failure)
+    if isinstance(error, BudgetExceededError):
+        message = "This server has reached its limit on what judging may cost."
+        return APIError(
+            402, "budget_exceeded", message, hint=SEE_LOG, failure=dataclasses.replace(failure, message=message)
+        )
     _log.error("%s: %s: %s", request_id or "-", type(error).__name__, error)
     status, message = _status_and_message(error)
     return APIError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
 from rewardanything_core.backends.base import (
     Backend,
@@ -14,6 +14,7 @@ from rewardanything_core.backends.base import (
     ChoiceRequest,
     ChoiceResult,
     Completion,
+    DecisionResult,
     HiddenStates,
     Request,
     TokenProbability,
@@ -29,10 +30,14 @@ from rewardanything_core.backends.endpoint.completions import (
     option_probabilities,
 )
 from rewardanything_core.backends.endpoint.config import EndpointConfig
+from rewardanything_core.backends.endpoint.decisions_client import DecisionsClient
 from rewardanything_core.backends.endpoint.providers import OWN_SERVER
 from rewardanything_core.backends.endpoint.retry import Backoff
 from rewardanything_core.backends.endpoint.states_client import StatesClient
+from rewardanything_core.backends.pricing import Prices
 from rewardanything_core.concurrency import background_loop
+from rewardanything_core.decisions import Question
+from rewardanything_core.decisions.limits import LITELLM_QUESTIONS, OPENAI_QUESTIONS
 from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError, RefusalError
 from rewardanything_core.fields import construct
 from rewardanything_core.sampling import SamplingParams
@@ -66,6 +71,9 @@ class EndpointBackend(Backend):
         self._client = EndpointClient(self.config, key, self._capabilities, Backoff())
         self._key = key
         self._states_clients: dict[int, StatesClient] = {}
+        self._decisions_client = DecisionsClient(self.config, key, self._capabilities)
+
+    reserves_requests: ClassVar[bool] = True
 
     @property
     def model(self) -> str:
@@ -81,6 +89,34 @@ class EndpointBackend(Backend):
     def supports_option_scores(self) -> bool:
         """True: whether the server returns log-probabilities shows in its first reply."""
         return True
+
+    @property
+    def supports_decisions(self) -> bool:
+        """True: whether the server has a decision route shows in its first reply."""
+        return True
+
+    @property
+    def max_questions(self) -> int:
+        """OpenAI's limit, or LiteLLM's for its SDK and its proxy."""
+        is_litellm = self.config.direct is None or self.config.provider == "litellm_proxy"
+        return LITELLM_QUESTIONS if is_litellm else OPENAI_QUESTIONS
+
+    @cached_property
+    def _writes_nothing(self) -> bool:
+        direct = self.config.direct
+        if direct is not None and (direct.decision_route or self.config.decision_route != "auto"):
+            return True
+        if direct is None or self.config.provider != OWN_SERVER:
+            return False
+        return background_loop.wait(background_loop.submit(self._decisions_client.writes_nothing()))
+
+    def prefers_decisions(self) -> bool:
+        """Whether ``decision_route`` is set, or the model is known to write nothing.
+
+        That is so for a provider of decision models only, and for the user's own server if it has a decision route and
+        no chat route, for which it is asked once.
+        """
+        return self._writes_nothing
 
     @property
     def num_layers(self) -> int:
@@ -102,6 +138,7 @@ class EndpointBackend(Backend):
             **identity,
             "extra_body": config.extra_body,
             "response_format": config.response_format,
+            **({} if config.decision_route == "auto" else {"decision_route": config.decision_route}),
         }
 
     def spec(self) -> dict[str, Any]:
@@ -124,6 +161,7 @@ class EndpointBackend(Backend):
             "output_cost_per_token": config.output_cost_per_token,
             "extra_body": config.extra_body or None,
             **({"states_base": list(config.states_base)} if config.states_base else {}),
+            **({} if config.decision_route == "auto" else {"decision_route": config.decision_route}),
             "cache_as": config.cache_as,
         }
 
@@ -133,8 +171,13 @@ class EndpointBackend(Backend):
 
     def close(self) -> None:
         """Close the connections; those of LiteLLM are closed when the interpreter exits."""
-        for client in (self._client, *self._states_clients.values()):
+        for client in (self._client, self._decisions_client, *self._states_clients.values()):
             client.close()
+
+    @property
+    def prices(self) -> Prices | None:
+        """``input_cost_per_token`` and ``output_cost_per_token``, else LiteLLM's prices of the provider's model."""
+        return self._client.prices
 
     def require_key(self) -> None:
         """Check that there is a key where no request can succeed without one.
@@ -211,6 +254,17 @@ class EndpointBackend(Backend):
             states=tuple(state for state, _ in results), usage=sum((usage for _, usage in results), Usage())
         )
 
+    async def decide(self, content: Message, questions: Sequence[Question]) -> DecisionResult:
+        """Request the answers to all questions at once.
+
+        Raises:
+            DecisionFormatError: the request exceeds a limit of the route; nothing was sent.
+            VerdictParseError: the response does not follow its format.
+            BackendError: as for `complete`; or the server has no decision route.
+        """
+        self._check_window((content,), 0)
+        return await self._decisions_client.decide(content, questions)
+
     async def _probabilities(
         self, question: ChoiceRequest, prefix_group: int | None
     ) -> tuple[ChoiceProbabilities, Usage]:
@@ -282,7 +336,7 @@ class EndpointBackend(Backend):
         self._check_window(messages, max_tokens)
         parameters = self._parameters(request, max_tokens, without_thinking=without_thinking, constrained=constrained)
         reply, usage = await self._client.send(messages, parameters, prefix_group=request.prefix_group)
-        usage += self._spent(reply)
+        usage += self._client.spent(reply)
         if reply.failure is not None:
             raise self._failed(reply, usage)
         return reply, usage
@@ -350,17 +404,6 @@ class EndpointBackend(Backend):
     def _malformed(self, problem: MalformedReplyError, usage: Usage) -> BackendError:
         message = f"{self.model} returned token log-probabilities of an unknown form: {problem}."
         return _with_usage(BackendError(message, status_code=200), usage)
-
-    def _spent(self, reply: ChatCompletion) -> Usage:
-        prompt_price, completion_price = self.config.input_cost_per_token, self.config.output_cost_per_token
-        cost = reply.cost
-        if prompt_price is not None and completion_price is not None:
-            cost = reply.prompt_tokens * prompt_price + reply.completion_tokens * completion_price
-        elif (prices := self._client.prices) is not None:
-            cached = min(reply.cached_tokens, reply.prompt_tokens)
-            cost = (reply.prompt_tokens - cached) * prices.prompt + cached * prices.cached
-            cost += reply.completion_tokens * prices.completion
-        return Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens, cost=cost)
 
     def _check_window(self, messages: Sequence[Message], max_tokens: int) -> None:
         if self.config.context_window is None:

@@ -6,10 +6,12 @@ import asyncio
 import dataclasses
 import os
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
+from rewardanything_core.backends import budget
+from rewardanything_core.backends.budget import Expense, Reservation
 from rewardanything_core.backends.endpoint import litellm_adapter
 from rewardanything_core.backends.endpoint.attempt_errors import (
     AttemptError,
@@ -25,7 +27,13 @@ from rewardanything_core.backends.endpoint.config import EndpointConfig
 from rewardanything_core.backends.endpoint.http import HTTPTransport
 from rewardanything_core.backends.endpoint.replicas import Replicas
 from rewardanything_core.backends.endpoint.retry import Backoff, hedged
-from rewardanything_core.errors import AuthenticationError, BackendConnectionError, BackendTimeoutError
+from rewardanything_core.backends.pricing import LEAST_BYTES_PER_TOKEN, Prices, approximate_tokens
+from rewardanything_core.errors import (
+    AuthenticationError,
+    BackendConnectionError,
+    BackendTimeoutError,
+    BudgetExceededError,
+)
 from rewardanything_core.types import Message, Usage
 
 Outcome = tuple[ChatCompletion | AttemptError, str | None]
@@ -42,6 +50,9 @@ class EndpointClient:
         backoff: The wait between the attempts of a request.
     """
 
+    reply_kind: ClassVar[str] = "a chat completion"
+    """What a reply is, for error messages."""
+
     def __init__(
         self, config: EndpointConfig, api_key: str | None, capabilities: ServerCapabilities, backoff: Backoff
     ) -> None:
@@ -52,9 +63,6 @@ class EndpointClient:
         self.backoff = backoff
         self._direct = config.direct
         self._served_model = config.served_model
-        self.prices: litellm_adapter.Prices | None = None
-        """What the model's tokens cost. None: not known, or LiteLLM computes it."""
-
         self._transport: HTTPTransport | None = None
         self._litellm: Any = None
         self._openai_clients: dict[str, litellm_adapter.OpenAIClient] = {}
@@ -62,6 +70,23 @@ class EndpointClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._limiter = ConcurrencyLimiter(config.max_concurrency)
         self._has_replied = False
+
+    @cached_property
+    def prices(self) -> Prices | None:
+        """What the model's tokens cost. None: not known."""
+        config = self._config
+        if config.input_cost_per_token is not None and config.output_cost_per_token is not None:
+            return Prices(config.input_cost_per_token, config.input_cost_per_token, config.output_cost_per_token)
+        if self._direct is not None and config.provider not in ("openai", "typesafe"):  # the user's own server
+            return None
+        return litellm_adapter.prices(config.served_model, config.provider)
+
+    def spent(self, reply: ChatCompletion) -> Usage:
+        """The tokens of a reply and what they cost."""
+        cost = reply.cost if self._config.input_cost_per_token is None else None
+        if cost is None and self.prices is not None:
+            cost = self.prices.cost(reply.prompt_tokens, reply.completion_tokens, cached_tokens=reply.cached_tokens)
+        return Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens, cost=cost)
 
     async def send(
         self, messages: Sequence[Message], parameters: Mapping[str, Any], *, prefix_group: Hashable = None
@@ -83,15 +108,21 @@ class EndpointClient:
         await self._prepare()
         usage = Usage()
         sent = failures = failovers = 0
+        most = self._most(messages, parameters)
         while True:
-            async with self._limiter.slot(prefix_group, retry=sent > 0):
-                adapted = self._capabilities.adapt(messages, parameters)
-                model = self._served_model
-                began = time.monotonic()
-                (outcome, base_url), calls = await self._send_or_hedge(*adapted)
-                usage += Usage(calls=calls, seconds=time.monotonic() - began)
-                sent += calls
-                self._record(outcome)
+            reservation = await self._reserve(most, usage)
+            try:
+                async with self._limiter.slot(prefix_group, retry=sent > 0):
+                    adapted = self._capabilities.adapt(messages, parameters)
+                    model = self._served_model
+                    began = time.monotonic()
+                    (outcome, base_url), calls = await self._send_or_hedge(*adapted, reservation.add_call)
+                    usage += Usage(calls=calls, seconds=time.monotonic() - began)
+                    sent += calls
+                    self._record(outcome)
+                reservation.settle(self._expense(outcome, calls, most))
+            finally:
+                reservation.settle(reservation.expense)  # cancelled, so what it cost is not known
             if isinstance(outcome, ChatCompletion):
                 return outcome, usage
             if self._drops_unsupported(outcome, *adapted) or self._has_prefix_in_name(outcome, model):
@@ -121,8 +152,8 @@ class EndpointClient:
         """Import LiteLLM if it is needed, and create what belongs to the running loop."""
         if self._litellm is None and self._direct is None:
             self._litellm = await asyncio.to_thread(litellm_adapter.load)
-        if self._loop is None and self._config.provider == "openai" and self._direct is not None:
-            self.prices = await asyncio.to_thread(litellm_adapter.prices, self._served_model)
+        if self._loop is None:
+            await asyncio.to_thread(lambda: self.prices)
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
@@ -182,7 +213,37 @@ class EndpointClient:
             return self._replicas.choose(exclude)
         return self._base_urls[0] if self._base_urls else None
 
-    async def _send_or_hedge(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> tuple[Outcome, int]:
+    def _most(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Expense:
+        """The most that an attempt can take."""
+        prompt = approximate_tokens(messages, bytes_per_token=LEAST_BYTES_PER_TOKEN)
+        completion = parameters.get("max_tokens", 0)
+        cost = 0.0 if self.prices is None else self.prices.cost(prompt, completion)
+        return Expense(calls=1, tokens=prompt + completion, cost=cost)
+
+    async def _reserve(self, most: Expense, usage: Usage) -> Reservation:
+        """Reserve an attempt from the budget in force."""
+        try:
+            return await budget.reserve(most)
+        except BudgetExceededError as error:
+            error.usage = usage
+            raise
+
+    def _expense(self, outcome: ChatCompletion | AttemptError, calls: int, most: Expense) -> Expense:
+        """What attempts took: what the server counted, or the most where that is not known."""
+        without_reply = Expense(calls=1)
+        if isinstance(outcome, ChatCompletion):
+            spent = self.spent(outcome)
+            tokens = spent.prompt_tokens + spent.completion_tokens
+            last = Expense(calls=1, tokens=tokens, cost=spent.cost or 0.0) if tokens else most
+        elif outcome.responded or outcome.unreachable:
+            last = without_reply
+        else:  # a timeout or a connection that was lost: the provider may have answered, and bill it
+            last = most
+        return sum((most for _ in range(calls - 1)), last)
+
+    async def _send_or_hedge(
+        self, messages: Sequence[Message], parameters: Mapping[str, Any], may_pay: Callable[[], bool]
+    ) -> tuple[Outcome, int]:
         """Make one attempt, and a second one where hedging is enabled; the outcome and the number of attempts."""
         first: str | None = None
 
@@ -198,7 +259,7 @@ class EndpointClient:
         def may_hedge() -> bool:
             nonlocal holds_second_slot
             holds_second_slot = self._limiter.try_acquire()
-            return holds_second_slot
+            return holds_second_slot and may_pay()
 
         try:
             return await hedged(
@@ -229,6 +290,7 @@ class EndpointClient:
                 key_hint=self._key_hint(),
                 has_key=not self._missing_variables(),
                 timeout=self._config.timeout,
+                reply_kind=self.reply_kind,
                 secret=self._given_key if self._direct is None else self._key,
             )
             return attempt_error(error, context)

@@ -13,13 +13,17 @@ import weakref
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rewardanything_core.backends.endpoint.http import close_session
-from rewardanything_core.errors import MissingExtraError
+from rewardanything_core.backends.pricing import Prices
+from rewardanything_core.errors import ConfigError, MissingExtraError
 
 _PRICE_SWITCH = "LITELLM_LOCAL_MODEL_COST_MAP"
 _PRICE_LIST = "model_prices_and_context_window_backup.json"
+
+COST = "_cost"
+"""The key of the price of a call, in US dollars, in what `decisions` returns."""
 
 _lock = threading.Lock()
 _quiet_calls = 0
@@ -48,30 +52,26 @@ def _folder() -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
-class Prices(NamedTuple):
-    """Prices of a token, in US dollars."""
-
-    prompt: float
-    cached: float
-    completion: float
-
-
 @cache
-def prices(model: str) -> Prices | None:
+def prices(model: str, provider: str = "openai") -> Prices | None:
     """A model's prices in the list that comes with LiteLLM, which is read without importing LiteLLM.
 
     Args:
         model: The provider's name of the model.
+        provider: LiteLLM's name of the provider.
 
     Returns:
         None: LiteLLM is not installed, or does not list the model.
     """
     folder = _folder()
     try:
-        listed = json.loads((folder / _PRICE_LIST).read_bytes())[model] if folder else {}
+        content = json.loads((folder / _PRICE_LIST).read_bytes()) if folder else {}
+        listed = content.get(f"{provider}/{model}") or content[model]
+        if not listed["litellm_provider"].startswith(provider):
+            return None  # another provider's model of the same name
         prompt, completion = listed["input_cost_per_token"], listed["output_cost_per_token"]
         return Prices(prompt, listed.get("cache_read_input_token_cost", prompt), completion)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
@@ -140,6 +140,30 @@ async def chat_completion(litellm: Any, request: Mapping[str, Any]) -> Any:
             if response is None:
                 raise
             return response
+
+
+async def decisions(litellm: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Request decisions once.
+
+    Args:
+        litellm: The library.
+        request: The arguments of ``litellm.adecisions``, without those for retries.
+
+    Returns:
+        The response in OpenAI's format, with its price, if it is known, as `COST`.
+
+    Raises:
+        ConfigError: this version of LiteLLM has no decisions.
+        Exception: whatever LiteLLM raises.
+    """
+    if not hasattr(litellm, "adecisions"):
+        raise ConfigError(
+            "This version of LiteLLM has no decisions.", hint="Run: pip install --upgrade 'litellm>=1.104.2'."
+        )
+    with quiet(litellm):
+        response = await litellm.adecisions(**request, num_retries=0, max_retries=0)
+    cost = getattr(response, "_hidden_params", {}).get("response_cost")
+    return {**response.model_dump(mode="json"), COST: cost if isinstance(cost, int | float) else None}
 
 
 class OpenAIClient:

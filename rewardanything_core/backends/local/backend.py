@@ -28,6 +28,7 @@ from rewardanything_core.backends.local.engine.state_reader import StateReader
 from rewardanything_core.backends.local.model_loading import identity_of, load, window_of
 from rewardanything_core.backends.local.preparation import RequestPreparer
 from rewardanything_core.backends.local.worker import GenerateRequest, ScoreRequest, StateRequest, Worker
+from rewardanything_core.backends.pricing import FREE, Prices
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.fields import construct
 from rewardanything_core.types import Message
@@ -108,6 +109,15 @@ class LocalBackend(Backend):
     def default_thinking_budget(self, *, trained: bool) -> int:
         """The base class's default for a model that was trained to reason; 160 tokens, a few sentences, for others."""
         return super().default_thinking_budget(trained=trained) if trained else 160
+
+    @property
+    def prices(self) -> Prices:
+        """Nothing: the model runs on this machine."""
+        return FREE
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """The number of tokens of a conversation, counted by the model's tokenizer."""
+        return len(self._chat.encode(messages).ids)
 
     @property
     def supports_option_scores(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from rewardanything_core.cli._check.settings import merged, read_table
 from rewardanything_core.cli._check.sources import CachePolicy, Echo, plan_check, preview, produce_outputs
 from rewardanything_core.cli._judge_errors import raise_if_unusable
 from rewardanything_core.cli._progress import steps_bar
+from rewardanything_core.cli._spending import Spending
 from rewardanything_core.gate.reports.wording import counted
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class CheckTask:
     cache_policy: CachePolicy
     """``--resume`` and ``--fresh``."""
 
+    spending: Spending = field(default_factory=Spending)
+    """The options about spending."""
+
 
 def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]]:
     """Run a check.
@@ -58,6 +62,7 @@ def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]
         RewardAnythingError: the judge can judge no case, for instance because of a wrong key.
     """
     from rewardanything_core.gate.checking import check
+    from rewardanything_core.gate.judging import estimate_check
     from rewardanything_core.gate.pairing import pair
 
     table = read_table(task.config)
@@ -76,6 +81,8 @@ def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]
         )
         judge = models.judge()
         rules = {name: settings[name] for name in _RULES if name in settings}
+        to_judge = pair(baseline, candidates, common_only=common_only).items
+        task.spending.confirm(judge, lambda: estimate_check(judge, to_judge, requirements))
         echo(f"Judging {counted(len(keys), 'case')} with {judge.model}.")
         with steps_bar("judging") as progress:
             report = check(baseline, candidates, requirements, judge=judge, progress=progress, **rules)

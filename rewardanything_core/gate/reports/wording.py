@@ -264,7 +264,7 @@ def cost_sentence(report: CheckReport) -> str:
     usage, judge = report.usage, f"Judge: {one_line(report.model, 100) or 'unnamed'}."
     if not usage.calls:
         return f"{judge} No calls: every verdict was in the store, or none was needed."
-    cost = "" if usage.cost is None else f", ${usage.cost:.2f}" if usage.cost >= 0.005 else f", ${usage.cost:.4f}"
+    cost = "" if usage.cost is None else f", ${usage.cost:,.4f}"
     tokens = f"{usage.prompt_tokens:,} prompt tokens, {usage.completion_tokens:,} completion tokens"
     return f"{judge} {counted(usage.calls, 'call')}, {tokens}{cost}; stored verdicts cost nothing."
 

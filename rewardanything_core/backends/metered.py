@@ -1,0 +1,106 @@
+"""Requests to a backend that does not know budgets, each reserved as a whole from the budget in force."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from rewardanything_core.backends import budget
+from rewardanything_core.backends.base import Backend, ChoiceRequest, ChoiceResult, Completion, HiddenStates, Request
+from rewardanything_core.backends.budget import Expense
+from rewardanything_core.backends.pricing import LEAST_BYTES_PER_TOKEN, Prices, approximate_tokens
+from rewardanything_core.errors import RewardAnythingError
+from rewardanything_core.types import Message, Usage
+
+Result = TypeVar("Result", Completion, ChoiceResult, HiddenStates)
+
+
+class MeteredBackend(Backend):
+    """A backend whose requests are paid from the budget in force.
+
+    Args:
+        backend: The backend.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.supports_grammar = backend.supports_grammar  # type: ignore[misc]  # as the backend says
+        self.escapes_special_tokens = backend.escapes_special_tokens  # type: ignore[misc]
+
+    async def complete(self, request: Request) -> Completion:
+        """See `Backend.complete`."""
+        sampling = request.sampling
+        most = self._most([request.messages], (sampling.thinking_budget or 0) + sampling.max_tokens)
+        return await self._paid(most, lambda: self._backend.complete(request))
+
+    async def score_options(self, questions: Sequence[ChoiceRequest]) -> ChoiceResult:
+        """See `Backend.score_options`."""
+        most = self._most([question.messages for question in questions], 1)
+        return await self._paid(most, lambda: self._backend.score_options(questions))
+
+    async def hidden_states(self, prompts: Sequence[tuple[Message, ...]], layer: int) -> HiddenStates:
+        """See `Backend.hidden_states`."""
+        return await self._paid(self._most(prompts, 0), lambda: self._backend.hidden_states(prompts, layer))
+
+    def _most(self, conversations: Sequence[Sequence[Message]], max_tokens: int) -> Expense:
+        """The most that one request for each conversation can take."""
+        prompt = sum(approximate_tokens(each, bytes_per_token=LEAST_BYTES_PER_TOKEN) for each in conversations)
+        completion = max_tokens * len(conversations)
+        prices = self._backend.prices
+        cost = 0.0 if prices is None else prices.cost(prompt, completion)
+        return Expense(calls=len(conversations), tokens=prompt + completion, cost=cost)
+
+    async def _paid(self, most: Expense, call: Callable[[], Awaitable[Result]]) -> Result:
+        reservation = await budget.reserve(most)
+        try:
+            result = await call()
+            reservation.settle(self._expense(result.usage, most))
+            return result
+        except RewardAnythingError as error:
+            # Without usage nothing is known to have been computed.
+            reservation.settle(Expense(calls=most.calls) if error.usage is None else self._expense(error.usage, most))
+            raise
+        finally:
+            reservation.settle(most)  # cancelled, or failed in an unknown way
+
+    def _expense(self, usage: Usage, most: Expense) -> Expense:
+        prices, cost = self._backend.prices, usage.cost
+        if cost is None:
+            cost = 0.0 if prices is None else prices.cost(usage.prompt_tokens, usage.completion_tokens)
+        calls = max(usage.calls, most.calls)
+        return Expense(calls=calls, tokens=usage.prompt_tokens + usage.completion_tokens, cost=cost)
+
+    # --- what else the backend is
+
+    @property
+    def model(self) -> str:
+        """The backend's model."""
+        return self._backend.model
+
+    @property
+    def prices(self) -> Prices | None:
+        """The backend's prices."""
+        return self._backend.prices
+
+    @property
+    def supports_images(self) -> bool:
+        """Whether the backend does."""
+        return self._backend.supports_images
+
+    @property
+    def supports_option_scores(self) -> bool:
+        """Whether the backend does."""
+        return self._backend.supports_option_scores
+
+    @property
+    def num_layers(self) -> int:
+        """The backend's layers."""
+        return self._backend.num_layers
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The backend's fingerprint."""
+        return self._backend.fingerprint()
+
+    def spec(self) -> dict[str, Any]:
+        """The backend's spec."""
+        return self._backend.spec()
