@@ -199,6 +199,10 @@ class Verdict:
     jurors: list[Verdict | JudgeFailure] | None = None
     """Each juror's outcome, in the order of the jury's jurors. None: this is one judge's verdict."""
 
+    stages: list[StageResult] | None = None
+    """What each stage of a cascade returned that was asked, in order. The last one decided, and this verdict has its
+    scores and replies, with the usage of all. None: this is no cascade's verdict."""
+
     @property
     def reasoning(self) -> str:
         """The reasoning of all replies as one text, with headings where there are several passes, lists or jurors.
@@ -247,8 +251,11 @@ class Verdict:
 
         A single response is "the response". Where the judge refers to responses by position ("the first response"), a
         line in front of its reasoning states the order in which it saw them. Required criteria that are missed and
-        sentences that were removed before judging come first.
+        sentences that were removed before judging come first, and before them which stage of a cascade decided.
         """
+        if self.stages is not None:
+            alone = dataclasses.replace(self, stages=None)
+            return "\n\n".join(filter(None, [stages_summary(self.stages), alone.explanation]))
         missed = [_miss(label, names, self) for label, names in self.missed.items()]
         if self.jurors is not None:
             return "\n\n".join(filter(None, [*missed, *map(_juror_explanation, self.jurors)]))
@@ -282,11 +289,15 @@ class Verdict:
                 else {"error_type": juror.error_type, "record_id": juror.record_id}
                 for juror in self.jurors
             ]
+        if self.stages is not None:
+            origin["stages"] = [stage.provenance for stage in self.stages]
         return origin
 
     @property
     def record_ids(self) -> list[str]:
-        """Its record in the store, or the records of its jurors, which are stored separately."""
+        """Its record in the store, or the records of its jurors or of the stages asked, which are stored separately."""
+        if self.stages is not None:
+            return [one for stage in self.stages for one in stage.record_ids]
         if self.record_id is not None:
             return [self.record_id]
         ids: list[str] = []
@@ -299,9 +310,12 @@ class Verdict:
         derived = {
             name: getattr(self, name) for name in ("reasoning", "raw_output", "normalized", "best", "explanation")
         }
-        jurors = None if self.jurors is None else [juror.to_dict() for juror in self.jurors]
-        criteria = {name: verdict.to_dict() for name, verdict in self.criteria.items()}
-        return {**dataclasses.asdict(self), "jurors": jurors, "criteria": criteria, **derived}
+        nested = {
+            "jurors": None if self.jurors is None else [juror.to_dict() for juror in self.jurors],
+            "stages": None if self.stages is None else [stage.to_dict() for stage in self.stages],
+            "criteria": {name: verdict.to_dict() for name, verdict in self.criteria.items()},
+        }
+        return {**dataclasses.asdict(self), **nested, **derived}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,9 +346,87 @@ class JudgeFailure:
     model: str = ""
     """The judge model's name. Empty: the case was refused before a model was involved."""
 
+    stages: list[StageResult] | None = None
+    """What each stage of a cascade returned that was asked, in order; none decided. None: this is no cascade's."""
+
     def to_dict(self) -> dict[str, Any]:
         """The failure as plain JSON types."""
-        return dataclasses.asdict(self)
+        stages = None if self.stages is None else [stage.to_dict() for stage in self.stages]
+        return {**dataclasses.asdict(self), "stages": stages}
+
+    @property
+    def summary(self) -> str:
+        """Why there is no verdict, as one text: ``VerdictParseError: ...``."""
+        return f"{self.error_type}: {self.message}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abstention(JudgeFailure):
+    """A case that a cascade leaves to a person: no stage was sure enough. It has no score, and nothing went wrong."""
+
+    @property
+    def summary(self) -> str:
+        """Why a person is to decide, as one text: ``Abstained: ...``."""
+        return f"Abstained: {self.message}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What one stage of a cascade returned."""
+
+    stage: int
+    """The number of the stage, from 1. Stages that may decide nothing are not asked."""
+
+    outcome: Verdict | JudgeFailure
+    """Its verdict or failure."""
+
+    confidence: float | None
+    """The confidence of its verdict, 0..1. None: it failed."""
+
+    threshold: float | None
+    """The confidence that it needed to decide. None: it is the last stage and decides whatever its confidence."""
+
+    decided: bool
+    """Whether the case ended here."""
+
+    @property
+    def record_ids(self) -> list[str]:
+        """Its records in the store."""
+        if isinstance(self.outcome, Verdict):
+            return self.outcome.record_ids
+        return [self.outcome.record_id] if self.outcome.record_id else []
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What it contributed, for a host's metadata."""
+        return {
+            "stage": self.stage,
+            "model": self.outcome.model,
+            "confidence": self.confidence,
+            "threshold": self.threshold,
+            "decided": self.decided,
+            **({"error_type": self.outcome.error_type} if isinstance(self.outcome, JudgeFailure) else {}),
+            "record_id": self.outcome.record_id,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON types."""
+        return {**dataclasses.asdict(self), "outcome": self.outcome.to_dict()}
+
+
+def stages_summary(stages: list[StageResult]) -> str:
+    """One line for a reader: which stage decided, and why the ones before it did not."""
+    parts = []
+    for stage in stages:
+        name = f"stage {stage.stage} ({stage.outcome.model})"
+        if isinstance(stage.outcome, JudgeFailure):
+            parts.append(f"{name} failed with {stage.outcome.error_type}")
+        elif stage.decided and stage.threshold is None:
+            parts.append(f"{name} decided as the last stage")
+        else:
+            did = "decided" if stage.decided else "escalated"
+            parts.append(f"{name} {did} with confidence {stage.confidence:.3g}, threshold {stage.threshold:.3g}")
+    return f"Cascade: {'; '.join(parts)}."
 
 
 def _with_headings(kind: str, texts: list[str], suffixes: list[str] | None = None) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rewardanything_core.agreement.intervals import Estimate, mean
 from rewardanything_core.agreement.pairs import credit, pair_credits
+from rewardanything_core.bench.fitted_labels import PROMPTS, prompt_hashes
 from rewardanything_core.bench.items import BenchItem
 from rewardanything_core.bench.running import judge_items
 from rewardanything_core.bench.training_items import combined_by_prompt, grouped_by_prompt
@@ -149,6 +150,7 @@ def fit_head(
             model=judge.model,
             layer=layer,
             questions_hash=question_set().fit_hash,
+            card={PROMPTS: prompt_hashes(judged)},
         ),
         accuracy=mean(after, groups),
         accuracy_before=mean(before, groups),

@@ -163,19 +163,20 @@ def portable_spec(
         return _with_storage(judge, storage)
     settings = dict(judge or {}) | storage
     settings = read_settings(settings.pop("config", None), settings)
-    for juror in settings.get("jury", []):
-        juror.update(storage)
+    for member in [*settings.get("jury", []), *settings.get("cascade", [])]:
+        member.update(storage)
     return settings
 
 
 def _with_storage(spec: Mapping[str, Any], storage: Mapping[str, Any]) -> dict[str, Any]:
-    if "jurors" in spec:
-        return {**spec, "jurors": [_with_storage(juror, storage) for juror in spec["jurors"]]}
+    for members in ("jurors", "stages"):
+        if members in spec:
+            return {**spec, members: [_with_storage(member, storage) for member in spec[members]]}
     return {**spec, "options": {**spec["options"], **storage}}
 
 
 def _is_spec(judge: Mapping[str, Any]) -> bool:
-    return "jurors" in judge or isinstance(judge.get("backend"), Mapping)
+    return bool(judge.keys() & {"jurors", "stages"}) or isinstance(judge.get("backend"), Mapping)
 
 
 _lock = threading.Lock()

@@ -123,7 +123,8 @@ class Models:
             return None
         settings, own = self._settings, self._judge_settings
         model = str(own.get("model", DEFAULT_MODEL))
-        judge_is_local = "jury" not in own and is_local(model, own.get("api_base"), own.get("backend", "auto"))
+        is_single = not own.keys() & {"jury", "cascade"}
+        judge_is_local = is_single and is_local(model, own.get("api_base"), own.get("backend", "auto"))
         app_is_local = is_local(str(settings.get("app_model")), settings.get("app_api_base"))
         same = (settings.get("app_model"), settings.get("app_device")) == (model, own.get("device"))
         if judge and judge_is_local and app_is_local and same and isinstance(shared := self.judge(), Judge):
