@@ -20,12 +20,15 @@ from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.store.verdict_store import VerdictStore
 
 CacheMode = Literal["off", "read", "on"]
-Readout = Literal["auto", "generate", "logits", "head"]
+Readout = Literal["auto", "generate", "logits", "head", "decisions"]
 Screening = Literal["auto", "on", "off"]
 Criteria = Literal["auto", "together", "separate"]
 
-POINTWISE_READOUTS = frozenset({"logits", "head"})
-"""Readouts that score each response separately, so that the order of responses cannot matter."""
+UNWRITTEN_READOUTS = frozenset({"logits", "head", "decisions"})
+"""Readouts in which the model writes nothing, so that nothing is sampled."""
+
+LIST_READOUTS = frozenset({"generate", "decisions"})
+"""Readouts that show the model a list of responses, in an order of their own for each pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +45,11 @@ class JudgeOptions:
 
     readout: Readout = "auto"
     """``generate``: the model writes a verdict. ``logits``: scores come from the probabilities of its answers, and
-    nothing is generated. ``head``: scores come from a reward head on its hidden states. ``auto``: ``head`` if one is
-    given or ships for the model, ``logits`` for other models on this machine that were not trained to reason, unless an
-    option for written replies is set (``sampling``, ``expected_scores``, ``template``); ``generate`` otherwise."""
+    nothing is generated. ``head``: scores come from a reward head on its hidden states. ``decisions``: scores come from
+    the answers of a decision model (``/v1/decisions``, ``/v1/systemone``). ``auto``: ``decisions`` for a model that
+    writes nothing, ``head`` if one is given or ships for the model, ``logits`` for other models on this machine that
+    were not trained to reason, unless an option for written replies is set (``sampling``, ``expected_scores``,
+    ``template``); ``generate`` otherwise."""
 
     head: str | Path | RewardHead | None = None
     """The reward head of ``readout="head"``, or its file, as ``ra-judge fit`` writes it. None: the one that ships with
@@ -59,7 +64,8 @@ class JudgeOptions:
     """How the criteria of a `Rubric` are judged: ``together``, in one request per pass, or each in a ``separate`` one.
     ``auto``: ``together`` for written verdicts of a model behind an endpoint, in this package's wording. ``separate``
     for models on this machine, since small ones let one criterion colour the others (benchmarks/README.md, Rubrics);
-    for models with a template of their own, which know single principles; and for readouts that write nothing."""
+    for models with a template of their own, which know single principles; and for ``logits`` and ``head``. Decision
+    models get all criteria in one request unless ``separate`` is set."""
 
     shorten: int | None = None
     """Maximum length of a tool's result in a conversation, in characters, 100 or more; longer ones are shortened in the
@@ -120,7 +126,9 @@ class JudgeOptions:
         if self.cache not in ("off", "read", "on"):
             raise ConfigError(f"cache must be 'off', 'read' or 'on', not {self.cache!r}.")
         if self.readout not in get_args(Readout):
-            raise ConfigError(f"readout must be 'auto', 'generate', 'logits' or 'head', not {self.readout!r}.")
+            raise ConfigError(
+                f"readout must be 'auto', 'generate', 'logits', 'head' or 'decisions', not {self.readout!r}."
+            )
         if self.screen not in ("auto", "on", "off"):
             raise ConfigError(f"screen must be 'auto', 'on' or 'off', not {self.screen!r}.")
         if self.shorten is not None:

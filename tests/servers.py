@@ -128,6 +128,9 @@ class Received:
     peer: object = None
     """The client's end of the connection."""
 
+    route: str = "completions"
+    """The last part of the path."""
+
     dropped: bool = False
     """Whether the client closed the connection before the reply."""
 
@@ -184,6 +187,62 @@ def _criterion_verdict(key: str, rule: Any, responses: Mapping[str, str]) -> dic
     return {"reasoning": f"By {key} in the text of model-1.", "scores": scores}
 
 
+def decision_for(body: Mapping[str, Any], score: Callable[[str], int] = score_text) -> dict[str, Any]:
+    """The answers to a request of either decision route: 0.6 for each response's score, 0.1 for each other level.
+
+    Args:
+        body: The request.
+        score: From a response's text to its score, 1..5.
+    """
+    material = body["state"] if "state" in body else body["input"]
+    parts = material if isinstance(material, list) else [{"content": material}]
+    content = parts[0]["content"]
+    text = content if isinstance(content, str) else content[0]["text"]
+    case = json.loads(text[text.index('{"') :])
+    questions = body["questions"]
+    named = questions if isinstance(questions, dict) else {question["name"]: question for question in questions}
+    answers = {}
+    for name, question in named.items():
+        level = score(case["responses"][name.rpartition("/")[2]])
+        answers[name] = _decision(question, level)
+    tokens = len(json.dumps(body)) // 4
+    if "state" in body:
+        return {
+            "model": body["model"],
+            "answers": answers,
+            "usage": {"input_tokens": tokens, "output_tokens": len(answers)},
+        }
+    usage = {
+        "input_tokens": tokens,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": len(answers),
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": tokens + len(answers),
+    }
+    return {
+        "model": body["model"],
+        "answers": [{"name": name, **answer} for name, answer in answers.items()],
+        "usage": usage,
+    }
+
+
+def _decision(question: Mapping[str, Any], level: int) -> dict[str, Any]:
+    kind = question["type"]
+    if kind == "noul":
+        return {"type": kind, "noul": 0.9 if level > 3 else 0.1}
+    if kind == "predicate":
+        return {"type": kind, "probability": 0.9 if level > 3 else 0.1}
+    shares = [0.6 if place == level else 0.1 for place in range(1, 6)]
+    expected = sum(place * share for place, share in enumerate(shares))
+    answer = {"type": kind, "score": expected, "confidence": 0.6}
+    if "levels" in question:
+        labels = [each["label"] for each in question["levels"]]
+        rows = enumerate(zip(labels, shares, strict=True))
+        return answer | {"probabilities": [{"label": label, "value": n, "probability": p} for n, (label, p) in rows]}
+    legend = {str(place): text for place, text in enumerate(question["criteria"])}
+    return answer | {"legend": legend, "probabilities": {str(place): share for place, share in enumerate(shares)}}
+
+
 class FakeOpenAI:
     """The server. ``with`` or `start` starts it; every attribute can be changed while it runs.
 
@@ -202,6 +261,10 @@ class FakeOpenAI:
             field of its own.
         logprobs: Whether token log-probabilities are returned on request.
         max_top_logprobs: Maximum number of alternatives for a token; more are rejected with 400.
+        decision_routes: The decision routes that it has: ``decisions``, ``systemone`` or both. Requests to them take
+            the same replies, plans and faults; the default reply gives 0.6 to the score of `score_text` and 0.1 to each
+            other. An empty request is rejected with 422 and is in ``probes`` instead of ``requests``.
+        chat: Whether it has a chat route.
     """
 
     def __init__(
@@ -219,6 +282,8 @@ class FakeOpenAI:
         reasoning_inline: bool = False,
         logprobs: bool = True,
         max_top_logprobs: int = 20,
+        decision_routes: Sequence[str] = (),
+        chat: bool = True,
     ) -> None:
         self.reply = reply
         self.plan = list(plan)
@@ -231,7 +296,10 @@ class FakeOpenAI:
         self.reasoning_inline = reasoning_inline
         self.logprobs = logprobs
         self.max_top_logprobs = max_top_logprobs
+        self.decision_routes = tuple(decision_routes)
+        self.chat = chat
         self.requests: list[Received] = []
+        self.probes: list[str] = []
         self.in_flight = 0
         self.max_in_flight = 0
         self._rng = random.Random(seed)
@@ -308,6 +376,8 @@ class FakeOpenAI:
         self._done = asyncio.Event()
         app = web.Application(client_max_size=1 << 28)
         app.router.add_post("/{prefix:.*}chat/completions", self._completions)  # Azure's path has the deployment in it
+        for route in ("decisions", "systemone"):
+            app.router.add_post(f"/v1/{route}", self._completions)
         app.router.add_get("/v1/models", self._models)
         # A handler is cancelled when its client closes the connection, which marks the request as dropped.
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
@@ -324,9 +394,15 @@ class FakeOpenAI:
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        route = request.path.rsplit("/", 1)[-1]
+        if not (self.chat if route == "completions" else route in self.decision_routes):
+            return web.json_response({"detail": "Not Found"}, status=404)
+        if not body:
+            self.probes.append(route)
+            return web.json_response({"detail": [{"loc": ["body", "model"], "msg": "Field required"}]}, status=422)
         headers = {name.lower(): value for name, value in request.headers.items()}
         peer = request.transport and request.transport.get_extra_info("peername")
-        received = Received(body=body, headers=headers, at=time.monotonic(), peer=peer)
+        received = Received(body=body, headers=headers, at=time.monotonic(), peer=peer, route=route)
         index = len(self.requests)
         self.requests.append(received)
         self.in_flight += 1
@@ -352,6 +428,8 @@ class FakeOpenAI:
         if isinstance(outcome, RawReply):
             raw = outcome.body if isinstance(outcome.body, bytes) else json.dumps(outcome.body).encode()
             return web.Response(body=raw, status=outcome.code, content_type="application/json")
+        if outcome is None and received.route != "completions":
+            return web.json_response(decision_for(body))
         if outcome is None:
             outcome = self._verdict(body)
         return web.json_response(self._envelope(body, {"content": outcome} if isinstance(outcome, str) else outcome))

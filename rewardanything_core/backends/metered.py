@@ -6,13 +6,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from rewardanything_core.backends import budget
-from rewardanything_core.backends.base import Backend, ChoiceRequest, ChoiceResult, Completion, HiddenStates, Request
+from rewardanything_core.backends.base import (
+    Backend,
+    ChoiceRequest,
+    ChoiceResult,
+    Completion,
+    DecisionResult,
+    HiddenStates,
+    Request,
+)
 from rewardanything_core.backends.budget import Expense
 from rewardanything_core.backends.pricing import LEAST_BYTES_PER_TOKEN, Prices, approximate_tokens
+from rewardanything_core.decisions import Question
 from rewardanything_core.errors import RewardAnythingError
 from rewardanything_core.types import Message, Usage
 
-Result = TypeVar("Result", Completion, ChoiceResult, HiddenStates)
+Result = TypeVar("Result", Completion, ChoiceResult, DecisionResult, HiddenStates)
 
 
 class MeteredBackend(Backend):
@@ -37,6 +46,11 @@ class MeteredBackend(Backend):
         """See `Backend.score_options`."""
         most = self._most([question.messages for question in questions], 1)
         return await self._paid(most, lambda: self._backend.score_options(questions))
+
+    async def decide(self, content: Message, questions: Sequence[Question]) -> DecisionResult:
+        """See `Backend.decide`."""
+        texts: Message = {"role": "user", "content": str(questions)}
+        return await self._paid(self._most([[content, texts]], 0), lambda: self._backend.decide(content, questions))
 
     async def hidden_states(self, prompts: Sequence[tuple[Message, ...]], layer: int) -> HiddenStates:
         """See `Backend.hidden_states`."""
@@ -91,6 +105,16 @@ class MeteredBackend(Backend):
     def supports_option_scores(self) -> bool:
         """Whether the backend does."""
         return self._backend.supports_option_scores
+
+    @property
+    def supports_decisions(self) -> bool:
+        """Whether the backend does."""
+        return self._backend.supports_decisions
+
+    @property
+    def max_questions(self) -> int:
+        """The backend's largest number of questions."""
+        return self._backend.max_questions
 
     @property
     def num_layers(self) -> int:

@@ -19,7 +19,7 @@ from rewardanything_core.conversations.trajectory import response_final_text, wi
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
-from rewardanything_core.options import POINTWISE_READOUTS
+from rewardanything_core.options import UNWRITTEN_READOUTS
 from rewardanything_core.types import Verdict
 
 COSTLY = ("position", "repeat", "injection")
@@ -156,7 +156,7 @@ def repeat(judge: BaseJudge, judged: Sequence[JudgedItem], progress: Progress | 
         judged: The judged items.
         progress: Called after each judgement.
     """
-    if isinstance(judge, Judge) and judge.fingerprint().get("readout") not in POINTWISE_READOUTS:
+    if isinstance(judge, Judge) and judge.fingerprint().get("readout") not in UNWRITTEN_READOUTS:
         other: BaseJudge = judge.with_options(
             sampling=dataclasses.replace(judge.sampling, seed=judge.sampling.seed + 1)
         )

@@ -13,7 +13,7 @@ from rewardanything_core.bench.report import BenchReport
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.judging.base import DEFAULT_WINDOW, BaseJudge
 from rewardanything_core.judging.streaming import stream_within_budget
-from rewardanything_core.options import POINTWISE_READOUTS
+from rewardanything_core.options import UNWRITTEN_READOUTS
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 Progress = Callable[[Mapping[str, int]], None]
@@ -57,7 +57,7 @@ def run_bench(
     parts = [part for one in judged for part in one.parts]
     matched = [JudgedFlip(flip, parts[a], parts[b]) for flip, a, b in places]
     wholes = [one for one in judged if one.item.rubric is not None and one.item.pairs]
-    is_written = judge.fingerprint().get("readout") not in POINTWISE_READOUTS
+    is_written = judge.fingerprint().get("readout") not in UNWRITTEN_READOUTS
     return BenchReport(
         judge=judge.fingerprint(),
         model=judge.model,

@@ -5,27 +5,36 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Protocol
 
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case, Omitted, shorten_case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.concurrency.memo import PersistentCache
 from rewardanything_core.errors import ContextLengthError, InvalidCaseError
-from rewardanything_core.options import JudgeOptions
+from rewardanything_core.options import LIST_READOUTS, JudgeOptions
 from rewardanything_core.principles import Rubric
 from rewardanything_core.prompting.appeals import AppealDetector
+from rewardanything_core.prompting.decision_questions import decision_wording
 from rewardanything_core.prompting.templates import Template
+from rewardanything_core.readouts.attempts import OnUsage
+from rewardanything_core.readouts.decisions import DecisionsReadout
 from rewardanything_core.readouts.generate import GenerateReadout
 from rewardanything_core.readouts.long_lists import judge_in_passes
 from rewardanything_core.readouts.pointwise.estimators import AnswerEstimator, FitEstimator, HeadEstimator
 from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.readouts.pointwise.readout import PointwiseReadout
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
-from rewardanything_core.readouts.results import CaseResult, join_criteria
+from rewardanything_core.readouts.results import CaseResult, PassResult, join_criteria
 from rewardanything_core.readouts.rubric import RubricReadout
-from rewardanything_core.readouts.written import WrittenReadout
 from rewardanything_core.types import JudgeFailure, Usage
+
+
+class ListReadout(Protocol):
+    """Judges a list of responses in one pass."""
+
+    async def run(self, case: Case, index: int, *, on_usage: OnUsage) -> PassResult:
+        """Judge a case in the ``index``-th order drawn for it."""
 
 
 class CaseRunner:
@@ -43,8 +52,12 @@ class CaseRunner:
     ) -> None:
         self._backend, self._options = backend, options
         self._pointwise: PointwiseReadout | None = None
-        self._written: WrittenReadout | None = None
-        self._rubric: RubricReadout | None = None
+        self._list: ListReadout | None = None
+        self._rubric: ListReadout | None = None
+        self.template_hash: str
+        """Hash of the wording that the model is prompted with, under one principle."""
+        self.rubric_template_hash: str
+        """Hash of the wording under a rubric."""
         if options.readout == "generate":
             assert options.sampling is not None
             settings: dict[str, Any] = {
@@ -54,11 +67,17 @@ class CaseRunner:
                 "retries": options.retries,
                 "expected": options.expected_scores,
             }
-            self._written = GenerateReadout(template=template, **settings)
-            self.template_hash = template.hash
-            """Hash of the wording that the model is prompted with, under one principle."""
+            self._list = GenerateReadout(template=template, **settings)
+            self.template_hash = self.rubric_template_hash = template.hash
             if options.criteria == "together":
-                self._rubric = RubricReadout(template=Template.for_rubrics(template.style), **settings)
+                of_rubrics = Template.for_rubrics(template.style)
+                self._rubric = RubricReadout(template=of_rubrics, **settings)
+                self.rubric_template_hash = of_rubrics.hash
+        elif options.readout == "decisions":
+            wording = decision_wording()
+            self._list = DecisionsReadout(backend=backend, wording=wording, seed=options.seed, retries=options.retries)
+            self._rubric = self._list if options.criteria == "together" else None
+            self.template_hash = self.rubric_template_hash = wording.hash
         else:
             questions = question_set()
             estimator: FitEstimator
@@ -67,9 +86,7 @@ class CaseRunner:
             else:
                 estimator = AnswerEstimator(backend, questions, cache)
             self._pointwise = PointwiseReadout(backend, questions, estimator, cache)
-            self.template_hash = estimator.hash
-        self.rubric_template_hash = self.template_hash if self._rubric is None else self._rubric.template.hash
-        """Hash of the wording under a rubric."""
+            self.template_hash = self.rubric_template_hash = estimator.hash
 
     @cached_property
     def detector(self) -> AppealDetector:
@@ -104,7 +121,7 @@ class CaseRunner:
 
     def _check_images(self, case: Case) -> None:
         """Refuse images that the model would not see."""
-        if not case.has_images or (self._options.readout == "generate" and self._backend.supports_images):
+        if not case.has_images or (self._options.readout in LIST_READOUTS and self._backend.supports_images):
             return
         error = InvalidCaseError(
             f"{case} has an image, and {self._backend.model} with readout={self._options.readout!r} judges text only; "
@@ -120,14 +137,18 @@ class CaseRunner:
             return await self._pointwise.run(case, passes=self._options.passes, on_usage=on_usage)
         rubric = case.principle
         if not isinstance(rubric, Rubric) or self._rubric is not None:
-            return await self._judge_written(case, on_usage)
+            return await self._judge_lists(case, on_usage)
         cases = [dataclasses.replace(case, principle=principle) for principle in rubric.principles]
-        results = await background_loop.gather(self._judge_written(each, on_usage) for each in cases)
+        results = await background_loop.gather(self._judge_lists(each, on_usage) for each in cases)
         return join_criteria(dict(zip(rubric.criteria, results, strict=True)), rubric)
 
-    async def _judge_written(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
-        readout = self._rubric if isinstance(case.principle, Rubric) else self._written
+    async def _judge_lists(self, case: Case, on_usage: Callable[[Usage], None]) -> CaseResult:
+        readout = self._rubric if isinstance(case.principle, Rubric) else self._list
         assert readout is not None
-        options = self._options
+        options, passes, max_list = self._options, self._options.passes, self._options.max_list
+        if options.readout == "decisions":
+            max_list = min(max_list, self._backend.max_questions)
+            # A single response has one order only, and nothing is sampled: another pass would be the same request.
+            passes = 1 if len(case.responses) == 1 else passes
         run = partial(readout.run, on_usage=on_usage)
-        return await judge_in_passes(case, run, passes=options.passes, max_list=options.max_list, seed=options.seed)
+        return await judge_in_passes(case, run, passes=passes, max_list=max_list, seed=options.seed)

@@ -19,6 +19,7 @@ from rewardanything_core.backends.base import (
     ChoiceRequest,
     ChoiceResult,
     Completion,
+    DecisionResult,
     HiddenStates,
     Request,
     TokenProbability,
@@ -27,6 +28,7 @@ from rewardanything_core.backends.budget import Expense
 from rewardanything_core.backends.pricing import Prices, approximate_tokens
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
+from rewardanything_core.decisions import Answer, PredicateAnswer, Question, ScoreAnswer, ScoreQuestion
 from rewardanything_core.errors import RewardAnythingError
 from rewardanything_core.judging.case_runner import CaseRunner
 from rewardanything_core.prompting.placeholders import placeholder_reply
@@ -181,6 +183,12 @@ def _typical_reply(judge: Judge) -> tuple[float, int]:
     return (fmean(lengths), len(lengths)) if lengths else (TYPICAL_REPLY_TOKENS, 0)
 
 
+def _placeholder_answer(question: Question) -> Answer:
+    if isinstance(question, ScoreQuestion):
+        return ScoreAnswer(probabilities=(1 / len(question.levels),) * len(question.levels))
+    return PredicateAnswer(probability=0.5)
+
+
 def _sum(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
 
@@ -218,6 +226,12 @@ class _DryRun(Backend):
         answers = tuple(ChoiceProbabilities(probabilities=each, mass=1.0) for each in equal)
         return ChoiceResult(answers=answers, usage=Usage())
 
+    async def decide(self, content: Message, questions: Sequence[Question]) -> DecisionResult:
+        """Count a request."""
+        self.answers += len(questions)
+        self._read([content, {"role": "user", "content": "\n".join(map(str, questions))}])
+        return DecisionResult(answers=tuple(map(_placeholder_answer, questions)), raw="", usage=Usage())
+
     async def hidden_states(self, prompts: Sequence[tuple[Message, ...]], layer: int) -> HiddenStates:  # noqa: ARG002
         """Count prompts."""
         import numpy as np
@@ -254,6 +268,16 @@ class _DryRun(Backend):
     def supports_option_scores(self) -> bool:
         """Whether the backend does."""
         return self._backend.supports_option_scores
+
+    @property
+    def supports_decisions(self) -> bool:
+        """Whether the backend does."""
+        return self._backend.supports_decisions
+
+    @property
+    def max_questions(self) -> int:
+        """The backend's largest number of questions."""
+        return self._backend.max_questions
 
     @property
     def num_layers(self) -> int:

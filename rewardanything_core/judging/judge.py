@@ -32,7 +32,7 @@ from rewardanything_core.judging.resolution import (
     resolve_screening,
 )
 from rewardanything_core.judging.rubrics import combine_criteria
-from rewardanything_core.options import JudgeOptions, Readout
+from rewardanything_core.options import LIST_READOUTS, JudgeOptions, Readout
 from rewardanything_core.principles import Rubric
 from rewardanything_core.prompting.appeals import MEASURED_MODELS
 from rewardanything_core.prompting.material import turns_hash
@@ -73,7 +73,7 @@ class Judge(BaseJudge):
         self.backend = backend
         self._requested = options
         self.readout: Readout = resolve_readout(options, backend)
-        """``generate``, ``logits`` or ``head``."""
+        """``generate``, ``logits``, ``head`` or ``decisions``."""
         self.template = options.template or Template.for_model(
             backend.model, style="think" if backend.supports_grammar else "json"
         )
@@ -96,8 +96,8 @@ class Judge(BaseJudge):
         self._stored_count = 0
         check_prices(backend, options.budget)
         backend_fingerprint = backend.fingerprint()
-        writes = self.readout == "generate"
-        cache = None if writes else self._principle_cache(backend_fingerprint)
+        judges_lists = self.readout in LIST_READOUTS
+        cache = None if judges_lists else self._principle_cache(backend_fingerprint)
         metered = backend if options.budget is None or backend.reserves_requests else MeteredBackend(backend)
         self._runner = CaseRunner(metered, self.options, self.template, cache)
         self.template_hash = self._runner.template_hash
@@ -107,7 +107,7 @@ class Judge(BaseJudge):
             self._settings,
             under_rubrics={"criteria": self.options.criteria, "template": self._runner.rubric_template_hash},
             with_turns={"turns": turns_hash(), "shorten": self.options.shorten},
-            max_list=options.max_list if writes else None,
+            max_list=options.max_list if judges_lists else None,
         )
         if options.cache != "off":
             _ = self.store  # an unusable store is an error now, not after the first judgement
@@ -404,7 +404,8 @@ class Judge(BaseJudge):
         if self.screens:
             settings["screen"] = self._runner.detector.questions.hash
         if self.readout != "generate":
-            return settings | {"readout": self.readout}
+            seed = {"seed": self.seed} if self.readout in LIST_READOUTS else {}
+            return settings | {"readout": self.readout} | seed
         readout = "expected" if self.options.expected_scores else "generate"
         return settings | {"sampling": dataclasses.asdict(self.sampling), "seed": self.seed, "readout": readout}
 

@@ -29,7 +29,12 @@ def resolve_readout(options: JudgeOptions, backend: Backend) -> Readout:
         if options.head is not None:
             raise ConfigError("A reward head is for readout='head', not for readout='generate'; omit one of the two.")
         return readout
-    if not backend.supports_option_scores:
+    if readout == "decisions" and not backend.supports_decisions:
+        raise ConfigError(
+            f"readout='decisions' needs a model behind a server with the route /v1/decisions or /v1/systemone, and "
+            f"{backend.model} is none; use another readout."
+        )
+    if readout != "decisions" and not backend.supports_option_scores:
         raise ConfigError(
             f"readout={readout!r} needs the probabilities of answers, and {backend.model} does not provide them; use "
             "readout='generate', or a model on this machine or behind a server that returns log-probabilities."
@@ -39,8 +44,8 @@ def resolve_readout(options: JudgeOptions, backend: Backend) -> Readout:
         raise ConfigError(
             f"{option} applies to written verdicts, and readout={readout!r} writes none; omit one of the two."
         )
-    if readout == "logits" and options.head is not None:
-        raise ConfigError("A reward head is for readout='head', not for readout='logits'; omit one of the two.")
+    if readout != "head" and options.head is not None:
+        raise ConfigError(f"A reward head is for readout='head', not for readout={readout!r}; omit one of the two.")
     return readout
 
 
@@ -48,6 +53,8 @@ def _automatic_readout(options: JudgeOptions, backend: Backend) -> Readout:
     if options.head is not None:
         return "head"
     for_written_replies = options.sampling or options.template or options.expected_scores
+    if not for_written_replies and not is_rewardanything(backend.model) and backend.prefers_decisions():
+        return "decisions"
     prefers_option_scores = backend.supports_option_scores and backend.prefers_option_scores()
     if not prefers_option_scores or for_written_replies or is_rewardanything(backend.model):
         return "generate"
@@ -90,6 +97,8 @@ def resolve_criteria(options: JudgeOptions, backend: Backend, readout: Readout, 
     if readout == "generate" and template.is_built_in:
         automatic: Criteria = "separate" if backend.supports_grammar else "together"
         return automatic if options.criteria == "auto" else options.criteria
+    if readout == "decisions":
+        return "together" if options.criteria == "auto" else options.criteria
     if options.criteria == "together":
         reason = (
             f"readout={readout!r} writes none" if readout != "generate" else "the template has a wording of its own"

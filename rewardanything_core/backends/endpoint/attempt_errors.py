@@ -69,6 +69,9 @@ class ErrorContext:
     timeout: float
     """Time limit of the attempt, in seconds."""
 
+    reply_kind: str = "a chat completion"
+    """What a reply should be."""
+
     secret: str | None = None
     """The key, which must not appear in a message. None: none was given to us."""
 
@@ -204,7 +207,7 @@ def _classify(attempt: _Attempt, context: ErrorContext) -> RewardAnythingError:
     unreadable = _NO_COMPLETION.search(message) or any(isinstance(e, json.JSONDecodeError) for e in attempt.chain)
     if status == 200 or (not attempt.responded and unreadable):
         detail = "." if "Traceback" in message else quoted
-        wrong = f"{context} did not reply with a chat completion{detail}"
+        wrong = f"{context} did not reply with {context.reply_kind}{detail}"
         return BackendError(wrong, status_code=200, retryable=True)
     return _other_error(attempt, context, quoted)
 
@@ -213,7 +216,7 @@ def _other_error(attempt: _Attempt, context: ErrorContext, quoted: str) -> Backe
     status, message = attempt.status, attempt.message
     if status in (301, 302, 303, 307, 308) and (location := attempt.headers.get("location")):
         target = redact(_without_secrets(urljoin(context.base_url or "", location)), context.secret)
-        base = target.removesuffix("/chat/completions")
+        base = re.sub(r"/(chat/completions|decisions|systemone)$", "", target)
         return BackendError(
             f"{context} redirects to {target}, which is not followed.",
             hint=f"Set api_base='{base}' if that is the right server.",

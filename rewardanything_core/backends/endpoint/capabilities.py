@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from rewardanything_core.decisions import DecisionFormatName
 from rewardanything_core.types import Message
 
 logger = logging.getLogger("rewardanything_core")
@@ -65,6 +66,9 @@ class ServerCapabilities:
 
         self.takes_system_role = True
         """Whether a system message can be sent. If not, it is prepended to the user's message."""
+
+        self.decision_route: DecisionFormatName | None = None
+        """The decision route that the server has. None: not known yet."""
 
         self._required = required
 

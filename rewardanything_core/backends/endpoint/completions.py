@@ -106,9 +106,9 @@ def parse_chat_completion(response: Any) -> ChatCompletion:
         failure=failure,
         failure_text=failure_text,
         logprobs=_logprobs(choice),
-        prompt_tokens=_count(_lenient_field(usage, "prompt_tokens")),
-        cached_tokens=_count(_lenient_field(_lenient_field(usage, "prompt_tokens_details"), "cached_tokens")),
-        completion_tokens=_count(_lenient_field(usage, "completion_tokens")),
+        prompt_tokens=token_count(_lenient_field(usage, "prompt_tokens")),
+        cached_tokens=token_count(_lenient_field(_lenient_field(usage, "prompt_tokens_details"), "cached_tokens")),
+        completion_tokens=token_count(_lenient_field(usage, "completion_tokens")),
         cost=_cost(_lenient_field(response, "_hidden_params")),
     )
 
@@ -353,7 +353,7 @@ def _lenient_field(value: Any, name: str) -> Any:
         return None
 
 
-def _count(value: Any) -> int:
+def token_count(value: Any) -> int:
     """A number of tokens; some servers send it as text. 0 if it is not one."""
     try:
         number = 0.0 if isinstance(value, bool) else float(value)

@@ -17,10 +17,12 @@ from rewardanything_core.backends.endpoint.providers import (
     normalized,
     provider_of,
 )
+from rewardanything_core.decisions import DecisionFormatName
 from rewardanything_core.errors import ConfigError
 
 ResponseFormat = Literal["auto", "json_schema", "off"]
 Client = Literal["auto", "litellm"]
+DecisionRoute = Literal["auto", "decisions", "systemone"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,11 @@ class EndpointConfig:
     """Whether the reply's JSON schema is sent. ``auto``: if the server supports it; for reasoning models only after the
     server has separated reasoning from the answer once. ``json_schema``: always. ``off``: never."""
 
+    decision_route: DecisionRoute = "auto"
+    """The route of ``readout="decisions"``: ``decisions`` for OpenAI's ``/v1/decisions``, ``systemone`` for TypeSafe's
+    ``/v1/systemone``. ``auto``: the one that the server has, found out with an empty request; OpenAI's if it has both.
+    Any other value than ``auto`` makes ``readout="auto"`` mean ``decisions``."""
+
     context_window: int | None = None
     """The model's context window, in tokens. None: left to the server to enforce."""
 
@@ -119,10 +126,13 @@ class EndpointConfig:
             raise ConfigError(f"patience must be 0 seconds or more, not {self.patience!r}.")
         if self.hedge_after is not None and self.hedge_after <= 0:
             raise ConfigError(f"hedge_after must be above 0 seconds, not {self.hedge_after!r}.")
-        for name, kind in (("response_format", ResponseFormat), ("client", Client)):
+        kinds = {"response_format": ResponseFormat, "client": Client, "decision_route": DecisionRoute}
+        for name, kind in kinds.items():
             if getattr(self, name) not in get_args(kind):
                 choices = ", ".join(map(repr, get_args(kind)))
                 raise ConfigError(f"{name} must be one of {choices}, not {getattr(self, name)!r}.")
+        if self.client == "litellm" and self.decision_route == "systemone":
+            raise ConfigError("client='litellm' takes decisions in OpenAI's format only; omit decision_route.")
         if (self.input_cost_per_token is None) != (self.output_cost_per_token is None):
             raise ConfigError("input_cost_per_token and output_cost_per_token must be given together.")
 
@@ -151,6 +161,17 @@ class EndpointConfig:
     def requires_key(self) -> bool:
         """Whether no request can succeed without a key."""
         return self.direct is not None and self.direct.requires_key and self.base_urls == (self.direct.base_url,)
+
+    @property
+    def known_decision_route(self) -> DecisionFormatName | None:
+        """The decision route as far as it is known without asking the server; through LiteLLM it is always OpenAI's."""
+        if self.direct is None:
+            return "decisions"
+        if self.decision_route != "auto":
+            return self.decision_route
+        if self.direct.decision_route is None and self.requires_key:  # OpenAI's own address
+            return "decisions"
+        return self.direct.decision_route
 
     @property
     def served_model(self) -> str:

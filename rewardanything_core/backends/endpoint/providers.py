@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rewardanything_core.decisions import DecisionFormatName
+
 
 @dataclass(frozen=True, kw_only=True)
 class DirectProvider:
@@ -25,6 +27,9 @@ class DirectProvider:
     requires_key: bool = False
     """Whether the provider's own address refuses requests without a key."""
 
+    decision_route: DecisionFormatName | None = None
+    """The decision route of a provider whose models write nothing. None: they write."""
+
 
 _OLLAMA = DirectProvider(
     base_url="http://localhost:11434/v1",
@@ -39,6 +44,14 @@ DIRECT: dict[str, DirectProvider] = {
         base_url_variables=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
         key_variable="OPENAI_API_KEY",
         requires_key=True,
+    ),
+    "typesafe": DirectProvider(
+        base_url="https://api.typesafe.ai/v1",
+        base_url_variables=("TYPESAFE_BASE_URL", "TYPESAFE_API_BASE"),
+        key_variable="TYPESAFE_API_KEY",
+        path="/v1",
+        requires_key=True,
+        decision_route="systemone",
     ),
     "ollama": _OLLAMA,
     "ollama_chat": _OLLAMA,

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rewardanything_core.backends.endpoint.capabilities import ServerCapabilities
 from rewardanything_core.backends.endpoint.client import EndpointClient
-from rewardanything_core.backends.endpoint.completions import ChatCompletion, MalformedReplyError
+from rewardanything_core.backends.endpoint.completions import ChatCompletion, MalformedReplyError, token_count
 from rewardanything_core.backends.endpoint.config import EndpointConfig
 from rewardanything_core.backends.endpoint.retry import Backoff
 from rewardanything_core.types import Message, Usage
@@ -49,6 +49,8 @@ class StatesClient(EndpointClient):
         layer: The number of layers that the server runs.
     """
 
+    reply_kind: ClassVar[str] = "a state"
+
     def __init__(self, config: EndpointConfig, api_key: str | None, layer: int) -> None:
         model = served_backbone(config.served_model, layer)
         server = replace(config, model=f"hosted_vllm/{model}", api_base=config.states_base, states_base=None)
@@ -79,9 +81,10 @@ class StatesClient(EndpointClient):
         return await self._transport.post(f"{base_url}/embeddings", self._key, body, required="data")
 
     def _parse(self, response: Any) -> ChatCompletion:
+        usage = response.get("usage")
         return _StateReply(
             state=_state(response),
-            prompt_tokens=_prompt_tokens(response),
+            prompt_tokens=token_count(usage.get("prompt_tokens")) if isinstance(usage, Mapping) else 0,
             answer="",
             reasoning=None,
             separate=False,
@@ -108,9 +111,3 @@ def _state(response: Mapping[str, Any]) -> np.ndarray:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _prompt_tokens(response: Mapping[str, Any]) -> int:
-    usage = response.get("usage")
-    count = usage.get("prompt_tokens") if isinstance(usage, Mapping) else None
-    return count if type(count) is int and 0 <= count < 2**31 else 0
