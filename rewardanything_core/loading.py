@@ -182,7 +182,9 @@ def _cascade(settings: Mapping[str, Any], progress: Progress | None) -> Cascade:
     options = {name: settings[name] for name in ("confidence", "abstain") if name in settings}
     thresholds = settings.get("thresholds")
     members = settings["cascade"]
-    if any("threshold" in member for member in members):
+    if thresholds == "":  # those of the settings are to be replaced
+        thresholds = None
+    elif any("threshold" in member for member in members):
         if thresholds is not None:
             raise ConfigError("Give either thresholds, a file for the whole cascade, or a threshold for each stage.")
         deciding = members if options.get("abstain") else members[:-1]

@@ -19,8 +19,8 @@ of them are ``spread``."""
 
 CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
 
-NOISE = 0.5
-"""Standard deviation of the error of a gap that spreads do not show, in points; the prior of `PairProbability`."""
+NOISE = 1.0
+"""Standard deviation of the error of a gap that spreads do not show, in points."""
 
 
 def confidence_of(verdict: Verdict, measure: Confidence = "gap") -> float:

@@ -33,6 +33,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.cascade import Cascade
+from rewardanything_core.judging.cascade_thresholds import judge_hash
 from rewardanything_core.types import Verdict
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def fit_cascade(
         raise ConfigError(f"alpha and delta must lie between 0 and 1, not {alpha!r} and {delta!r}.")
     if tolerance < 0 or tie_margin < 0:
         raise ConfigError("tolerance and tie_margin must be 0 or more.")
+    if len(set(map(judge_hash, cascade.stages))) < len(cascade.stages):
+        raise ConfigError("Two stages of this cascade judge alike: they have the same model and settings.")
     items = grouped_by_prompt(items)
     rule = rule or _default_rule(items)
     _check_number(items, alpha, delta)
@@ -315,7 +318,8 @@ def _costs(
     dollars = [_mean([usage.cost for usage in of_stage if usage.cost is not None]) for of_stage in usages]
     if dollars[-1] is None and not usages[-1]:
         dollars[-1] = _estimated_cost(cascade.stages[-1], items)
-    if any(dollars):
+    known = [bool(of_stage) or cost is not None for of_stage, cost in zip(usages, dollars, strict=True)]
+    if any(dollars) and all(known):
         free = [stage.model for stage, cost in zip(cascade.stages, dollars, strict=True) if cost is None]
         notes = [f"No price is known of {model}; its cost counts as 0." for model in free]
         return np.array([cost or 0.0 for cost in dollars]), "dollars", notes

@@ -13,6 +13,7 @@ from rewardanything_core.cli._stdout import reserve_stdout
 from rewardanything_core.cli.align import align
 from rewardanything_core.cli.baseline import baseline
 from rewardanything_core.cli.bench import bench
+from rewardanything_core.cli.cascade import fit as fit_cascade
 from rewardanything_core.cli.check import check
 from rewardanything_core.cli.demo import demo
 from rewardanything_core.cli.export_backbone import export_backbone
@@ -49,13 +50,17 @@ def _root(
     """Judge LLM responses under a principle written in plain language."""
 
 
-def _command(function: Callable[..., None], summary: str, example: str) -> None:
+def _command(
+    function: Callable[..., None], summary: str, example: str, *, group: typer.Typer = app, name: str | None = None
+) -> None:
     """Add a command.
 
     Args:
         function: The command.
         summary: Its line in the list of commands.
         example: What to type, at the end of its help.
+        group: The commands that it belongs to.
+        name: What it is called. None: as the function.
     """
 
     @functools.wraps(function)
@@ -63,7 +68,21 @@ def _command(function: Callable[..., None], summary: str, example: str) -> None:
         with reserve_stdout():
             function(*arguments, **options)
 
-    app.command(cls=GroupedCommand, short_help=summary, epilog=f"\b\nExample:\n{example}")(run)
+    group.command(name, cls=GroupedCommand, short_help=summary, epilog=f"\b\nExample:\n{example}")(run)
+
+
+def _group(name: str, summary: str) -> typer.Typer:
+    """Add a command that has commands of its own.
+
+    Args:
+        name: What it is called.
+        summary: Its line in the list of commands.
+    """
+    group = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+    )
+    app.add_typer(group, name=name, help=summary, short_help=summary)
+    return group
 
 
 _command(
@@ -118,6 +137,14 @@ _command(
     fit,
     "Fit a reward head to people's labels.",
     "  ra-judge fit labels.jsonl -o ours.safetensors",
+)
+_command(
+    fit_cascade,
+    "Fit the thresholds of a cascade to labels.",
+    "  ra-judge cascade fit labels.jsonl --stage qwen2.5-coder-1.5b --stage openai/gpt-5-mini -o cascade.json\n"
+    "  ra-judge cascade fit --replay --config ra-judge.toml -o cascade.json",
+    group=_group("cascade", "A cheap judge first, a strong one where it is not sure."),
+    name="fit",
 )
 _command(
     export_backbone,
