@@ -16,7 +16,7 @@ from rewardanything_core.backends.base import (
     Request,
 )
 from rewardanything_core.backends.budget import Expense
-from rewardanything_core.backends.pricing import LEAST_BYTES_PER_TOKEN, Prices, approximate_tokens
+from rewardanything_core.backends.pricing import Prices, approximate_tokens
 from rewardanything_core.decisions import Question
 from rewardanything_core.errors import RewardAnythingError
 from rewardanything_core.types import Message, Usage
@@ -58,7 +58,7 @@ class MeteredBackend(Backend):
 
     def _most(self, conversations: Sequence[Sequence[Message]], max_tokens: int) -> Expense:
         """The most that one request for each conversation can take."""
-        prompt = sum(approximate_tokens(each, bytes_per_token=LEAST_BYTES_PER_TOKEN) for each in conversations)
+        prompt = sum(approximate_tokens(each, cautious=True) for each in conversations)
         completion = max_tokens * len(conversations)
         prices = self._backend.prices
         cost = 0.0 if prices is None else prices.cost(prompt, completion)

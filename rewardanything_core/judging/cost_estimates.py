@@ -75,7 +75,7 @@ class CostEstimate:
     """US dollars, if all replies are as long as they may be. None: the model's prices are not known."""
 
     tokens_counted: bool
-    """Whether the model's tokenizer counted the tokens to read. If not, they are a quarter of the texts' bytes."""
+    """Whether the model's tokenizer counted the tokens to read. If not, they are estimated from the characters."""
 
     replies_measured: int
     """Stored verdicts of the model whose mean length is taken as typical. 0: it is `TYPICAL_REPLY_TOKENS`."""
@@ -105,7 +105,7 @@ class CostEstimate:
             return f"{parts}."
         about = "" if self.tokens_counted else "about "
         tokens = f"{about}{self.prompt_tokens:,} tokens read, about {self.completion_tokens:,} written"
-        basis = [] if self.tokens_counted else ["4 bytes of text for a token"]
+        basis = [] if self.tokens_counted else ["the number of characters"]
         if self.completion_tokens < self.max_completion_tokens:
             basis.append(
                 f"the mean length of {self.replies_measured} stored replies"

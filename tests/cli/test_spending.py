@@ -63,7 +63,7 @@ def test_rows_of_an_earlier_run_survive_a_stop_while_failed_ones_are_judged_agai
 def test_the_estimate_alone_judges_nothing_and_says_what_it_is_made_from(server: FakeOpenAI):
     text = errors_of(grade(server, "--estimate"))
     assert "40 cases, 0 of them from the store (free); 40 calls, about" in text
-    assert "$" in text and "an estimate, from 4 bytes of text for a token and 300 tokens a reply" in text
+    assert "$" in text and "an estimate, from the number of characters and 300 tokens a reply" in text
     assert server.count == 0
 
 

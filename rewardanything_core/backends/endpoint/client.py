@@ -27,7 +27,7 @@ from rewardanything_core.backends.endpoint.config import EndpointConfig
 from rewardanything_core.backends.endpoint.http import HTTPTransport
 from rewardanything_core.backends.endpoint.replicas import Replicas
 from rewardanything_core.backends.endpoint.retry import Backoff, hedged
-from rewardanything_core.backends.pricing import LEAST_BYTES_PER_TOKEN, Prices, approximate_tokens
+from rewardanything_core.backends.pricing import Prices, approximate_tokens
 from rewardanything_core.errors import (
     AuthenticationError,
     BackendConnectionError,
@@ -215,7 +215,7 @@ class EndpointClient:
 
     def _most(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Expense:
         """The most that an attempt can take."""
-        prompt = approximate_tokens(messages, bytes_per_token=LEAST_BYTES_PER_TOKEN)
+        prompt = approximate_tokens(messages, cautious=True)
         completion = parameters.get("max_tokens", 0)
         cost = 0.0 if self.prices is None else self.prices.cost(prompt, completion)
         return Expense(calls=1, tokens=prompt + completion, cost=cost)
