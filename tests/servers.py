@@ -198,12 +198,13 @@ def decision_for(body: Mapping[str, Any], score: Callable[[str], int] = score_te
     parts = material if isinstance(material, list) else [{"content": material}]
     content = parts[0]["content"]
     text = content if isinstance(content, str) else content[0]["text"]
-    case = json.loads(text[text.index('{"') :])
+    case, _ = json.JSONDecoder().raw_decode(text[text.index('{"') :])
     questions = body["questions"]
     named = questions if isinstance(questions, dict) else {question["name"]: question for question in questions}
     answers = {}
     for name, question in named.items():
-        level = score(case["responses"][name.rpartition("/")[2]])
+        response = case["responses"][name.rpartition("/")[2]]
+        level = score(response if isinstance(response, str) else json.dumps(response))
         answers[name] = _decision(question, level)
     tokens = len(json.dumps(body)) // 4
     if "state" in body:

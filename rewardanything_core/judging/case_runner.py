@@ -75,8 +75,13 @@ class CaseRunner:
                 self.rubric_template_hash = of_rubrics.hash
         elif options.readout == "decisions":
             wording = decision_wording()
-            self._list = DecisionsReadout(backend=backend, wording=wording, seed=options.seed, retries=options.retries)
-            self._rubric = self._list if options.criteria == "together" else None
+            self._list = self._rubric = DecisionsReadout(
+                backend=backend,
+                wording=wording,
+                seed=options.seed,
+                retries=options.retries,
+                criteria_together=options.criteria == "together",
+            )
             self.template_hash = self.rubric_template_hash = wording.hash
         else:
             questions = question_set()

@@ -47,6 +47,9 @@ class DecisionsReadout:
     retries: int
     """How often to ask again, in another order, when a response does not follow its format; 0 or more."""
 
+    criteria_together: bool = True
+    """Whether a request has the questions of all criteria of a rubric, instead of those of one."""
+
     async def run(self, case: Case, index: int, *, on_usage: OnUsage) -> PassResult:
         """Judge a case in the ``index``-th order drawn for it.
 
@@ -70,7 +73,8 @@ class DecisionsReadout:
                 deviations=scored.deviations,
                 replies=[replace(result.replies[0], reasoning=f"{NOTHING_WRITTEN} {scored.replies[0].reasoning}")],
             )
-        groups = criteria_groups(rubric, case, seed=self.seed, index=index, max_scores=self.backend.max_questions)
+        most = self.backend.max_questions if self.criteria_together else len(case.responses)
+        groups = criteria_groups(rubric, case, seed=self.seed, index=index, max_scores=most)
         results = await background_loop.gather(
             self._ask(case, {name: rubric.criteria[name] for name in group}, index, on_usage) for group in groups
         )
