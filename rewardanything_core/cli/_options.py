@@ -55,6 +55,10 @@ BackendName = Annotated[str | None, typer.Option("--backend", help="auto, local 
 Device = Annotated[
     str | None, typer.Option("--device", help="auto, cuda, cpu or mps; local models only.", rich_help_panel=JUDGE)
 ]
+ReadoutName = Annotated[
+    str | None,
+    typer.Option("--readout", help="auto, generate, logits, head or decisions.", rich_help_panel=JUDGE),
+]
 Passes = Annotated[
     int | None, typer.Option("--passes", help="Number of orders in which each case is judged.", rich_help_panel=JUDGE)
 ]

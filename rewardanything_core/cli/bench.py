@@ -76,7 +76,7 @@ def bench(
     api_key_env: options.ApiKeyEnv = None,
     backend: options.BackendName = None,
     device: options.Device = None,
-    readout: Annotated[str | None, typer.Option("--readout", help="auto, generate, logits or head.")] = None,
+    readout: options.ReadoutName = None,
     head: Annotated[str | None, typer.Option("--head", metavar="FILE", help="Reward head; see ra-judge fit.")] = None,
     passes: options.Passes = None,
     seed: options.Seed = None,

@@ -152,6 +152,7 @@ def check(
     api_key_env: options.ApiKeyEnv = None,
     backend: options.BackendName = None,
     device: options.Device = None,
+    readout: options.ReadoutName = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
     concurrency: Annotated[
@@ -251,6 +252,7 @@ def check(
             "api_key_env": api_key_env,
             "backend": backend,
             "device": device,
+            "readout": readout,
             "passes": passes,
             "seed": seed,
             "store": store,

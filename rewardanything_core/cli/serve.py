@@ -40,6 +40,7 @@ def serve(
     api_key_env: options.ApiKeyEnv = None,
     backend: options.BackendName = None,
     device: options.Device = None,
+    readout: options.ReadoutName = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
     concurrency: Annotated[
@@ -105,6 +106,7 @@ def serve(
             api_key_env=api_key_env,
             backend=backend,
             device=device,
+            readout=readout,
             passes=passes,
             seed=seed,
             max_concurrency=concurrency,
