@@ -77,6 +77,9 @@ class BenchItem:
     comment: str | None = None
     """Why people gave these labels, in their words; the judge never sees it. None: they did not say."""
 
+    probability: float | None = None
+    """With which probability, in (0, 1], the row was drawn for labelling. None: all rows with the same one."""
+
     rubric: Rubric | None = None
     """The rubric to judge by. None: ``principle`` is all."""
 
@@ -214,6 +217,7 @@ def common_item(row: Mapping[str, Any], where: str) -> BenchItem:
         reference=row.get("reference"),
         context=row.get("context"),
         comment=row.get("comment"),
+        probability=_probability(row.get("probability"), where),
     )
 
 
@@ -279,6 +283,18 @@ def _ends(scale: Any, where: str) -> ScoreRange | None:
     if not isinstance(scale, list) or len(scale) != 2 or not all(isinstance(end, int | float) for end in scale):
         raise ConfigError(f"{where}: 'scale' must be two numbers, the lowest and the highest possible score.")
     return float(scale[0]), float(scale[1])
+
+
+def _probability(given: Any, where: str) -> float | None:
+    if given is None:
+        return None
+    try:
+        probability = float(given)  # a text in CSV
+    except (TypeError, ValueError):
+        probability = 0.0
+    if isinstance(given, bool) or not 0 < probability <= 1:
+        raise ConfigError(f"{where}: 'probability' must be a number above 0 and at most 1, not {given!r}.")
+    return probability
 
 
 def _known(names: Any, responses: Mapping[str, Response], where: str) -> tuple[str, ...]:

@@ -93,7 +93,9 @@ class LabelReport:
         }
 
 
-def read_labels(sources: Sequence[str], *, principle: str | Mapping[str, Any] | None = None) -> list[BenchItem]:
+def read_labels(
+    sources: Sequence[str], *, principle: str | Mapping[str, Any] | None = None, skip_unlabelled: bool = False
+) -> list[BenchItem]:
     """Read a user's labelled rows.
 
     A row has ``prompt``, and either ``response`` and ``score``, or ``responses`` and ``human_scores`` or the name of
@@ -103,6 +105,7 @@ def read_labels(sources: Sequence[str], *, principle: str | Mapping[str, Any] | 
     Args:
         sources: Files.
         principle: The principle of rows that have none; a rubric's as `Rubric.to_json` gives it.
+        skip_unlabelled: Whether rows that nobody has labelled yet are left out, instead of being an error.
 
     Raises:
         ConfigError: a file cannot be read, or a row is incomplete.
@@ -113,13 +116,24 @@ def read_labels(sources: Sequence[str], *, principle: str | Mapping[str, Any] | 
         if not path.is_file():
             raise ConfigError(f"There is no file {source}.")
         for where, row in read_rows(path):
+            if skip_unlabelled and not _has_label(row):
+                continue
             item = _labelled({"principle": principle, **_given(row)}, where, path.stem)
             if item.id in items:
                 raise ConfigError(f"{where} has the id {item.id!r}, which another row has too.")
             items[item.id] = item
-    if sources and not items:
+    if sources and not items and not skip_unlabelled:
         raise ConfigError(f"There are no labels in {', '.join(sources)}.")
     return list(items.values())
+
+
+def count_unlabelled(sources: Sequence[str]) -> int:
+    """The number of rows that `read_labels` skips with ``skip_unlabelled``.
+
+    Args:
+        sources: Files.
+    """
+    return sum(not _has_label(row) for source in sources for _, row in read_rows(Path(source)))
 
 
 def check_scale(items: Iterable[BenchItem], scale: ScoreRange | None) -> None:
@@ -218,6 +232,14 @@ def _labelled(row: Mapping[str, Any], where: str, stem: str) -> BenchItem:
             hint="Give 'score' with 'response', or 'human_scores' or 'winner' with 'responses'.",
         )
     return item
+
+
+def _has_label(row: Mapping[str, Any]) -> bool:
+    """Whether a row has any label that is not null."""
+    given = [row.get(name) for name in ("score", "winner", "pairs", "ranking")]
+    scores = [row.get("human_scores"), *(labels.values() if isinstance(labels := row.get("labels"), Mapping) else ())]
+    nested = [each.values() if isinstance(each, Mapping) else each or () for each in scores]
+    return any(value is not None for value in [*given, *(value for values in nested for value in values)])
 
 
 def _given(row: Mapping[str, Any]) -> dict[str, Any]:

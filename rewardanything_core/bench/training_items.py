@@ -80,14 +80,22 @@ def grouped_by_prompt(items: Iterable[BenchItem]) -> list[BenchItem]:
 def _items(source: str, principle: str | None) -> list[BenchItem]:
     path = Path(source)
     if not path.is_file():
-        return _from_application(source)(principle)
+        return application_labels(source)(principle)
     _, first = next(read_rows(path), ("", {}))
     has_pairs = any(first.get(field) for field in ("pairs", "ranking", "chosen"))
     read = read_items if has_pairs else read_labels
     return [part for item in read([source], principle=principle) for part in item.parts]
 
 
-def _from_application(source: str) -> Callable[[str | None], list[BenchItem]]:
+def application_labels(source: str) -> Callable[[str | None], list[BenchItem]]:
+    """The reader of labels of another application: from a principle, or None, to items.
+
+    Args:
+        source: The application and what to read, such as ``mlflow:EXPERIMENT``.
+
+    Raises:
+        ConfigError: there is no such application.
+    """
     application, colon, name = source.partition(":")
     for point in entry_points(group=GROUP, name=application) if colon and name else ():
         reader = point.load()

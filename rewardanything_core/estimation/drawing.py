@@ -42,7 +42,7 @@ class Draw:
     """Variance that is left, as a factor of that after a uniform draw of as many rows; predicted."""
 
 
-def draw_uniformly(rows: int, number: int, *, seed: int = 0, spread: Sequence[float] | None = None) -> Draw:
+def draw_first(rows: int, number: int, *, seed: int = 0, spread: Sequence[float] | None = None) -> Draw:
     """Draw the first rows to label.
 
     Args:
