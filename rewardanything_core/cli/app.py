@@ -16,6 +16,7 @@ from rewardanything_core.cli.bench import bench
 from rewardanything_core.cli.cascade import fit as fit_cascade
 from rewardanything_core.cli.check import check
 from rewardanything_core.cli.demo import demo
+from rewardanything_core.cli.estimate import estimate
 from rewardanything_core.cli.export_backbone import export_backbone
 from rewardanything_core.cli.fit import fit
 from rewardanything_core.cli.grade import grade
@@ -132,6 +133,12 @@ _command(
     bench,
     "Measure a judge against human labels.",
     "  ra-judge bench summeval.jsonl --flips flips.jsonl --limit-groups 20",
+)
+_command(
+    estimate,
+    "Correct the judge's means with a few labels.",
+    "  ra-judge estimate judged.jsonl --next 50 -o labels.jsonl\n"
+    "  ra-judge estimate judged.jsonl --labels labels.jsonl",
 )
 _command(
     fit,
