@@ -11,6 +11,9 @@ from rewardanything_core.explanations import unmask
 
 MIN_SCORE, MAX_SCORE = 1.0, 5.0
 
+ABSTAINED = "Abstained:"
+"""How the `JudgeFailure.summary` of an `Abstention` begins."""
+
 
 class ToolCall(TypedDict):
     """A call of a tool by a model."""
@@ -115,6 +118,30 @@ class Reply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reasons:
+    """Reasons for a verdict, written by another model, or separately, after the scores were given."""
+
+    model: str
+    """The model that wrote them."""
+
+    text: str = ""
+    """The reasons, with responses under their masked names (``model-1``). Empty: there are none; see ``error``."""
+
+    order: list[str] = field(default_factory=list)
+    """The labels in the order of the masked names."""
+
+    error: str | None = None
+    """Why there are no reasons. None: there are."""
+
+    @property
+    def explanation(self) -> str:
+        """The reasons for a reader, marked as what they are."""
+        if self.error is not None:
+            return f"[no reasons: {self.model} failed with {self.error}]"
+        return f"[reasons for the given scores, by {self.model}]\n{unmask(self.text, self.order)}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """A complete judgement of one case. There is no partial verdict."""
 
@@ -192,6 +219,10 @@ class Verdict:
     shortened_prompt: int = 0
     """Characters of tools' results in the prompt that were left out before judging."""
 
+    reasons: Reasons | None = None
+    """Reasons that were written after the scores were given (`JudgeOptions.explain`); they did not affect them. None:
+    they were not asked for."""
+
     removed: dict[str, list[str]] = field(default_factory=dict)
     """label -> sentences that were removed from the response before it was judged, since they speak to the evaluator or
     vouch for the response; the score is that of the rest. Responses from which nothing was removed are missing."""
@@ -219,7 +250,7 @@ class Verdict:
     def _joined(self, of_reply: Callable[[Reply], str], of_juror: Callable[[Verdict], str]) -> str:
         if self.jurors is not None:
             texts = [
-                of_juror(juror) if isinstance(juror, Verdict) else f"No verdict: {juror.error_type}: {juror.message}"
+                of_juror(juror) if isinstance(juror, Verdict) else f"No verdict: {juror.summary}"
                 for juror in self.jurors
             ]
             models = [f": {juror.model}" for juror in self.jurors]
@@ -270,7 +301,10 @@ class Verdict:
             for place, reply in enumerate(replies):
                 seen = pass_orders[place] if place < len(pass_orders) else None
                 texts.append(reply.reasoning.strip() if seen is None else unmask(reply.reasoning, seen))
-        return "\n\n".join(filter(None, [*missed, *texts, *self._by_criterion(lambda verdict: verdict.explanation)]))
+        texts += self._by_criterion(lambda verdict: verdict.explanation)
+        if self.reasons is not None:
+            texts.append(self.reasons.explanation)
+        return "\n\n".join(filter(None, [*missed, *texts]))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -367,7 +401,7 @@ class Abstention(JudgeFailure):
     @property
     def summary(self) -> str:
         """Why a person is to decide, as one text: ``Abstained: ...``."""
-        return f"Abstained: {self.message}"
+        return f"{ABSTAINED} {self.message}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -457,5 +491,5 @@ def _removal(label: str, sentences: list[str], responses: int) -> str:
 
 def _juror_explanation(juror: Verdict | JudgeFailure) -> str:
     if isinstance(juror, JudgeFailure):
-        return f"[a juror without a verdict]\n{juror.error_type}: {juror.message}"
+        return f"[a juror without a verdict]\n{juror.summary}"
     return f"[{juror.model}]\n{juror.explanation}" if juror.explanation else ""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from rewardanything_core import (
+    Abstention,
     BaseJudge,
     Case,
     ConfigError,
@@ -88,6 +89,7 @@ class JudgeRunner:
             raise JudgeUnavailableError(f"The judge cannot be used. {error} Nothing was scored.") from error
         failures = [outcome for outcome in outcomes if isinstance(outcome, JudgeFailure)]
         self.record(failures)
+        failures = [failure for failure in failures if not isinstance(failure, Abstention)]
         with self._lock:
             self._streak = self._streak + 1 if failures else 0
             streak = self._streak
@@ -97,7 +99,7 @@ class JudgeRunner:
                 raise JudgeUnavailableError(f"The judge cannot be used. {reason} Nothing was scored.", last=failure)
         if self._max_failures is not None and streak >= self._max_failures:
             raise JudgeUnavailableError(
-                f"{streak} judgements in a row failed, the last with {failures[-1].error_type}: {failures[-1].message}",
+                f"{streak} judgements in a row failed, the last with {failures[-1].summary}",
                 hint="Nothing was scored. Set max_failures=None to continue regardless.",
                 last=failures[-1],
             )
@@ -107,7 +109,9 @@ class JudgeRunner:
         """Add failures to `failures`, and log them."""
         for failure in failures:
             self.failures.append(failure)
-            _log.warning("Not judged: %s: %s", failure.error_type, failure.message)
+            _log.log(
+                logging.INFO if isinstance(failure, Abstention) else logging.WARNING, "Not judged: %s", failure.summary
+            )
 
     def __deepcopy__(self, memo: object) -> JudgeRunner:
         return self

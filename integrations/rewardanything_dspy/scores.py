@@ -133,7 +133,7 @@ class NotJudged(_WithFeedback, float):
     @property
     def error(self) -> str:
         """Why there is no score, as text."""
-        return "; ".join(f"{failure.error_type}: {failure.message}" for failure in self.failures)
+        return "; ".join(failure.summary for failure in self.failures)
 
     @property
     def feedback(self) -> str:  # type: ignore[override]

@@ -112,7 +112,7 @@ def failure_of(error: Exception) -> JudgeFailure:
 
 def failure_text(failures: Sequence[JudgeFailure]) -> str:
     """The comment or reasoning of a row that was not judged."""
-    return "Not judged. " + "; ".join(f"{failure.error_type}: {failure.message}" for failure in failures)
+    return "Not judged. " + "; ".join(failure.summary for failure in failures)
 
 
 def missing_package_error(package: str, feature: str) -> MissingExtraError:

@@ -12,7 +12,7 @@ import mlflow.metrics
 from mlflow.metrics import MetricValue
 from mlflow.models import EvaluationMetric
 
-from rewardanything_core import BaseJudge, Case, JudgeFailure, Principle, Rubric, Verdict, resolve_judge
+from rewardanything_core import Abstention, BaseJudge, Case, JudgeFailure, Principle, Rubric, Verdict, resolve_judge
 from rewardanything_core.errors import JudgeUnavailableError
 from rewardanything_mlflow.feedback import (
     ScoreScale,
@@ -193,7 +193,10 @@ def _case(principle: Principle, index: int, prediction: Any, inputs: Any, refere
 
 def _aggregates(outcomes: Sequence[Outcome], scale: ScoreScale) -> dict[str, float]:
     judged = [score for outcome in outcomes if (score := _score(outcome, scale)) is not None]
-    aggregates: dict[str, float] = {"judged": len(judged), "failures": len(outcomes) - len(judged)}
+    abstained = sum(isinstance(outcome, Abstention) for outcome in outcomes)
+    aggregates: dict[str, float] = {"judged": len(judged), "failures": len(outcomes) - len(judged) - abstained}
+    if abstained:
+        aggregates["abstained"] = abstained
     if judged:
         aggregates |= {
             "mean": statistics.fmean(judged),
@@ -208,7 +211,7 @@ def _score(outcome: Outcome, scale: ScoreScale) -> float | None:
 
 
 def _justification(outcome: Outcome) -> str:
-    return outcome.explanation if isinstance(outcome, Verdict) else f"{outcome.error_type}: {outcome.message}"
+    return outcome.explanation if isinstance(outcome, Verdict) else outcome.summary
 
 
 def _p90(values: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 from mlflow.entities import SpanType
 
-from rewardanything_core import BaseJudge, Case, JudgeFailure, Rubric, resolve_judge
+from rewardanything_core import Abstention, BaseJudge, Case, JudgeFailure, Rubric, resolve_judge
 from rewardanything_core.conversations.trajectory import response_json
 from rewardanything_core.judging.base import add_observer, remove_observer
 
@@ -68,7 +68,8 @@ def _log_span(event: VerdictEvent) -> None:
         start_time_ns=event.started_ns,
     )
     if isinstance(event.outcome, JudgeFailure):
-        span.end(outputs=event.outcome.to_dict(), status="ERROR", end_time_ns=event.ended_ns)
+        status = "OK" if isinstance(event.outcome, Abstention) else "ERROR"
+        span.end(outputs=event.outcome.to_dict(), status=status, end_time_ns=event.ended_ns)
         return
     verdict = event.outcome.to_dict()
     outputs = _outputs(verdict)

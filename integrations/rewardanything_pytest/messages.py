@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rewardanything_core import Case, JudgeFailure, Principle, Rubric, Verdict
+from rewardanything_core import Abstention, Case, JudgeFailure, Principle, Rubric, Verdict
 from rewardanything_core.gate import Pair, Requirement
 from rewardanything_core.gate.pairing import prompt_text
 
@@ -140,6 +140,9 @@ def not_judged(failures: Sequence[JudgeFailure], *, total: int, when: str, verbo
         ]
         for failure in failures
     ]
+    if all(isinstance(failure, Abstention) for failure in failures):
+        head = f"was left to a person: no judge was sure enough in {len(failures)} of {total} judgements{when}"
+        return _message(head, blocks, verbose=verbose)
     head = f"could not be judged: {failures[0].error_type} in {len(failures)} of {total} judgements{when}"
     return _message(head, blocks, verbose=verbose)
 

@@ -12,7 +12,7 @@ from rewardanything_core import (
     RewardAnythingError,
     default_judge,
 )
-from rewardanything_core.errors import AuthenticationError, BudgetExceededError, JudgeUnavailableError
+from rewardanything_core.errors import AbstainedError, AuthenticationError, BudgetExceededError, JudgeUnavailableError
 
 DEFAULT_MAX_FAILED_CALLS = 10
 """Calls in a row without any verdict after which a run stops."""
@@ -72,6 +72,8 @@ class FailureStreak:
         Raises:
             JudgeUnavailableError: the limit is reached.
         """
+        if isinstance(error, AbstainedError):  # the judge works, and leaves this to a person
+            error = None
         self._count = 0 if error is None else self._count + 1
         if error is not None and self.limit is not None and self._count >= self.limit:
             raise JudgeUnavailableError(

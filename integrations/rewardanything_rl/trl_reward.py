@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from rewardanything_core import (
+    Abstention,
     BaseJudge,
     Case,
     ConfigError,
@@ -243,11 +244,12 @@ class PrincipleReward:
                 batch.scores[index] = outcome.scores[label]
                 batch.rationales[index] = f"[{label}] {explanation}"
         self.failures.extend(batch.failures)
-        for failure in batch.failures:
-            _log.warning("Not judged, so there is no reward: %s: %s", failure.error_type, failure.message)
-        if batch.failures and self._on_failure == "raise":
-            raise error_from_failure(batch.failures[0])
-        self._streak.record(error_from_failure(batch.failures[-1]) if batch.failures and not verdicts else None)
+        failed = [failure for failure in batch.failures if not isinstance(failure, Abstention)]
+        for failure in failed:
+            _log.warning("Not judged, so there is no reward: %s", failure.summary)
+        if failed and self._on_failure == "raise":
+            raise error_from_failure(failed[0])
+        self._streak.record(error_from_failure(failed[-1]) if failed and not verdicts else None)
         self._log_batch(batch, verdicts, arguments)
         return batch.rewards
 
@@ -319,7 +321,7 @@ class _Batch:
     def fail(self, indices: Iterable[int], failure: JudgeFailure) -> None:
         self.failures.append(failure)
         for index in indices:
-            self.rationales[index] = f"Not judged. {failure.error_type}: {failure.message}"
+            self.rationales[index] = f"Not judged. {failure.summary}"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -18,7 +18,7 @@ from rewardanything_core.agreement.pairs import (
     rm_bench_matrix,
 )
 from rewardanything_core.bench.items import BenchItem, Flip
-from rewardanything_core.types import JudgeFailure, Verdict
+from rewardanything_core.types import Abstention, JudgeFailure, Verdict
 
 HEADLINE = ("flip_accuracy", "both_right", "pairwise_accuracy", "kendall_tau_b", "ndcg")
 """The figures for comparing judges, the most informative first."""
@@ -97,6 +97,8 @@ class JudgedItem:
     def observed(self) -> Mapping[str, Sequence[float]]:
         """Figure -> the values that this item contributes to it."""
         item, verdict = self.item, self.verdict
+        if isinstance(self.outcome, Abstention):
+            return {}
         if verdict is None:
             return {"pairwise_accuracy_failures_wrong": [0.0] * len(item.pairs)}
         scores, order = verdict.scores, rank_scores(verdict.ranking)

@@ -11,7 +11,7 @@ from rewardanything_core.bench.attack_report import AttackReport
 from rewardanything_core.bench.labels import LabelReport
 from rewardanything_core.bench.measures import JudgedItem, RmBench
 from rewardanything_core.bench.worst import wrong_pairs
-from rewardanything_core.types import JudgeFailure, Usage, Verdict
+from rewardanything_core.types import Abstention, JudgeFailure, Usage, Verdict
 
 Figures = dict[str, Estimate]
 
@@ -119,7 +119,13 @@ class BenchReport:
     @property
     def failures(self) -> tuple[JudgeFailure, ...]:
         """The judgements that failed."""
-        return tuple(one.outcome for one in self.judged if isinstance(one.outcome, JudgeFailure))
+        outcomes = (one.outcome for one in self.judged if not isinstance(one.outcome, Abstention))
+        return tuple(outcome for outcome in outcomes if isinstance(outcome, JudgeFailure))
+
+    @property
+    def abstained(self) -> int:
+        """How many judgements a cascade left to a person; no figure includes them."""
+        return sum(isinstance(one.outcome, Abstention) for one in self.judged)
 
     @property
     def from_store(self) -> int:
@@ -168,6 +174,7 @@ class BenchReport:
             "flips_missing": self.flips_missing,
             "from_store": self.from_store,
             "failed": len(self.failures),
+            "abstained": self.abstained,
             "failures": [
                 {"id": f.case_id, "error_type": f.error_type, "message": f.message, "record_id": f.record_id}
                 for f in self.failures[:20]

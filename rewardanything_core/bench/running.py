@@ -14,7 +14,7 @@ from rewardanything_core.errors import ConfigError
 from rewardanything_core.judging.base import DEFAULT_WINDOW, BaseJudge
 from rewardanything_core.judging.streaming import stream_within_budget
 from rewardanything_core.options import UNWRITTEN_READOUTS
-from rewardanything_core.types import JudgeFailure, Usage, Verdict
+from rewardanything_core.types import Abstention, JudgeFailure, Usage, Verdict
 
 Progress = Callable[[Mapping[str, int]], None]
 """Called after each judgement with the counts ``rows``, ``failed``, ``from_store`` and ``done_before`` (0)."""
@@ -97,7 +97,7 @@ def judge_items(
     for index, outcome in stream_within_budget(judge, (item.case_fields() for item in items), window=window):
         outcomes[index] = outcome
         counts["rows"] += 1
-        counts["failed"] += isinstance(outcome, JudgeFailure)
+        counts["failed"] += isinstance(outcome, JudgeFailure) and not isinstance(outcome, Abstention)
         counts["from_store"] += isinstance(outcome, Verdict) and outcome.cached
         if progress is not None:
             progress(counts)
@@ -121,6 +121,9 @@ def pair_reliability(judged: Iterable[JudgedItem]) -> Reliability | None:
 
 def _notes(judged: Sequence[JudgedItem], flips: Sequence[Flip], missing: int, *, written: bool) -> Iterable[str]:
     verdicts = [one.verdict for one in judged if one.verdict is not None]
+    abstained = sum(isinstance(one.outcome, Abstention) for one in judged)
+    if abstained:
+        yield f"{abstained} of {len(judged)} judgements were left to a person, and no figure includes them."
     if not verdicts:
         return
     groups = len({one.item.group for one in judged})

@@ -16,6 +16,8 @@ def summary(report: BenchReport) -> str:
     """The result in one sentence: ``Agrees with people on 75% of pairs; does not follow “long”.``, for example."""
     clauses = [*_labels(report), *_agreement(report), *_criteria(report), *_attacks(report)]
     if not clauses:
+        if report.judged and report.abstained == len(report.judged):
+            return "Every judgement was left to a person, so there is no result."
         nothing = report.judged and len(report.failures) == len(report.judged)
         return "Every judgement failed, so there is no result." if nothing else "There are no labels to compare with."
     text = "; ".join(clauses)

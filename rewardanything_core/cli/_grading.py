@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Verdict, load_judge
+from rewardanything_core import Abstention, BaseJudge, Case, InvalidCaseError, JudgeFailure, Verdict, load_judge
 from rewardanything_core.cli._judge_errors import UnusableJudgeDetector
 from rewardanything_core.cli._options import echo, fetch_progress
 from rewardanything_core.cli._progress import progress_bar
@@ -25,6 +25,7 @@ from rewardanything_core.judging.streaming import is_out_of_budget
 from rewardanything_core.principles import Rubric
 from rewardanything_core.tables.columns import CaseColumns, FileFormat, InputRow
 from rewardanything_core.tables.results import ResultColumns
+from rewardanything_core.types import ABSTAINED
 
 _Outcomes: TypeAlias = Generator[tuple[int, Verdict | JudgeFailure], None, None]
 
@@ -103,6 +104,7 @@ class Counts:
     rows: int = 0
     judged: int = 0
     from_store: int = 0
+    abstained: int = 0
     failed: int = 0
     done_before: int = 0
     first_failure: str | None = None
@@ -115,8 +117,10 @@ class Counts:
         if is_out_of_budget(outcome):
             assert isinstance(outcome, JudgeFailure)
             self.stopped = self.stopped or outcome.message
+        elif isinstance(outcome, Abstention):
+            self.abstained += 1
         elif isinstance(outcome, JudgeFailure):
-            self.add_failure(f"{outcome.error_type}: {outcome.message}")
+            self.add_failure(outcome.summary)
         elif outcome.cached:
             self.from_store += 1
         else:
@@ -127,6 +131,8 @@ class Counts:
         self.rows += 1
         if not error:
             self.done_before += 1
+        elif _abstained(error):
+            self.abstained += 1
         elif not _waits_for_budget(error):
             self.add_failure(str(error))
 
@@ -285,7 +291,8 @@ def _pending_rows(
     """
 
     def is_due(written: Mapping[str, Any]) -> bool:
-        return bool(written[error]) and (task.retry_failed or _waits_for_budget(written[error]))
+        reason = written[error]
+        return bool(reason) and ((task.retry_failed and not _abstained(reason)) or _waits_for_budget(reason))
 
     error = task.added.error
     rewrite = any(map(is_due, output.existing_rows()))
@@ -306,6 +313,11 @@ def _pending_rows(
         if counts.stopped is not None:
             return
         yield _pending(task, row, file_format)
+
+
+def _abstained(error: object) -> bool:
+    """Whether an error in an earlier run's row means that a person is to decide."""
+    return str(error).startswith(ABSTAINED)
 
 
 def _waits_for_budget(error: object) -> bool:

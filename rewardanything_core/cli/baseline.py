@@ -140,4 +140,4 @@ def _print(summary: Summary) -> None:
             was = f", {before:.2f} before" if before is not None else ""
             options.echo(f"{name}: mean score {now:.2f}{was}")
     for failure in summary.failures[:_MAX_SHOWN]:
-        options.echo(f"Case {failure.case_id!r} could not be judged: {failure.error_type}: {failure.message}")
+        options.echo(f"Case {failure.case_id!r} has no verdict. {failure.summary}")

@@ -100,7 +100,7 @@ def demo(
             ]
         )
     else:
-        reasons = {f"{failure.error_type}: {failure.message}" for failure in failures}
+        reasons = {failure.summary for failure in failures}
         if not verdicts and len(reasons) == 1:  # the same for every case, such as a server that cannot be reached
             _paragraph("None of the cases could be judged", *reasons)
         else:
@@ -137,7 +137,7 @@ def _show(case: Case, outcome: Verdict | JudgeFailure) -> None:
     _paragraph("Principle", case.principle.text)
     _paragraph("Prompt", str(case.prompt))
     if isinstance(outcome, JudgeFailure):
-        _paragraph("Failed", f"{outcome.error_type}: {outcome.message}")
+        _paragraph("No verdict", outcome.summary)
         return
     for label in outcome.ranking:
         score = outcome.scores[label]

@@ -178,6 +178,7 @@ def _report(summary: dict[str, Any], as_json: bool, out: str) -> None:
         counted(summary["rows"], "row"),
         f"{summary['judged']:,} judged",
         share_in_words(summary["from_store"], summary["rows"] - summary["done_before"]),
+        *([f"{summary['abstained']:,} left to a person"] if summary["abstained"] else []),
         f"{summary['failed']:,} failed",
         usage_in_words(Usage(**{name: summary[name] for name in USAGE})),
         f"{summary['seconds']:.1f} s",

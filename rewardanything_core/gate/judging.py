@@ -24,7 +24,7 @@ from rewardanything_core.gate.results import Requirement
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.streaming import stream_within_budget
 from rewardanything_core.principles import Principle
-from rewardanything_core.types import MIN_SCORE, JudgeFailure, Usage, Verdict
+from rewardanything_core.types import MIN_SCORE, Abstention, JudgeFailure, Usage, Verdict
 
 if TYPE_CHECKING:
     from rewardanything_core.judging.cost_estimates import CostEstimate
@@ -145,6 +145,8 @@ class CaseJudge:
     def _count(self, outcome: Verdict | JudgeFailure) -> None:
         if isinstance(outcome, Verdict):
             self._verdicts += 1
+            return
+        if isinstance(outcome, Abstention):  # the judge works, and a person is to decide
             return
         self.failures += 1
         error = error_from_failure(outcome)

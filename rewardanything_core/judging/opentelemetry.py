@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rewardanything_core.errors import ConfigError, MissingExtraError
 from rewardanything_core.principles import Principle, Rubric
-from rewardanything_core.types import MAX_SCORE, MIN_SCORE, JudgeFailure, Verdict
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE, Abstention, JudgeFailure, Verdict
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LoggerProvider
@@ -106,6 +106,9 @@ class EvaluationEvents:
             "rewardanything.record_id": outcome.record_id,
         }
         if isinstance(outcome, JudgeFailure):
+            if isinstance(outcome, Abstention):
+                yield common | {"rewardanything.abstained": True, "gen_ai.evaluation.explanation": outcome.message}
+                return
             yield common | {"error.type": outcome.error_type, "rewardanything.error.message": outcome.message}
             return
         assert principle is not None

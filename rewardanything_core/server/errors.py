@@ -12,6 +12,7 @@ from typing import Any
 from starlette.responses import Response
 
 from rewardanything_core.errors import (
+    AbstainedError,
     AuthenticationError,
     BackendError,
     BackendTimeoutError,
@@ -109,7 +110,7 @@ def judging_failed(error: RewardAnythingError, case_id: str | None, request_id: 
         request_id: The request's id, for the log.
     """
     failure = error.failure or JudgeFailure(case_id=case_id, error_type=type(error).__name__, message=str(error))
-    failure = dataclasses.replace(failure, case_id=case_id)
+    failure = dataclasses.replace(failure, case_id=case_id, stages=None)
     if isinstance(error, InvalidCaseError):
         return APIError(422, "invalid_case", error.message, hint=error.hint, field=error.field, failure=failure)
     if isinstance(error, ContextLengthError):
@@ -117,6 +118,10 @@ def judging_failed(error: RewardAnythingError, case_id: str | None, request_id: 
     if isinstance(error, VerdictParseError):
         message = f"No attempt of the model gave a complete verdict. {error.message}"
         return APIError(502, "judge_failed", message, hint=error.hint, failure=failure)
+    if isinstance(error, AbstainedError):  # failures of stages are as secret as any other
+        message = "No judge was sure enough, so a person is to decide."
+        own = dataclasses.replace(failure, message=message, stages=None)
+        return APIError(422, "abstained", message, failure=own)
     if isinstance(error, BudgetExceededError):
         message = "This server has reached its limit on what judging may cost."
         return APIError(

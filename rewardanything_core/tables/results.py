@@ -25,7 +25,8 @@ RESULT_COLUMNS: dict[str, Kind] = {
     "record_id": "text",
     "error": "text",
 }
-"""The columns added to each row. ``error`` is None for a judged row; all others are None for a failed row."""
+"""The columns added to each row. ``error`` is None for a judged row; all others are None for a failed row and for one
+that a cascade leaves to a person, whose error begins with ``Abstained:``."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class ResultColumns:
         """
         cells: dict[str, Any] = {"record_id": outcome.record_id}
         if isinstance(outcome, JudgeFailure):
-            cells["error"] = f"{outcome.error_type}: {outcome.message}"
+            cells["error"] = outcome.summary
         else:
             cells |= {name: getattr(outcome, name) for name in ("scores", "ranking", "best", "agreement", "spread")}
             cells["record_id"] = " ".join(outcome.record_ids) or None

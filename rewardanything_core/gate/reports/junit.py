@@ -7,6 +7,7 @@ from collections import defaultdict
 
 from rewardanything_core.gate.reports import wording
 from rewardanything_core.gate.results import CheckReport, Comparison, Pair
+from rewardanything_core.types import Abstention
 
 _MAX_TEXT = 20_000  # characters of a prompt, an answer or a reply
 
@@ -102,8 +103,8 @@ def _minimum_test(pair: Pair) -> ET.Element:
 def _failed_test(pair: Pair, comparison: Comparison) -> ET.Element:
     assert pair.failure is not None
     test = ET.Element("testcase", name=f"{wording.one_line(pair.id, 200)} was judged")
-    message = wording.one_line(f"{pair.failure.error_type}: {pair.failure.message}", 1_000)
-    if comparison.outcome == "passed":
+    message = wording.one_line(pair.failure.summary, 1_000)
+    if comparison.outcome == "passed" or isinstance(pair.failure, Abstention):
         ET.SubElement(test, "skipped", message=message)
     else:
         element = ET.SubElement(test, "error", message=message, type=wording.one_line(pair.failure.error_type, 100))

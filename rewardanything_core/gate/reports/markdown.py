@@ -205,7 +205,7 @@ def _foot(report: CheckReport) -> Iterator[str]:
         yield f"\n<details><summary>{pairs} could not be judged and are excluded</summary>\n"
         for pair in failed[:10]:
             assert pair.failure is not None
-            message = escaped(wording.one_line(f"{pair.failure.error_type}: {pair.failure.message}", 300))
+            message = escaped(wording.one_line(pair.failure.summary, 300))
             yield f"- {_code(pair.id, 100)} {message}"
         if len(failed) > 10:
             yield f"- and {len(failed) - 10:,} more"

@@ -185,7 +185,7 @@ def _failures(console: Console, report: CheckReport) -> None:
     console.print(Text(f"Not judged and excluded: {pairs}", "bold"))
     for pair in failed[:5]:
         assert pair.failure is not None
-        text = f"{pair.failure.error_type}: {wording.one_line(pair.failure.message, 200)}"
+        text = wording.one_line(pair.failure.summary, 230)
         _paragraph(console, text, 2, (wording.one_line(pair.id, 60), "bold cyan"))
     if len(failed) > 5:
         _paragraph(console, f"and {len(failed) - 5:,} more", 2)
