@@ -160,7 +160,18 @@ def _split(options: dict[str, Any], config: type, *, owner: str) -> tuple[dict[s
             )
     backend_options = {name: value for name, value in options.items() if name in of_config}
     judge_options = {name: value for name, value in options.items() if name not in of_config}
-    return backend_options, JudgeOptions(**judge_options)
+    return backend_options, JudgeOptions(**_with_explainer(judge_options))
+
+
+def _with_explainer(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a judge with the explainer's backend in place of its model string."""
+    model = options.get("explainer")
+    if not isinstance(model, str):
+        return options
+    settings, applies = settings_for(model)
+    settings = {name: value for name, value in settings.items() if SETTINGS[name].belongs not in ("judge", "sampling")}
+    explainer = _judge(settings | {"readout": "generate", "cache": "off"}, None, has_own_key=applies)
+    return options | {"explainer": explainer.backend}
 
 
 def _members(members: Sequence[dict[str, Any]], progress: Progress | None) -> list[Judge]:
@@ -261,7 +272,7 @@ def _judge_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = _pick(settings, "judge")
     if sampling := _pick(settings, "sampling"):
         options["sampling"] = SamplingParams(**sampling)
-    return options
+    return _with_explainer(options)
 
 
 def is_remote(model: str, api_base: object = None) -> bool:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rewardanything_core.agreement.calibration import Calibration
+from rewardanything_core.backends.base import Backend
 from rewardanything_core.backends.budget import LIMITS, Budget
+from rewardanything_core.backends.registry import backend_from_spec
 from rewardanything_core.conversations.shortening import check_limit
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.fields import construct
@@ -70,6 +72,15 @@ class JudgeOptions:
     shorten: int | None = None
     """Maximum length of a tool's result in a conversation, in characters, 100 or more; longer ones are shortened in the
     middle with a visible mark, and `Verdict.shortened` says so. None: nothing is shortened."""
+
+    explain: bool = False
+    """Whether the reasons of each verdict are written after its scores are given, for readouts that write none. They do
+    not affect the scores and are marked as such (`Verdict.reasons`). The judge's own model writes them, or
+    ``explainer``."""
+
+    explainer: str | Backend | Mapping[str, Any] | None = None
+    """The model that writes the reasons, which sets ``explain``: a model string for `load_judge` and the functions that
+    make judges, or a backend. None: the judge's own."""
 
     seed: int = 0
     """Seed of the orders and of the sampler."""
@@ -139,6 +150,8 @@ class JudgeOptions:
             raise ConfigError(f"on_verdict must be a list of observers, not {self.on_verdict!r}.")
         object.__setattr__(self, "on_verdict", tuple(map(as_observer, self.on_verdict)))
         self._set_budget()
+        if self.explainer is not None:
+            object.__setattr__(self, "explain", True)
 
     def _set_budget(self) -> None:
         """Make the limits and the budget say the same."""
@@ -176,6 +189,8 @@ class JudgeOptions:
             "screen": self.screen,
             "criteria": self.criteria,
             "shorten": self.shorten,
+            **({"explain": True} if self.explain else {}),
+            **({"explainer": _spec_of(self.explainer)} if self.explainer is not None else {}),
             "seed": self.seed,
             "sampling": self.sampling and dataclasses.asdict(self.sampling),
             "expected_scores": self.expected_scores,
@@ -200,6 +215,12 @@ class JudgeOptions:
             options["sampling"] = SamplingParams(**options["sampling"])
         if options.get("template") is not None:
             options["template"] = Template(**options["template"])
+        if isinstance(options.get("explainer"), Mapping):
+            options["explainer"] = backend_from_spec(options["explainer"])
         if isinstance(options.get("head"), Mapping):
             options["head"] = RewardHead.from_json(options["head"])
         return construct(cls, options, owner="A judge")
+
+
+def _spec_of(explainer: str | Backend | Mapping[str, Any]) -> Any:
+    return explainer.spec() if isinstance(explainer, Backend) else explainer

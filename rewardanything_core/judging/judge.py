@@ -27,6 +27,7 @@ from rewardanything_core.judging.observers import as_observer
 from rewardanything_core.judging.resolution import (
     check_prices,
     resolve_criteria,
+    resolve_explainer,
     resolve_readout,
     resolve_sampling,
     resolve_screening,
@@ -94,6 +95,8 @@ class Judge(BaseJudge):
         self._flights: SingleFlight[StoredVerdict] = SingleFlight()
         self._misses: dict[str, int] = {}
         self._stored_count = 0
+        self._explainer = resolve_explainer(options, backend, self.readout)
+        self._unexplained = self._without_reasons()
         check_prices(backend, options.budget)
         backend_fingerprint = backend.fingerprint()
         judges_lists = self.readout in LIST_READOUTS
@@ -159,7 +162,7 @@ class Judge(BaseJudge):
     @property
     def usage(self) -> Usage:
         """Usage of all model calls of this judge so far, failures included; cached verdicts cost nothing."""
-        return self._usage
+        return self._usage if self._unexplained is None else self._usage + self._unexplained.usage
 
     def estimate(self, cases: Iterable[Case | Mapping[str, Any]]) -> CostEstimate:
         """See `BaseJudge.estimate`."""
@@ -280,7 +283,29 @@ class Judge(BaseJudge):
             return combine_criteria(verdict, case.principle, self.calibration)
         return verdict if self.calibration is None else self.calibration.calibrate(verdict)
 
+    def _without_reasons(self) -> Judge | None:
+        """The same judge without an explainer, whose verdicts are stored under keys of their own."""
+        if self._explainer is None:
+            return None
+        return self.with_options(explain=False, explainer=None, calibration=None, on_verdict=())
+
+    async def _explain_and_store(self, case: Case, key: str) -> StoredVerdict:
+        """The verdict as it is without reasons, and then its reasons."""
+        assert self._explainer is not None and self._unexplained is not None
+        given = await self._unexplained._judge_case(case)
+        with spending(self.budget):
+            verdict, has_reasons = await self._explainer.explained(given, case)
+        self._usage += verdict.usage - given.usage
+        verdict = dataclasses.replace(verdict, cached=False)
+        if self.cache == "on" and has_reasons:
+            entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
+            verdict = dataclasses.replace(verdict, record_id=await self._id_if_written(self._put(entry)))
+            self._stored_count += 1
+        return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
+
     async def _judge_and_store(self, case: Case, key: str) -> StoredVerdict:
+        if self._explainer is not None:
+            return await self._explain_and_store(case, key)
         spent: list[Usage] = []
 
         def on_usage(usage: Usage) -> None:
@@ -401,6 +426,8 @@ class Judge(BaseJudge):
     def _key_settings(self, backend_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """Everything except the case that affects a verdict on a list that is not long."""
         settings = {"backend": backend_fingerprint, "template": self.template_hash, "passes": self.passes}
+        if self._explainer is not None:
+            settings["explainer"] = self._explainer.fingerprint()
         if self.screens:
             settings["screen"] = self._runner.detector.questions.hash
         if self.readout != "generate":

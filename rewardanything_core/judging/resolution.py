@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.backends.budget import Budget
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.judging.explaining import Explainer
 from rewardanything_core.options import Criteria, JudgeOptions, Readout
 from rewardanything_core.prompting.appeals import MEASURED_MODELS
 from rewardanything_core.prompting.templates import Template, is_rewardanything
@@ -80,6 +82,31 @@ def resolve_screening(options: JudgeOptions, backend: Backend, readout: Readout)
     return options.screen == "on" or (
         options.screen == "auto" and readout == "logits" and backend.model in MEASURED_MODELS
     )
+
+
+def resolve_explainer(options: JudgeOptions, backend: Backend, readout: Readout) -> Explainer | None:
+    """What writes the reasons of given verdicts. None: nothing does.
+
+    Args:
+        options: The options as requested.
+        backend: The judge's backend.
+        readout: The resolved readout.
+
+    Raises:
+        ConfigError: the readout writes its own reasons, or the model writes nothing.
+    """
+    if not options.explain:
+        return None
+    if readout == "generate":
+        raise ConfigError(
+            "readout='generate' writes its reasons with the scores; explain and explainer are for the other readouts."
+        )
+    if isinstance(options.explainer, str | Mapping):
+        raise ConfigError(
+            f"explainer={options.explainer!r} is a model's name; give it to from_endpoint, from_pretrained or "
+            "load_judge, or give Judge a backend."
+        )
+    return Explainer(options.explainer or backend)
 
 
 def resolve_criteria(options: JudgeOptions, backend: Backend, readout: Readout, template: Template) -> Criteria:

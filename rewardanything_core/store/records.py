@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from rewardanything_core.cases import Case
 from rewardanything_core.conversations.trajectory import response_json
 from rewardanything_core.errors import StoreError
-from rewardanything_core.types import JudgeFailure, Reply, Usage, Verdict
+from rewardanything_core.types import JudgeFailure, Reasons, Reply, Usage, Verdict
 
 T = TypeVar("T", Verdict, JudgeFailure)
 
@@ -212,6 +212,8 @@ def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case) -> Verdict:
         turns={to[label]: numbers for label, numbers in verdict.turns.items()},
         shortened={to[label]: omitted for label, omitted in verdict.shortened.items()},
         removed={to[label]: sentences for label, sentences in verdict.removed.items()},
+        reasons=verdict.reasons
+        and dataclasses.replace(verdict.reasons, order=[to[label] for label in verdict.reasons.order]),
         case_id=case.id,
         jurors=verdict.jurors
         and [_renamed(juror, to, case) if isinstance(juror, Verdict) else juror for juror in verdict.jurors],
@@ -229,6 +231,8 @@ def _from_json(kind: type[T], content: Mapping[str, Any]) -> T:
             _from_json(Verdict, juror) if "scores" in juror else _from_json(JudgeFailure, juror)
             for juror in fields["jurors"]
         ]
+    if fields.get("reasons"):
+        fields["reasons"] = Reasons(**fields["reasons"])
     if fields.get("criteria"):
         fields["criteria"] = {name: _from_json(Verdict, each) for name, each in fields["criteria"].items()}
     if kind is Verdict:
