@@ -25,6 +25,7 @@ from rewardanything_core.cli.judge import judge
 from rewardanything_core.cli.log import log
 from rewardanything_core.cli.models import models
 from rewardanything_core.cli.serve import serve
+from rewardanything_core.cli.view import view
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -123,6 +124,11 @@ _command(
     log,
     "Inspect verdicts and the reasons for them.",
     "  ra-judge log --since 2h --principle concise\n  ra-judge log 3f9a",
+)
+_command(
+    view,
+    "Look at verdicts in a browser, and label them.",
+    "  ra-judge view\n  ra-judge view verdicts.sqlite3 judged.jsonl",
 )
 _command(
     models,

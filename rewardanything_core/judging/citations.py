@@ -1,9 +1,10 @@
-"""Which turns of a conversation a judge's reasoning cites."""
+"""What a judge's reasoning cites: turns of a conversation, and passages of a response that it quotes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from rewardanything_core.cases import Case
 from rewardanything_core.conversations.trajectory import Trajectory
@@ -12,6 +13,43 @@ from rewardanything_core.types import Verdict
 # A name and the turns after it, as in "model-1 (turns 3 and 5)"; the name of the latest response counts until the next.
 _CITATION = re.compile(r"(?i)\bmodel-(?P<place>\d+)\b|\bturns?\s+#?(?P<turns>\d+(?:\s*(?:,|and|&|to|-|–)\s*#?\d+)*)")
 _RANGE = re.compile(r"(\d+)\s*(?:to|-|–)\s*#?(\d+)")
+
+
+_QUOTED = re.compile(
+    r"\"([^\"\n]{4,400})\"|“([^”\n]{4,400})”|«([^»\n]{4,400})»|`([^`\n]{4,400})`|(?<!\w)'([^\n]{4,400}?)'(?!\w)"
+)
+_ELLIPSIS = re.compile(r"\s*(?:\[?\.\.\.\]?|…)\s*")
+_MAX_QUOTATIONS = 100
+
+
+def quoted_passages(reasoning: str, text: str) -> list[tuple[int, int]]:
+    """Where a text has what a judge's reasoning quotes from it: start and end of each passage, in order, disjoint.
+
+    Words in quotation marks or backticks count, from 4 characters. White space, capitals and a full stop or comma at
+    the end may differ, and a quotation with an ellipsis counts in parts.
+
+    Args:
+        reasoning: The reasoning.
+        text: The text.
+    """
+    found: list[tuple[int, int]] = []
+    for quotation in islice(dict.fromkeys(_quotations(reasoning)), _MAX_QUOTATIONS):
+        words = (re.escape(word) for word in quotation.split())
+        found += [match.span() for match in re.finditer(r"\s+".join(words), text, re.IGNORECASE)]
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(found):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _quotations(reasoning: str) -> Iterator[str]:
+    for match in _QUOTED.finditer(reasoning):
+        whole = next(filter(None, match.groups()))
+        parts = [part.strip(" \t.,;:!?") for part in _ELLIPSIS.split(whole)]
+        yield from (part for part in parts if len(part) >= 4)
 
 
 def cited_turns(verdict: Verdict, case: Case) -> dict[str, list[int]]:

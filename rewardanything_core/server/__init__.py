@@ -8,8 +8,11 @@ from __future__ import annotations
 from rewardanything_core.errors import MissingExtraError
 
 
-def require() -> None:
+def require(feature: str = "Serving a judge") -> None:
     """Check that the packages of the extra ``serve`` are installed.
+
+    Args:
+        feature: What needs them, for the message.
 
     Raises:
         MissingExtraError: one of them is missing.
@@ -19,4 +22,4 @@ def require() -> None:
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError("Serving a judge", extra="serve") from error
+        raise MissingExtraError(feature, extra="serve") from error

@@ -117,7 +117,7 @@ class Record:
             "model": self.model,
             "template_hash": self.template_hash,
             "settings": dict(self.settings),
-            "case": _case_to_dict(self.case),
+            "case": case_to_dict(self.case),
             "verdict": self.verdict.to_dict() if self.verdict else None,
             "failure": self.failure.to_dict() if self.failure else None,
         }
@@ -141,11 +141,11 @@ def to_row(
     is_verdict = isinstance(outcome, Verdict)
     if is_verdict != (key is not None):
         raise TypeError("a verdict has a key, a failure has none")
-    content = _json(dataclasses.asdict(outcome))
+    content = to_json(dataclasses.asdict(outcome))
     created = datetime.now(UTC).isoformat(timespec="microseconds")
-    labels = _json(case.canonical_labels)
+    labels = to_json(case.canonical_labels)
     verdict, failure = (content, None) if is_verdict else (None, content)
-    texts = _json(_case_to_dict(case)), _json(dict(settings))
+    texts = to_json(case_to_dict(case)), to_json(dict(settings))
     return record_id, key, created, case.id, model, template_hash, labels, *texts, verdict, failure
 
 
@@ -271,7 +271,8 @@ def _split_at_headings(kind: str, text: str, count: int) -> list[str]:
     return texts
 
 
-def _case_to_dict(case: Case) -> dict[str, Any]:
+def case_to_dict(case: Case) -> dict[str, Any]:
+    """A case as plain JSON types, with the fields of its constructor."""
     return {
         "principle": case.principle.to_json(),
         "prompt": case.prompt,
@@ -282,7 +283,7 @@ def _case_to_dict(case: Case) -> dict[str, Any]:
     }
 
 
-def _json(value: Any) -> str:
+def to_json(value: Any) -> str:
     """Readable JSON; a lone surrogate, which UTF-8 cannot encode, is escaped."""
     readable = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     try:

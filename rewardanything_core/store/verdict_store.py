@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -25,6 +25,7 @@ from rewardanything_core.errors import StoreError
 from rewardanything_core.principles import Principle
 from rewardanything_core.store.database import Database
 from rewardanything_core.store.group_writer import GroupWriter
+from rewardanything_core.store.labels import Labels
 from rewardanything_core.store.principle_cache import PrincipleCache
 from rewardanything_core.store.records import (
     COLUMNS,
@@ -219,6 +220,31 @@ class VerdictStore:
             )
         return from_row(*rows[0][1:])
 
+    def last_position(self) -> int:
+        """The position of the newest record, from 1; 0: there is none. Positions never change."""
+        with self._database.read() as connection:
+            (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM records").fetchone()
+        return int(last)
+
+    def records_between(self, first: int, last: int) -> list[tuple[int, Record | StoreError]]:
+        """The records at these positions, in the order of writing; an error in place of one that cannot be read.
+
+        Args:
+            first: The first position.
+            last: The last one.
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(
+                f"SELECT {COLUMNS} FROM records WHERE seq BETWEEN ? AND ? ORDER BY seq",  # noqa: S608
+                (first, last),
+            ).fetchall()
+        return [(seq, _record_or_error(row)) for seq, *row in rows]
+
+    @property
+    def labels(self) -> Labels:
+        """People's labels in the same file."""
+        return Labels(self._database)
+
     def principle_cache(self, namespace: str, *, write: bool = True) -> PrincipleCache:
         """A cache of a model's answers about principles and examples, shared by all processes that use this file.
 
@@ -290,6 +316,13 @@ def default_path() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("rewardanything")) / "verdicts.sqlite3"
+
+
+def _record_or_error(row: Sequence[Any]) -> Record | StoreError:
+    try:
+        return from_row(*row)
+    except StoreError as error:
+        return error
 
 
 def _insert(database: Database, entries: Iterable[Entry]) -> None:

@@ -33,6 +33,9 @@ class Segment:
     folded: bool = False
     """Whether it is shown only on request."""
 
+    quoted: bool = False
+    """Whether the judge's reasoning quotes it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TurnPart:

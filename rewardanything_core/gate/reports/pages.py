@@ -43,7 +43,7 @@ def render_page(template: str, *, title: str, script: str = "", **values: Any) -
         "form-action 'none'",
     ]
     return (
-        _environment()
+        environment()
         .get_template(template)
         .render(
             title=wording.one_line(title, 200),
@@ -63,7 +63,7 @@ def render_macro(template: str, name: str, *arguments: Any) -> str:
         name: Name of the macro.
         arguments: The macro's arguments.
     """
-    macro = getattr(_environment().get_template(template).module, name)
+    macro = getattr(environment().get_template(template).module, name)
     return str(macro(*arguments))
 
 
@@ -75,21 +75,26 @@ def _digest(text: str) -> str:
     return b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
+@lru_cache(maxsize=4)
+def environment(*folders: Path) -> Environment:
+    """The templates of all pages, which escape every text.
+
+    Args:
+        folders: Folders with further templates, which may extend and import those of `TEMPLATES`.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+    templates = Environment(
+        loader=FileSystemLoader([*folders, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"marked": _marked, "minus": _minus}
-    environment.globals["wording"] = wording
-    return environment
+    templates.filters |= {"marked": _marked, "minus": _minus}
+    templates.globals["wording"] = wording
+    return templates
 
 
 def _marked(text: str) -> Markup:

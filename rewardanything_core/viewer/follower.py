@@ -1,0 +1,143 @@
+"""Keeps the index up to date while runs write."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from rewardanything_core.errors import StoreError
+from rewardanything_core.store.labels import Labels
+from rewardanything_core.viewer.facts import facts_of
+from rewardanything_core.viewer.index import BITS, NOTHING, Index, Span
+from rewardanything_core.viewer.sources import Source
+
+_log = logging.getLogger("rewardanything_core.viewer")
+
+POLL_SECONDS = 0.5
+"""How often sources are asked for new records."""
+
+_FIRST_BATCH = 500  # records; enough for the first page
+_BATCH = 2000
+
+
+class Follower(threading.Thread):
+    """A thread that indexes sources: new records first, then older ones.
+
+    Args:
+        index: The index.
+        sources: The sources.
+        labels: People's labels. None: there is no store for them.
+    """
+
+    def __init__(self, index: Index, sources: Sequence[Source], labels: Labels | None) -> None:
+        super().__init__(name="viewer-index", daemon=True)
+        self.version = 0
+        """Changes whenever the index did."""
+        self.problem = ""
+        """Why a source cannot be read at present. Empty: all can."""
+        self._index, self._sources, self._labels = index, list(sources), labels
+        self._stop_event = threading.Event()
+        self._labelled: tuple[int, int, int] | None = None
+        self._lock = threading.Lock()
+        self._states: dict[int, tuple[int, Span, int]] = {}
+
+    @property
+    def indexed(self) -> int:
+        """Number of records in the index."""
+        return sum(max(0, last - first + 1) for _, (first, last), _ in self._states.values())
+
+    @property
+    def total(self) -> int:
+        """Number of records in the sources, when they were last asked."""
+        return sum(last for _, _, last in self._states.values())
+
+    def source_of(self, entry: int) -> tuple[Source, int]:
+        """The source and the position of an entry of the index.
+
+        Raises:
+            StoreError: it is of a source that was replaced.
+        """
+        number, position = entry >> BITS, entry & ((1 << BITS) - 1)
+        for place, (found, _, _) in self._states.items():
+            if found == number:
+                return self._sources[place], position
+        raise StoreError("The file of this verdict was replaced by another.")
+
+    def source_numbers(self) -> dict[str, int]:
+        """Name of each source's file -> its number in the index."""
+        return {self._sources[place].path.name: number for place, (number, _, _) in self._states.items()}
+
+    def run(self) -> None:
+        """Index until `stop`."""
+        while not self._stop_event.is_set():
+            if not self.step():
+                self._stop_event.wait(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop_event.set()
+        if self.is_alive():
+            self.join()
+
+    def catch_up(self) -> None:
+        """Index all there is before returning."""
+        while self.step():
+            pass
+
+    def step(self) -> bool:
+        """Index one batch of each source.
+
+        Returns:
+            Whether there was anything to index.
+        """
+        with self._lock:
+            problem, busy = "", False
+            for place, source in enumerate(self._sources):
+                try:
+                    busy |= self._index_some(place, source)
+                except (StoreError, OSError) as error:
+                    problem = str(error)
+                    if problem != self.problem:
+                        _log.warning("%s cannot be read: %s", source.path, error)
+            self.problem = problem
+            if not busy:
+                self._refresh_labels()
+            self.version += busy
+            return busy
+
+    def refresh_labels(self) -> None:
+        """Take new labels into account before returning."""
+        with self._lock:
+            self._refresh_labels()
+
+    def _index_some(self, place: int, source: Source) -> bool:
+        last = source.last()
+        number, (first, newest) = self._index.source(source.path, source.identity)
+        if newest > last:  # it was replaced by a shorter one that begins alike
+            number, (first, newest) = self._index.source(source.path, f"{source.identity}, again")
+        self._states[place] = number, (first, newest), last
+        if (first, newest) == NOTHING:
+            begin, end = max(1, last - _FIRST_BATCH + 1), last
+            now = begin, end
+        elif newest < last:
+            begin, end = newest + 1, min(last, newest + _BATCH)
+            now = first, end
+        else:
+            begin, end = max(1, first - _BATCH), first - 1
+            now = begin, newest
+        if end < begin:
+            return False
+        rows = [(position, facts_of(record, position)) for position, record in source.between(begin, end)]
+        if self._index.add(number, rows, (first, newest), now):
+            self._states[place] = number, now, last
+        return True
+
+    def _refresh_labels(self) -> None:
+        if self._labels is None:
+            return
+        state = *self._labels.version(), self.indexed
+        if state != self._labelled:
+            self._index.set_labels(self._labels.all(skipped=True))
+            self._labelled = state
+            self.version += 1
