@@ -79,6 +79,20 @@ def check(
             rich_help_panel=DECISION,
         ),
     ] = None,
+    labels: Annotated[
+        Repeatable,
+        typer.Option(
+            metavar="FILE",
+            help="People's scores of both answers to some inputs, which correct the judge; repeatable.",
+            rich_help_panel=DECISION,
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH", help="Scale of people's scores.", show_default="1:5", rich_help_panel=DECISION
+        ),
+    ] = None,
     common_only: Annotated[
         bool | None,
         typer.Option(
@@ -182,6 +196,12 @@ def check(
     is therefore tested on the baseline's own answers, padded or cut in half. The check passes only if it scores these
     lower (--controls auto).
 
+    A judge may be biased towards one side's answers. --labels has people's scores of both answers to some inputs that
+    were drawn at random, 10 or more: rows with prompt, and response and score, or responses and human_scores. The mean
+    difference is then corrected with them, and the decision rests on the corrected difference. It needs neither a
+    second judgement nor --controls, and the report says how many labels it used. Minimum scores stay those of the
+    judge.
+
     Files of outputs have rows with id, prompt and response (JSON lines, CSV or Parquet). They may also have context,
     reference, group (cases with the same input count once), min_score (a minimum for this case) and worse (an answer
     that is known to be worse than the baseline's, to test the judge). An empty CSV cell is a null.
@@ -223,6 +243,8 @@ def check(
             "sequential": sequential,
             "confirm": confirm,
             "controls": controls or None,
+            "labels": labels or None,
+            "scale": scale,
             "common_only": common_only,
             "dataset": dataset,
             "app": app,

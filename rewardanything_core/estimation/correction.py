@@ -32,7 +32,8 @@ FEW_CLUSTERS = 15
 """Below this number of labelled clusters there is a warning. Measured in ``benchmarks/estimation.py``."""
 
 FEW_OTHER_LABELS = 10
-"""If fewer labelled clusters than this have another label than the most frequent one, the interval is ``bounded``."""
+"""If fewer labelled clusters than this have another label, or another error of the judge, than the most frequent one,
+the interval is ``bounded``."""
 
 _LEAST_VARIANCE = 1e-9  # of the judge's scores, as a share of the squared range of labels
 _LEAST_LEVEL = 1e-6
@@ -70,13 +71,16 @@ def corrected_mean(sample: LabelledSample, *, confidence: float = 0.95) -> Corre
         sample: The judged rows and their labels.
         confidence: Confidence level of the intervals, in (0, 1).
     """
+    import numpy as np
+
     judge = _moments(sample, weight=None)
     alone = _moments(sample, weight=0.0)
     method = _method(sample)
     low, high = _ends(sample, judge, method, confidence)
     alone_low, alone_high = _ends(sample, alone, method, confidence)
-    errors = _moments(_errors(sample), weight=0.0)
-    half = _t_half_width(errors, confidence)
+    errors = np.where(sample.is_labelled, _errors(sample), np.nan)
+    bias = _moments(dataclasses.replace(sample, labels=errors, bounds=(-math.inf, math.inf)), weight=0.0)
+    half = _t_half_width(bias, confidence)
     indices, clusters = sample.cluster_indices
     n, labelled_clusters = int(sample.is_labelled.sum()), len(set(indices[sample.is_labelled].tolist()))
     return CorrectedMean(
@@ -86,7 +90,7 @@ def corrected_mean(sample: LabelledSample, *, confidence: float = 0.95) -> Corre
         confidence=confidence,
         judge_mean=float(sample.scores.mean()),
         labels_only=Interval(value=alone.value, low=alone_low, high=alone_high),
-        bias=Interval(value=errors.value, low=errors.value - half, high=errors.value + half),
+        bias=Interval(value=bias.value, low=bias.value - half, high=bias.value + half),
         weight=judge.weight,
         n=n,
         rows=len(sample.judged),
@@ -140,11 +144,26 @@ def _smallest_level(sample: LabelledSample, excludes: Callable[[tuple[float, flo
 
 def _method(sample: LabelledSample) -> Method:
     """How the interval is made; see `FEW_OTHER_LABELS`."""
+    return (
+        "bounded" if min(_others(sample, sample.values), _others(sample, _errors(sample))) < FEW_OTHER_LABELS else "t"
+    )
+
+
+def _others(sample: LabelledSample, figures: NDArray[np.float64]) -> int:
+    """The number of labelled clusters with another figure than the most frequent one of labelled rows."""
+    import numpy as np
+
     clusters, _ = sample.cluster_indices
-    labels, counts = sample.distinct_labels
-    usual = labels[counts.argmax()]
-    others = set(clusters[sample.is_labelled & (sample.values != usual)].tolist())
-    return "bounded" if len(others) < FEW_OTHER_LABELS else "t"
+    known, index = figures[sample.is_labelled].round(9), clusters[sample.is_labelled]
+    values, counts = np.unique(known, return_counts=True)
+    return len(set(index[known != values[counts.argmax()]].tolist()))
+
+
+def _errors(sample: LabelledSample) -> NDArray[np.float64]:
+    """Judge minus people on the labelled rows, ``(row,)``; 0.0 elsewhere."""
+    import numpy as np
+
+    return np.where(sample.is_labelled, sample.scores - sample.values, 0.0)
 
 
 def _moments(sample: LabelledSample, weight: float | None) -> _Moments:
@@ -170,10 +189,17 @@ def _moments(sample: LabelledSample, weight: float | None) -> _Moments:
     labelling = drawn * (1 + tilt * centred) * residuals
     rows = (weight * (scores - all_means[strata]) + means[strata] - value) / len(scores)
     index, clusters = sample.cluster_indices
-    by_cluster, of_rows, mass = (np.bincount(index, each, clusters) for each in (labelling, rows, drawn))
-    effective = 1 / float(mass @ mass)
-    degrees = max(1.0, effective - number - (1 if fitted and weight else 0))
-    labelling_variance = float(by_cluster @ by_cluster) * effective / degrees
+    labelled_clusters = _effective_clusters(sample)
+    lost = np.maximum(labelled_clusters - 1, 0.5)
+    labelling *= np.sqrt(labelled_clusters / lost)[strata]
+    variances = np.array([np.sum(np.bincount(index, labelling * (strata == each)) ** 2) for each in range(number)])
+    degrees = float(variances.sum() ** 2 / (variances**2 / lost).sum()) if variances.any() else float(lost.sum())
+    if fitted and weight:
+        labelling *= math.sqrt((degrees + 1) / max(1.0, degrees))
+        degrees -= 1
+    degrees = max(1.0, degrees)
+    by_cluster, of_rows = (np.bincount(index, each, clusters) for each in (labelling, rows))
+    labelling_variance = float(by_cluster @ by_cluster)
     rows_variance = float(of_rows @ of_rows) * clusters / max(1, clusters - 1)
     both = max(0.0, rows_variance + 2 * float(by_cluster @ of_rows))
     total = labelling_variance + both
@@ -183,9 +209,22 @@ def _moments(sample: LabelledSample, weight: float | None) -> _Moments:
         predictions=(means[strata] + residuals),
         of_labelling=labelling_variance,
         of_rows=both,
-        effective_clusters=effective,
+        effective_clusters=float(labelled_clusters.sum()),
         degrees=total**2 / (labelling_variance**2 / degrees + both**2 / max(1, clusters - 1)) if total else degrees,
     )
+
+
+def _effective_clusters(sample: LabelledSample) -> NDArray[np.float64]:
+    """The number of labelled clusters in each stratum that would say as much if all counted alike (Kish 1965)."""
+    import numpy as np
+
+    strata, number = sample.stratum_indices
+    index, clusters = sample.cluster_indices
+    found = []
+    for each in range(number):
+        mass = np.bincount(index, sample.weights * (strata == each), clusters)
+        found.append(mass.sum() ** 2 / (mass @ mass))
+    return np.array(found)
 
 
 def _ends(sample: LabelledSample, moments: _Moments, method: Method, confidence: float) -> tuple[float, float]:
@@ -207,6 +246,7 @@ def _t_half_width(moments: _Moments, confidence: float) -> float:
 def _bounded_ends(sample: LabelledSample, moments: _Moments, confidence: float) -> tuple[float, float]:
     """The interval of `intervals.estimate` for the labels, joined with the variance from judging some of all rows.
 
+    At the worst, the labels have missed the least label where the judge's score is greatest, or the reverse.
     The distances of the ends are added as independent errors are (MOVER: Zou & Donner, Statistics in Medicine 27,
     2008).
     """
@@ -217,11 +257,16 @@ def _bounded_ends(sample: LabelledSample, moments: _Moments, confidence: float) 
     sums = np.bincount(index, sample.weights * moments.predictions, clusters)
     sizes = np.bincount(index, sample.weights, clusters)
     sums, sizes = sums[sizes > 0], sizes[sizes > 0]
+    largest = float(sizes.max() / sizes.mean())  # the clusters that the labels missed may count as much as any
+    weight, scores, (low, high) = moments.weight, sample.scores, sample.bounds
+    least = low + weight * float(scores.mean() - scores.max())
+    greatest = high + weight * float(scores.mean() - scores.min())
     found = intervals.estimate(
         lambda weights: (weights @ sums) / (weights @ sizes),
         len(sums),
         n=len(sums),
-        bounds=sample.bounds,
+        bounds=(least, greatest),
+        influence=lambda weights: np.full(len(weights), largest),
         confidence=confidence,
     )
     assert found.value is not None and found.low is not None and found.high is not None
@@ -232,17 +277,7 @@ def _bounded_ends(sample: LabelledSample, moments: _Moments, confidence: float) 
     )
 
 
-def _errors(sample: LabelledSample) -> LabelledSample:
-    """The sample with the judge's errors as labels."""
-    import numpy as np
-
-    errors = np.where(sample.is_labelled, sample.scores - sample.values, np.nan)
-    largest = float(np.nanmax(np.abs(errors))) + 1.0
-    return dataclasses.replace(sample, labels=errors, bounds=(-largest, largest))
-
-
 def _warnings(sample: LabelledSample, moments: _Moments, method: Method, clusters: int) -> tuple[str, ...]:
-    labels, counts = sample.distinct_labels
     found = []
     if clusters < FEW_CLUSTERS:
         found.append(
@@ -254,7 +289,7 @@ def _warnings(sample: LabelledSample, moments: _Moments, method: Method, cluster
             f"{moments.effective_clusters:.0f} equal ones."
         )
     if method == "bounded":
-        usual = labels[counts.argmax()]
-        same = "All" if len(labels) == 1 else "All but a few"
-        found.append(f"{same} labels are {usual:g}, so the interval is widened to cover what so few labels can miss.")
+        alike = _others(sample, sample.values) < FEW_OTHER_LABELS
+        why = "Nearly all labels are equal" if alike else "The judge says the same as nearly all labels"
+        found.append(f"{why}, so the interval is widened to cover what {clusters} prompts can miss.")
     return tuple(found)

@@ -74,8 +74,9 @@ class CorrectedMean:
     """How many labels alone, drawn at random, would give the same variance."""
 
     method: Method
-    """``t``: interval from the variance and Student's t. ``bounded``: nearly all labels are equal, so the interval also
-    covers values that the labels may have missed; it is wider, and covers the mean at least as often as promised."""
+    """``t``: interval from the variance and Student's t. ``bounded``: nearly all labels, or nearly all errors of the
+    judge, are equal, so the interval also covers what the labels may have missed; it covers the mean at least as often
+    as promised."""
 
     variance_of_labelling: float
     """The part of the variance that falls with more labels."""

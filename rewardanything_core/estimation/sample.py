@@ -102,13 +102,6 @@ class LabelledSample:
         return given
 
     @cached_property
-    def distinct_labels(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The different labels, and how often each occurs."""
-        import numpy as np
-
-        return np.unique(self.values[self.is_labelled], return_counts=True)
-
-    @cached_property
     def cluster_indices(self) -> tuple[NDArray[np.int64], int]:
         """The index of each row's cluster, and the number of clusters."""
         return group_indices(self.clusters if self.clusters is not None else range(len(self.judged)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from rewardanything_core.bench.items import BenchItem, ScoreRange
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.decision import DecisionMaker, pairs_of
+from rewardanything_core.gate.labels import PeopleLabels
 from rewardanything_core.gate.pairing import Row, pair
 from rewardanything_core.gate.requirements import as_requirements, with_criteria
 from rewardanything_core.gate.results import AUTO, CheckReport, Requirement
@@ -38,6 +40,8 @@ def check(
     confirm: bool = True,
     controls: str | Sequence[str] = AUTO,
     common_only: bool = False,
+    labels: Sequence[BenchItem] = (),
+    scale: ScoreRange | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Compare candidates' answers with a baseline's under principles.
@@ -71,6 +75,10 @@ def check(
             (see `Control`), one or several; ``"none"``; or ``"auto"``: ``cut`` if many answers became much shorter,
             ``padded`` if many became much longer, ``worse`` if cases have such answers.
         common_only: Leave out cases that some side lacks, instead of raising.
+        labels: People's scores of both answers to some inputs, drawn at random; see `read_labels`. Where there are any,
+            the decision rests on the mean difference corrected with them (prediction-powered inference), which needs
+            neither confirmation nor controls. Minimum scores stay those of the judge.
+        scale: Lowest and highest possible human score, for labels without a scale. None: it is inferred.
         progress: Called with ``(judgements done, judgements planned)``.
 
     Raises:
@@ -86,6 +94,14 @@ def check(
     has_minimums = any(r.min_score is not None for r in requirements) or any(
         item.min_score is not None for item in paired.items
     )
+    people = None
+    if labels:
+        if sequential:
+            raise ConfigError(
+                "A sequential check cannot be corrected with labels: their tests hold at one look only.",
+                hint="Leave out --sequential (sequential).",
+            )
+        people = PeopleLabels(paired.items, list(candidates), requirements, labels, scale=scale)
     resolved = resolve_judge(judge)
     if resolved is None:
         raise ConfigError("check needs a judge: load_judge(), or a model string such as 'openai/gpt-5-mini'.")
@@ -99,7 +115,7 @@ def check(
         progress=progress,
     )
     looks = LOOKS if sequential and len(paired.items) >= _MIN_CASES_PER_LOOK * len(LOOKS) else (1.0,)
-    maker = DecisionMaker(trial, list(candidates), requirements, alpha=alpha, confirm=confirm)
+    maker = DecisionMaker(trial, list(candidates), requirements, alpha=alpha, confirm=confirm, labels=people)
     for share in looks:
         trial.judge_up_to(round(share * len(paired.items)))
         decisions = maker.decide(last=share == 1.0)

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rewardanything_core.estimation import CorrectedMean, LabelledSample, corrected_mean
 from rewardanything_core.gate.controls import parse_controls, unnoticed
+from rewardanything_core.gate.labels import PeopleLabels
 from rewardanything_core.gate.results import CheckOutcome, Control, Pair, Requirement
 from rewardanything_core.gate.samples import by_input, fresh_passes_drop, misses_minimum
 from rewardanything_core.gate.significance import TestResult, run_tests
@@ -34,6 +36,12 @@ class Decision:
 
     controls: tuple[Control, ...] = ()
     """The controls evaluated before a pass."""
+
+    corrected: CorrectedMean | None = None
+    """The difference corrected with people's labels, which the tests are about. None: there are no labels."""
+
+    labels: int = 0
+    """Number of inputs with different answers whose labels it rests on."""
 
     def with_controls(self, controls: Sequence[Control]) -> Decision:
         """The decision after controls; it becomes inconclusive if the judge did not notice one of them."""
@@ -72,6 +80,8 @@ class DecisionMaker:
         requirements: The principles.
         alpha: One-sided error probability.
         confirm: Whether suspected regressions are judged again before they count.
+        labels: People's labels, which correct the judge. Comparisons with labels need neither confirmation nor
+            controls, since these guard against errors of the judge. None: there are none.
     """
 
     def __init__(
@@ -82,11 +92,16 @@ class DecisionMaker:
         *,
         alpha: float,
         confirm: bool,
+        labels: PeopleLabels | None = None,
     ) -> None:
         self.requirements = {requirement.name: requirement for requirement in requirements}
         self._trial = trial
         self._keys: list[Key] = [(candidate, name) for name in self.requirements for candidate in candidates]
         self._alpha, self._confirm = alpha, confirm
+        self._labels = labels
+        self._labelled = {
+            key for key in self._keys if labels is not None and labels.covers(self.requirements[key[1]], key[0])
+        }
 
     def decide(self, *, last: bool) -> dict[Key, Decision]:
         """Decide on every comparison after the cases judged so far.
@@ -97,7 +112,10 @@ class DecisionMaker:
         pairs = self._trial.pairs()
         tests = self._tests(pairs)
         missed = {key for key in self._keys if last and self._misses_minimum(pairs, key)}
-        regressed = suspects = {key for key in self._keys if tests[key].suspected} | missed
+        suspects = {key for key in self._keys if tests[key].suspected} | missed
+        certain = {key for key in suspects & self._labelled if tests[key].suspected}
+        suspects -= certain
+        regressed = suspects
         if suspects and self._confirm and not self._trial.exhausted:
             self._trial.confirm(name for _, name in suspects)
             dropped = {key for key in suspects if tests[key].suspected}
@@ -114,19 +132,40 @@ class DecisionMaker:
             key: decide(
                 tests[key],
                 pairs_of(pairs, key),
-                regressed=key in regressed,
+                regressed=key in regressed | certain,
                 confirmed=confirmed.get(key),
                 void=self._trial.exhausted,
             )
             for key in self._keys
         }
+        samples = self._samples(pairs)
+        for key in self._labelled:
+            decisions[key] = self._with_labels(key, decisions[key], samples.get(key), pairs_of(pairs, key))
         return {
             key: self._with_controls(key, decision, pairs_of(pairs, key)) if decision.outcome == "passed" else decision
             for key, decision in decisions.items()
         }
 
+    def _samples(self, pairs: Sequence[Pair]) -> dict[Key, LabelledSample]:
+        """The differences with labels of each comparison that has enough of them."""
+        found = {
+            key: self._labels.sample(pairs_of(pairs, key), self.requirements[key[1]])
+            for key in self._labelled
+            if self._labels is not None
+        }
+        return {key: sample for key, sample in found.items() if sample is not None}
+
+    def _with_labels(
+        self, key: Key, decision: Decision, sample: LabelledSample | None, pairs: Sequence[Pair]
+    ) -> Decision:
+        if sample is None or self._labels is None:
+            return dataclasses.replace(decision, outcome="inconclusive", void=True)
+        found = corrected_mean(sample, confidence=1 - 2 * self._alpha)
+        labels = self._labels.count(pairs, self.requirements[key[1]])
+        return dataclasses.replace(decision, corrected=found, labels=labels)
+
     def _with_controls(self, key: Key, decision: Decision, pairs: Sequence[Pair]) -> Decision:
-        if all(pair.unchanged for pair in pairs):
+        if key in self._labelled or all(pair.unchanged for pair in pairs):
             return decision
         requirement = self.requirements[key[1]]
         kinds = parse_controls(requirement.controls)
@@ -146,10 +185,11 @@ class DecisionMaker:
         first, together = (
             {key: by_input(ordered[key], first_only=first_only) for key in self._keys} for first_only in (True, False)
         )
-        results = run_tests(first, margins, alpha=self._alpha, horizon=self._trial.inputs)
+        labelled = self._samples(pairs)
+        results = run_tests(first, margins, alpha=self._alpha, horizon=self._trial.inputs, labelled=labelled)
         if first == together:
             return results
-        others = run_tests(together, margins, alpha=self._alpha, horizon=self._trial.inputs)
+        others = run_tests(together, margins, alpha=self._alpha, horizon=self._trial.inputs, labelled=labelled)
         return {key: results[key].and_also(others[key]) for key in self._keys}
 
     def _misses_minimum(self, pairs: Sequence[Pair], key: Key) -> bool:

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from rewardanything_core.estimation import CorrectedMean, LabelledSample, corrected_mean, p_above, p_below
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -139,6 +141,45 @@ def analyse_mean(
         p_margin=p_margin if mean >= -margin else 1.0,
         low=min(low, mean),
         high=max(-high, mean),
+    )
+
+
+def analyse_labelled(sample: LabelledSample, margin: float, *, level: float) -> MeanAnalysis:
+    """Test whether the mean difference, corrected with labels, dropped, and whether it dropped by the margin or more.
+
+    Args:
+        sample: The differences and their labels.
+        margin: The drop to rule out, above 0 and at most 4.
+        level: One-sided significance level of each end of the interval.
+    """
+    found = corrected_mean(sample, confidence=1 - 2 * level)
+    return MeanAnalysis(p_drop=p_below(sample, 0.0), p_margin=p_above(sample, -margin), low=found.low, high=found.high)
+
+
+def labels_needed(found: CorrectedMean, margin: float, *, power: float, labels: int, inputs: int) -> int | None:
+    """How many labels would give a result with a probability, if mean and variance stay as they are.
+
+    Args:
+        found: The corrected difference, with the check's interval.
+        margin: The drop to rule out.
+        power: Probability of a result, such as 0.8.
+        labels: Number of labelled inputs with different answers.
+        inputs: Number of inputs with different answers.
+
+    Returns:
+        A number above that of the labels there are. None: labelling every input would not be enough.
+    """
+    from scipy.stats import norm
+
+    distance = max(found.value + margin, -found.value)
+    beyond = 1 + float(norm.ppf(power) / norm.ppf((1 + found.confidence) / 2))
+    return next(
+        (
+            number
+            for number in range(labels + 1, inputs + 1)
+            if found.predicted_half_width(found.n, residual_factor=labels / number) * beyond <= distance
+        ),
+        None,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from rewardanything_core.conversations import Response, response_text
 from rewardanything_core.conversations.trajectory import response_json
+from rewardanything_core.estimation import CorrectedMean
 from rewardanything_core.principles import Principle, Rubric
 from rewardanything_core.types import JudgeFailure, Usage
 
@@ -297,6 +298,17 @@ class Comparison:
 
     controls: tuple[Control, ...] = ()
     """How the judge was tested before this comparison could pass; it passes only if all were noticed."""
+
+    corrected: CorrectedMean | None = None
+    """The difference corrected with people's labels: ``difference``, ``low``, ``high`` and the p-values are about it.
+    None: there are no labels under this requirement, and the judge's own differences decide."""
+
+    labels: int = 0
+    """Number of inputs with different answers whose labels the decision rests on."""
+
+    labels_needed: int | None = None
+    """How many labels in all would give a result if differences and judge stay as they are. None: there is a result,
+    there are no labels, or labelling every input would not be enough."""
 
     @property
     def all_unchanged(self) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rewardanything_core.gate.inference import analyse_mean
+from rewardanything_core.estimation import LabelledSample
+from rewardanything_core.gate.inference import analyse_labelled, analyse_mean
 
 Key = TypeVar("Key")
 
@@ -68,6 +69,7 @@ def run_tests(
     *,
     alpha: float,
     horizon: int | None = None,
+    labelled: Mapping[Key, LabelledSample] | None = None,
 ) -> dict[Key, TestResult]:
     """Test every comparison for a drop, and for the absence of a drop as large as its margin.
 
@@ -81,9 +83,14 @@ def run_tests(
         margins: Comparison -> the drop to rule out, above 0.
         alpha: One-sided error probability.
         horizon: Planned number of units. None: the number of units in each sample.
+        labelled: Comparison -> its units with people's labels, which correct the judge's differences. Their tests rest
+            on the central limit theorem, hold at one look only, and replace those of the judge's differences.
     """
+    labelled = labelled or {}
     results = {
-        key: analyse_mean(
+        key: analyse_labelled(labelled[key], margins[key], level=alpha)
+        if key in labelled
+        else analyse_mean(
             sample,
             margins[key],
             level=alpha,

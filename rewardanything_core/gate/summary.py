@@ -9,7 +9,7 @@ from statistics import fmean
 
 from rewardanything_core.gate.controls import unnoticed
 from rewardanything_core.gate.decision import Decision
-from rewardanything_core.gate.inference import cases_needed, fewest_cases
+from rewardanything_core.gate.inference import cases_needed, fewest_cases, labels_needed
 from rewardanything_core.gate.results import CheckOutcome, Comparison, Control, ControlKind, Pair, Requirement
 from rewardanything_core.gate.samples import by_input, judge_noise, mean_of_known, mean_too_low, misses_minimum
 
@@ -35,8 +35,15 @@ def summarize(
     sample = by_input(pairs)
     signs = [0 if abs(difference) < 1e-9 else math.copysign(1, difference) for difference in sample]
     wins, losses = signs.count(1), signs.count(-1)
-    needed = None
-    if decision.outcome == "inconclusive" and not decision.controls:
+    corrected = decision.corrected
+    needed = labels_missing = None
+    if corrected is not None:
+        if decision.outcome == "inconclusive" and not decision.void:
+            changed = len({pair.group for pair in pairs if not pair.unchanged})
+            labels_missing = labels_needed(
+                corrected, requirement.margin, power=power, labels=decision.labels, inputs=changed
+            )
+    elif decision.outcome == "inconclusive" and not decision.controls:
         level = (1 - test.confidence) / 2
         if len(sample) > 1:
             needed = cases_needed(sample, requirement.margin, level=level, power=power)
@@ -53,7 +60,7 @@ def summarize(
         failures=sum(pair.failure is not None for pair in pairs),
         baseline_score=mean_of_known(pair.baseline_score for pair in pairs),
         candidate_score=mean_of_known(pair.candidate_score for pair in pairs),
-        difference=fmean(sample) if sample else None,
+        difference=corrected.value if corrected is not None else fmean(sample) if sample else None,
         low=test.low,
         high=test.high,
         confidence=test.confidence,
@@ -68,8 +75,12 @@ def summarize(
         confirmed=decision.confirmed,
         cases_needed=needed,
         controls=decision.controls,
+        corrected=corrected,
+        labels=decision.labels,
+        labels_needed=labels_missing,
     )
-    return dataclasses.replace(comparison, reason=_reason(comparison, pairs, decision))
+    warnings = () if corrected is None else corrected.warnings
+    return dataclasses.replace(comparison, reason=" ".join([_reason(comparison, pairs, decision), *warnings]))
 
 
 def conclude(
@@ -123,6 +134,13 @@ def _reason(comparison: Comparison, pairs: Sequence[Pair], decision: Decision) -
         return f"{change}, but this judge would not have seen it: {'; '.join(map(_overlooked, overlooked))}. {_REMEDY}"
     if comparison.confirmed is False:
         return f"A suspected drop was not confirmed in fresh orders. {change} over all passes, which is inconclusive."
+    if comparison.corrected is not None:
+        return " ".join(
+            [
+                f"{change}: neither a drop nor the absence of a drop of {requirement.margin:g} is shown.",
+                _more_labels(comparison),
+            ]
+        )
     fewest = fewest_cases(requirement.margin, (1 - comparison.confidence) / 2)
     sentences = [f"{change}: neither a drop nor the absence of a drop of {requirement.margin:g} is shown."]
     if comparison.n < fewest:
@@ -136,7 +154,19 @@ def _reason(comparison: Comparison, pairs: Sequence[Pair], decision: Decision) -
 
 def _change(comparison: Comparison) -> str:
     interval = f"{comparison.confidence:.0%} interval {comparison.low:+.2f} to {comparison.high:+.2f}"
-    return f"The mean score changed by {comparison.difference:+.2f} ({interval})"
+    change = f"The mean score changed by {comparison.difference:+.2f} ({interval})"
+    if (corrected := comparison.corrected) is None:
+        return change
+    return (
+        f"{change}, corrected with people's labels of {comparison.labels:,} of {corrected.rows:,} inputs "
+        f"(the judge alone: {corrected.judge_mean:+.2f})"
+    )
+
+
+def _more_labels(comparison: Comparison) -> str:
+    if comparison.labels_needed is None:
+        return "More labels of these inputs would not settle it; more inputs could."
+    return f"About {comparison.labels_needed:,} labels would settle it if the difference stays as it is."
 
 
 _DEGRADED: dict[ControlKind, str] = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewardanything_core.bench.label_matching import read_labels_of_rows
 from rewardanything_core.cli._check import reports
 from rewardanything_core.cli._check.models import Models
 from rewardanything_core.cli._check.requirements import PrincipleArgs, read_requirements
@@ -16,6 +17,8 @@ from rewardanything_core.cli._check.sources import CachePolicy, Echo, plan_check
 from rewardanything_core.cli._judge_errors import raise_if_unusable
 from rewardanything_core.cli._progress import steps_bar
 from rewardanything_core.cli._spending import Spending
+from rewardanything_core.cli.bench import scale_of
+from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.reports.wording import counted
 
 if TYPE_CHECKING:
@@ -63,7 +66,9 @@ def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]
     """
     from rewardanything_core.gate.checking import check
     from rewardanything_core.gate.judging import estimate_check
+    from rewardanything_core.gate.labels import rows_of
     from rewardanything_core.gate.pairing import pair
+    from rewardanything_core.gate.requirements import with_criteria
 
     table = read_table(task.config)
     settings = merged(table, task.given)
@@ -73,6 +78,11 @@ def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]
     common_only = bool(settings.get("common_only", False))
     baseline, candidates = preview(plan)
     paired = pair(baseline, candidates, common_only=common_only)
+    rows = rows_of(paired.items, with_criteria(requirements))
+    labels = read_labels_of_rows(rows, settings.get("labels", []))
+    if settings.get("labels") and not labels:
+        raise ConfigError(f"There are no labels in {', '.join(settings['labels'])}.")
+    scale = scale_of(settings.get("scale"))
     with Models(settings, task.judge, task.config) as models:
         backend = models.load(application=bool(plan.prompts))
         keys = {item.id for item in paired.items}
@@ -85,7 +95,9 @@ def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]
         task.spending.confirm(judge, lambda: estimate_check(judge, to_judge, requirements))
         echo(f"Judging {counted(len(keys), 'case')} with {judge.model}.")
         with steps_bar("judging") as progress:
-            report = check(baseline, candidates, requirements, judge=judge, progress=progress, **rules)
+            report = check(
+                baseline, candidates, requirements, judge=judge, progress=progress, labels=labels, scale=scale, **rules
+            )
     attempted = [pair for pair in report.pairs if not pair.unchanged]
     failures = [pair.failure for pair in attempted if pair.failure is not None]
     if len(failures) == len(attempted):

@@ -19,7 +19,11 @@ Named: TypeAlias = tuple[str | None, str]
 REGISTRY = "prompts:/"
 """The prefix of prompts in MLflow's registry."""
 
-Kind: TypeAlias = Literal["text", "path", "prompt", "texts", "sources", "prompts", "number", "numbers", "count", "flag"]
+_OF_MLFLOW = (REGISTRY, "mlflow:")
+
+Kind: TypeAlias = Literal[
+    "text", "path", "prompt", "texts", "sources", "prompts", "number", "numbers", "count", "flag", "paths"
+]
 
 KINDS: dict[str, Kind] = {
     "dataset": "path",
@@ -49,6 +53,8 @@ KINDS: dict[str, Kind] = {
     "sequential": "flag",
     "confirm": "flag",
     "controls": "texts",
+    "labels": "paths",
+    "scale": "text",
     "common_only": "flag",
     "html": "path",
     "junit": "path",
@@ -84,6 +90,7 @@ _CANDIDATE = {"candidate", "app", "candidate_prompt", "candidate_rev"}
 _DESCRIBED: dict[Kind, str] = {
     "text": "a string",
     "path": "a path",
+    "paths": "a path or a list of paths",
     "prompt": "a path or prompts:/name@alias",
     "texts": "a string or a list of strings",
     "sources": "a path, a list of paths, or a table of names and paths",
@@ -221,6 +228,9 @@ def _convert(value: Any, kind: Kind, folder: Path) -> Any:
     if kind == "texts":
         values = _listed(value)
         return values if all(isinstance(item, str) for item in values) else None
+    if kind == "paths":
+        several = _several(_listed(value), folder)
+        return None if several is None else [path for _, path in several]
     if kind in ("sources", "prompts"):
         return _several(value, folder)
     if not isinstance(value, str) or not value:
@@ -240,7 +250,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _resolved(path: str, folder: Path) -> str:
-    if path.startswith(REGISTRY):
+    if path.startswith(_OF_MLFLOW):
         return path
     full = folder / Path(path).expanduser()
     try:
