@@ -8,7 +8,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 TORCH := torch==2.13.0
 SETTINGS := pyproject.toml constraints.txt
 
-.PHONY: help demo test test-vllm test-spark test-wheel test-oldest test-newest check docs clean
+.PHONY: help demo test test-vllm test-spark test-browser test-wheel test-oldest test-newest check docs clean
 
 help:  ## what there is
 	@echo "make demo       judge real responses with a small model on this machine's CPU"
@@ -17,6 +17,7 @@ help:  ## what there is
 	@echo "make docs       build the documentation into site/, from what is here and without the network"
 	@echo "make test-vllm  run the tests against a vLLM server, which gets an environment of its own"
 	@echo "make test-spark run the tests on Spark, which needs a Java runtime"
+	@echo "make test-browser  run the tests of ra-judge view in Chromium, which must be installed"
 	@echo "make test-wheel install the wheel with each extra into a clean environment and run its example (an hour)"
 	@echo "make test-oldest  run the integrations' tests with the oldest version of each host we support (an hour)"
 	@echo "make test-newest  the same with the newest there is"
@@ -27,7 +28,7 @@ demo: $(VENV)/.ready-demo
 
 test: $(VENV)/.ready-test
 	@# Two processes, as on the machines that the time limit is for; the tests of a file stay together.
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not vllm and not spark"
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not vllm and not spark and not browser"
 
 check: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check .
@@ -42,6 +43,9 @@ docs: $(VENV)/.ready-docs
 
 test-vllm: $(VENV)/.ready-test .venv-vllm/.ready
 	@RA_JUDGE_VLLM_PYTHON="$(CURDIR)/.venv-vllm/bin/python" $(VENV)/bin/python -m pytest -m vllm
+
+test-browser: $(VENV)/.ready-test
+	@$(VENV)/bin/python -m pytest -m browser
 
 test-spark: $(VENV)/.ready-spark
 	@$(VENV)/bin/python -m pytest -m spark

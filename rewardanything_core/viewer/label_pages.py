@@ -128,7 +128,8 @@ class LabelPages:
 
     def _last(self, number: str) -> dict[str, Any] | None:
         """The decision just made, with the judge's scores, which a blind label may show from now on."""
-        found = [label for label in self._frame.labels() if str(label.id) == number]
+        labels = self._viewer.labels.all(skipped=True) if self._viewer.labels and number else []
+        found = [label for label in labels if str(label.id) == number]
         if not found:
             return None
         label, judge = found[0], []
