@@ -380,6 +380,7 @@ class FakeOpenAI:
         for route in ("decisions", "systemone"):
             app.router.add_post(f"/v1/{route}", self._completions)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/embeddings", self._embeddings)
         # A handler is cancelled when its client closes the connection, which marks the request as dropped.
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
@@ -392,6 +393,13 @@ class FakeOpenAI:
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "fake", "object": "model"}]})
+
+    async def _embeddings(self, request: web.Request) -> web.Response:
+        texts = (await request.json())["input"]
+        vectors = [[float(len(text)), 1.0] for text in texts]
+        data = [{"object": "embedding", "index": n, "embedding": vector} for n, vector in enumerate(vectors)]
+        usage = {"prompt_tokens": len(texts), "total_tokens": len(texts)}
+        return web.json_response({"object": "list", "model": "fake", "data": data, "usage": usage})
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

@@ -18,6 +18,7 @@ from rewardanything_mlflow.feedback import log_verdict
 from rewardanything_mlflow.labels import labels_from_mlflow
 from rewardanything_mlflow.metric import principle_metric, principle_metrics
 from rewardanything_mlflow.pool_check import StoreWarning, check_store
+from rewardanything_mlflow.registration import load_scorer
 from rewardanything_mlflow.scorer import PrincipleScorer, principle_scorers
 from rewardanything_mlflow.spans import autolog
 
@@ -32,6 +33,7 @@ __all__ = [
     "check_store",
     "compare_runs",
     "labels_from_mlflow",
+    "load_scorer",
     "log_verdict",
     "principle_metric",
     "principle_metrics",

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.genai.judges.base import AlignmentOptimizer, Judge
 from mlflow.genai.judges.instructions_judge import InstructionsJudge
 
-from rewardanything_core import ConfigError, JudgeFailure, Rubric, from_endpoint, resolve_judge
+from rewardanything_core import ConfigError, JudgeFailure, from_endpoint, resolve_judge
 from rewardanything_core import Judge as PrincipleJudge
 from rewardanything_core.alignment import Alignment, AlignmentTask, Evaluation, Reflector, align, align_principle
 from rewardanything_core.alignment.search import Method
@@ -30,6 +30,7 @@ from rewardanything_mlflow.labels import (
     human_labels,
     labels_from_mlflow,
 )
+from rewardanything_mlflow.optimizers import check_alignable
 from rewardanything_mlflow.spans import without_own_traces
 from rewardanything_mlflow.traces import inputs_and_outputs
 
@@ -80,16 +81,20 @@ class PrincipleOptimizer(AlignmentOptimizer):
         """Align a judge; MLflow calls this.
 
         Args:
-            judge: A judge of ``make_judge`` with inputs or outputs in its instructions.
+            judge: A judge of ``make_judge`` with inputs or outputs in its instructions, or a `PrincipleScorer`.
             traces: Traces with human feedback of the judge's name, on 20 different inputs or more.
 
         Returns:
-            A new judge, which differs in its instructions only; the same judge if no text was better.
+            A new judge, which differs in its instructions or principle only; the same judge if no text was better.
 
         Raises:
             ConfigError: the judge cannot be aligned, or the feedback does not suffice.
             MissingExtraError: GEPA is not installed.
         """
+        from rewardanything_mlflow.scorer import PrincipleScorer  # which imports this module
+
+        if isinstance(judge, PrincipleScorer):
+            return self.align_scorer(judge, traces)
         task = _InstructionsTask(judge, traces)
         reflector = None if self.method == "examples" else Reflector(self._reflection(task.judge))
         result = align(task, reflector, method=self.method, max_calls=self.max_calls, seed=self.seed)
@@ -109,17 +114,12 @@ class PrincipleOptimizer(AlignmentOptimizer):
             ConfigError: the scorer cannot be aligned, or the feedback does not suffice.
             JudgeUnavailableError: there is no judge.
         """
-        if isinstance(scorer.principle, Rubric):
-            raise ConfigError("A rubric cannot be aligned as a whole; align a PrincipleScorer for each criterion.")
-        if scorer.on == "session":
-            raise ConfigError("A scorer on='session' cannot be aligned, since people's feedback is on single traces.")
-        if scorer.candidates:
-            raise ConfigError("A scorer with candidates=True cannot be aligned; people's feedback is on whole traces.")
+        check_alignable(scorer)
         items = labels_from_mlflow(
             traces,
             scorer.name,
             principle=scorer.principle,
-            on=scorer.on,
+            on="trace" if scorer.on == "trace" else "row",
             scale=self.scale or ((1.0, 5.0) if scorer.scale == "raw" else (0.0, 1.0)),
             prompt=scorer.prompt,
             response=scorer.response,
@@ -137,7 +137,7 @@ class PrincipleOptimizer(AlignmentOptimizer):
             )
         if not self._accepted(result, scorer.name):
             return scorer
-        return scorer.model_copy(update={"principle": dataclasses.replace(scorer.principle, text=result.text)})
+        return scorer.with_principle(dataclasses.replace(scorer.principle, text=result.text))
 
     def _reflection(self, judge: InstructionsJudge) -> Backend:
         if self.reflection_model is not None:

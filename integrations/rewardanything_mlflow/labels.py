@@ -116,7 +116,7 @@ def human_labels(traces: Iterable[Trace], name: str | None = None) -> list[tuple
     Raises:
         ConfigError: there is none, or people used several names and none is given.
     """
-    by_trace = [(trace, _human_feedback(trace)) for trace in traces]
+    by_trace = [(trace, human_feedback(trace)) for trace in traces]
     names = Counter(_plain(one.name) for _, feedback in by_trace for one in feedback)
     wanted = _plain(name) if name is not None else next(iter(names), "")
     if wanted not in names or (name is None and len(names) > 1):
@@ -160,7 +160,13 @@ def items_of_experiment(source: str, principle: str | None) -> list[BenchItem]:
     return labels_from_mlflow(traces, name or None, principle=principle)
 
 
-def _human_feedback(trace: Trace) -> list[Feedback]:
+def human_feedback(trace: Trace, name: str | None = None) -> list[Feedback]:
+    """People's valid feedback on a trace.
+
+    Args:
+        trace: The trace.
+        name: Name of the feedback; capitals and spaces around it do not count. None: any.
+    """
     return [
         one
         for one in trace.info.assessments
@@ -168,6 +174,7 @@ def _human_feedback(trace: Trace) -> list[Feedback]:
         and one.source.source_type == AssessmentSourceType.HUMAN
         and one.valid is not False
         and one.value is not None
+        and (name is None or _plain(one.name) == _plain(name))
     ]
 
 

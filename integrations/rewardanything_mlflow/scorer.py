@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mlflow.entities import Feedback, Trace
-from mlflow.genai.scorers import Scorer
+from mlflow.exceptions import MlflowException
+from mlflow.genai.judges.base import AlignmentOptimizer, Judge, JudgeField
+from mlflow.genai.scorers import Scorer, ScorerSamplingConfig
+from mlflow.genai.scorers.base import ScorerKind
 from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator, model_validator
 
-from rewardanything_core import BaseJudge, Case, Principle, RewardAnythingError, Rubric, resolve_judge
+from rewardanything_core import BaseJudge, Case, ConfigError, Principle, RewardAnythingError, Rubric, resolve_judge
 from rewardanything_core.errors import JudgeUnavailableError
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 from rewardanything_mlflow.alignment import PrincipleOptimizer
-from rewardanything_mlflow.feedback import (
-    ScoreScale,
-    criterion_names,
-    failure_feedback,
-    metric_name,
-    metric_names,
-    verdict_feedback,
-)
+from rewardanything_mlflow.conditions import conditions
+from rewardanything_mlflow.feedback import ScoreScale, failure_feedback, metric_name, metric_names, verdict_feedback
 from rewardanything_mlflow.fields import (
     Selector,
     SelectorError,
@@ -30,7 +28,9 @@ from rewardanything_mlflow.fields import (
     response_from,
 )
 from rewardanything_mlflow.judging import failure_of, judge_or_default, stop_if_unusable
+from rewardanything_mlflow.optimizers import align_with
 from rewardanything_mlflow.pool_check import check_store
+from rewardanything_mlflow.registration import mlflow_judge, serialized
 from rewardanything_mlflow.spans import without_own_traces
 from rewardanything_mlflow.traces import Unit, conversation_from, session_expectations, session_id
 
@@ -40,8 +40,10 @@ def judged(values: list[float]) -> float:
     return len(values)
 
 
-class PrincipleScorer(Scorer):
-    """A scorer for ``mlflow.genai.evaluate(scorers=[...])`` and ``mlflow.genai.optimize_prompts``.
+class PrincipleScorer(Judge):
+    """A judge and scorer for ``mlflow.genai.evaluate(scorers=[...])`` and ``mlflow.genai.optimize_prompts``.
+
+    It is an MLflow `Judge`: it can be registered, aligned to people's feedback and combined in an ensemble.
 
     A row gets a `Feedback` with the score and the judge's reasoning. With ``candidates=True`` the outputs hold several
     responses, which are judged together; each gets a feedback named ``name/label``. Under a `Rubric` there is one more
@@ -105,12 +107,16 @@ class PrincipleScorer(Scorer):
     _selected: set[str] = PrivateAttr(default_factory=set)
     """The selectors that have fitted a row so far."""
 
+    _instructions: str | None = PrivateAttr(default=None)
+    """What MLflow's judges with a memory set in a copy, to judge by instead of the principle's text."""
+
     @model_validator(mode="before")
     @classmethod
     def _named(cls, options: Any) -> Any:
         if isinstance(options, dict) and "principle" in options:
             options = {**options, "principle": Principle.of(options["principle"])}
             options["name"] = metric_name(options["principle"], options.get("name"))
+            options.setdefault("description", options["principle"].text)
         return options
 
     @field_validator("judge", mode="before")
@@ -128,7 +134,7 @@ class PrincipleScorer(Scorer):
 
     @model_validator(mode="after")
     def _checked(self) -> PrincipleScorer:
-        low, high = (1.0, 5.0) if self.scale == "raw" else (0.0, 1.0)
+        low, high = self.limits
         if self.threshold is not None and not low <= self.threshold <= high:
             raise ValueError(f"threshold must be within {low:g}..{high:g} on the {self.scale} scale.")
         if self.on != "row" and (self.candidates or self.prompt is not None or self.response is not None):
@@ -139,6 +145,118 @@ class PrincipleScorer(Scorer):
         """Warn before MLflow can deadlock; see `check_store`."""
         super().model_post_init(context)
         check_store(stacklevel=4)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> PrincipleScorer:
+        """A copy with the same judge, whose connections and weights are shared."""
+        return self.__copy__()
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest score on ``scale``."""
+        return (MIN_SCORE, MAX_SCORE) if self.scale == "raw" else (0.0, 1.0)
+
+    @property
+    def kind(self) -> ScorerKind:
+        """How MLflow stores it: as the source of a function that makes the scorer again."""
+        return ScorerKind.DECORATOR
+
+    @property
+    def instructions(self) -> str:
+        """What it judges by, as text."""
+        return self.principle.text if self._instructions is None else self._instructions
+
+    @property
+    def feedback_value_type(self) -> Any:
+        """``float``."""
+        return float
+
+    def get_input_fields(self) -> list[JudgeField]:
+        """What of a row it reads: inputs and outputs, or the trace."""
+        if self.on == "trace":
+            return [JudgeField(name="trace", description="The trace to judge")]
+        if self.on == "session":
+            return []
+        return [
+            JudgeField(name="inputs", description="What the program was given, with the prompt"),
+            JudgeField(name="outputs", description="What the program returned, with the response"),
+        ]
+
+    def model_dump(self, **_: Any) -> dict[str, Any]:
+        """The scorer as MLflow's registry stores it, whatever the options, as for MLflow's own scorers.
+
+        Raises:
+            ConfigError: an option is a function, or the judge cannot be made in another process.
+        """
+        return serialized(self)
+
+    def register(self, *, name: str | None = None, experiment_id: str | None = None) -> PrincipleScorer:
+        """Store the scorer in an experiment, with the spec of its judge, which never holds a key.
+
+        MLflow stores it as code, which a tracking server accepts if ``MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS=true`` is set
+        there. Where it runs, this package has to be installed and the judge's key to be in the environment. To score
+        traces on a schedule, register `as_mlflow_judge`.
+
+        Args:
+            name: The name to store it under. None: the scorer's.
+            experiment_id: The experiment. None: the active one.
+
+        Returns:
+            A registered copy.
+
+        Raises:
+            ConfigError: an option is a function, or the judge cannot be made in another process.
+            MlflowException: MLflow does not accept it.
+        """
+        copy = self.model_copy()
+        copy._cached_dump = copy.model_dump()  # MLflow 3.18 looks for the source here
+        name = name and metric_name(self.principle, name)
+        made = super(PrincipleScorer, copy).register(name=name, experiment_id=experiment_id)
+        assert isinstance(made, PrincipleScorer)
+        return made
+
+    def start(
+        self, *, name: str | None = None, experiment_id: str | None = None, sampling_config: ScorerSamplingConfig
+    ) -> Scorer:
+        """Score new traces on a schedule, where the tracking server can run the scorer: on Databricks.
+
+        Raises:
+            ConfigError: the server only schedules judges whose model is an endpoint of its gateway.
+        """
+        try:
+            return super().start(name=name, experiment_id=experiment_id, sampling_config=sampling_config)
+        except MlflowException as error:
+            if "gateway model" not in str(error):
+                raise
+            raise ConfigError(
+                f"The tracking server cannot schedule {self.name!r}: it runs no code of others on a schedule.",
+                hint='Schedule MLflow\'s own judge for the principle: scorer.as_mlflow_judge("gateway:/ENDPOINT")'
+                ".register().start(sampling_config=...).",
+            ) from error
+
+    def as_mlflow_judge(self, model: str, **options: Any) -> Judge:
+        """MLflow's own judge for the same principle, which a tracking server runs without this package.
+
+        It scores 1 to 5. Prompt and parsing are MLflow's, so scores differ from this scorer's. Over a System One
+        endpoint, such as ``ra-judge serve``, there is no rationale.
+
+        >>> judge = scorer.as_mlflow_judge("gateway:/principles").register()
+        >>> judge.start(sampling_config=ScorerSamplingConfig(sample_rate=0.5))
+
+        Args:
+            model: MLflow's URI of the model, such as ``gateway:/principles`` or ``typesafe:/jev-1``.
+            **options: Any other of ``mlflow.genai.judges.make_judge``.
+
+        Raises:
+            ConfigError: the scorer judges several candidates, or is not on the raw scale.
+        """
+        return mlflow_judge(self, model, **options)
+
+    def with_principle(self, principle: Principle) -> PrincipleScorer:
+        """The scorer with another principle; a description that was the principle's text changes with it."""
+        stale = self.description == self.principle.text
+        copy = self.model_copy(update={"principle": principle, **({"description": principle.text} if stale else {})})
+        copy._instructions = None
+        return copy
 
     @property
     def is_session_level_scorer(self) -> bool:
@@ -189,20 +307,29 @@ class PrincipleScorer(Scorer):
             feedback = verdict_feedback(verdict, self.name, scale=self.scale)
         return feedback if len(feedback) > 1 or self.candidates else feedback[0]
 
-    def align(self, traces: list[Trace], optimizer: PrincipleOptimizer | None = None) -> PrincipleScorer:
+    def align(self, traces: list[Trace], optimizer: AlignmentOptimizer | None = None) -> PrincipleScorer:
         """Rewrite the principle so that the scores agree more with people's feedback on traces.
 
         Args:
             traces: Traces with human feedback of this scorer's name.
-            optimizer: How. None: `PrincipleOptimizer` with its defaults.
+            optimizer: How: a `PrincipleOptimizer`, or MLflow's ``MemAlignOptimizer``, ``SIMBAAlignmentOptimizer`` or
+                ``GEPAAlignmentOptimizer``. None: `PrincipleOptimizer` with its defaults.
 
         Returns:
-            A new scorer with another principle; this one if no principle was better beyond chance.
+            A new scorer with another principle; this one if a `PrincipleOptimizer` found none that was better beyond
+            chance.
 
         Raises:
             ConfigError: the feedback does not suffice.
         """
-        return (optimizer or PrincipleOptimizer()).align_scorer(self, traces)
+        optimizer = PrincipleOptimizer() if optimizer is None else optimizer
+        if isinstance(optimizer, PrincipleOptimizer):
+            return optimizer.align_scorer(self, traces)
+        return align_with(self, optimizer, traces)
+
+    @property
+    def _rule(self) -> Principle:
+        return self.principle if self._instructions is None else replace(self.principle, text=self._instructions)
 
     def _case(self, inputs: Any, outputs: Any, expectations: Any, trace: Trace | None) -> Case:
         try:
@@ -226,34 +353,14 @@ class PrincipleScorer(Scorer):
                 hint="No row has fitted it so far, so nothing was scored. If rows may lack it, set a function that "
                 "returns None for them.",
             ) from error
-        return Case(self.principle, prompt, responses, reference, id=trace.info.trace_id if trace else None)
+        return Case(self._rule, prompt, responses, reference, id=trace.info.trace_id if trace else None)
 
     def _case_of_traces(self, traces: Sequence[Trace], expectations: Any) -> Case:
         prompt, response = conversation_from(traces)
         if self.on == "session":
             expectations = expectations or session_expectations(traces)
         case_id = session_id(traces) if self.on == "session" else traces[0].info.trace_id
-        return Case(self.principle, prompt, [response], reference_from(expectations, self.reference), id=case_id)
-
-
-class CriterionCondition(Scorer):
-    """Decides whether a criterion of a rubric passes; a `PrincipleScorer` gives the feedback with its score.
-
-    ``EvaluationResult.passed`` counts a number as not passed without a condition of its own, and MLflow takes
-    conditions only from scorers of the feedback's name.
-    """
-
-    minimum: float
-    """The lowest score that passes, on the scale of the feedback."""
-
-    @property
-    def pass_if(self) -> Callable[[Any], bool]:
-        """The minimum as a predicate."""
-        return lambda value: value is not None and value >= self.minimum
-
-    def __call__(self) -> list[Feedback]:  # type: ignore[override]  # MLflow passes the arguments that it names
-        """No feedback."""
-        return []
+        return Case(self._rule, prompt, [response], reference_from(expectations, self.reference), id=case_id)
 
 
 def principle_scorers(principles: Principle | Iterable[Principle | str], **options: Any) -> list[Scorer]:
@@ -272,13 +379,5 @@ def principle_scorers(principles: Principle | Iterable[Principle | str], **optio
         scorer = PrincipleScorer(principle=principle, name=name, **options)
         scorers.append(scorer)
         if isinstance(principle, Rubric) and scorer.threshold is not None:
-            scorers += _conditions(principle, scorer)
+            scorers += conditions(principle, scorer.name, scorer.scale)
     return scorers
-
-
-def _conditions(rubric: Rubric, scorer: PrincipleScorer) -> list[CriterionCondition]:
-    names = criterion_names(rubric.criteria, scorer.name)
-    required = {name: criterion.required or MIN_SCORE for name, criterion in rubric.criteria.items()}
-    if scorer.scale == "normalized":
-        required = {name: (score - MIN_SCORE) / (MAX_SCORE - MIN_SCORE) for name, score in required.items()}
-    return [CriterionCondition(name=names[name], minimum=score) for name, score in required.items()]
