@@ -32,8 +32,8 @@ FEW_CLUSTERS = 15
 """Below this number of labelled clusters there is a warning. Measured in ``benchmarks/estimation.py``."""
 
 FEW_OTHER_LABELS = 10
-"""If fewer labelled clusters than this have another label, or another error of the judge, than the most frequent one,
-the interval is ``bounded``."""
+"""If fewer labelled clusters than this, and fewer than half of them, have another label or another error of the judge
+than the most frequent one, the interval is ``bounded``."""
 
 _LEAST_VARIANCE = 1e-9  # of the judge's scores, as a share of the squared range of labels
 _LEAST_LEVEL = 1e-6
@@ -144,19 +144,18 @@ def _smallest_level(sample: LabelledSample, excludes: Callable[[tuple[float, flo
 
 def _method(sample: LabelledSample) -> Method:
     """How the interval is made; see `FEW_OTHER_LABELS`."""
-    return (
-        "bounded" if min(_others(sample, sample.values), _others(sample, _errors(sample))) < FEW_OTHER_LABELS else "t"
-    )
+    return "bounded" if _are_alike(sample, sample.values) or _are_alike(sample, _errors(sample)) else "t"
 
 
-def _others(sample: LabelledSample, figures: NDArray[np.float64]) -> int:
-    """The number of labelled clusters with another figure than the most frequent one of labelled rows."""
+def _are_alike(sample: LabelledSample, figures: NDArray[np.float64]) -> bool:
+    """Whether few labelled clusters have another figure than the most frequent one of labelled rows."""
     import numpy as np
 
     clusters, _ = sample.cluster_indices
     known, index = figures[sample.is_labelled].round(9), clusters[sample.is_labelled]
     values, counts = np.unique(known, return_counts=True)
-    return len(set(index[known != values[counts.argmax()]].tolist()))
+    others = len(set(index[known != values[counts.argmax()]].tolist()))
+    return others < min(FEW_OTHER_LABELS, len(set(index.tolist())) / 2)
 
 
 def _errors(sample: LabelledSample) -> NDArray[np.float64]:
@@ -289,7 +288,10 @@ def _warnings(sample: LabelledSample, moments: _Moments, method: Method, cluster
             f"{moments.effective_clusters:.0f} equal ones."
         )
     if method == "bounded":
-        alike = _others(sample, sample.values) < FEW_OTHER_LABELS
-        why = "Nearly all labels are equal" if alike else "The judge says the same as nearly all labels"
+        why = (
+            "Nearly all labels are equal"
+            if _are_alike(sample, sample.values)
+            else "The judge says the same as nearly all labels"
+        )
         found.append(f"{why}, so the interval is widened to cover what {clusters} prompts can miss.")
     return tuple(found)
