@@ -11,10 +11,13 @@ from typing import Any
 from rewardanything_core.cases import Case
 from rewardanything_core.conversations import message_text
 from rewardanything_core.conversations.trajectory import Response, sort_key
-from rewardanything_core.errors import StoreError
+from rewardanything_core.errors import AbstainedError, StoreError
 from rewardanything_core.gate.reports import wording
 from rewardanything_core.store.verdict_store import Record
 from rewardanything_core.types import JudgeFailure, Verdict
+
+MAX_TENSION = 10.0
+"""The tension of cases that were left to a person."""
 
 _TITLE = 160  # characters
 _MAX_SHOWN_SCORES = 12
@@ -89,12 +92,15 @@ class Facts:
     """What the judgement took; the cost in US dollars, None if it is unknown."""
 
     @property
-    def tension(self) -> float:
+    def tension(self) -> float | None:
         """How much a label would tell, 0 and above: how far passes, jurors and orders disagree, in points.
 
+        A case that a cascade left to a person comes before all others. None: there is nothing to label.
         A verdict without any of these counts by how close its two best responses are, which is where a judge is least
         sure: 0.5 at a tie, 0 from a gap of one point.
         """
+        if self.failure:
+            return MAX_TENSION if self.failure == AbstainedError.__name__ else None
         if self.spread or self.jurors or self.passes:
             return max(
                 self.spread, self.jurors / 2, self.passes / 2, 1 - (1.0 if self.agreement is None else self.agreement)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rewardanything_core.errors import StoreError
 from rewardanything_core.store.labels import Labels
 from rewardanything_core.viewer.facts import facts_of
-from rewardanything_core.viewer.index import BITS, NOTHING, Index, Span
+from rewardanything_core.viewer.index import BITS, Index, Span
 from rewardanything_core.viewer.sources import Source
 
 _log = logging.getLogger("rewardanything_core.viewer")
@@ -40,12 +40,12 @@ class Follower(threading.Thread):
         self._stop_event = threading.Event()
         self._labelled: tuple[int, int, int] | None = None
         self._lock = threading.Lock()
-        self._states: dict[int, tuple[int, Span, int]] = {}
+        self._states: dict[int, tuple[int, list[Span], int]] = {}
 
     @property
     def indexed(self) -> int:
         """Number of records in the index."""
-        return sum(max(0, last - first + 1) for _, (first, last), _ in self._states.values())
+        return sum(last - first + 1 for _, spans, _ in self._states.values() for first, last in spans)
 
     @property
     def total(self) -> int:
@@ -113,23 +113,16 @@ class Follower(threading.Thread):
 
     def _index_some(self, place: int, source: Source) -> bool:
         last = source.last()
-        number, (first, newest) = self._index.source(source.path, source.identity)
-        if newest > last:  # it was replaced by a shorter one that begins alike
-            number, (first, newest) = self._index.source(source.path, f"{source.identity}, again")
-        self._states[place] = number, (first, newest), last
-        if (first, newest) == NOTHING:
-            begin, end = max(1, last - _FIRST_BATCH + 1), last
-            now = begin, end
-        elif newest < last:
-            begin, end = newest + 1, min(last, newest + _BATCH)
-            now = first, end
-        else:
-            begin, end = max(1, first - _BATCH), first - 1
-            now = begin, newest
+        number, spans = self._index.source(source.path, source.identity)
+        if spans and spans[0][1] > last:  # it was replaced by a shorter one that begins alike
+            number, spans = self._index.source(source.path, f"{source.identity}, again")
+        self._states[place] = number, spans, last
+        begin, end = next_batch(spans, last)
         if end < begin:
             return False
         rows = [(position, facts_of(record, position)) for position, record in source.between(begin, end)]
-        if self._index.add(number, rows, (first, newest), now):
+        now = joined(spans, (begin, end))
+        if self._index.add(number, rows, spans, now):
             self._states[place] = number, now, last
         return True
 
@@ -141,3 +134,35 @@ class Follower(threading.Thread):
             self._index.set_labels(self._labels.all(skipped=True))
             self._labelled = state
             self.version += 1
+
+
+def next_batch(spans: Sequence[Span], last: int) -> Span:
+    """The positions to index next: new ones, and then the newest of the others. Nothing is left if it is empty.
+
+    Args:
+        spans: The positions that are indexed, newest first.
+        last: The last position there is.
+    """
+    if not spans or last - spans[0][1] > _BATCH:
+        return max(1, last - _FIRST_BATCH + 1), last
+    first, newest = spans[0]
+    if newest < last:
+        return newest + 1, last
+    end_of_next = spans[1][1] if len(spans) > 1 else 0
+    return max(end_of_next + 1, first - _BATCH), first - 1
+
+
+def joined(spans: Sequence[Span], added: Span) -> list[Span]:
+    """Spans of positions, newest first, with another one; those that touch become one.
+
+    Args:
+        spans: The spans, disjoint.
+        added: The other one.
+    """
+    found: list[Span] = []
+    for first, last in sorted([*spans, added]):
+        if found and found[-1][1] + 1 >= first:
+            found[-1] = found[-1][0], last
+        else:
+            found.append((first, last))
+    return found[::-1]

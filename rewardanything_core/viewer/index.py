@@ -31,13 +31,9 @@ _MAX_JUDGES = 50  # of one case that are compared
 Span: TypeAlias = tuple[int, int]
 """The first and the last of successive positions."""
 
-NOTHING: Span = (1, 0)
-"""No positions."""
-
 _SCHEMA = """
 CREATE TABLE sources (
-    number INTEGER PRIMARY KEY, path TEXT NOT NULL, identity TEXT NOT NULL,
-    first INTEGER NOT NULL, last INTEGER NOT NULL
+    number INTEGER PRIMARY KEY, path TEXT NOT NULL, identity TEXT NOT NULL, spans TEXT NOT NULL
 );
 CREATE TABLE names (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, text TEXT NOT NULL, name TEXT NOT NULL,
@@ -114,8 +110,8 @@ class Index:
                 self._readers.append(connection)
         yield connection
 
-    def source(self, path: Path, identity: str) -> tuple[int, Span]:
-        """The number of a source, and the positions of it that are indexed.
+    def source(self, path: Path, identity: str) -> tuple[int, list[Span]]:
+        """The number of a source, and the positions of it that are indexed, newest first.
 
         A file that was replaced by another gets a new number, and what was indexed of the old one is removed.
 
@@ -123,27 +119,27 @@ class Index:
             path: The source's file.
             identity: What tells it from another in its place.
         """
-        find = "SELECT number, identity, first, last FROM sources WHERE path = ?"
+        find = "SELECT number, identity, spans FROM sources WHERE path = ?"
         row = self._writer.execute(find, (str(path),)).fetchone()
         if row and row[1] == identity:
-            return row[0], (row[2], row[3])
+            return row[0], _spans(row[2])
         with self._write() as connection:
             if row and not row[1]:  # it was empty
                 connection.execute("UPDATE sources SET identity = ? WHERE number = ?", (identity, row[0]))
-                return row[0], (row[2], row[3])
+                return row[0], _spans(row[2])
             if row:
                 self._forget(connection, row[0])
             (number,) = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM sources").fetchone()
-            connection.execute("INSERT INTO sources VALUES (?, ?, ?, 1, 0)", (number, str(path), identity))
-            return number, NOTHING
+            connection.execute("INSERT INTO sources VALUES (?, ?, ?, '[]')", (number, str(path), identity))
+            return number, []
 
-    def add(self, number: int, rows: Sequence[tuple[int, Facts]], was: Span, now: Span) -> bool:
+    def add(self, number: int, rows: Sequence[tuple[int, Facts]], was: Sequence[Span], now: Sequence[Span]) -> bool:
         """Add entries in one transaction.
 
         Args:
             number: The source's number.
             rows: Position and facts, in ascending order.
-            was: The positions that were indexed so far.
+            was: The positions that were indexed so far, newest first.
             now: Those that are from now on.
 
         Returns:
@@ -151,8 +147,8 @@ class Index:
         """
         base = number << BITS
         with self._write() as connection:
-            state = connection.execute("SELECT first, last FROM sources WHERE number = ?", (number,)).fetchone()
-            if state != was:
+            state = connection.execute("SELECT spans FROM sources WHERE number = ?", (number,)).fetchone()
+            if _spans(state[0]) != list(was):
                 return False
             entries = [self._entry(connection, base + position, facts) for position, facts in rows]
             connection.executemany(_ENTRY, entries)
@@ -176,7 +172,7 @@ class Index:
                 ],
             )
             _compare_judges(connection, {(facts.material, facts.judged) for _, facts in rows if not facts.failure})
-            connection.execute("UPDATE sources SET first = ?, last = ? WHERE number = ?", (*now, number))
+            connection.execute("UPDATE sources SET spans = ? WHERE number = ?", (json.dumps(list(now)), number))
         return True
 
     def set_labels(self, labels: Iterable[Label]) -> None:
@@ -244,7 +240,7 @@ class Index:
             facts.agreement,
             facts.passes,
             facts.jurors,
-            facts.tension if not facts.failure else None,
+            facts.tension,
             facts.calls,
             facts.tokens_read,
             facts.tokens_written,
@@ -307,6 +303,10 @@ def name_key(kind: str, text: str) -> str:
     if kind in ("principle", "template") or not text.isprintable():
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return text
+
+
+def _spans(text: str) -> list[Span]:
+    return [(first, last) for first, last in json.loads(text)]
 
 
 def _encodable(text: str) -> str:

@@ -119,7 +119,7 @@ class Listing:
         with self._index.read() as connection:
             chosen = list(conditions(filters, sources, BITS))
             chosen += [
-                Condition(sql="e.failure IS NULL", values=()),
+                Condition(sql="e.tension IS NOT NULL", values=()),  # there is something to label
                 Condition(sql=is_new, values=(person, filters.criterion)),
             ]
             ids = _ids(connection, filters, chosen, "", 1)

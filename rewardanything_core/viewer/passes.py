@@ -36,7 +36,11 @@ def passes_of(verdict: Verdict) -> list[PassView]:
     """The passes of a judge, or the jurors of a jury."""
     if verdict.jurors is not None:
         return [_juror(juror, number) for number, juror in enumerate(verdict.jurors, start=1)]
-    views = []
+    views: list[PassView] = []
+    if verdict.reasons is not None:
+        title = f"Reasons that {verdict.reasons.model} wrote after the scores"
+        why = verdict.reasons.error or unmask(verdict.reasons.text, verdict.reasons.order)
+        views.append(PassView(title=title, scores=[], reasoning=why))
     total = max(len(verdict.replies), len(verdict.pass_scores))
     orders = verdict.sublists or [[order] for order in verdict.orders]
     for number in range(total):

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rewardanything_core.cases import Case, as_responses
-from rewardanything_core.errors import ConfigError, InvalidCaseError, StoreError
+from rewardanything_core.errors import AbstainedError, ConfigError, InvalidCaseError, StoreError
 from rewardanything_core.principles import Principle
 from rewardanything_core.store.verdict_store import Record, VerdictStore
-from rewardanything_core.types import JudgeFailure, Reply, Verdict
+from rewardanything_core.types import ABSTAINED, Abstention, JudgeFailure, Reply, Verdict
 
 Positioned: TypeAlias = tuple[int, Record | StoreError]
 """A record and its position in its source, from 1; an error in place of one that cannot be read."""
@@ -160,7 +160,13 @@ class GradedFile(Source):
         outcome: Verdict | JudgeFailure
         if error:
             kind, _, message = str(error).partition(": ")
-            outcome = JudgeFailure(case_id=case.id, error_type=kind, message=message, model=model)
+            kinds: dict[str, Any] = {"case_id": case.id, "message": message, "model": model}
+            is_abstention = f"{kind}:" == ABSTAINED
+            outcome = (
+                Abstention(error_type=AbstainedError.__name__, **kinds)
+                if is_abstention
+                else JudgeFailure(error_type=kind, **kinds)
+            )
         else:
             outcome = _verdict(case, cells, model, _criteria(row, prefix))
         return record_of(f"{self.path.stem}-{position}", case, outcome, model, when=self.path.stat().st_mtime)
