@@ -23,6 +23,7 @@ PUBLIC = {
     "gate",
     "tables",
     "judging",
+    "ranking",
 }
 
 

@@ -26,6 +26,7 @@ from rewardanything_core import (
 )
 from rewardanything_core.conversations import Response
 from rewardanything_core.gate.inference import mean_interval
+from rewardanything_core.ranking import ListScores, Ranking, analyse
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 from rewardanything_mlflow.feedback import (
     ScoreScale,
@@ -77,6 +78,10 @@ class RunFigures:
 
     gains: dict[str, MeanEstimate]
     """label -> mean difference of its score from the first run's, row by row; the first run has none."""
+
+    ranking: Ranking | None
+    """The runs by strength, as ``ra-judge rank`` ranks files. It takes the orders of the judge as they are: with as many
+    passes as there are runs, each response is in every position equally often. None: no row was judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,7 +294,7 @@ def _figures(
 ) -> RunFigures:
     judged = [(c, o) for c, o in zip(cases, outcomes, strict=True) if isinstance(c, Case) and isinstance(o, Verdict)]
     if not judged:
-        return RunFigures(win_rates={}, scores={}, gains={})
+        return RunFigures(win_rates={}, scores={}, gains={}, ranking=None)
     scores = np.array([[scores_of(verdict, scale)[label] for label in labels] for _, verdict in judged])
     wins = np.array([_wins(case, verdict, labels) for case, verdict in judged])
     gains = scores - scores[:, :1]
@@ -303,6 +308,7 @@ def _figures(
         win_rates={label: estimate(wins[:, i], 0.0, 1.0) for i, label in enumerate(labels)},
         scores={label: estimate(scores[:, i], low, high) for i, label in enumerate(labels)},
         gains={label: estimate(gains[:, i], low - high, high - low) for i, label in enumerate(labels) if i},
+        ranking=analyse(labels, [ListScores.of(case, verdict) for case, verdict in judged]),
     )
 
 
@@ -359,4 +365,9 @@ def _metrics(name: str, figures: RunFigures) -> dict[str, float]:
             metrics[f"{name}/{label}/{figure}"] = estimate.value
             metrics[f"{name}/{label}/{figure}_low"] = estimate.low
             metrics[f"{name}/{label}/{figure}_high"] = estimate.high
+    for system in figures.ranking.systems if figures.ranking else ():
+        metrics[f"{name}/{system.name}/strength"] = system.strength
+        metrics[f"{name}/{system.name}/strength_low"] = system.low
+        metrics[f"{name}/{system.name}/strength_high"] = system.high
+        metrics[f"{name}/{system.name}/p_best"] = system.best
     return metrics

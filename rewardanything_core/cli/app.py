@@ -24,6 +24,7 @@ from rewardanything_core.cli.init import init
 from rewardanything_core.cli.judge import judge
 from rewardanything_core.cli.log import log
 from rewardanything_core.cli.models import models
+from rewardanything_core.cli.rank import rank
 from rewardanything_core.cli.serve import serve
 from rewardanything_core.cli.view import view
 
@@ -114,6 +115,11 @@ _command(
     "  ra-judge check --baseline a.jsonl --candidate b.jsonl --principle 'Be brief.'\n"
     "  ra-judge check --prompt prompt.md --baseline-rev origin/main --dataset cases.jsonl \\\n"
     "    --app-model openai/gpt-4o-mini --principle-name concise --html report.html",
+)
+_command(
+    rank,
+    "Rank systems by their answers to the same prompts.",
+    "  ra-judge rank gpt.jsonl qwen.jsonl ours=runs/17.jsonl --principle-name concise --html ranking.html",
 )
 _command(
     baseline,

@@ -79,10 +79,28 @@ def pair(baseline: Iterable[Row], candidates: Mapping[str, Iterable[Row]], *, co
     """
     if not candidates or BASELINE in candidates:
         raise ConfigError(f"Give at least one candidate, and name none of them {BASELINE!r}.")
-    sides = {BASELINE: _indexed(baseline, "the baseline")}
-    for name, rows in candidates.items():
-        sides[name] = _indexed(rows, "the candidate" if len(candidates) == 1 else f"candidate {name!r}")
-    missing = _missing(sides)
+    titles = {name: "the candidate" if len(candidates) == 1 else f"candidate {name!r}" for name in candidates} | {
+        BASELINE: "the baseline"
+    }
+    return join({BASELINE: baseline, **candidates}, common_only=common_only, titles=titles)
+
+
+def join(
+    sides: Mapping[str, Iterable[Row]], *, common_only: bool, titles: Mapping[str, str] | None = None
+) -> PairedCases:
+    """Join the rows of several sides by id, in the order of the first side.
+
+    Args:
+        sides: Name -> rows, as for `pair`.
+        common_only: Leave out ids that some side lacks, instead of raising.
+        titles: Name -> what messages call the side. None: its name in quotation marks.
+
+    Raises:
+        ConfigError: as for `pair`.
+    """
+    titles = titles or {name: repr(name) for name in sides}
+    indexed = {name: _indexed(rows, titles[name]) for name, rows in sides.items()}
+    missing = _missing(indexed)
     if missing and not common_only:
         problems = "; ".join(f"{_id_list(ids)} not in {side}" for side, ids in missing.items())
         raise ConfigError(
@@ -91,12 +109,12 @@ def pair(baseline: Iterable[Row], candidates: Mapping[str, Iterable[Row]], *, co
         )
     left_out = {key for ids in missing.values() for key in ids}
     items = [
-        _paired_case(key, {side: rows[key] for side, rows in sides.items()})
-        for key in sides[BASELINE]
+        _paired_case(key, {side: rows[key] for side, rows in indexed.items()}, titles)
+        for key in next(iter(indexed.values()))
         if key not in left_out
     ]
     if not items:
-        raise ConfigError("There are no cases to compare.", hint="Check that both sides use the same ids.")
+        raise ConfigError("There are no cases to compare.", hint="Check that all sides use the same ids.")
     return PairedCases(items=items, missing=tuple(sorted(left_out)))
 
 
@@ -168,13 +186,14 @@ def _id_list(ids: Sequence[str]) -> str:
     return shown if len(ids) <= _MAX_IDS_SHOWN else f"{shown} and {len(ids) - _MAX_IDS_SHOWN} more are"
 
 
-def _paired_case(key: str, rows: Mapping[str, Row]) -> PairedCase:
+def _paired_case(key: str, rows: Mapping[str, Row], titles: Mapping[str, str]) -> PairedCase:
     cases = {side: _case_of(row) for side, row in rows.items()}
-    prompt = cases[BASELINE].prompt
+    first = next(iter(cases))
+    prompt = cases[first].prompt
     for side, case in cases.items():
         if case.prompt != prompt:
             raise ConfigError(
-                f"Case {key!r} has a different prompt in {side!r} than in the baseline; answers to different "
+                f"Case {key!r} has a different prompt in {side!r} than in {titles[first]}; answers to different "
                 f"questions cannot be compared.",
                 hint="Give every row an id if rows were paired by their number." if "id" not in rows[side] else "",
             )

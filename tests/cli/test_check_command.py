@@ -184,7 +184,7 @@ def test_parquet_cells_without_a_python_value_are_refused_only_where_they_are_us
         (["--baseline", "a.jsonl", "--candidate", "other.jsonl"], "Case 'q-b' has a different prompt in 'candidate'"),
         (["--baseline", "a.jsonl"], "There is no candidate. Give --candidate FILE, --app"),
         (["--candidate", "b.jsonl"], "nothing to compare with. Give --baseline FILE"),
-        ([*FILES, "--candidate", "b.jsonl"], "Two candidates have the name 'b'"),
+        ([*FILES, "--candidate", "b.jsonl"], "Two files have the name 'b'"),
         ([*FILES, "--app", "m:f"], "candidate and app in the command line each name a source"),
         ([*FILES, "--margin", "0"], "margin must be within 0..4, and above 0, not 0.0"),
         ([*FILES, "--alpha", "0.5"], "alpha must be within 0..0.5, the ends excluded"),

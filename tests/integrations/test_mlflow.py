@@ -31,6 +31,7 @@ from rewardanything_core import (
     loading,
 )
 from rewardanything_core.backends import verdict_reply
+from rewardanything_core.ranking import rank
 from rewardanything_mlflow import pool_check
 from rewardanything_mlflow.feedback import metric_names
 
@@ -540,6 +541,31 @@ def test_compare_runs_of_traces(judge):
     ]
     assert sorted(compared, key=str) == [2, 3, 4, None]
     assert len(mlflow.search_traces(run_id=result.run_id, return_type="list")) == 8
+
+
+def test_compare_runs_ranks_the_runs_as_files_are_ranked(judge):
+    answers = {
+        "old": ["say 2", "say 4", "say 1", "say 3"],
+        "new": ["say 5", "say 5", "say 5", "say 3"],
+        "mid": ["say 3"] * 4,
+    }
+    judge = judge.with_options(passes=3)
+    result = ra.compare_runs(
+        [evaluated(name, texts, judge) for name, texts in answers.items()], principle=BRIEF, judge=judge
+    )
+    files = {
+        name: [{"prompt": f"q{i}", "response": text, "id": i} for i, text in enumerate(texts)]
+        for name, texts in answers.items()
+    }
+    (expected,) = rank(files, BRIEF, judge=judge, adaptive=False).rankings
+    of = {system.name: system for system in expected.systems}
+    assert [system.name for system in result.ranking.systems] == ["new", "mid", "old"]
+    for system in result.ranking.systems:
+        assert (system.strength, system.win_rate) == pytest.approx((of[system.name].strength, of[system.name].win_rate))
+        assert (system.rank_low, system.rank_high) == (of[system.name].rank_low, of[system.name].rank_high)
+    metrics = mlflow.get_run(result.run_id).data.metrics
+    assert metrics["brief/new/strength"] == pytest.approx(of["new"].strength)
+    assert metrics["brief/new/p_best"] > 0.9
 
 
 def test_compare_runs_of_tables(judge):

@@ -67,14 +67,26 @@ def write(report: CheckReport, files: Mapping[str, Path]) -> None:
         ConfigError: a file cannot be written.
     """
     for kind, path in files.items():
-        text = _text(report, kind)
         summary = os.environ.get("GITHUB_STEP_SUMMARY")
-        mode = "a" if summary and Path(summary).resolve() == path.resolve() else "w"
-        try:
-            with path.open(mode, encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-        except OSError as error:
-            raise ConfigError(f"Cannot write {path}: {error.strerror or error}.") from error
+        save(_text(report, kind), path, append=bool(summary) and Path(summary or "").resolve() == path.resolve())
+
+
+def save(text: str, path: Path, *, append: bool = False) -> None:
+    """Write a report to a file.
+
+    Args:
+        text: The report.
+        path: The file.
+        append: Whether to add to what the file has.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    try:
+        with path.open("a" if append else "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
 def show(report: CheckReport, *, as_json: bool) -> None:

@@ -188,10 +188,10 @@ def _baseline(settings: Mapping[str, Any], names: ColumnNames) -> Source:
 
 def _candidates(settings: Mapping[str, Any], names: ColumnNames, folder: Path) -> dict[str, Source]:
     if "candidate" in settings:
-        files = _with_names(settings["candidate"])
+        files = with_names(settings["candidate"])
         return {name: FileSource(read_outputs(path, names)) for name, path in files.items()}
     if "candidate_prompt" in settings:
-        prompts = _with_names(settings["candidate_prompt"])
+        prompts = with_names(settings["candidate_prompt"])
         return {name: PromptSource(read_prompt(prompt)) for name, prompt in prompts.items()}
     if "candidate_rev" in settings and "prompt" not in settings:
         raise ConfigError("--candidate-rev needs a prompt file; name it with --prompt.")
@@ -204,14 +204,18 @@ def _candidates(settings: Mapping[str, Any], names: ColumnNames, folder: Path) -
     return {"candidate": source}
 
 
-def _with_names(given: Sequence[Named]) -> dict[str, str]:
-    """Name -> path: the given name, or else ``candidate`` for a single path and the file's name for several."""
+def with_names(given: Sequence[Named]) -> dict[str, str]:
+    """Name -> path: the given name, or else ``candidate`` for a single path and the file's name for several.
+
+    Raises:
+        ConfigError: two have one name.
+    """
     paths: dict[str, str] = {}
     for name, path in given:
         own = path.removeprefix(REGISTRY) if path.startswith(REGISTRY) else Path(path).stem
         chosen = name or ("candidate" if len(given) == 1 else own)
         if chosen in paths:
-            raise ConfigError(f"Two candidates have the name {chosen!r}.", hint="Give names: --candidate name=path.")
+            raise ConfigError(f"Two files have the name {chosen!r}.", hint="Give other names, as name=path.")
         paths[chosen] = path
     return paths
 
