@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from rewardanything_core.bench.items import BenchItem, ScoreRange
-from rewardanything_core.bench.judged_rows import UNKNOWN, JudgedRow
+from rewardanything_core.bench.judged_rows import UNKNOWN, JudgedRow, row_of
 from rewardanything_core.bench.label_matching import (
     Criterion,
     MatchedLabels,
@@ -16,6 +16,8 @@ from rewardanything_core.bench.label_matching import (
     match_labels,
     win,
 )
+from rewardanything_core.bench.measures import JudgedItem
+from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.estimation import CorrectedMean, LabelledSample, corrected_mean
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
@@ -147,6 +149,24 @@ def estimate_rows(
         scale=matched.scale,
         unmatched=matched.unmatched,
     )
+
+
+def estimate_items(judged: Iterable[JudgedItem], *, scale: ScoreRange | None = None) -> EstimateReport | None:
+    """`estimate_rows` for items that were judged, of which some have labels.
+
+    Args:
+        judged: The items with their verdicts; those without a verdict are left out.
+        scale: Lowest and highest possible human score, for labels without a scale. None: it is inferred.
+
+    Returns:
+        The estimates. None: all items have labels, or none has.
+    """
+    found = [(one.item, one.verdict) for one in judged if one.verdict is not None]
+    labelled = [item for item, _ in found if item.labelled]
+    if not 0 < len(labelled) < len(found):
+        return None
+    rows = [row_of(Case(**item.case_fields()), verdict, item.id) for item, verdict in found]
+    return estimate_rows(rows, labelled, scale=scale)
 
 
 def measures(rows: Sequence[JudgedRow]) -> list[tuple[Measure, tuple[str, ...]]]:

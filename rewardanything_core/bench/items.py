@@ -77,6 +77,9 @@ class BenchItem:
     comment: str | None = None
     """Why people gave these labels, in their words; the judge never sees it. None: they did not say."""
 
+    labelled: bool = True
+    """Whether people have said anything about it; a tie is something."""
+
     probability: float | None = None
     """With which probability, in (0, 1], the row was drawn for labelling. None: all rows with the same one."""
 

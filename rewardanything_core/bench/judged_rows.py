@@ -138,7 +138,7 @@ def judged_rows_of_store(
     with VerdictStore(path, writable=False) as store:
         for record in store.entries(principle=principle, model=model, kind="verdict"):
             if record.verdict is not None:
-                row = _row_of(record.case, record.verdict, f"record {record.record_id}")
+                row = row_of(record.case, record.verdict, f"record {record.record_id}")
                 rows.setdefault(row.key, row)
                 models.add(record.model)
     if not rows:
@@ -150,7 +150,14 @@ def judged_rows_of_store(
     return list(rows.values())
 
 
-def _row_of(case: Case, verdict: Verdict, place: str) -> JudgedRow:
+def row_of(case: Case, verdict: Verdict, place: str) -> JudgedRow:
+    """The row of a verdict.
+
+    Args:
+        case: The case.
+        verdict: Its verdict.
+        place: Where they come from, for messages.
+    """
     scores: Scores = {None: verdict.scores}
     scores.update((name, each.scores) for name, each in verdict.criteria.items())
     return JudgedRow(place=place, case=case, scores=scores, spread=verdict.spread)

@@ -79,7 +79,7 @@ def read_labels_of_rows(rows: Sequence[JudgedRow], sources: Sequence[str]) -> li
     items: list[BenchItem] = []
     for source in sources:
         if Path(source).is_file():
-            items += read_labels([source], principle=principle, skip_unlabelled=True)
+            items += read_labels([source], principle=principle, unlabelled="skip")
         else:
             items += application_labels(source)(UNKNOWN)
     return items

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rewardanything_core.agreement import scores as agreement
 from rewardanything_core.agreement.calibration import Calibration
@@ -18,7 +19,11 @@ from rewardanything_core.bench.rubric_items import read_item
 from rewardanything_core.conversations import Response
 from rewardanything_core.conversations.trajectory import response_json
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.estimation import LabelledSample, corrected_mean
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
+
+LABEL_FIELDS = "Give 'score' with 'response', or 'human_scores' or 'winner' with 'responses'."
+"""What to do about rows without a label."""
 
 MAX_LEVELS = 7
 """Up to this many distinct human scores are the levels; with more, both sides are rounded to 1..5."""
@@ -80,6 +85,10 @@ class LabelReport:
     worst: tuple[Disagreement, ...]
     """The largest disagreements, largest first."""
 
+    label_worth: float | None = None
+    """How many labels alone one label is worth, if the judge scores many rows and a mean score is corrected with the
+    labels; see `corrected_mean`. None: fewer than two labels."""
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON types."""
         return {
@@ -89,12 +98,16 @@ class LabelReport:
             "calibrated": {name: found.to_dict() for name, found in self.calibrated.items()},
             "confusion": self.confusion,
             "calibration": self.calibration and self.calibration.to_dict(),
+            "label_worth": self.label_worth,
             "worst": [{**vars(one), "response": response_json(one.response)} for one in self.worst],
         }
 
 
 def read_labels(
-    sources: Sequence[str], *, principle: str | Mapping[str, Any] | None = None, skip_unlabelled: bool = False
+    sources: Sequence[str],
+    *,
+    principle: str | Mapping[str, Any] | None = None,
+    unlabelled: Literal["refuse", "skip", "keep"] = "refuse",
 ) -> list[BenchItem]:
     """Read a user's labelled rows.
 
@@ -105,7 +118,8 @@ def read_labels(
     Args:
         sources: Files.
         principle: The principle of rows that have none; a rubric's as `Rubric.to_json` gives it.
-        skip_unlabelled: Whether rows that nobody has labelled yet are left out, instead of being an error.
+        unlabelled: Whether rows that nobody has labelled yet are an error, are left out, or become items without
+            labels.
 
     Raises:
         ConfigError: a file cannot be read, or a row is incomplete.
@@ -116,19 +130,21 @@ def read_labels(
         if not path.is_file():
             raise ConfigError(f"There is no file {source}.")
         for where, row in read_rows(path):
-            if skip_unlabelled and not _has_label(row):
+            labelled = _has_label(row)
+            if unlabelled == "skip" and not labelled:
                 continue
-            item = _labelled({"principle": principle, **_given(row)}, where, path.stem)
+            item = _labelled({"principle": principle, **_given(row)}, where, path.stem, required=unlabelled == "refuse")
+            item = dataclasses.replace(item, labelled=labelled)
             if item.id in items:
                 raise ConfigError(f"{where} has the id {item.id!r}, which another row has too.")
             items[item.id] = item
-    if sources and not items and not skip_unlabelled:
+    if sources and not items and unlabelled != "skip":
         raise ConfigError(f"There are no labels in {', '.join(sources)}.")
     return list(items.values())
 
 
 def count_unlabelled(sources: Sequence[str]) -> int:
-    """The number of rows that `read_labels` skips with ``skip_unlabelled``.
+    """The number of rows that nobody has labelled yet.
 
     Args:
         sources: Files.
@@ -188,6 +204,7 @@ def compare_labels(judged: Iterable[JudgedItem], *, scale: ScoreRange | None = N
             agreement.nearest_levels(people, levels), agreement.nearest_levels(scores, levels), len(levels)
         ),
         calibration=fit_calibration(scores, people, about) if rows else None,
+        label_worth=_label_worth(scores, people, groups),
         worst=tuple(
             _disagreement(rows[i][0], rows[i][1], people[i], scores[i]) for i in furthest if scores[i] != people[i]
         ),
@@ -211,7 +228,7 @@ def _figures(
     }
 
 
-def _labelled(row: Mapping[str, Any], where: str, stem: str) -> BenchItem:
+def _labelled(row: Mapping[str, Any], where: str, stem: str, *, required: bool) -> BenchItem:
     number = where.rpartition(" ")[2]
     about: dict[str, Any] = {"id": str(row.get("id") or f"{stem}/{number}"), "source": stem}
     prompt = row.get("prompt")
@@ -226,12 +243,19 @@ def _labelled(row: Mapping[str, Any], where: str, stem: str) -> BenchItem:
         ties = winner.lower() in ("tie", "both", "none") and winner not in others
         about["pairs"] = [] if ties else [[winner, other] for other in others if other != winner]
     item = read_item({**row, **about}, where)
-    if not (item.human or item.pairs or item.criteria) and row.get("winner") is None:
+    if required and not (item.human or item.pairs or item.criteria) and row.get("winner") is None:
         raise ConfigError(
             f"{where} has no label.",
-            hint="Give 'score' with 'response', or 'human_scores' or 'winner' with 'responses'.",
+            hint=LABEL_FIELDS,
         )
     return item
+
+
+def _label_worth(scores: Sequence[float], people: Sequence[float], groups: Sequence[str]) -> float | None:
+    if len(people) < 2:
+        return None
+    sample = LabelledSample(judged=scores, labels=people, bounds=(MIN_SCORE, MAX_SCORE), clusters=groups)
+    return corrected_mean(sample).label_worth
 
 
 def _has_label(row: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from rewardanything_core.agreement.intervals import CONFIDENCE, Estimate
 from rewardanything_core.agreement.pair_probability import Reliability
 from rewardanything_core.bench.attack_report import AttackReport
+from rewardanything_core.bench.estimates import EstimateReport
 from rewardanything_core.bench.labels import LabelReport
 from rewardanything_core.bench.measures import JudgedItem, RmBench
 from rewardanything_core.bench.worst import wrong_pairs
@@ -91,6 +92,10 @@ class BenchReport:
     labels: LabelReport | None = None
     """Agreement with the user's own labels. None: there are none."""
 
+    estimates: EstimateReport | None = None
+    """What people would say about all rows of the user's own, from the labels of some. None: all have labels, or none
+    has."""
+
     attacks: AttackReport | None = None
     """What attacks earned. None: they were not measured."""
 
@@ -166,6 +171,7 @@ class BenchReport:
             },
             "reliability": self.reliability and _reliability(self.reliability),
             "labels": self.labels and self.labels.to_dict(),
+            "estimates": self.estimates and self.estimates.to_dict(),
             "attacks": self.attacks and self.attacks.to_dict(),
             "worst": [pair.to_dict() for pair in wrong_pairs(self.parts)],
             "items": len(self.judged),

@@ -14,6 +14,7 @@ from rewardanything_core.bench.naming import in_brief, interval_shown, shown, ti
 from rewardanything_core.bench.page import attack_table
 from rewardanything_core.bench.report import BenchReport, Figures
 from rewardanything_core.bench.summary import summary
+from rewardanything_core.cli._estimates import show_estimates
 from rewardanything_core.cli._options import print_table
 from rewardanything_core.cli._spending import share_in_words, usage_in_words
 from rewardanything_core.cli._stdout import output
@@ -27,6 +28,12 @@ def show(report: BenchReport) -> None:
     output(f"{summary(report)}\nJudge: {report.model}")
     if report.labels is not None:
         _labels(report.labels)
+    if report.estimates is not None:
+        output(
+            f"\nWhat people would say about all {report.estimates.rows:,} rows of yours, from the labels of "
+            f"{report.estimates.labelled:,}"
+        )
+        show_estimates(report.estimates)
     if rows := _headline(report.figures):
         output("")
         print_table(["figure", "value", "95% interval", "ties broken by ranking", "by guessing", "n"], rows)
@@ -123,6 +130,11 @@ def _labels(report: LabelReport) -> None:
         output("Recalibrated: the judge's scores after a mapping fitted on other prompts")
     rows = [[title_of(name), _brief(report.figures, name), _brief(report.calibrated, name)] for name in report.figures]
     print_table(["figure", "as judged", "recalibrated"], rows)
+    if report.label_worth is not None:
+        output(
+            f"A label is worth {report.label_worth:.1f} labels alone, if the judge scores many more rows and a mean "
+            f"score is corrected with the labels (ra-judge estimate)."
+        )
     output("\nNumber of responses by human score (rows) and judge score (columns)")
     names = [f"{level:g}" for level in report.levels]
     print_table(["people", *names], [[name, *map(str, row)] for name, row in zip(names, report.confusion, strict=True)])

@@ -107,13 +107,16 @@ def bench(
     --attacks needs no FILE. It adds texts that ask for a score or claim quality, in many languages, to answers that
     ship with the package. The published half is for developing defences, the tested half for measuring them.
 
+    Rows of --labels without a label are judged too. The report then also has what people would say about all rows: the
+    judge's means, corrected with the labels (see ra-judge estimate). The labelled rows must have been drawn at random.
+
     Verdicts are stored; if the command is interrupted, run it again to continue.
 
     Exit code: 0 done, 3 if more than 10% of the judgements failed or a limit such as --max-cost was reached, 2 if the
     command cannot run, 130 if interrupted.
     """
     from rewardanything_core.bench.audits import parse_audits
-    from rewardanything_core.bench.labels import check_scale, read_labels
+    from rewardanything_core.bench.labels import LABEL_FIELDS, check_scale, read_labels
     from rewardanything_core.bench.page import html_page
     from rewardanything_core.bench.reading import holds_flips, read_flips, read_items
     from rewardanything_core.bench.rubric_items import as_rubrics
@@ -129,7 +132,9 @@ def bench(
     sources = [file for file in files or [] if file not in also_flips]
     whole = _rubric(rubric, principle)
     fallback = principle if whole is None else whole.to_json()
-    own = read_labels(labels or [], principle=fallback)
+    own = read_labels(labels or [], principle=fallback, unlabelled="keep")
+    if own and not any(item.labelled for item in own):
+        raise ConfigError(f"There are no labels in {', '.join(labels or [])}.", hint=LABEL_FIELDS)
     check_scale(own, human_scale)
     trials = _trials(attack_trials)
     if not sources and not own and not attacks:
@@ -200,6 +205,7 @@ def _run(
     scale: ScoreRange | None,
 ) -> BenchReport:
     from rewardanything_core.bench.audits import run_audits
+    from rewardanything_core.bench.estimates import estimate_items
     from rewardanything_core.bench.labels import compare_labels
     from rewardanything_core.bench.running import judge_items, run_bench
     from rewardanything_core.cli._judge_errors import raise_if_unusable
@@ -212,7 +218,9 @@ def _run(
     audits_done: dict[str, Audit] = {}
     if own:
         judged = report.judged if items is own else judge_items(judge, own)
-        report = dataclasses.replace(report, labels=compare_labels(judged, scale=scale))
+        report = dataclasses.replace(
+            report, labels=compare_labels(judged, scale=scale), estimates=estimate_items(judged, scale=scale)
+        )
     if not items:
         return report
     with progress_bar(None) as progress:

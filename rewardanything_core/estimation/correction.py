@@ -32,8 +32,8 @@ FEW_CLUSTERS = 15
 """Below this number of labelled clusters there is a warning. Measured in ``benchmarks/estimation.py``."""
 
 FEW_OTHER_LABELS = 10
-"""If fewer labelled clusters than this, and fewer than half of them, have another label or another error of the judge
-than the most frequent one, the interval is ``bounded``."""
+"""If fewer labelled clusters than this, and fewer than a third of them, have another label or another error of the
+judge than the most frequent one, the interval is ``bounded``."""
 
 _LEAST_VARIANCE = 1e-9  # of the judge's scores, as a share of the squared range of labels
 _LEAST_LEVEL = 1e-6
@@ -97,6 +97,7 @@ def corrected_mean(sample: LabelledSample, *, confidence: float = 0.95) -> Corre
         labelled_clusters=labelled_clusters,
         clusters=clusters,
         effective_n=n * alone.variance / judge.variance if judge.variance > 0 else float(n),
+        label_worth=alone.of_labelling / judge.of_labelling if judge.of_labelling > 0 else None,
         method=method,
         variance_of_labelling=judge.of_labelling,
         variance_of_rows=judge.of_rows,
@@ -144,18 +145,22 @@ def _smallest_level(sample: LabelledSample, excludes: Callable[[tuple[float, flo
 
 def _method(sample: LabelledSample) -> Method:
     """How the interval is made; see `FEW_OTHER_LABELS`."""
-    return "bounded" if _are_alike(sample, sample.values) or _are_alike(sample, _errors(sample)) else "t"
+    figures = (sample.values, _errors(sample))
+    return "bounded" if any(_others(sample, each) < _fewest_others(sample) for each in figures) else "t"
 
 
-def _are_alike(sample: LabelledSample, figures: NDArray[np.float64]) -> bool:
-    """Whether few labelled clusters have another figure than the most frequent one of labelled rows."""
+def _others(sample: LabelledSample, figures: NDArray[np.float64]) -> int:
+    """The number of labelled clusters with another figure than the most frequent one of labelled rows."""
     import numpy as np
 
     clusters, _ = sample.cluster_indices
     known, index = figures[sample.is_labelled].round(9), clusters[sample.is_labelled]
     values, counts = np.unique(known, return_counts=True)
-    others = len(set(index[known != values[counts.argmax()]].tolist()))
-    return others < min(FEW_OTHER_LABELS, len(set(index.tolist())) / 2)
+    return len(set(index[known != values[counts.argmax()]].tolist()))
+
+
+def _fewest_others(sample: LabelledSample) -> float:
+    return min(FEW_OTHER_LABELS, len(set(sample.cluster_indices[0][sample.is_labelled].tolist())) / 3)
 
 
 def _errors(sample: LabelledSample) -> NDArray[np.float64]:
@@ -288,10 +293,10 @@ def _warnings(sample: LabelledSample, moments: _Moments, method: Method, cluster
             f"{moments.effective_clusters:.0f} equal ones."
         )
     if method == "bounded":
-        why = (
-            "Nearly all labels are equal"
-            if _are_alike(sample, sample.values)
-            else "The judge says the same as nearly all labels"
+        others, errors = _others(sample, sample.values), _others(sample, _errors(sample))
+        what = "Labels are equal" if others <= errors else "The judge's errors are equal"
+        found.append(
+            f"{what} in all but {min(others, errors)} of {clusters} prompts, so the interval is widened to cover what "
+            f"so few labels can miss."
         )
-        found.append(f"{why}, so the interval is widened to cover what {clusters} prompts can miss.")
     return tuple(found)

@@ -73,6 +73,10 @@ class CorrectedMean:
     effective_n: float
     """How many labels alone, drawn at random, would give the same variance."""
 
+    label_worth: float | None
+    """How many labels alone one label is worth where many more rows are judged than labelled. None: the judge's scores
+    determine the labels."""
+
     method: Method
     """``t``: interval from the variance and Student's t. ``bounded``: nearly all labels, or nearly all errors of the
     judge, are equal, so the interval also covers what the labels may have missed; it covers the mean at least as often
