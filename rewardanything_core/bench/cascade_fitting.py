@@ -263,7 +263,7 @@ def _check_number(items: Sequence[BenchItem], alpha: float, delta: float) -> Non
 
 def _labels_of_people(items: Sequence[BenchItem], rule: AgreementRule, scale: ScoreRange | None) -> list[Label | None]:
     if rule != "scores":
-        return [Label(scores=item.human, pairs=item.pairs) for item in items]
+        return [Label(scores=item.human, pairs=item.pairs) if item.labelled else None for item in items]
     rated = [item for item in items if item.rated and item.human]
     if not rated:
         raise ConfigError("Agreement of scores needs scores by people, and these labels have none.")

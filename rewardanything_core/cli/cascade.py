@@ -144,12 +144,12 @@ def fit(
 
 
 def _labelled(labels: list[str], principle: str | None, limit: int | None, against: str) -> list[BenchItem]:
+    from rewardanything_core.bench.labels import read_labels
     from rewardanything_core.bench.training_items import read_training_items
 
-    items = read_training_items(labels, principle=principle)
-    if not items:
-        raise ConfigError(f"There are no {'labels' if against == 'people' else 'rows'} in {', '.join(labels)}.")
-    return items[:limit]
+    if against == "last":
+        return read_labels(labels, principle=principle, unlabelled="keep")[:limit]
+    return read_training_items(labels, principle=principle)[:limit]
 
 
 def _cascade(**settings: Any) -> Cascade:
