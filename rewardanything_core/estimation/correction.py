@@ -84,7 +84,7 @@ def corrected_mean(sample: LabelledSample, *, confidence: float = 0.95) -> Corre
     indices, clusters = sample.cluster_indices
     n, labelled_clusters = int(sample.is_labelled.sum()), len(set(indices[sample.is_labelled].tolist()))
     return CorrectedMean(
-        value=judge.value,
+        value=min(max(judge.value, sample.bounds[0]), sample.bounds[1]),
         low=low,
         high=high,
         confidence=confidence,
