@@ -174,15 +174,15 @@ def test_a_judge_without_information_counts_for_nothing() -> None:
 
 
 def test_strata_with_as_many_labels_each_count_by_their_rows() -> None:
-    shares, means = np.array([0.7, 0.2, 0.1]), np.array([4.0, 3.0, 1.8])
+    shares, means, biases = np.array([[0.5, 0.3, 0.15, 0.05], [4.0, 3.0, 2.0, 1.6], [0.8, 0.2, -0.3, 1.0]])
     covered, ignored = 0, 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        of = rng.choice(3, ROWS, p=shares)
+        of = rng.choice(4, ROWS, p=shares)
         people = means[of] + 0.5 * rng.normal(size=ROWS)
-        judged = people + np.array([0.9, -0.6, 0.2])[of] + 0.4 * rng.normal(size=ROWS)
+        judged = people + biases[of] + 0.4 * rng.normal(size=ROWS)
         labels = np.full(ROWS, np.nan)
-        for stratum in range(3):
+        for stratum in range(4):
             rows = np.flatnonzero(of == stratum)[:12]
             labels[rows] = people[rows]
         fields = {"judged": judged, "labels": labels, "bounds": (-1, 9)}
