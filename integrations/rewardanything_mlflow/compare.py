@@ -14,6 +14,7 @@ import numpy as np
 from mlflow.entities import Run, Trace
 
 from rewardanything_core import (
+    Abstention,
     BaseJudge,
     Case,
     ConfigError,
@@ -38,6 +39,7 @@ from rewardanything_mlflow.feedback import (
 )
 from rewardanything_mlflow.fields import Selector, SelectorError, prompt_from, response_from
 from rewardanything_mlflow.judging import Outcome, failure_of, judge_all, judge_or_default
+from rewardanything_mlflow.run_records import TABLE_ROW
 from rewardanything_mlflow.traces import conversation_from, inputs_and_outputs
 
 EVAL_TABLE = "eval_results_table.json"
@@ -103,7 +105,12 @@ class RunComparison(RunFigures):
     @property
     def failures(self) -> int:
         """Number of rows that could not be judged; the figures do not include them."""
-        return sum(isinstance(outcome, JudgeFailure) for outcome in self.outcomes)
+        return sum(isinstance(outcome, JudgeFailure) for outcome in self.outcomes) - self.abstained
+
+    @property
+    def abstained(self) -> int:
+        """Number of rows that a cascade left to a person; the figures do not include them."""
+        return sum(isinstance(outcome, Abstention) for outcome in self.outcomes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +223,9 @@ def _rows(run: Run) -> dict[tuple[str, int], _EvaluatedRow]:
         return_type="list",
         order_by=["timestamp_ms ASC"],
     )
-    rows = [_row_of_trace(trace) for trace in traces] or list(_rows_of_table(run))
+    # A table's rows have traces of their own, besides those of a model that was evaluated.
+    of_table = [trace for trace in traces if TABLE_ROW in trace.info.tags]
+    rows = [_row_of_trace(trace) for trace in of_table or traces] or list(_rows_of_table(run))
     if not rows:
         raise ValueError(f"Run {run.info.run_id} has neither traces nor the table {EVAL_TABLE}.")
     count: Counter[str] = Counter()
@@ -354,7 +363,7 @@ def _log_run(comparison: RunComparison, name: str, principle: Principle, runs: M
                 score = verdict.criteria[criterion].scores[label] if verdict else None
                 columns.setdefault(f"{label}/{criterion}/score", []).append(score)
         columns.setdefault("reasoning", []).append(verdict.explanation if verdict else None)
-        columns.setdefault("error", []).append(outcome.message if isinstance(outcome, JudgeFailure) else None)
+        columns.setdefault("error", []).append(outcome.summary if isinstance(outcome, JudgeFailure) else None)
     mlflow.log_table(columns, COMPARISON_TABLE)
 
 

@@ -16,6 +16,9 @@ ScoreScale: TypeAlias = Literal["raw", "normalized"]
 
 FRAMEWORK = {"mlflow.scorer.framework": "rewardanything"}
 
+GUIDELINE = "guideline"
+"""The metadata with what was judged by, which MLflow shows next to the assessment."""
+
 
 def scores_of(verdict: Verdict, scale: ScoreScale) -> dict[str, float]:
     """Label -> score.
@@ -70,7 +73,12 @@ def _distinct(candidates: Iterable[str]) -> list[str]:
 
 
 def verdict_feedback(
-    verdict: Verdict, name: str, *, scale: ScoreScale = "raw", label: str | None = None
+    verdict: Verdict,
+    name: str,
+    *,
+    scale: ScoreScale = "raw",
+    label: str | None = None,
+    principle: Principle | None = None,
 ) -> list[Feedback]:
     """A feedback for each response of a verdict, and under a rubric one more for each criterion.
 
@@ -80,12 +88,13 @@ def verdict_feedback(
             ``name/label`` or ``name.criterion/label``.
         scale: ``raw`` for 1..5, ``normalized`` for 0..1.
         label: Return the feedback of this response only, without the label in its name. None: all responses.
+        principle: What was judged by, for the metadata. None: unknown.
     """
     names = criterion_names(verdict.criteria, name)
     feedback = _feedback_by_label(verdict, verdict, name, None, scale=scale, only=label)
     for criterion, each in verdict.criteria.items():
         feedback += _feedback_by_label(each, verdict, names[criterion], criterion, scale=scale, only=label)
-    return feedback
+    return _with_guidelines(feedback, principle)
 
 
 def _feedback_by_label(
@@ -137,18 +146,31 @@ def failure_feedback(
         principle: What was to be judged by. None: unknown, or not a rubric.
         model: The judge model's name. Empty: unknown.
     """
-    names = [name]
+    names: dict[str | None, str] = {None: name}
     if isinstance(principle, Rubric):
-        names += criterion_names(principle.criteria, name).values()
-    return [
+        names.update(criterion_names(principle.criteria, name).items())
+    about = {"model": model or None, "record_id": failure.record_id, "attempts": failure.attempts}
+    feedback = [
         Feedback(
             name=one,
             error=AssessmentError(error_code=failure.error_type, error_message=failure.message),
             source=_source(model),
-            metadata=_strings(FRAMEWORK, model=model or None, record_id=failure.record_id, attempts=failure.attempts),
+            metadata=_strings(FRAMEWORK, about, criterion=criterion),
         )
-        for one in names
+        for criterion, one in names.items()
     ]
+    return _with_guidelines(feedback, principle)
+
+
+def _with_guidelines(feedback: list[Feedback], principle: Principle | None) -> list[Feedback]:
+    """Note in each feedback of a verdict what it judges by: the principle, the rubric or one of its criteria."""
+    if principle is None:
+        return feedback
+    criteria = principle.criteria if isinstance(principle, Rubric) else {}
+    for one in feedback:
+        rule = criteria.get((one.metadata or {}).get("criterion", ""), principle)
+        one.metadata = {**(one.metadata or {}), GUIDELINE: rule.text}
+    return feedback
 
 
 def log_verdict(
@@ -172,7 +194,8 @@ def log_verdict(
         label: The response that the trace belongs to. None: all of them.
         scale: ``raw`` for 1..5, ``normalized`` for 0..1.
         span_id: The span to attach it to. None: the whole trace.
-        principle: What was judged by, so that a failure under a rubric gives feedback for each criterion, too.
+        principle: What was judged by, for the metadata, and so that a failure under a rubric gives feedback for each
+            criterion, too. None: unknown.
 
     Returns:
         The feedback as stored, in the order of the verdict's scores, then of its criteria.
@@ -183,7 +206,7 @@ def log_verdict(
     if isinstance(verdict, JudgeFailure):
         feedback = failure_feedback(verdict, name, principle=principle)
     else:
-        feedback = verdict_feedback(verdict, name, scale=scale, label=label)
+        feedback = verdict_feedback(verdict, name, scale=scale, label=label, principle=principle)
         if not feedback:
             raise KeyError(f"The verdict has no response labelled {label!r}; it has {', '.join(verdict.scores)}.")
     for assessment in feedback:

@@ -6,7 +6,7 @@ import inspect
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import mlflow.metrics
 from mlflow.metrics import MetricValue
@@ -24,6 +24,9 @@ from rewardanything_mlflow.feedback import (
 )
 from rewardanything_mlflow.fields import prompt_from, reference_from, response_from
 from rewardanything_mlflow.judging import Outcome, failure_of, judge_all, judge_or_default
+from rewardanything_mlflow.run_records import RowTraces, log_principle
+
+_Recorder: TypeAlias = Callable[[Sequence[Any], Sequence[Any], Sequence[Outcome]], None]
 
 _MISSING = object()
 """In place of the column with the prompts, where the table has none of that name."""
@@ -38,6 +41,7 @@ def principle_metric(
     prompt: str = "inputs",
     reference: str | None = "targets",
     version: str | None = None,
+    traces: bool = True,
 ) -> EvaluationMetric:
     """A metric for ``extra_metrics=[...]`` that judges all rows of the table in one batch.
 
@@ -58,15 +62,18 @@ def principle_metric(
         prompt: The column with the prompts: texts, chat messages, or dicts with either.
         reference: The column with reference answers, ignored if the table has none. None: judge without.
         version: A version for the columns' names (``name/version/score``). None: none.
+        traces: Whether each row gets a trace with its score and reasoning in the run.
 
     Raises:
         InvalidCaseError: the principle is empty or not text.
         ConfigError: the judge is neither a judge nor a model string.
     """
-    return _metrics(principle, judge, name, scale, prompt, reference, version)[0]
+    return _metrics(principle, judge, name, scale, prompt, reference, version, RowTraces() if traces else None)[0]
 
 
-def principle_metrics(principles: Principle | Iterable[Principle | str], **options: Any) -> list[EvaluationMetric]:
+def principle_metrics(
+    principles: Principle | Iterable[Principle | str], *, traces: bool = True, **options: Any
+) -> list[EvaluationMetric]:
     """A `principle_metric` for each principle, with distinct names.
 
     A rubric gives one metric for the whole and one for each criterion, named ``name.criterion``. They share one
@@ -74,9 +81,11 @@ def principle_metrics(principles: Principle | Iterable[Principle | str], **optio
 
     Args:
         principles: What to judge by.
-        **options: The options of `principle_metric`, for all of them.
+        traces: Whether each row gets a trace with its scores and reasoning in the run.
+        **options: The other options of `principle_metric`, for all of them.
     """
     checked = Principle.several(principles)  # type: ignore[arg-type]  # any iterable is accepted
+    options["traces"] = RowTraces() if traces else None
     names = metric_names(checked)
     return [metric for one, name in zip(checked, names, strict=True) for metric in _metrics(one, name=name, **options)]
 
@@ -89,15 +98,17 @@ def _metrics(
     prompt: str = "inputs",
     reference: str | None = "targets",
     version: str | None = None,
+    traces: RowTraces | None = None,
 ) -> list[EvaluationMetric]:
     """The metric of a principle, or those of a rubric and its criteria."""
     principle = Principle.of(principle)
     name = metric_name(principle, name)
     criteria = criterion_names(principle.criteria if isinstance(principle, Rubric) else (), name)
     rows = _JudgedRows(principle, resolve_judge(judge), prompt)
+    record = _recorder(principle, name, scale, traces)
     return [
         mlflow.metrics.make_metric(
-            eval_fn=_eval_fn(rows, criterion, scale, prompt, reference),
+            eval_fn=_eval_fn(rows, criterion, scale, prompt, reference, record if criterion is None else None),
             greater_is_better=True,
             name=name if criterion is None else criteria[criterion],
             version=version,
@@ -106,11 +117,29 @@ def _metrics(
     ]
 
 
+def _recorder(principle: Principle, name: str, scale: ScoreScale, traces: RowTraces | None) -> _Recorder:
+    """What puts the principle, and the outcomes of a table, into the run in progress."""
+
+    def record(prompts: Sequence[Any], predictions: Sequence[Any], outcomes: Sequence[Outcome]) -> None:
+        log_principle(principle, name)
+        if traces is not None:
+            traces.log(principle, name, scale, prompts, predictions, outcomes)
+
+    return record
+
+
 def _eval_fn(
-    rows: _JudgedRows, criterion: str | None, scale: ScoreScale, prompt: str, reference: str | None
+    rows: _JudgedRows,
+    criterion: str | None,
+    scale: ScoreScale,
+    prompt: str,
+    reference: str | None,
+    record: _Recorder | None,
 ) -> Callable[..., MetricValue]:
     def eval_fn(predictions: Any, prompts: Any, references: Any = None) -> MetricValue:
         outcomes = rows.outcomes(criterion, predictions, prompts, references)
+        if record is not None and not rows.is_trial(criterion):
+            record(list(prompts), list(predictions), outcomes)
         if criterion is not None:
             outcomes = on_criterion(outcomes, criterion)
         scores: list[Any] = [_score(outcome, scale) for outcome in outcomes]
@@ -163,6 +192,14 @@ class _JudgedRows:
                 for index, row in enumerate(zip(list(predictions), *columns, strict=True))
             ],
         )
+
+    def is_trial(self, metric: str | None) -> bool:
+        """Whether the call that a metric was just served for was MLflow's trial call with the first row alone.
+
+        Args:
+            metric: The metric.
+        """
+        return len(self._digests) == 1 and self._served[metric] == 1
 
     def _judged(self, metric: str | None, cases: Sequence[Case | JudgeFailure]) -> list[Outcome]:
         judge = judge_or_default(self._judge)

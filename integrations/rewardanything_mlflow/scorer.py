@@ -31,6 +31,7 @@ from rewardanything_mlflow.judging import failure_of, judge_or_default, stop_if_
 from rewardanything_mlflow.optimizers import align_with
 from rewardanything_mlflow.pool_check import check_store
 from rewardanything_mlflow.registration import mlflow_judge, serialized
+from rewardanything_mlflow.run_records import log_principle
 from rewardanything_mlflow.spans import without_own_traces
 from rewardanything_mlflow.traces import Unit, conversation_from, session_expectations, session_id
 
@@ -292,6 +293,7 @@ class PrincipleScorer(Judge):
                 selector has not fitted any row so far.
         """
         judge = judge_or_default(self.judge)
+        log_principle(self._rule, self.name)
         try:
             if self.on == "row":
                 case = self._case(inputs, outputs, expectations, trace)
@@ -302,9 +304,9 @@ class PrincipleScorer(Judge):
                 verdict = judge.judge(case)
         except RewardAnythingError as error:
             stop_if_unusable(error)
-            feedback = failure_feedback(failure_of(error), self.name, principle=self.principle, model=judge.model)
+            feedback = failure_feedback(failure_of(error), self.name, principle=self._rule, model=judge.model)
         else:
-            feedback = verdict_feedback(verdict, self.name, scale=self.scale)
+            feedback = verdict_feedback(verdict, self.name, scale=self.scale, principle=self._rule)
         return feedback if len(feedback) > 1 or self.candidates else feedback[0]
 
     def align(self, traces: list[Trace], optimizer: AlignmentOptimizer | None = None) -> PrincipleScorer:

@@ -26,6 +26,7 @@ from rewardanything_core import (
     Judge,
     JudgeFailure,
     Principle,
+    Rubric,
     ScriptedBackend,
     from_endpoint,
     loading,
@@ -492,6 +493,68 @@ def test_names_are_valid_for_metrics():
     ]
 
 
+# --- what a run holds besides scores
+
+
+def artifacts(run_id):
+    client = mlflow.MlflowClient()
+    found = client.list_artifacts(run_id, "principles")
+    return {file.path: mlflow.artifacts.load_text(f"runs:/{run_id}/{file.path}") for file in found}
+
+
+def test_a_run_holds_its_principles_and_each_assessment_says_what_it_judges_by(judge):
+    rubric = Rubric({"short": "Is short.", "kind": "Is kind."}, name="both")
+    scorers = [ra.PrincipleScorer(principle=principle, judge=judge) for principle in (BRIEF, rubric)]
+    result = mlflow.genai.evaluate(data=rows(["say 2", "BAD"]), scorers=scorers)
+    held = artifacts(result.run_id)
+    assert held["principles/brief.md"] == BRIEF.text
+    assert Principle.of(json.loads(held["principles/both.json"])) == rubric
+    guidelines = {
+        one.name: one.metadata["guideline"]
+        for trace in mlflow.search_traces(run_id=result.run_id, return_type="list")
+        for one in trace.info.assessments
+    }
+    texts = {"both": rubric.text, "both.short": "Is short.", "both.kind": "Is kind."}
+    assert guidelines == {"brief": BRIEF.text, **texts}
+
+
+def test_a_principle_is_logged_to_no_run_but_the_one_in_progress(judge):
+    scorer = ra.PrincipleScorer(principle=BRIEF, judge=judge)
+    result = mlflow.genai.evaluate(data=rows(["say 2"]), scorers=[scorer])
+    later = ra.PrincipleScorer(principle="Be kind.", name="kind", judge=judge)
+    assert later(inputs="q", outputs="say 3").value == 3
+    assert list(artifacts(result.run_id)) == ["principles/brief.md"]
+
+
+def test_the_rows_of_a_table_have_traces_with_scores_and_reasoning(judge):
+    principles = [BRIEF, Principle("Be kind.", name="kind")]
+
+    def evaluated(outputs, **options):
+        with mlflow.start_run() as run:
+            mlflow.models.evaluate(
+                data=table(outputs),
+                predictions="outputs",
+                extra_metrics=ra.principle_metrics(principles, judge=judge, **options),
+                evaluators="default",
+            )
+        mlflow.flush_trace_async_logging()
+        traces = mlflow.search_traces(run_id=run.info.run_id, return_type="list", order_by=["timestamp_ms ASC"])
+        assert sorted(artifacts(run.info.run_id)) == ["principles/brief.md", "principles/kind.md"]
+        return traces
+
+    first, second = evaluated(["say 2", "BAD"])
+    root = first.data.spans[0]
+    assert (root.inputs, root.outputs) == ("q0", "say 2")
+    feedback = {one.name: one for one in first.info.assessments}
+    assert {name: one.value for name, one in feedback.items()} == {"brief": 2, "kind": 2}
+    assert feedback["brief"].rationale == "By the number."
+    assert {one.name: one.feedback.error.error_code for one in second.info.assessments} == dict.fromkeys(
+        ("brief", "kind"), "VerdictParseError"
+    )
+    assert len(evaluated(["say 4"])) == 1
+    assert evaluated(["say 4", "say 5"], traces=False) == []
+
+
 # --- log_verdict, compare_runs, autolog
 
 
@@ -750,7 +813,7 @@ def test_two_hundred_rows_with_faults_are_judged_once_in_two_entry_points(server
         metric = mlflow.models.evaluate(
             data=table(outputs),
             predictions="outputs",
-            extra_metrics=[ra.principle_metric(BRIEF, judge=judge)],
+            extra_metrics=[ra.principle_metric(BRIEF, judge=judge, traces=False)],
             evaluators="default",
         )
         judged = {json.loads(b["messages"][1]["content"])["prompt"] for b in server.bodies if "BAD" not in str(b)}
