@@ -51,7 +51,7 @@ RUN_ELSEWHERE = {
 CLUSTER = re.compile(r"\bray\.|\bspark\.|\bgrade_dataset\(")
 """Blocks with these calls are only compiled here; test_ray.py and test_spark.py run such calls."""
 
-NEEDS = {"a GPU", "a model", "runs", "traces", "the distribution above"}
+NEEDS = {"labels.jsonl", "a GPU", "a model", "runs", "traces", "the distribution above"}
 """A block whose first line is ``# needs ...`` is only compiled; a reader sees the line too."""
 
 

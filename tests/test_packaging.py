@@ -26,6 +26,9 @@ DATA = {
     "rewardanything_core/gate/reports/templates/page.html",
     "rewardanything_core/gate/reports/templates/page.css",
     "rewardanything_core/gate/reports/templates/filter.js",
+    "rewardanything_core/viewer/templates/view.html",
+    "rewardanything_core/viewer/static/view.css",
+    "rewardanything_core/viewer/static/view.js",
 }
 """Some of the files that are no Python and without which something fails at run time."""
 

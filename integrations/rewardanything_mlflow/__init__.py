@@ -15,6 +15,7 @@ except ImportError as error:
 from rewardanything_mlflow.alignment import PrincipleOptimizer
 from rewardanything_mlflow.compare import MeanEstimate, RunComparison, compare_runs
 from rewardanything_mlflow.feedback import log_verdict
+from rewardanything_mlflow.label_export import log_labels
 from rewardanything_mlflow.labels import labels_from_mlflow
 from rewardanything_mlflow.metric import principle_metric, principle_metrics
 from rewardanything_mlflow.pool_check import StoreWarning, check_store
@@ -34,6 +35,7 @@ __all__ = [
     "compare_runs",
     "labels_from_mlflow",
     "load_scorer",
+    "log_labels",
     "log_verdict",
     "principle_metric",
     "principle_metrics",

@@ -36,6 +36,10 @@ TIE = "tie"
 
 Decision: TypeAlias = Literal["scores", "winner", "skip"]
 
+_SKIPPED = to_json({"scores": {}, "winner": None})
+_WANTED = (
+    "undone IS NULL AND (? IS NULL OR person = ?) AND (? IS NULL OR case_key = ?) AND (? OR decision <> ?) AND id > ?"
+)
 _COLUMNS = 'id, created, person, criterion, record_id, "case", decision, note, blind, shown'
 
 
@@ -159,26 +163,40 @@ class Labels:
         self,
         *,
         person: str | None = None,
+        about: str | None = None,
         skipped: bool = False,
         newest_first: bool = False,
         limit: int | None = None,
+        after: int = 0,
     ) -> list[Label]:
         """The labels that were not withdrawn, in the order of writing.
 
         Args:
             person: Only this person's. None: everybody's.
+            about: Only those with this `Label.case_key`. None: about anything.
             skipped: Whether to include cases that were skipped.
             newest_first: Whether to start with the newest label.
             limit: Maximum number. None: all.
+            after: Only those with a greater number than this.
         """
         rows = self._rows(
-            f"SELECT {_COLUMNS} FROM labels WHERE undone IS NULL AND (? IS NULL OR person = ?)"  # noqa: S608
-            f" ORDER BY id {'DESC' if newest_first else 'ASC'}",
-            (person, person),
+            f"SELECT {_COLUMNS} FROM labels WHERE {_WANTED} ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?",  # noqa: S608
+            (person, person, about, about, skipped, _SKIPPED, after, -1 if limit is None else limit),
         )
-        found = (_from_row(*row) for row in rows)
-        kept = [label for label in found if skipped or label.decision != "skip"]
-        return kept[:limit]
+        return [_from_row(*row) for row in rows]
+
+    def count(self, person: str | None = None) -> int:
+        """The number of labels, without cases that were skipped.
+
+        Args:
+            person: Only this person's. None: everybody's.
+        """
+        rows = self._rows(f"SELECT count(*) FROM labels WHERE {_WANTED}", (person, person, None, None, 0, _SKIPPED, 0))  # noqa: S608
+        return int(rows[0][0]) if rows else 0
+
+    def ids(self) -> set[int]:
+        """The numbers of all labels that were not withdrawn."""
+        return {int(number) for (number,) in self._rows("SELECT id FROM labels WHERE undone IS NULL", ())}
 
     def version(self) -> tuple[int, int]:
         """Two numbers that change whenever a label is added or withdrawn."""

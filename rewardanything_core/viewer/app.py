@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from rewardanything_core.errors import ConfigError, RewardAnythingError
 from rewardanything_core.gate.reports import pages, wording
+from rewardanything_core.store.labels import case_key
 from rewardanything_core.store.records import case_to_dict
 from rewardanything_core.viewer.charts import chart_values
 from rewardanything_core.viewer.comparing import KINDS, compare
@@ -148,8 +149,7 @@ class Pages:
             file_command=file_command(record, "case.jsonl"),
             labels=[
                 {"person": label.person, "decision": decision_text(label), "note": label.note}
-                for label in self._frame.labels()
-                if label.case.digest == record.case.digest and label.criterion is None
+                for label in self._frame.labels(case_key(record.case))
             ],
         )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from rewardanything_core.gate.reports.figures import Bar, histogram
 from rewardanything_core.viewer.index import Index
@@ -14,30 +15,13 @@ Kind: TypeAlias = Literal["model", "principle", "template"]
 
 KINDS: tuple[Kind, ...] = ("model", "principle", "template")
 
-_MAX_CASES = 200_000
+MAX_VERDICTS = 100_000
+"""Of each side, so many of the newest verdicts are compared."""
+
 _MIDDLE = 3.0
 
-# The newest verdict of each case under A and under B. What else could differ is the same on both sides, except the
-# judging prompt of two models, which is often worded for the model.
-_SAME = {
-    "model": "x.judged = y.judged",
-    "principle": "x.model = y.model AND x.template = y.template",
-    "template": "x.judged = y.judged AND x.model = y.model",
-}
-_PAIRS = """
-    WITH x AS (SELECT max(id) AS id, material, judged, model, template FROM entries
-               WHERE {kind} = (SELECT id FROM names WHERE kind = :kind AND key = :a) AND failure IS NULL
-               GROUP BY judged, model, template),
-         y AS (SELECT max(id) AS id, material, judged, model, template FROM entries
-               WHERE {kind} = (SELECT id FROM names WHERE kind = :kind AND key = :b) AND failure IS NULL
-               GROUP BY judged, model, template)
-    SELECT s.title, s.record_id, t.record_id, one.mean, other.mean, one.winner, other.winner,
-           json_array_length(s.scores)
-    FROM x JOIN y ON x.material = y.material AND {same}
-    JOIN entries one ON one.id = x.id JOIN entries other ON other.id = y.id
-    JOIN shown s ON s.id = x.id JOIN shown t ON t.id = y.id
-    ORDER BY x.id DESC LIMIT :limit
-"""
+# What is the same on both sides. Prompts of two judges may differ, since their wording is often chosen for the model.
+_SAME = {"model": "judged", "principle": "material, model, template", "template": "judged, model"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,26 +73,61 @@ def compare(index: Index, kind: Kind, a: str, b: str, *, limit: int = 2 * PAGE) 
         b: Key of the other.
         limit: Maximum number of rows.
     """
-    sql = _PAIRS.format(kind=kind, same=_SAME[kind])
     with index.read() as connection:
-        found = connection.execute(sql, {"kind": kind, "a": a, "b": b, "limit": _MAX_CASES}).fetchall()
-    shifts = [
-        Shift(
-            title=title,
-            a=one,
-            b=other,
-            a_mean=a_mean,
-            b_mean=b_mean,
-            flipped=a_winner != b_winner if responses > 1 else (a_mean > _MIDDLE) != (b_mean > _MIDDLE),
-        )
-        for title, one, other, a_mean, b_mean, a_winner, b_winner, responses in found
-    ]
-    shifts.sort(key=lambda shift: (not shift.flipped, -abs(shift.b_mean - shift.a_mean)))
-    differences = [shift.b_mean - shift.a_mean for shift in shifts]
+        sides = [_newest(connection, kind, key) for key in (a, b)]
+        pairs = [(one, sides[1][same]) for same, one in sides[0].items() if same in sides[1]]
+        shifts = [(_flipped(one, other), other.mean - one.mean, one, other) for one, other in pairs]
+        shifts.sort(key=lambda shift: (not shift[0], -abs(shift[1])))
+        shown = _shown(connection, [entry for *_, one, other in shifts[:limit] for entry in (one.id, other.id)])
+    differences = [difference for _, difference, *_ in shifts]
     return ComparedVerdicts(
-        rows=shifts[:limit],
+        rows=[
+            Shift(
+                title=shown[one.id][1],
+                a=shown[one.id][0],
+                b=shown[other.id][0],
+                a_mean=one.mean,
+                b_mean=other.mean,
+                flipped=flipped,
+            )
+            for flipped, _, one, other in shifts[:limit]
+        ],
         cases=len(shifts),
-        flips=sum(shift.flipped for shift in shifts),
+        flips=sum(flipped for flipped, *_ in shifts),
         mean=sum(differences) / len(differences) if differences else 0.0,
         shifts=histogram([difference for difference in differences if difference]),
     )
+
+
+class _Verdict(NamedTuple):
+    id: int
+    mean: float
+    winner: int | None
+    responses: int
+
+
+def _newest(connection: sqlite3.Connection, kind: Kind, key: str) -> dict[tuple[int, ...], _Verdict]:
+    """The newest verdict of each case on one side, by what is the same on the other."""
+    rows = connection.execute(
+        f"SELECT id, mean, winner, responses, {_SAME[kind]} FROM entries"  # noqa: S608
+        f" WHERE {kind} = (SELECT id FROM names WHERE kind = ? AND key = ?) AND +mean IS NOT NULL"
+        " ORDER BY id DESC LIMIT ?",
+        (kind, key, MAX_VERDICTS),
+    )
+    found: dict[tuple[int, ...], _Verdict] = {}
+    for entry, mean, winner, responses, *same in rows:
+        found.setdefault(tuple(same), _Verdict(entry, mean, winner, responses))
+    return found
+
+
+def _flipped(one: _Verdict, other: _Verdict) -> bool:
+    if one.responses > 1:
+        return one.winner != other.winner
+    return (one.mean > _MIDDLE) != (other.mean > _MIDDLE)
+
+
+def _shown(connection: sqlite3.Connection, entries: Sequence[int]) -> dict[int, tuple[str, str]]:
+    """Entry -> record and title."""
+    marks = ",".join("?" * len(entries))
+    rows = connection.execute(f"SELECT id, record_id, title FROM shown WHERE id IN ({marks})", list(entries))  # noqa: S608
+    return {entry: (record, title) for entry, record, title in rows}

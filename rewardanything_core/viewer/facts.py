@@ -116,6 +116,13 @@ def facts_of(record: Record | StoreError, position: int) -> Facts:
         record: The record.
         position: Its position, which names one that cannot be read.
     """
+    try:
+        return _facts(record, position)
+    except Exception as error:  # noqa: BLE001  # what a model or a file says harms its own record only
+        return _facts(StoreError(f"Record {position} cannot be shown ({type(error).__name__}: {error})."), position)
+
+
+def _facts(record: Record | StoreError, position: int) -> Facts:
     if isinstance(record, StoreError):
         text = record.message
         return Facts(record_id=f"unreadable-{position}", created=0, title=text, words=text, failure="Unreadable")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Sequence
 
 from rewardanything_core.errors import StoreError
-from rewardanything_core.store.labels import Labels
-from rewardanything_core.viewer.facts import facts_of
+from rewardanything_core.store.labels import Label, Labels
+from rewardanything_core.viewer.facts import facts_of, number_of
 from rewardanything_core.viewer.index import BITS, Index, Span
 from rewardanything_core.viewer.sources import Source
 
@@ -38,7 +39,8 @@ class Follower(threading.Thread):
         """Why a source cannot be read at present. Empty: all can."""
         self._index, self._sources, self._labels = index, list(sources), labels
         self._stop_event = threading.Event()
-        self._labelled: tuple[int, int, int] | None = None
+        self._label_version: tuple[int, int] | None = None
+        self._by_case: dict[int, dict[int, Label]] = {}
         self._lock = threading.Lock()
         self._states: dict[int, tuple[int, list[Span], int]] = {}
 
@@ -93,10 +95,12 @@ class Follower(threading.Thread):
         """
         with self._lock:
             problem, busy = "", False
+            if self._label_version is None:
+                self._refresh_labels()
             for place, source in enumerate(self._sources):
                 try:
                     busy |= self._index_some(place, source)
-                except (StoreError, OSError) as error:
+                except (StoreError, OSError, sqlite3.Error) as error:
                     problem = str(error)
                     if problem != self.problem:
                         _log.warning("%s cannot be read: %s", source.path, error)
@@ -122,18 +126,30 @@ class Follower(threading.Thread):
             return False
         rows = [(position, facts_of(record, position)) for position, record in source.between(begin, end)]
         now = joined(spans, (begin, end))
-        if self._index.add(number, rows, spans, now):
+        labels = {judged: list(found.values()) for judged, found in self._by_case.items()}
+        if self._index.add(number, rows, spans, now, labels):
             self._states[place] = number, now, last
         return True
 
     def _refresh_labels(self) -> None:
-        if self._labels is None:
+        """Take over labels that were added or withdrawn, here or by another process."""
+        if self._labels is None or (version := self._labels.version()) == self._label_version:
             return
-        state = *self._labels.version(), self.indexed
-        if state != self._labelled:
-            self._index.set_labels(self._labels.all(skipped=True))
-            self._labelled = state
-            self.version += 1
+        known = {number for found in self._by_case.values() for number in found}
+        added = self._labels.all(skipped=True, after=max(known, default=0))
+        gone = known - self._labels.ids()
+        changed = {judged for judged, found in self._by_case.items() if gone & found.keys()}
+        for judged in changed:
+            self._by_case[judged] = {number: one for number, one in self._by_case[judged].items() if number not in gone}
+        for label in added:
+            judged = number_of(label.case.digest)
+            changed.add(judged)
+            self._by_case.setdefault(judged, {})[label.id or 0] = label
+        self._index.set_labels(
+            {judged: list(self._by_case[judged].values()) for judged in changed}, all_cases=self._label_version is None
+        )
+        self._label_version = version
+        self.version += 1
 
 
 def next_batch(spans: Sequence[Span], last: int) -> Span:

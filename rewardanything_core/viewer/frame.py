@@ -95,9 +95,13 @@ class Frame:
             raise HTTPException(404)
         return found
 
-    def labels(self) -> list[Label]:
-        """All labels, without cases that were skipped."""
-        return [] if self.viewer.labels is None else self.viewer.labels.all()
+    def labels(self, about: str | None = None) -> list[Label]:
+        """The labels, without cases that were skipped.
+
+        Args:
+            about: See `Labels.all`.
+        """
+        return [] if self.viewer.labels is None else self.viewer.labels.all(about=about)
 
 
 def _when(milliseconds: int) -> str:

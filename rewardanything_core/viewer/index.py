@@ -11,14 +11,15 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rewardanything_core.errors import StoreError
 from rewardanything_core.store.labels import Label
-from rewardanything_core.viewer.facts import Facts, number_of, response_number, scores_json
+from rewardanything_core.viewer.facts import Facts, scores_json
+from rewardanything_core.viewer.label_gaps import label_case, label_entries
 
 VERSION = 1
 """Version of the tables; an index with another one is made again."""
@@ -42,7 +43,7 @@ CREATE TABLE names (
 CREATE TABLE entries (
     id INTEGER PRIMARY KEY, created INTEGER NOT NULL,
     principle INTEGER, model INTEGER NOT NULL, template INTEGER NOT NULL, failure INTEGER,
-    judged INTEGER NOT NULL, material INTEGER NOT NULL, winner INTEGER,
+    judged INTEGER NOT NULL, material INTEGER NOT NULL, responses INTEGER, winner INTEGER,
     low REAL, mean REAL, spread REAL, agreement REAL, passes REAL, jurors REAL, tension REAL,
     calls INTEGER, tokens_read INTEGER, tokens_written INTEGER, cost REAL
 );
@@ -65,15 +66,15 @@ CREATE TABLE criteria (
 ) WITHOUT ROWID;
 CREATE TABLE labelled (id INTEGER PRIMARY KEY, gap REAL NOT NULL, people INTEGER NOT NULL);
 CREATE TABLE decided (
-    person TEXT NOT NULL, judged INTEGER NOT NULL, criterion TEXT NOT NULL, PRIMARY KEY (person, judged, criterion)
+    judged INTEGER NOT NULL, person TEXT NOT NULL, criterion TEXT NOT NULL, PRIMARY KEY (judged, person, criterion)
 ) WITHOUT ROWID;
 CREATE VIRTUAL TABLE texts USING fts5 (words, content = '', tokenize = 'unicode61 remove_diacritics 2');
 """
 
 _ENTRY = (
-    "INSERT INTO entries (id, created, principle, model, template, failure, judged, material, winner, low, mean,"
-    " spread, agreement, passes, jurors, tension, calls, tokens_read, tokens_written, cost)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO entries (id, created, principle, model, template, failure, judged, material, responses, winner, low,"
+    " mean, spread, agreement, passes, jurors, tension, calls, tokens_read, tokens_written, cost)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -133,7 +134,14 @@ class Index:
             connection.execute("INSERT INTO sources VALUES (?, ?, ?, '[]')", (number, str(path), identity))
             return number, []
 
-    def add(self, number: int, rows: Sequence[tuple[int, Facts]], was: Sequence[Span], now: Sequence[Span]) -> bool:
+    def add(
+        self,
+        number: int,
+        rows: Sequence[tuple[int, Facts]],
+        was: Sequence[Span],
+        now: Sequence[Span],
+        labels: Mapping[int, Sequence[Label]],
+    ) -> bool:
         """Add entries in one transaction.
 
         Args:
@@ -141,6 +149,7 @@ class Index:
             rows: Position and facts, in ascending order.
             was: The positions that were indexed so far, newest first.
             now: Those that are from now on.
+            labels: The labels of each case that has any, as in `Facts.judged`.
 
         Returns:
             Whether they were added. If not, another process has added to the index since.
@@ -171,32 +180,24 @@ class Index:
                     for name, low in facts.criteria.items()
                 ],
             )
+            label_entries(connection, ((base + position, facts) for position, facts in rows), labels)
             _compare_judges(connection, {(facts.material, facts.judged) for _, facts in rows if not facts.failure})
             connection.execute("UPDATE sources SET spans = ? WHERE number = ?", (json.dumps(list(now)), number))
         return True
 
-    def set_labels(self, labels: Iterable[Label]) -> None:
-        """Record who decided about what, and how far each verdict is from people's labels.
+    def set_labels(self, cases: Mapping[int, Sequence[Label]], *, all_cases: bool = False) -> None:
+        """Record the labels of cases in place of those that are recorded of them.
 
         Args:
-            labels: All labels, skipped cases included.
+            cases: The labels of each case, as in `Facts.judged`; skipped ones included.
+            all_cases: Whether no other case has labels.
         """
-        decided: list[tuple[str, int, str]] = []
-        gaps: dict[int, list[float]] = {}
         with self._write() as connection:
-            for label in labels:
-                judged = number_of(label.case.digest)
-                decided.append((label.person, judged, label.criterion or ""))
-                if label.criterion is None and label.decision != "skip":
-                    for entry, scores in _verdicts_on(connection, number_of(label.case.material_digest), judged):
-                        gaps.setdefault(entry, []).append(_gap(label, scores))
-            connection.execute("DELETE FROM labelled")
-            connection.execute("DELETE FROM decided")
-            connection.executemany(
-                "INSERT INTO labelled VALUES (?, ?, ?)",
-                [(entry, max(found), len(found)) for entry, found in gaps.items()],
-            )
-            connection.executemany("INSERT OR IGNORE INTO decided VALUES (?, ?, ?)", decided)
+            if all_cases:
+                connection.execute("DELETE FROM labelled")
+                connection.execute("DELETE FROM decided")
+            for judged, labels in cases.items():
+                label_case(connection, judged, labels)
 
     def close(self) -> None:
         """Close the file."""
@@ -233,6 +234,7 @@ class Index:
             self._name(connection, "failure", facts.failure, facts.failure) if facts.failure else None,
             facts.judged,
             facts.material,
+            len(facts.scores),
             facts.winner,
             facts.low,
             facts.mean,
@@ -334,30 +336,3 @@ def _compare_judges(connection: sqlite3.Connection, cases: Iterable[tuple[int, i
             "UPDATE entries SET jurors = max(jurors, ?), tension = max(tension, ?) WHERE id = ?",
             [(apart, apart / 2, row[0]) for row in rows],
         )
-
-
-def _verdicts_on(connection: sqlite3.Connection, material: int, judged: int) -> Iterator[tuple[int, dict[int, float]]]:
-    """Each verdict on a case: its entry, and response -> score."""
-    for entry, scores in connection.execute(
-        "SELECT e.id, s.scores FROM entries e JOIN shown s ON s.id = e.id"
-        " WHERE e.material = ? AND e.judged = ? AND e.failure IS NULL",
-        (material, judged),
-    ).fetchall():
-        yield entry, {response: score for _, score, response in json.loads(scores)}
-
-
-def _gap(label: Label, scores: dict[int, float]) -> float:
-    """How far a verdict is from a label, in points, 0 and above.
-
-    With scores it is the largest difference. With a preference it is 0 if the judge has the same, 0.5 if it has a tie,
-    and 1 plus the points by which it prefers another response.
-    """
-    numbers = {name: response_number(response) for name, response in label.case.responses.items()}
-    judged = {name: scores[number] for name, number in numbers.items() if number in scores}
-    if label.scores:
-        return max((abs(judged[name] - score) for name, score in label.scores.items() if name in judged), default=0.0)
-    if label.winner in judged:
-        others = max((score for name, score in judged.items() if name != label.winner), default=0.0)
-        ahead = judged[label.winner] - others
-        return 0.0 if ahead > 0 else 0.5 if ahead == 0 else 1 - ahead
-    return max(judged.values()) - min(judged.values()) if judged else 0.0

@@ -61,7 +61,7 @@ class LabelPages:
             query=address,
             last=self._last(query.get("last", "")),
             problem=query.get("problem", ""),
-            done=len(viewer.labels.all(person=person)) if person else 0,
+            done=viewer.labels.count(person) if person else 0,
         )
 
     async def decide(self, request: Request) -> Response:
@@ -128,8 +128,8 @@ class LabelPages:
 
     def _last(self, number: str) -> dict[str, Any] | None:
         """The decision just made, with the judge's scores, which a blind label may show from now on."""
-        labels = self._viewer.labels.all(skipped=True) if self._viewer.labels and number else []
-        found = [label for label in labels if str(label.id) == number]
+        labels, before = self._viewer.labels, int(number) - 1 if number.isdecimal() and len(number) < 16 else None
+        found = [] if labels is None or before is None else labels.all(skipped=True, after=before, limit=1)
         if not found:
             return None
         label, judge = found[0], []

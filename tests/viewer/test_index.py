@@ -218,6 +218,27 @@ def test_a_writer_is_never_held_up(own_store: Path) -> None:
     viewer.close()
 
 
+def test_verdicts_are_compared_with_labels_that_come_before_or_after_them(own_store: Path) -> None:
+    made = entry(3, ["far", "near"])  # 4 and 1
+    with VerdictStore(own_store) as store:
+        store.put(made)
+        viewer = Viewer([own_store])
+        viewer.follower.catch_up()
+        relabelled = Case(made.case.principle, made.case.prompt, {"x": "near", "y": "far"})
+        number = viewer.add_label(Label(case=relabelled, person="Ann", scores={"x": 2.0, "y": 4.0}))
+        store.labels.add(Label(case=relabelled, person="Bob", winner="x"))  # another process
+        store.put(type(made)(**{**vars(made), "key": "e" * 64, "model": "late/judge"}))
+        viewer.follower.catch_up()
+        rows = viewer.listing.page(Filters(disagree="label", by=1), viewer.source_numbers).rows
+        assert [(row.model, row.gap) for row in rows] == [("late/judge", 4.0), ("made/up", 4.0)]
+        store.labels.undo("Bob")
+        viewer.follower.refresh_labels()
+        rows = viewer.listing.page(Filters(label="yes"), viewer.source_numbers).rows
+        assert [row.gap for row in rows] == [1.0, 1.0]
+        assert number == 1 and viewer.labels and viewer.labels.count("Ann") == 1 == viewer.labels.count()
+    viewer.close()
+
+
 def test_a_killed_viewer_loses_no_label(own_store: Path) -> None:
     many(own_store, 40)
     command = [Path(sys.executable).with_name("ra-judge"), "view", "--no-open", str(own_store)]

@@ -196,7 +196,7 @@ def test_undo_shows_the_same_case_again(client: TestClient, viewer: Viewer) -> N
     assert viewer.labels
     (made,) = viewer.labels.all()
     page = client.post("/label/undo?person=Ann").text
-    assert viewer.labels.all() == []
+    assert viewer.labels.all() == [] and rows_of(client, "?label=yes") == []
     assert f'name="record" value="{made.record_id}"' in page
     assert "nothing to undo" in client.post("/label/undo?person=Ann").text
 
