@@ -169,6 +169,7 @@ _PARTS = {
     "endpoint": "Models behind a server or an API",
     "plugin": "Backends of other packages",
     "jury": "Juries",
+    "cascade": "Cascades",
 }
 _KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", list: "list", dict: "table"}
 
@@ -190,6 +191,18 @@ _BY_HAND = {
     "jury": ("none", "The jurors: `[[jury]]` tables of settings, or a list of models. See [Juries](juries.md)."),
     "min_jurors": ("all", "How many jurors must reach a verdict."),
     "weight": ("1", "What a juror's scores count for; in its `[[jury]]` table."),
+    "cascade": (
+        "none",
+        "The stages, the cheapest first: `[[cascade]]` tables of settings, or a list of models. See "
+        "[Cascades](cascade.md).",
+    ),
+    "threshold": (
+        "",
+        "The confidence, 0 to 1, that a stage needs to decide, in its `[[cascade]]` table; `inf`: it never decides.",
+    ),
+    "thresholds": ("", "The file of `ra-judge cascade fit`, in place of a `threshold` for each stage."),
+    "confidence": ("`gap`", "What confidences are computed from: `gap`, `order`, `votes` or `spread`."),
+    "abstain": ("false", "Whether cases that the last stage is not sure of are left to a person."),
 }
 
 
@@ -236,12 +249,16 @@ def commands() -> str:
 
 
 def subcommands() -> dict[str, Any]:
-    """Name -> command of ``ra-judge``."""
+    """Name -> command of ``ra-judge``; those of a group have two words, as in ``cascade fit``."""
     import typer.main
 
     from rewardanything_core.cli.app import app
 
-    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        members = getattr(command, "commands", None)
+        found |= {name: command} if members is None else {f"{name} {each}": one for each, one in members.items()}
+    return found
 
 
 def _command(name: str, command: Any) -> str:

@@ -2,6 +2,8 @@
 
 from rewardanything_core.bench.attack_report import AttackReport
 from rewardanything_core.bench.attacks import run_attacks
+from rewardanything_core.bench.cascade_fitting import fit_cascade
+from rewardanything_core.bench.cascade_results import CascadeFit
 from rewardanything_core.bench.head_fitting import HeadFit, fit_head
 from rewardanything_core.bench.items import BenchItem
 from rewardanything_core.bench.labels import Disagreement, LabelReport, compare_labels, read_labels
@@ -16,6 +18,7 @@ __all__ = [
     "AttackReport",
     "BenchItem",
     "BenchReport",
+    "CascadeFit",
     "Disagreement",
     "HeadFit",
     "LabelReport",
@@ -23,6 +26,7 @@ __all__ = [
     "as_rubrics",
     "combined_by_prompt",
     "compare_labels",
+    "fit_cascade",
     "fit_head",
     "read_flips",
     "read_items",
