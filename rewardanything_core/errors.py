@@ -10,11 +10,13 @@ RewardAnythingError
 ├── DecisionFormatError   a request or response of a decision API that does not follow its specification
 ├── StoreError            the verdict store is not one, or cannot be used
 ├── BudgetExceededError   what the judge may spend is used up
+├── BatchPendingError     a provider's batch has not brought the reply yet
 ├── ModelFetchError       model weights could not be found, fetched or verified
 └── BackendError          the model could not be asked
     ├── AuthenticationError
     ├── RateLimitError
     ├── RefusalError
+    ├── NoProbabilitiesError
     ├── BackendTimeoutError
     └── BackendConnectionError
 
@@ -162,6 +164,14 @@ class BudgetExceededError(RewardAnythingError):
     hint = "Raise the limit; what has been judged is stored and not paid for again."
 
 
+class BatchPendingError(RewardAnythingError):
+    """A provider's batch has not brought the reply yet. The case has not failed, and is never stored as failed."""
+
+    hint = "Come back later, or wait with `ra-judge batch wait`."
+
+    retryable = True
+
+
 class ModelFetchError(RewardAnythingError):
     """Model weights could not be found, fetched or verified."""
 
@@ -190,6 +200,10 @@ class RateLimitError(BackendError):
 
 class RefusalError(BackendError):
     """The model refused to answer, or a content filter stopped it. ``raw`` is the text that came with it."""
+
+
+class NoProbabilitiesError(BackendError):
+    """The model gives no probabilities of the answers that it was asked to choose from."""
 
 
 class BackendTimeoutError(BackendError):

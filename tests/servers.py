@@ -381,6 +381,7 @@ class FakeOpenAI:
             app.router.add_post(f"/v1/{route}", self._completions)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/embeddings", self._embeddings)
+        self._add_routes(app)
         # A handler is cancelled when its client closes the connection, which marks the request as dropped.
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
@@ -390,6 +391,9 @@ class FakeOpenAI:
         ready.set()
         await self._done.wait()
         await runner.cleanup()
+
+    def _add_routes(self, app: web.Application) -> None:
+        """Add what a subclass serves besides."""
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "fake", "object": "model"}]})

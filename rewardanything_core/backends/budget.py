@@ -144,6 +144,16 @@ class Budget:
             raise
         return Reservation(self, expense)
 
+    def reserve_now(self, expense: Expense) -> Reservation:
+        """Reserve an expense if it fits now, besides what is reserved.
+
+        Raises:
+            BudgetExceededError: it does not.
+        """
+        if not self._take(expense):
+            self._require_possible(self._reserved + expense)
+        return Reservation(self, expense)
+
     def _take(self, expense: Expense) -> bool:
         if self.exceeded_by(self._spent + self._reserved + expense) is not None:
             return False

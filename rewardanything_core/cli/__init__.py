@@ -1,7 +1,7 @@
 """The command ``ra-judge``.
 
 Exit codes: 0 done, 1 a regression was found, 2 usage or configuration error, 3 judge failures, a budget that is used
-up or an inconclusive result, 130 interrupted.
+up or an inconclusive result, 4 waiting for a provider's batch, 130 interrupted.
 """
 
 from __future__ import annotations

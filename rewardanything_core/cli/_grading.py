@@ -204,10 +204,13 @@ def run(task: GradeTask) -> dict[str, Any]:
             given = {**task.judge, **task.spending.limits}
             given = {name: value for name, value in given.items() if value is not None}
             judge = stack.enter_context(load_judge(progress=progress, **given))
+        if task.source == STANDARD and task.spending.batch:
+            raise ConfigError("--batch needs a file, which is read again when the batches have ended.")
         if task.source == STANDARD and judge.budget is not None:
             echo("No estimate is made of rows from standard input; the limit holds.")
         elif task.source != STANDARD:
             task.spending.confirm(judge, lambda: judge.estimate(_all_cases(task, file_format)))
+            task.spending.through_batches(judge, lambda: _all_cases(task, file_format))
         header = _header(task, file_format, peeked) if out_format == "csv" else []
         output = ResumableOutput(
             task.out,

@@ -95,6 +95,18 @@ EstimateOnly = Annotated[
     typer.Option("--estimate", help="Print what the run would take, and judge nothing.", rich_help_panel=SPENDING),
 ]
 
+ThroughBatches = Annotated[
+    bool,
+    typer.Option(
+        "--batch",
+        help="Send requests through the provider's batch API: cheaper, within a day.",
+        rich_help_panel=SPENDING,
+    ),
+]
+WaitForBatches = Annotated[
+    bool, typer.Option("--wait", help="With --batch, wait for the batches.", rich_help_panel=SPENDING)
+]
+
 # The application's own model, of `check` and `baseline`; it shares no setting with the judge.
 AppModel = Annotated[
     str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from rewardanything_core.errors import ConfigError
 from rewardanything_core.types import Usage
 
 if TYPE_CHECKING:
+    from rewardanything_core.cases import Case
     from rewardanything_core.judging.base import BaseJudge
     from rewardanything_core.judging.cost_estimates import CostEstimate
 
@@ -36,6 +37,12 @@ class Spending:
 
     estimate: bool = False
     """``--estimate``: the estimate is all that is wanted."""
+
+    batch: bool = False
+    """``--batch``: requests go through the provider's batch API."""
+
+    wait: bool = False
+    """``--wait``: batches are waited for."""
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -71,6 +78,24 @@ class Spending:
             raise ConfigError("The estimate exceeds the limit.", hint="Give --yes to run up to the limit, or raise it.")
         if not typer.confirm("Run up to the limit?", err=True):
             raise ConfigError("Nothing was judged.")
+
+    def through_batches(self, judge: BaseJudge, cases: Callable[[], Iterable[Case]]) -> None:
+        """With ``--batch``, judge cases through batches, so that their verdicts are in the store.
+
+        Args:
+            judge: The judge.
+            cases: Gives the cases.
+
+        Raises:
+            Exit: there are batches to wait for.
+            ConfigError: batches are not possible with the judge.
+        """
+        from rewardanything_core.cli.batch import through_batches
+
+        if self.wait and not self.batch:
+            raise ConfigError("--wait needs --batch.")
+        if self.batch:
+            through_batches(judge, cases(), wait=self.wait)
 
 
 def usage_in_words(usage: Usage) -> str:

@@ -12,7 +12,13 @@ from rewardanything_core.cli._help import GroupedCommand
 from rewardanything_core.cli._stdout import reserve_stdout
 from rewardanything_core.cli.align import align
 from rewardanything_core.cli.baseline import baseline
+from rewardanything_core.cli.batch import cancel as cancel_batches
+from rewardanything_core.cli.batch import fetch as fetch_batches
+from rewardanything_core.cli.batch import list_batches
+from rewardanything_core.cli.batch import wait as wait_for_batches
 from rewardanything_core.cli.bench import bench
+from rewardanything_core.cli.canary import record as record_canary
+from rewardanything_core.cli.canary import run as run_canary
 from rewardanything_core.cli.cascade import fit as fit_cascade
 from rewardanything_core.cli.check import check
 from rewardanything_core.cli.demo import demo
@@ -164,6 +170,38 @@ _command(
     "  ra-judge cascade fit --replay --config ra-judge.toml -o cascade.json",
     group=_group("cascade", "A cheap judge first, a strong one where it is not sure."),
     name="fit",
+)
+_BATCHES = _group("batch", "Batches of requests that providers process within a day.")
+_command(list_batches, "List the batches.", "  ra-judge batch list", group=_BATCHES, name="list")
+_command(
+    wait_for_batches,
+    "Wait for batches, and fetch their replies.",
+    "  ra-judge batch wait",
+    group=_BATCHES,
+    name="wait",
+)
+_command(fetch_batches, "Fetch batches that have ended.", "  ra-judge batch fetch", group=_BATCHES, name="fetch")
+_command(
+    cancel_batches,
+    "Cancel batches.",
+    "  ra-judge batch cancel ra-0123456789abcdef",
+    group=_BATCHES,
+    name="cancel",
+)
+_canary = _group("canary", "Find out whether the judge itself has changed.")
+_command(
+    record_canary,
+    "Judge cases and freeze them with the verdicts.",
+    "  ra-judge canary record labels.jsonl --principle 'Be brief.' --model openai/gpt-5-mini -o canary.json",
+    group=_canary,
+    name="record",
+)
+_command(
+    run_canary,
+    "Judge them again, and test whether the judge moved.",
+    "  ra-judge canary run canary.json\n  ra-judge canary run canary.json --mlflow nightly --json",
+    group=_canary,
+    name="run",
 )
 _command(
     export_backbone,

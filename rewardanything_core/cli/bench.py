@@ -91,6 +91,8 @@ def bench(
     max_total_tokens: options.MaxTotalTokens = None,
     yes: options.Yes = False,
     estimate: options.EstimateOnly = False,
+    batch: options.ThroughBatches = False,
+    wait: options.WaitForBatches = False,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Measure how well a judge agrees with people, and whether it follows the principle.
@@ -124,7 +126,13 @@ def bench(
     from rewardanything_core.cli._spending import Spending
 
     spending = Spending(
-        max_cost=max_cost, max_calls=max_calls, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate
+        max_cost=max_cost,
+        max_calls=max_calls,
+        max_total_tokens=max_total_tokens,
+        yes=yes,
+        estimate=estimate,
+        batch=batch,
+        wait=wait,
     )
     human_scale = scale_of(scale)
     # A shell that expands --flips *.jsonl passes all but the first as files.
@@ -173,7 +181,9 @@ def bench(
     try:
         judge = options.load_judge_with_progress(**settings)
         with judge:
-            spending.confirm(judge, lambda: judge.estimate(_valid_cases([*items, *(own if items is not own else ())])))
+            every = [*items, *(own if items is not own else ())]
+            spending.confirm(judge, lambda: judge.estimate(_valid_cases(every)))
+            spending.through_batches(judge, lambda: _valid_cases(every))
             report = _run(judge, items, flip_pairs, own, audits, audit_groups, human_scale)
             if attacks:
                 report = dataclasses.replace(report, attacks=_attack(judge, trials, seed or 0))

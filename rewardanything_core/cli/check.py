@@ -181,6 +181,8 @@ def check(
     max_total_tokens: options.MaxTotalTokens = None,
     yes: options.Yes = False,
     estimate: options.EstimateOnly = False,
+    batch: options.ThroughBatches = False,
+    wait: options.WaitForBatches = False,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Test whether a candidate's answers are worse than a baseline's, under principles.
@@ -230,7 +232,13 @@ def check(
     from rewardanything_core.cli._spending import Spending
 
     spending = Spending(
-        max_cost=max_cost, max_calls=max_calls, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate
+        max_cost=max_cost,
+        max_calls=max_calls,
+        max_total_tokens=max_total_tokens,
+        yes=yes,
+        estimate=estimate,
+        batch=batch,
+        wait=wait,
     )
     task = CheckTask(
         given={

@@ -6,5 +6,8 @@ USAGE = 2
 JUDGE_FAILED = 3
 """Judge failures, a budget that is used up, or an inconclusive result."""
 
+WAITING = 4
+"""Requests wait for a provider's batch; the same command continues."""
+
 INTERRUPTED = 130
 """Interrupted by Ctrl-C."""

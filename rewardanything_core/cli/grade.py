@@ -78,6 +78,8 @@ def grade(
     max_total_tokens: options.MaxTotalTokens = None,
     yes: options.Yes = False,
     estimate: options.EstimateOnly = False,
+    batch: options.ThroughBatches = False,
+    wait: options.WaitForBatches = False,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Judge every row of a file and write each row with its scores, in the order of the input.
@@ -147,7 +149,13 @@ def grade(
             "max_concurrency": concurrency,
         },
         spending=Spending(
-            max_cost=max_cost, max_calls=max_calls, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate
+            max_cost=max_cost,
+            max_calls=max_calls,
+            max_total_tokens=max_total_tokens,
+            yes=yes,
+            estimate=estimate,
+            batch=batch,
+            wait=wait,
         ),
     )
     try:

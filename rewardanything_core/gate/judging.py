@@ -159,10 +159,10 @@ class CaseJudge:
         return errors >= number and not self._verdicts and errors == self.failures
 
 
-def estimate_check(
+def planned_cases(
     judge: BaseJudge, items: Sequence[PairedCase], requirements: Sequence[Requirement]
-) -> CostEstimate | None:
-    """What judging all cases once will take, without confirmations and controls. None: the judge cannot tell.
+) -> list[tuple[BaseJudge, list[Case]]]:
+    """The cases of a check, without confirmations and controls, by the judge with the passes that they take.
 
     Args:
         judge: The judge.
@@ -175,7 +175,20 @@ def estimate_check(
     for unit in units:
         if len(unit.answers) > 1:
             by_size[len(unit.answers)].append(_case(unit))
-    estimates = [judge.with_balanced_passes(size).estimate(cases) for size, cases in by_size.items()]
+    return [(judge.with_balanced_passes(size), cases) for size, cases in by_size.items()]
+
+
+def estimate_check(
+    judge: BaseJudge, items: Sequence[PairedCase], requirements: Sequence[Requirement]
+) -> CostEstimate | None:
+    """What judging all cases once will take, without confirmations and controls. None: the judge cannot tell.
+
+    Args:
+        judge: The judge.
+        items: The cases of the check.
+        requirements: The principles, each of which is judged.
+    """
+    estimates = [balanced.estimate(cases) for balanced, cases in planned_cases(judge, items, requirements)]
     known = [one for one in estimates if one is not None]
     if len(known) < len(estimates) or not known:
         return None

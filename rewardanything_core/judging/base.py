@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 from rewardanything_core.backends.budget import Budget
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
-from rewardanything_core.errors import BackendError, ConfigError, InvalidCaseError, RewardAnythingError
+from rewardanything_core.errors import (
+    BackendError,
+    BatchPendingError,
+    ConfigError,
+    InvalidCaseError,
+    RewardAnythingError,
+)
 from rewardanything_core.judging.observers import Notifier, Observer, add_observer, flush_observers, remove_observer
 from rewardanything_core.judging.streaming import Outcome, astream, stream
 from rewardanything_core.principles import Principle
@@ -192,18 +198,24 @@ class BaseJudge(ABC):
         notifier.report(case, verdict, started)
         return verdict
 
-    def judge_batch(self, cases: Iterable[Case | Mapping[str, Any]]) -> list[Outcome]:
+    def judge_batch(self, cases: Iterable[Case | Mapping[str, Any]], *, batch: bool = False) -> list[Outcome]:
         """Judge many cases: a verdict or a failure for each, in the order given.
 
         Args:
             cases: Cases, or mappings with their fields.
+            batch: Whether to send the requests through the provider's batch API, at its lower price, and to wait for
+                it, which may take a day. A process that ends meanwhile is continued by the same call.
 
         Raises:
             InvalidCaseError: one of them is not a valid case; nothing was sent for any.
+            ConfigError: ``batch`` is not possible with this judge.
+            BackendError: the provider refused a batch.
         """
         checked = _checked(cases)
         notifier = Notifier(self, self.observers)
         started = notifier.start()
+        if batch:
+            return self._through_batches(checked, notifier, started)
         outcomes: list[Outcome | None] = list(self.cached_verdicts(checked))
         missing = [index for index, outcome in enumerate(outcomes) if outcome is None]
         if notifier:
@@ -294,6 +306,14 @@ class BaseJudge(ABC):
         (score,) = (await self.ajudge(principle, prompt, [response], **details)).scores.values()
         return score
 
+    def _through_batches(self, cases: Sequence[Case], notifier: Notifier, started: int) -> list[Outcome]:
+        from rewardanything_core.judging.batches import BatchRunner
+
+        outcomes = BatchRunner(self).run(cases, wait=True).outcomes
+        for place, case in enumerate(cases):
+            notifier.report(case, outcomes[place], started)
+        return [outcomes[place] for place in range(len(cases))]
+
     # --- from case to outcome
 
     async def _verdict(self, case: Case) -> Verdict:
@@ -349,6 +369,21 @@ def failed_by(error: Exception, case: Case, model: str) -> BackendError:
         case_id=case.id, error_type="BackendError", message=wrapped.message, attempts=1, model=model
     )
     return wrapped
+
+
+def pending_in_batch(case: Case, model: str, requests: int) -> BatchPendingError:
+    """The error of a case that waits for a provider's batch.
+
+    Args:
+        case: The case.
+        model: The judge model's name.
+        requests: Number of its requests that have no reply yet.
+    """
+    error = BatchPendingError(f"{requests} requests of {case} wait for a batch of {model}.")
+    error.failure = JudgeFailure(
+        case_id=case.id, error_type="BatchPendingError", message=str(error), attempts=0, model=model
+    )
+    return error
 
 
 def _from_spec(cls: type[BaseJudge], spec: Mapping[str, Any]) -> BaseJudge:

@@ -25,13 +25,13 @@ from rewardanything_core.backends.base import (
     TokenProbability,
 )
 from rewardanything_core.backends.budget import Expense
+from rewardanything_core.backends.placeholders import placeholder_reply
 from rewardanything_core.backends.pricing import Prices, approximate_tokens
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.decisions import Answer, PredicateAnswer, Question, ScoreAnswer, ScoreQuestion
 from rewardanything_core.errors import RewardAnythingError
 from rewardanything_core.judging.case_runner import CaseRunner
-from rewardanything_core.prompting.placeholders import placeholder_reply
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 from rewardanything_core.types import Message, Usage
 

@@ -12,14 +12,21 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.backends.base import Backend
 from rewardanything_core.backends.budget import Budget, spending
+from rewardanything_core.backends.endpoint import batch_session
 from rewardanything_core.backends.metered import MeteredBackend
 from rewardanything_core.backends.registry import backend_from_spec
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.concurrency.single_flight import SingleFlight
-from rewardanything_core.errors import BudgetExceededError, ConfigError, RewardAnythingError, StoreError
+from rewardanything_core.errors import (
+    BatchPendingError,
+    BudgetExceededError,
+    ConfigError,
+    RewardAnythingError,
+    StoreError,
+)
 from rewardanything_core.fields import construct
-from rewardanything_core.judging.base import BaseJudge, failed_by
+from rewardanything_core.judging.base import BaseJudge, failed_by, pending_in_batch
 from rewardanything_core.judging.case_runner import CaseRunner
 from rewardanything_core.judging.citations import cited_turns
 from rewardanything_core.judging.keys import VerdictKeys, to_json
@@ -313,8 +320,11 @@ class Judge(BaseJudge):
             self._usage += usage
 
         try:
-            with spending(self.budget):
+            with spending(self.budget), batch_session.tracking() as missing:
                 result = await self._runner.judge(case, on_usage)
+            if missing:
+                self._usage -= sum(spent, Usage())  # it is counted when the case is judged with all replies
+                raise pending_in_batch(case, self.model, len(missing))
         except Exception as raised:
             error = raised
             if not isinstance(raised, RewardAnythingError):
@@ -324,7 +334,7 @@ class Judge(BaseJudge):
             if error.failure is None:  # not specific to this case
                 raise
             error.failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()), model=self.model)
-            if not isinstance(error, BudgetExceededError):  # otherwise the case was not judged, and has not failed
+            if not isinstance(error, BatchPendingError | BudgetExceededError):  # otherwise the case has not failed
                 error.failure = await self._log_failure(case, error.failure)
             raise error from error.__cause__ if error is raised else raised
         verdict = self._verdict_of(case, result, sum(spent, Usage()))

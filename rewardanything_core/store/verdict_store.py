@@ -18,7 +18,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import StoreError
@@ -41,6 +41,9 @@ from rewardanything_core.store.records import (
 from rewardanything_core.types import JudgeFailure
 
 __all__ = ["Entry", "Kind", "Record", "StoredVerdict", "VerdictStore", "default_path", "record_id_of"]
+
+if TYPE_CHECKING:
+    from rewardanything_core.store.batches import BatchRecords
 
 _log = logging.getLogger("rewardanything_core")
 
@@ -259,6 +262,12 @@ class VerdictStore:
             on_unreadable=self.report_unreadable,
             on_unsaved=self.report_unsaved,
         )
+
+    def batches(self) -> BatchRecords:
+        """The batches of requests that were sent to providers, in the same file."""
+        from rewardanything_core.store.batches import BatchRecords
+
+        return BatchRecords(self._database)
 
     def report_unsaved(self, error: StoreError) -> None:
         """Warn that a judgement was not stored. Later ones are counted, for `report_total`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -19,8 +20,9 @@ from rewardanything_core.backends.base import (
     Request,
     TokenProbability,
 )
-from rewardanything_core.backends.endpoint import litellm_adapter
+from rewardanything_core.backends.endpoint import batch_session, litellm_adapter
 from rewardanything_core.backends.endpoint.attempt_errors import redact
+from rewardanything_core.backends.endpoint.batch_api import BatchAPI, OpenAIBatchAPI
 from rewardanything_core.backends.endpoint.capabilities import ServerCapabilities
 from rewardanything_core.backends.endpoint.client import EndpointClient
 from rewardanything_core.backends.endpoint.completions import (
@@ -34,11 +36,18 @@ from rewardanything_core.backends.endpoint.decisions_client import DecisionsClie
 from rewardanything_core.backends.endpoint.providers import OWN_SERVER
 from rewardanything_core.backends.endpoint.retry import Backoff
 from rewardanything_core.backends.endpoint.states_client import StatesClient
+from rewardanything_core.backends.placeholders import placeholder_reply
 from rewardanything_core.backends.pricing import Prices
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.decisions import Question
 from rewardanything_core.decisions.limits import LITELLM_QUESTIONS, OPENAI_QUESTIONS
-from rewardanything_core.errors import BackendError, ConfigError, ContextLengthError, RefusalError
+from rewardanything_core.errors import (
+    BackendError,
+    ConfigError,
+    ContextLengthError,
+    NoProbabilitiesError,
+    RefusalError,
+)
 from rewardanything_core.fields import construct
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import Message, Usage
@@ -179,6 +188,38 @@ class EndpointBackend(Backend):
         """``input_cost_per_token`` and ``output_cost_per_token``, else LiteLLM's prices of the provider's model."""
         return self._client.prices
 
+    @property
+    def client(self) -> EndpointClient:
+        """What sends the requests."""
+        return self._client
+
+    @property
+    def batch_limits(self) -> tuple[int, int]:
+        """The most requests and bytes that a batch can hold."""
+        kind = self._batch_kind()
+        return kind.max_requests, kind.max_bytes
+
+    def check_batches(self) -> None:
+        """Check that the provider takes batches.
+
+        Raises:
+            ConfigError: it does not, or not in a protocol that is known here.
+        """
+        self._batch_kind()
+
+    def batch_api(self) -> BatchAPI:
+        """The provider's batch API, for the running event loop."""
+        return self._batch_kind()(self._client, self.config.base_urls[0])
+
+    def _batch_kind(self) -> type[BatchAPI]:
+        if self.config.direct is None or self.config.provider not in ("openai", OWN_SERVER):
+            raise ConfigError(
+                f"Batches are not possible with {self.model}: only OpenAI's batch API is known, which openai/ models "
+                "and servers with the same API have.",
+                hint="Judge without batch=True (--batch).",
+            )
+        return OpenAIBatchAPI
+
     def require_key(self) -> None:
         """Check that there is a key where no request can succeed without one.
 
@@ -225,8 +266,9 @@ class EndpointBackend(Backend):
             The probabilities of each question's options.
 
         Raises:
-            BackendError: as for `complete`; or the server returns no log-probabilities, or the reply would begin with
-                none of the options.
+            NoProbabilitiesError: the server returns no log-probabilities, or the reply would begin with none of the
+                options.
+            BackendError: as for `complete`.
         """
         for question in questions:
             self._check_window(question.messages, 1)
@@ -289,7 +331,7 @@ class EndpointBackend(Backend):
             else "returned no token log-probabilities"
         )
         raise _with_usage(
-            BackendError(
+            NoProbabilitiesError(
                 f"{self.model} {problem}, so the probabilities of {' or '.join(question.options)} are not known.",
                 hint="Use readout='generate'.",
             ),
@@ -335,11 +377,23 @@ class EndpointBackend(Backend):
         """
         self._check_window(messages, max_tokens)
         parameters = self._parameters(request, max_tokens, without_thinking=without_thinking, constrained=constrained)
-        reply, usage = await self._client.send(messages, parameters, prefix_group=request.prefix_group)
-        usage += self._client.spent(reply)
+        if (session := batch_session.in_force()) is not None:
+            identity = self._identity(request, messages, max_tokens, without_thinking)
+            placeholder = placeholder_reply(request.schema)
+            reply, usage = await session.reply(self._client, identity, messages, parameters, placeholder)
+        else:
+            reply, usage = await self._client.send(messages, parameters, prefix_group=request.prefix_group)
+            usage += self._client.spent(reply)
         if reply.failure is not None:
             raise self._failed(reply, usage)
         return reply, usage
+
+    def _identity(
+        self, request: Request, messages: Sequence[Message], max_tokens: int, without_thinking: bool
+    ) -> list[Any]:
+        """What makes a request another one, apart from what the server turns out to support."""
+        sampling = dataclasses.asdict(request.sampling)
+        return [self.fingerprint(), messages, max_tokens, sampling, without_thinking, request.token_probabilities]
 
     def _parameters(
         self, request: Request, max_tokens: int, *, without_thinking: bool, constrained: bool

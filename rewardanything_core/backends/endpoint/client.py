@@ -21,7 +21,11 @@ from rewardanything_core.backends.endpoint.attempt_errors import (
     without_secret,
 )
 from rewardanything_core.backends.endpoint.capabilities import ServerCapabilities
-from rewardanything_core.backends.endpoint.completions import ChatCompletion, parse_chat_completion
+from rewardanything_core.backends.endpoint.completions import (
+    ChatCompletion,
+    MalformedReplyError,
+    parse_chat_completion,
+)
 from rewardanything_core.backends.endpoint.concurrency import ConcurrencyLimiter
 from rewardanything_core.backends.endpoint.config import EndpointConfig
 from rewardanything_core.backends.endpoint.http import HTTPTransport
@@ -81,11 +85,20 @@ class EndpointClient:
             return None
         return litellm_adapter.prices(config.served_model, config.provider)
 
-    def spent(self, reply: ChatCompletion) -> Usage:
+    @cached_property
+    def batch_prices(self) -> Prices | None:
+        """What the model's tokens cost in a batch: half, unless the provider lists other prices. None: not known."""
+        listed = None
+        if self.prices is not None and self._config.input_cost_per_token is None:
+            listed = litellm_adapter.prices(self._config.served_model, self._config.provider, in_batch=True)
+        return listed or (self.prices and Prices(*(price / 2 for price in self.prices)))
+
+    def spent(self, reply: ChatCompletion, *, in_batch: bool = False) -> Usage:
         """The tokens of a reply and what they cost."""
+        prices = self.batch_prices if in_batch else self.prices
         cost = reply.cost if self._config.input_cost_per_token is None else None
-        if cost is None and self.prices is not None:
-            cost = self.prices.cost(reply.prompt_tokens, reply.completion_tokens, cached_tokens=reply.cached_tokens)
+        if cost is None and prices is not None:
+            cost = prices.cost(reply.prompt_tokens, reply.completion_tokens, cached_tokens=reply.cached_tokens)
         return Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens, cost=cost)
 
     async def send(
@@ -213,6 +226,35 @@ class EndpointClient:
             return self._replicas.choose(exclude)
         return self._base_urls[0] if self._base_urls else None
 
+    def body(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a request in OpenAI's protocol, without what the server is known not to support."""
+        messages, parameters = self._capabilities.adapt(messages, parameters)
+        return self._body(messages, parameters)
+
+    def learn_from(self, error: Mapping[str, Any], messages: Sequence[Message], parameters: Mapping[str, Any]) -> None:
+        """Remember what the server does not support from its error for a request in a batch."""
+        if error.get("status") in (400, 422):
+            adapted = self._capabilities.adapt(messages, parameters)
+            self._capabilities.drop_unsupported(*adapted, str(error.get("message", "")), roles_only=False)
+
+    def parse_recorded(self, reply: Mapping[str, Any]) -> ChatCompletion:
+        """Parse a reply that a batch brought.
+
+        Raises:
+            BackendError: it is not a chat completion.
+        """
+        try:
+            return self._without_key(self._parse(reply))
+        except MalformedReplyError as error:
+            raise attempt_error(error, self.error_context(None)).error from error
+
+    def most_in_batch(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Expense:
+        """The most that a request in a batch can take."""
+        most = self._most(messages, parameters)
+        completion = parameters.get("max_tokens", 0)
+        cost = 0.0 if self.batch_prices is None else self.batch_prices.cost(most.tokens - completion, completion)
+        return dataclasses.replace(most, cost=cost)
+
     def _most(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Expense:
         """The most that an attempt can take."""
         prompt = approximate_tokens(messages, cautious=True)
@@ -284,29 +326,34 @@ class EndpointClient:
                 response = await self._response(messages, parameters, base_url)
             return self._without_key(self._parse(response))
         except Exception as error:  # noqa: BLE001  providers raise anything; `attempt_error` classifies it
-            context = ErrorContext(
-                model=self._config.model,
-                base_url=base_url,
-                key_hint=self._key_hint(),
-                has_key=not self._missing_variables(),
-                timeout=self._config.timeout,
-                reply_kind=self.reply_kind,
-                secret=self._given_key if self._direct is None else self._key,
-            )
-            return attempt_error(error, context)
+            return attempt_error(error, self.error_context(base_url))
+
+    def error_context(self, base_url: str | None) -> ErrorContext:
+        """Where an attempt was sent, for error messages.
+
+        Args:
+            base_url: The server. None: the provider's own address.
+        """
+        return ErrorContext(
+            model=self._config.model,
+            base_url=base_url,
+            key_hint=self._key_hint(),
+            has_key=not self._missing_variables(),
+            timeout=self._config.timeout,
+            reply_kind=self.reply_kind,
+            secret=self._given_key if self._direct is None else self._key,
+        )
 
     def _parse(self, response: Any) -> ChatCompletion:
         return parse_chat_completion(response)
 
     async def _response(self, messages: Sequence[Message], parameters: Mapping[str, Any], base_url: str | None) -> Any:
-        template = parameters.get("chat_template_kwargs")
-        extra = {**self._config.extra_body, **({"chat_template_kwargs": template} if template else {})}
-        known = {name: value for name, value in parameters.items() if name != "chat_template_kwargs"}
+        extra, known = self._extra(parameters), _without_extra(parameters)
         if self._transport is not None:
             assert base_url is not None
             if self._key is None and self._config.requires_key:
                 raise MissingKeyError
-            body = {"model": self._served_model, "messages": messages, **known, **extra}
+            body = self._body(messages, parameters)
             return await self._transport.chat_completion(base_url, self._key, body, self._headers)
         request = {
             "model": self._config.litellm_model,
@@ -322,6 +369,29 @@ class EndpointClient:
                 self._openai_clients[base_url] = litellm_adapter.OpenAIClient(self._litellm, base_url, self._key)
             request["client"] = self._openai_clients[base_url].client
         return await litellm_adapter.chat_completion(self._litellm, request)
+
+    def _body(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "model": self._served_model,
+            "messages": messages,
+            **_without_extra(parameters),
+            **self._extra(parameters),
+        }
+
+    def _extra(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields beyond OpenAI's protocol."""
+        template = parameters.get("chat_template_kwargs")
+        return {**self._config.extra_body, **({"chat_template_kwargs": template} if template else {})}
+
+    @property
+    def key(self) -> str | None:
+        """The key to send. None: there is none, or LiteLLM reads it from the environment."""
+        return self._key
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Additional headers."""
+        return self._headers
 
     @cached_property
     def _key(self) -> str | None:
@@ -389,3 +459,7 @@ class EndpointClient:
             return f"Set {names} in the environment, or give api_key= or api_key_env=."
         where = "environment" if self._direct is None else f"environment variable {self._direct.key_variable}"
         return f"Check the key in the {where}."
+
+
+def _without_extra(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name != "chat_template_kwargs"}

@@ -21,7 +21,7 @@ from rewardanything_core.backends.endpoint.completions import ChatCompletion, to
 from rewardanything_core.backends.endpoint.config import EndpointConfig
 from rewardanything_core.backends.endpoint.http import UnexpectedResponseError
 from rewardanything_core.backends.endpoint.retry import Backoff
-from rewardanything_core.backends.pricing import LEAST_BYTES_PER_TOKEN, approximate_tokens
+from rewardanything_core.backends.pricing import approximate_tokens
 from rewardanything_core.decisions import FORMATS, DecisionFormatName, DecisionRequest, Question
 from rewardanything_core.errors import DecisionFormatError, VerdictParseError
 from rewardanything_core.types import Message
@@ -175,5 +175,5 @@ class DecisionsClient(EndpointClient):
 
     def _most(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Expense:
         text: Message = {"role": "user", "content": json.dumps(parameters["body"]["questions"])}
-        tokens = approximate_tokens([*messages, text], bytes_per_token=LEAST_BYTES_PER_TOKEN)
+        tokens = approximate_tokens([*messages, text], cautious=True)
         return Expense(calls=1, tokens=tokens, cost=0.0 if self.prices is None else self.prices.cost(tokens, 0))

@@ -92,21 +92,36 @@ class HTTPTransport:
         headers = {"Content-Type": "application/json", **headers}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
+        status, lower_case, raw = await self.request("POST", url, headers, json.dumps(body).encode())
+        parsed = _parse(raw)
+        if status == 200 and isinstance(parsed, Mapping) and parsed.get(required):
+            return parsed
+        raise UnexpectedResponseError(_status(status, parsed), raw.decode(errors="replace"), lower_case)
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send a request of any kind; redirects are not followed.
+
+        Args:
+            method: The HTTP method.
+            url: The URL.
+            headers: Header names -> values.
+            data: The body. None: there is none.
+
+        Returns:
+            The status, the headers with names in lower case, and the body.
+
+        Raises:
+            aiohttp.ClientError: the server could not be reached, or closed the connection.
+        """
         if url not in self._proxies:
             self._proxies[url] = environment_proxy(url)
-        async with self._session.post(
-            url,
-            data=json.dumps(body).encode(),
-            headers=headers,
-            allow_redirects=False,
-            proxy=self._proxies[url],
+        async with self._session.request(
+            method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxies[url]
         ) as response:
             raw = await response.read()
-        parsed = _parse(raw)
-        if response.status == 200 and isinstance(parsed, Mapping) and parsed.get(required):
-            return parsed
-        lower_case = {name.lower(): value for name, value in response.headers.items()}
-        raise UnexpectedResponseError(_status(response.status, parsed), raw.decode(errors="replace"), lower_case)
+        return response.status, {name.lower(): value for name, value in response.headers.items()}, raw
 
 
 @cache

@@ -53,15 +53,16 @@ def _folder() -> Path | None:
 
 
 @cache
-def prices(model: str, provider: str = "openai") -> Prices | None:
+def prices(model: str, provider: str = "openai", *, in_batch: bool = False) -> Prices | None:
     """A model's prices in the list that comes with LiteLLM, which is read without importing LiteLLM.
 
     Args:
         model: The provider's name of the model.
         provider: LiteLLM's name of the provider.
+        in_batch: Whether the prices of batches are meant.
 
     Returns:
-        None: LiteLLM is not installed, or does not list the model.
+        None: LiteLLM is not installed, or does not list the model or such prices.
     """
     folder = _folder()
     try:
@@ -69,8 +70,9 @@ def prices(model: str, provider: str = "openai") -> Prices | None:
         listed = content.get(f"{provider}/{model}") or content[model]
         if not listed["litellm_provider"].startswith(provider):
             return None  # another provider's model of the same name
-        prompt, completion = listed["input_cost_per_token"], listed["output_cost_per_token"]
-        return Prices(prompt, listed.get("cache_read_input_token_cost", prompt), completion)
+        kind = "_batches" if in_batch else ""
+        prompt, completion = listed[f"input_cost_per_token{kind}"], listed[f"output_cost_per_token{kind}"]
+        return Prices(prompt, listed.get(f"cache_read_input_token_cost{kind}", prompt), completion)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 

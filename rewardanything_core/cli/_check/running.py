@@ -65,7 +65,7 @@ def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]
         RewardAnythingError: the judge can judge no case, for instance because of a wrong key.
     """
     from rewardanything_core.gate.checking import check
-    from rewardanything_core.gate.judging import estimate_check
+    from rewardanything_core.gate.judging import estimate_check, planned_cases
     from rewardanything_core.gate.labels import rows_of
     from rewardanything_core.gate.pairing import pair
     from rewardanything_core.gate.requirements import with_criteria
@@ -93,6 +93,8 @@ def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]
         rules = {name: settings[name] for name in _RULES if name in settings}
         to_judge = pair(baseline, candidates, common_only=common_only).items
         task.spending.confirm(judge, lambda: estimate_check(judge, to_judge, requirements))
+        for balanced, cases in planned_cases(judge, to_judge, requirements):
+            task.spending.through_batches(balanced, lambda cases=cases: cases)  # type: ignore[misc]
         echo(f"Judging {counted(len(keys), 'case')} with {judge.model}.")
         with steps_bar("judging") as progress:
             report = check(

@@ -11,7 +11,7 @@ def placeholder_reply(schema: Mapping[str, Any] | None) -> str:
     """A complete reply with equal scores for all responses.
 
     Args:
-        schema: The schema of the reply, as made by `verdict_schema` or `rubric_schema`. None: any text will do.
+        schema: The schema of the reply, of a verdict or of a verdict under a rubric. None: any text will do.
     """
     return "" if schema is None else json.dumps(_value(schema))
 
