@@ -98,6 +98,11 @@ def prepare(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
     if page == "docs/juries.md":
         cases = [Case("Be brief.", f"{n}?", {"a": "x" * n, "b": "y"}) for n in (2, 3, 4, 5)]
         return {"cases": cases, "labels": [{"a": len(case.responses["a"]), "b": 1} for case in cases]}
+    if page == "docs/cascade.md":
+        monkeypatch.setattr(rewardanything_core, "from_endpoint", scripted)
+        answers = {"a": "No.", "b": "No, it is not possible."}
+        labels = [{"prompt": f"May I, {n}?", "responses": answers, "winner": "b"} for n in range(60)]
+        (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
     if page == "docs/opentelemetry.md":
         monkeypatch.setenv("OTEL_SDK_DISABLED", "true")  # there is nothing to export to
     if page == "docs/scaling-out.md":
@@ -340,8 +345,11 @@ def test_commands_on_the_pages_parse(page: str) -> None:
     for said, words, whole in spoken(page):
         if words[0] in {"COMMAND", "--version", "--help"}:
             continue
-        assert words[0] in COMMANDS, f"{page}: {said}"
-        name, arguments = words[0], words[1:]
+        size = next((size for size in (2, 1) if " ".join(words[:size]) in COMMANDS), 0)
+        if not size and any(name.startswith(f"{words[0]} ") for name in COMMANDS) and not whole:
+            continue  # a group of commands
+        assert size, f"{page}: {said}"
+        name, arguments = " ".join(words[:size]), words[size:]
         options = [word.partition("=")[0] for word in arguments if re.match(r"--?[a-z]", word)]
         assert [option for option in options if option not in OPTIONS[name]] == [], f"{page}: {said}"
         if whole and "..." not in arguments:
@@ -403,7 +411,7 @@ def test_every_variable_is_explained() -> None:
 
 def test_every_command_and_option_is_on_the_page() -> None:
     page = site.filled(text_of("docs/cli.md"))
-    assert re.findall(r"^## ([\w-]+)$", page, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^## ([\w -]+)$", page, re.MULTILINE) == list(COMMANDS)
     for name, section in zip(COMMANDS, page.split("\n## ")[1:], strict=True):
         missing = [option for option in OPTIONS[name] - {"-h", "--help"} if option not in section]
         assert missing == []
