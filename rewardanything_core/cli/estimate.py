@@ -174,9 +174,9 @@ def _notes(report: EstimateReport, failed: int, unlabelled: int) -> None:
     from rewardanything_core.gate.reports.wording import counted
 
     if report.unmatched:
-        first = options.one_line(report.unmatched[0], 60)
+        first, number = options.one_line(report.unmatched[0], 60), len(report.unmatched)
         options.echo(
-            f"Warning: {counted(len(report.unmatched), 'label')} belong to no judged row and are left out, such as "
+            f"Warning: {counted(number, 'label')} {'belongs' if number == 1 else 'belong'} to no judged row, such as "
             f"{first!r}."
         )
     if failed:

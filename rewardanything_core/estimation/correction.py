@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -114,7 +113,7 @@ def p_below(sample: LabelledSample, null: float) -> float:
         sample: The judged rows and their labels.
         null: The hypothetical mean.
     """
-    return _smallest_level(sample, lambda ends: ends[1] < null)
+    return _smallest_level(sample, null, side=-1)
 
 
 def p_above(sample: LabelledSample, null: float) -> float:
@@ -124,22 +123,28 @@ def p_above(sample: LabelledSample, null: float) -> float:
         sample: The judged rows and their labels.
         null: The hypothetical mean.
     """
-    return _smallest_level(sample, lambda ends: ends[0] > null)
+    return _smallest_level(sample, null, side=1)
 
 
-def _smallest_level(sample: LabelledSample, excludes: Callable[[tuple[float, float]], bool]) -> float:
-    """The smallest one-sided level, in 1e-6..0.5, whose interval excludes a value; 1.0 if none does."""
+def _smallest_level(sample: LabelledSample, null: float, *, side: int) -> float:
+    """The smallest one-sided level whose interval lies above a value (side 1) or below it (side -1)."""
+    from scipy.stats import t
+
     moments = _moments(sample, weight=None)
-    method = _method(sample)
+    if _method(sample) == "t":
+        distance, error = side * (moments.value - null), math.sqrt(moments.variance)
+        return float(t.sf(distance / error, moments.degrees)) if error else float(distance <= 0)
+
+    def excludes(level: float) -> bool:
+        low, high = _ends(sample, moments, "bounded", 1 - 2 * level)
+        return low > null if side > 0 else high < null
+
     low_log, high_log = math.log(_LEAST_LEVEL), math.log(0.499)
-    if not excludes(_ends(sample, moments, method, 1 - 2 * math.exp(high_log))):
+    if not excludes(math.exp(high_log)):
         return 1.0
     for _ in range(_BISECTIONS):
         middle = (low_log + high_log) / 2
-        if excludes(_ends(sample, moments, method, 1 - 2 * math.exp(middle))):
-            high_log = middle
-        else:
-            low_log = middle
+        low_log, high_log = (low_log, middle) if excludes(math.exp(middle)) else (middle, high_log)
     return math.exp(high_log)
 
 

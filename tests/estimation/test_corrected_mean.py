@@ -131,7 +131,10 @@ def test_p_values_belong_to_the_intervals() -> None:
         found = corrected_mean(given, confidence=1 - 2 * level)
         assert p_above(given, found.low) == pytest.approx(level, rel=0.01)
         assert p_below(given, found.high) == pytest.approx(level, rel=0.01)
-    assert p_below(given, 1.0) == 1.0
+    assert p_below(given, 1.0) == pytest.approx(1)
+    alike = LabelledSample(judged=[4.0] * 50, labels=[5.0] * 20 + [None] * 30, bounds=(1, 5))
+    assert p_above(alike, corrected_mean(alike, confidence=0.9).low) == pytest.approx(0.05, rel=0.01)
+    assert p_below(alike, 1.0) == 1.0
 
 
 # --- what they equal
