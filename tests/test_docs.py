@@ -103,6 +103,9 @@ def prepare(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
         answers = {"a": "No.", "b": "No, it is not possible."}
         labels = [{"prompt": f"May I, {n}?", "responses": answers, "winner": "b"} for n in range(60)]
         (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
+    if page == "docs/canary.md":
+        rows = [row | {"principle": "Be brief.", "score": 2} for row in before]
+        (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if page == "docs/opentelemetry.md":
         monkeypatch.setenv("OTEL_SDK_DISABLED", "true")  # there is nothing to export to
     if page == "docs/scaling-out.md":
@@ -421,7 +424,7 @@ def test_the_api_page_has_what_is_exported() -> None:
     named = re.findall(r"^::: (rewardanything_core\.\S+)$", text_of("docs/api.md"), re.MULTILINE)
     packages = [
         import_module(f"rewardanything_core.{name}")
-        for name in ("agreement", "alignment", "backends", "bench", "conversations", "gate", "ranking", "tables")
+        for name in ("agreement", "alignment", "backends", "bench", "canary", "conversations", "gate", "ranking", "tables")
     ]
     public = {name for package in (rewardanything_core, *packages) for name in package.__all__}
     public |= {

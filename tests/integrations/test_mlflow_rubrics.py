@@ -5,6 +5,7 @@ from __future__ import annotations
 import mlflow
 import pandas as pd
 import pytest
+from checks import invoke, write_jsonl
 from mlflow.entities import AssessmentSourceType
 from mlflow_stores import own_experiment, tracking_store
 from pydantic import BaseModel
@@ -175,3 +176,17 @@ def test_weights_are_part_of_a_scorers_definition(judge) -> None:
 def test_a_rubric_is_aligned_criterion_by_criterion(judge) -> None:
     with pytest.raises(ConfigError, match="for each criterion"):
         ra.PrincipleScorer(principle=RUBRIC, judge=judge).align([])
+
+
+def test_results_of_a_canary_are_a_line_in_mlflow(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_jsonl("cases.jsonl", [{"prompt": f"q{i}", "response": "say 3", "principle": "p"} for i in range(12)])
+    invoke("canary", "record", "cases.jsonl", "--runs", 2, "-o", "canary.json")
+    invoke("canary", "run", "canary.json", "--mlflow", "nightly")
+    (tmp_path / "canary.json").write_text((tmp_path / "canary.json").read_text().replace("3.0", "2.0"))
+    invoke("canary", "run", "canary.json", "--mlflow", "nightly", code=1)
+    (run,) = mlflow.search_runs(experiment_names=["nightly"], output_format="list")
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "canary/moved")
+    assert [(each.step, each.value) for each in history] == [(0, 0.0), (1, 1.0)]
+    assert run.data.metrics["canary/shift"] == 3.0
+    assert run.data.tags["outcome"] == "moved" and run.data.params["cases"] == "12"
