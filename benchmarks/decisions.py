@@ -1,7 +1,7 @@
 """What does a decision cost against a written verdict and against questions answered by log-probabilities?
 
     python benchmarks/decisions.py                                 # one stub server for all arms
-    python benchmarks/decisions.py --local smollm2 --cases 8 --rounds 3
+    python benchmarks/decisions.py --local smollm2-135m --cases 8 --rounds 3
 
 The stub is a process of its own (the tests' server). It replies after 20 ms and 10 ms for each token that it
 generates: a verdict of about 150 tokens, one token for a question, none for a decision. Arms take turns; medians of

@@ -72,6 +72,9 @@ class ErrorContext:
     reply_kind: str = "a chat completion"
     """What a reply should be."""
 
+    no_route: str = ""
+    """What to do if the server has no such route."""
+
     secret: str | None = None
     """The key, which must not appear in a message. None: none was given to us."""
 
@@ -227,6 +230,7 @@ def _other_error(attempt: _Attempt, context: ErrorContext, quoted: str) -> Backe
         return BackendError(f"LiteLLM knows no provider for the model {context.model!r}.", hint=hint)
     if status == 404:
         hint = "Check the model's name and that api_base= ends as the server requires, usually in /v1."
+        hint = f"{hint} {context.no_route}".strip()
         return BackendError(f"{context} was not found{quoted}", hint=hint, status_code=404)
     outcome = f"replied with status {status}" if attempt.responded else f"failed with {type(attempt.error).__name__}"
     retryable = status is not None and (status >= 500 or status in (408, 409, 425))

@@ -57,6 +57,9 @@ class EndpointClient:
     reply_kind: ClassVar[str] = "a chat completion"
     """What a reply is, for error messages."""
 
+    no_route: ClassVar[str] = "A model that writes nothing needs readout='decisions'."
+    """What to do if the server has no such route."""
+
     def __init__(
         self, config: EndpointConfig, api_key: str | None, capabilities: ServerCapabilities, backoff: Backoff
     ) -> None:
@@ -341,6 +344,7 @@ class EndpointClient:
             has_key=not self._missing_variables(),
             timeout=self._config.timeout,
             reply_kind=self.reply_kind,
+            no_route=self.no_route,
             secret=self._given_key if self._direct is None else self._key,
         )
 

@@ -54,6 +54,7 @@ class DecisionsClient(EndpointClient):
     """
 
     reply_kind: ClassVar[str] = "a decision"
+    no_route: ClassVar[str] = "A server without /decisions and /systemone needs another readout, such as 'generate'."
 
     def __init__(self, config: EndpointConfig, api_key: str | None, capabilities: ServerCapabilities) -> None:
         super().__init__(config, api_key, capabilities, Backoff())
