@@ -158,8 +158,9 @@ class Verdict:
 
     spread: dict[str, float] = field(default_factory=dict)
     """label -> standard deviation of its score over passes, or for a jury over jurors with their weights (population
-    form); 0.0 after a single pass. Under a rubric, the weighted mean of the criteria's, which is the largest value that
-    the standard deviation of the weighted mean can have."""
+    form); 0.0 after a single pass. ``logits``, ``head`` and ``decisions`` add the uncertainty within each pass. Under a
+    rubric, the weighted mean of the criteria's, which is the largest value that the standard deviation of the weighted
+    mean can have."""
 
     agreement: float | None = None
     """Kendall's W of the rankings of passes, or of jurors, 0..1. None: there was one ranking, or one response. Rankings

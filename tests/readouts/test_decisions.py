@@ -174,7 +174,7 @@ def test_the_route_is_found_out_once_for_many_requests_and_openai_s_is_preferred
 
 def test_a_server_without_a_route_is_an_error_of_the_case(server):
     server.decision_routes = ()
-    with pytest.raises(BackendError, match="was not found.*needs another readout") as caught:
+    with pytest.raises(BackendError, match=r"was not found.*needs another readout") as caught:
         judge_of(server).judge("Prefer high numbers.", "Which?", TWO)
     assert caught.value.failure.attempts == 1
     with pytest.raises(BackendError, match="needs readout='decisions'"):
