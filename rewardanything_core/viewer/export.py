@@ -7,12 +7,12 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rewardanything_core.conversations.trajectory import response_json
 from rewardanything_core.principles import Rubric
-from rewardanything_core.store.labels import TIE, Label
+from rewardanything_core.store.labels import TIE, Label, case_key
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 CSV_COLUMNS = (
@@ -24,7 +24,9 @@ CSV_COLUMNS = (
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 
 
-def label_rows(labels: Iterable[Label], *, each: bool = False) -> list[dict[str, Any]]:
+def label_rows(
+    labels: Iterable[Label], *, each: bool = False, probabilities: Mapping[str, float] | None = None
+) -> list[dict[str, Any]]:
     """The rows that `bench.labels.read_labels` reads, one for each case.
 
     Scores are means over people, and the winner is what most people prefer, or a tie if as many prefer another. Where
@@ -33,6 +35,8 @@ def label_rows(labels: Iterable[Label], *, each: bool = False) -> list[dict[str,
     Args:
         labels: The labels; cases that were skipped are left out.
         each: Whether each decision is a row of its own.
+        probabilities: `Label.case_key` -> the probability with which a case was drawn for labelling, for
+            ``ra-judge estimate``. None: nothing was drawn.
     """
     groups: dict[tuple[str, str | int | None], list[Label]] = {}
     for label in labels:
@@ -41,6 +45,8 @@ def label_rows(labels: Iterable[Label], *, each: bool = False) -> list[dict[str,
     rows = [_row(group) for group in groups.values()]
     taken: Counter[str] = Counter()
     for row, group in zip(rows, groups.values(), strict=True):
+        if probabilities and (chance := probabilities.get(case_key(group[0].case))) is not None:
+            row["probability"] = chance
         if each:
             row["id"] += f"/{group[0].person}"
         taken[row["id"]] += 1

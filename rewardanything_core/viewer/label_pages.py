@@ -119,7 +119,8 @@ class LabelPages:
 
     def labels_as_json(self, request: Request) -> Response:
         """The labels as rows."""
-        rows = label_rows(self._frame.labels(), each=request.query_params.get("each") == "1")
+        each, chances = request.query_params.get("each") == "1", self._viewer.probabilities()
+        rows = label_rows(self._frame.labels(), each=each, probabilities=chances)
         return _download(json_lines(rows), "application/x-ndjson")
 
     def labels_as_csv(self) -> Response:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rewardanything_core.cases import Case, as_responses
-from rewardanything_core.errors import AbstainedError, ConfigError, InvalidCaseError, StoreError
-from rewardanything_core.principles import Principle
+from rewardanything_core.cases import as_responses
+from rewardanything_core.errors import AbstainedError, ConfigError, StoreError
+from rewardanything_core.store.labels import case_key
 from rewardanything_core.store.verdict_store import Record, VerdictStore
-from rewardanything_core.types import ABSTAINED, Abstention, JudgeFailure, Reply, Verdict
+from rewardanything_core.types import ABSTAINED, Abstention, JudgeFailure, Verdict
+from rewardanything_core.viewer.file_rows import clean_case, criteria_of, principle_of, record_of, unjudged, verdict_of
 
 Positioned: TypeAlias = tuple[int, Record | StoreError]
 """A record and its position in its source, from 1; an error in place of one that cannot be read."""
@@ -146,9 +146,10 @@ class GradedFile(Source):
         prefix = self._settings.get("prefix") or ""
         cells = {name: row.get(prefix + name) for name in ("scores", "ranking", "agreement", "spread", "reasoning")}
         ids, error = str(row.get(f"{prefix}record_id") or ""), row.get(f"{prefix}error")
-        if not cells["scores"] and not error:
+        is_drawn = "probability" in row and not cells["scores"]
+        if not cells["scores"] and not error and not is_drawn:
             raise ValueError(f"it has no '{prefix}scores'")
-        case = _clean_case(self._case_fields(row, position))
+        case = clean_case(self._case_fields(row, position))
         model = str(self._settings.get("model") or "")
         if self._store is not None and ids and " " not in ids:
             try:
@@ -158,7 +159,9 @@ class GradedFile(Source):
             if stored is not None and stored.case.responses == case.responses:
                 return stored
         outcome: Verdict | JudgeFailure
-        if error:
+        if is_drawn:
+            outcome = unjudged(row, case)
+        elif error:
             kind, _, message = str(error).partition(": ")
             kinds: dict[str, Any] = {"case_id": case.id, "message": message, "model": model}
             is_abstention = f"{kind}:" == ABSTAINED
@@ -168,7 +171,7 @@ class GradedFile(Source):
                 else JudgeFailure(error_type=kind, **kinds)
             )
         else:
-            outcome = _verdict(case, cells, model, _criteria(row, prefix))
+            outcome = verdict_of(case, cells, model, criteria_of(row, prefix))
         return record_of(f"{self.path.stem}-{position}", case, outcome, model, when=self.path.stat().st_mtime)
 
     def _case_fields(self, row: Mapping[str, Any], position: int) -> dict[str, Any]:
@@ -180,13 +183,28 @@ class GradedFile(Source):
             responses = row.get(columns.get("responses") or "responses")
             responses = as_responses(row.get("response") if responses is None else responses)
         return {
-            "principle": _principle(principle),
+            "principle": principle_of(principle),
             "prompt": row.get(columns.get("prompt") or "prompt") or "(the row has no prompt)",
             "responses": responses,
             "reference": row.get(columns.get("reference") or "reference"),
             "context": row.get(columns.get("context") or "context"),
             "id": str(row.get(columns.get("id") or "id") or f"{self.path.stem}/{position}"),
         }
+
+    def probabilities(self) -> dict[str, float]:
+        """`Label.case_key` of each row -> the probability with which it was drawn for labelling; empty: nothing was."""
+        found = {}
+        with self.path.open("rb") as file:
+            for position, line in enumerate(file, start=1):
+                try:
+                    row = json.loads(line)
+                    if "probability" not in row:
+                        return {}
+                    case = clean_case(self._case_fields(row, position))
+                    found[case_key(case)] = float(row["probability"])
+                except (ValueError, TypeError, KeyError):
+                    continue
+        return found
 
 
 class ReportFile(Source):
@@ -224,9 +242,9 @@ class ReportFile(Source):
         try:
             principle = self._principles.get(pair["principle"]) or pair["principle"]
             name = pair["candidate"] if pair["candidate"] != "baseline" else "candidate"
-            case = _clean_case(
+            case = clean_case(
                 {
-                    "principle": _principle(principle),
+                    "principle": principle_of(principle),
                     "prompt": pair["prompt"] or "(the report has no prompt)",
                     "responses": {"baseline": pair["baseline_response"], name: pair["candidate_response"]},
                     "id": str(pair["id"]),
@@ -240,7 +258,7 @@ class ReportFile(Source):
                     case_id=case.id, error_type=kind, message=message or "Both answers are the same.", model=model
                 )
             else:
-                outcome = _verdict(case, {"scores": scores, "reasoning": pair.get("reasoning")}, model, {})
+                outcome = verdict_of(case, {"scores": scores, "reasoning": pair.get("reasoning")}, model, {})
             return record_of(f"{self.path.stem}-{number}", case, outcome, model, when=self.path.stat().st_mtime)
         except (ValueError, TypeError, KeyError) as error:
             return StoreError(f"Pair {number} of {self.path.name} cannot be read ({type(error).__name__}: {error}).")
@@ -295,91 +313,3 @@ def _report(path: Path) -> Mapping[str, Any]:
         hint = "`ra-judge check --json > report.json` writes one. What `bench` judged is in the verdict store."
         raise ConfigError(f"{path} is not a report of ra-judge check: it has no list of pairs.", hint=hint)
     return report
-
-
-def record_of(
-    record_id: str, case: Case, outcome: Verdict | JudgeFailure, model: str, *, when: float, template_hash: str = ""
-) -> Record:
-    """A record of what is in no store.
-
-    Args:
-        record_id: Identifies it within its source.
-        case: The case.
-        outcome: Its verdict or failure.
-        model: The judge model's name.
-        when: Time of writing, in seconds since 1970.
-        template_hash: Hash of the judging prompt. Empty: unknown.
-    """
-    is_verdict = isinstance(outcome, Verdict)
-    return Record(
-        record_id=record_id,
-        key=record_id if is_verdict else None,
-        created=datetime.fromtimestamp(when, UTC),
-        case=case,
-        verdict=outcome if isinstance(outcome, Verdict) else None,
-        failure=None if isinstance(outcome, Verdict) else outcome,
-        model=model,
-        template_hash=template_hash,
-        settings={},
-    )
-
-
-def _principle(value: Any) -> Principle:
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        value = json.loads(value)
-    if isinstance(value, Mapping) and "text" not in value and "criteria" not in value:
-        value = {"criteria": value}
-    if isinstance(value, Mapping) and "criteria" in value:
-        value = {key: value[key] for key in ("criteria", "name") if value.get(key) is not None}
-    return Principle.of(value or "(the file has no principle)")
-
-
-def _verdict(case: Case, cells: Mapping[str, Any], model: str, criteria: dict[str, Verdict]) -> Verdict:
-    scores = {label: float(score) for label, score in cells["scores"].items()}
-    if set(scores) != set(case.labels):
-        raise ValueError(f"it has scores for {', '.join(scores)} and responses {', '.join(case.labels)}")
-    return Verdict(
-        scores=scores,
-        ranking=list(cells.get("ranking") or sorted(scores, key=lambda label: -scores[label])),
-        spread={label: float(spread) for label, spread in (cells.get("spread") or {}).items()},
-        agreement=cells.get("agreement"),
-        replies=[[Reply(reasoning=str(cells.get("reasoning") or ""))]],
-        case_id=case.id,
-        model=model,
-        criteria=criteria,
-    )
-
-
-def _criteria(row: Mapping[str, Any], prefix: str) -> dict[str, Verdict]:
-    """The verdicts on the criteria of a rubric, from either form in which ``grade`` writes them."""
-    found: dict[str, Mapping[str, Any]] = dict(row.get(f"{prefix}criteria") or {})
-    start = f"{prefix}scores_"
-    for name, scores in row.items():
-        if name.startswith(start) and isinstance(scores, Mapping):
-            criterion = name.removeprefix(start)
-            found[criterion] = {"scores": scores, "reasoning": row.get(f"{prefix}reasoning_{criterion}")}
-    return dict(_criterion_verdicts(found))
-
-
-def _criterion_verdicts(found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Verdict]]:
-    for name, cells in found.items():
-        scores = {label: float(score) for label, score in cells["scores"].items()}
-        reply = Reply(reasoning=str(cells.get("reasoning") or ""))
-        ranking = sorted(scores, key=lambda label: -scores[label])
-        yield name, Verdict(scores=scores, ranking=ranking, replies=[[reply]])
-
-
-def _clean_case(fields: Mapping[str, Any]) -> Case:
-    """The case; a lone surrogate, which a file of JSON may have and no judge was shown, becomes an escape."""
-    try:
-        return Case(**fields)
-    except InvalidCaseError:
-        return Case(**_without_surrogates(dict(fields)))
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, Mapping):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
-    return [_without_surrogates(item) for item in value] if isinstance(value, list | tuple) else value

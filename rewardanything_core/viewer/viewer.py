@@ -15,7 +15,7 @@ from rewardanything_core.viewer.filters import Filters
 from rewardanything_core.viewer.follower import Follower
 from rewardanything_core.viewer.index import Index
 from rewardanything_core.viewer.listing import Listing
-from rewardanything_core.viewer.sources import Source, StoreSource, open_sources
+from rewardanything_core.viewer.sources import GradedFile, Source, StoreSource, open_sources
 
 
 class Viewer:
@@ -109,6 +109,11 @@ class Viewer:
         number = self.labels.add(label)
         self.follower.refresh_labels()
         return number
+
+    def probabilities(self) -> dict[str, float]:
+        """`Label.case_key` -> the probability with which ``ra-judge estimate --next`` drew a case for labelling."""
+        drawn = [source.probabilities() for source in self.sources if isinstance(source, GradedFile)]
+        return {key: chance for found in drawn for key, chance in found.items()}
 
     def _open_label_store(self) -> VerdictStore | None:
         path = next((source.path for source in self.sources if isinstance(source, StoreSource)), self._default)

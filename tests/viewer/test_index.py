@@ -17,7 +17,7 @@ import httpx
 import pytest
 from check_reports import a_pair, a_report
 from checks import invoke
-from viewing import entry
+from viewing import client_of, entry
 
 from rewardanything_core import Case
 from rewardanything_core.errors import ConfigError, StoreError
@@ -333,6 +333,35 @@ def test_what_grade_wrote_has_the_stores_verdicts_where_there_is_one(own_store, 
     assert len(found[1].verdict.pass_scores) == (2 if cache == "on" else 0)
     assert found[1].verdict.reasoning
     viewer.close()
+
+
+def test_rows_that_estimate_drew_are_labelled_and_exported_with_their_probability(own_store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"id": f"q{n}", "prompt": f"question {n}", "response": "x " * n} for n in range(1, 13)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    principle = ["--principle", "Be brief.", "--id-column", "id"]
+    assert (
+        invoke(
+            "grade", "rows.jsonl", "-o", "judged.jsonl", *principle, RA_JUDGE_MODEL="scripted:viewing:by_length"
+        ).code
+        == 0
+    )
+    assert invoke("estimate", "judged.jsonl", "--next", "5", "-o", "next.jsonl").code == 0
+    drawn = [json.loads(line) for line in Path("next.jsonl").read_text().splitlines()]
+    viewer = Viewer(["next.jsonl"])
+    viewer.follower.catch_up()
+    for _ in range(5):
+        record = viewer.next_to_label(Filters(sort="tension"), "Ann")
+        assert record
+        viewer.add_label(Label(case=record.case, person="Ann", scores={record.case.labels[0]: 3.0}))
+    assert viewer.next_to_label(Filters(sort="tension"), "Ann") is None
+    with client_of(viewer) as client:
+        Path("labels.jsonl").write_bytes(client.get("/labels.jsonl").content)
+    viewer.close()
+    chances = {row["id"]: row["probability"] for row in drawn}
+    labels = [json.loads(line) for line in Path("labels.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["probability"] for row in labels} == chances
+    assert invoke("estimate", "judged.jsonl", "--labels", "labels.jsonl").code == 0
 
 
 def test_a_report_of_check_is_shown(tmp_path: Path) -> None:
