@@ -115,7 +115,7 @@ def bench(
     Verdicts are stored; if the command is interrupted, run it again to continue.
 
     Exit code: 0 done, 3 if more than 10% of the judgements failed or a limit such as --max-cost was reached, 2 if the
-    command cannot run, 130 if interrupted.
+    command cannot run, 4 if batches are under way (--batch), 130 if interrupted.
     """
     from rewardanything_core.bench.audits import parse_audits
     from rewardanything_core.bench.labels import LABEL_FIELDS, check_scale, read_labels

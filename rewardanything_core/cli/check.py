@@ -222,7 +222,8 @@ def check(
     file, the report is appended to it; any other file is replaced.
 
     Exit code: 0 passed, 1 regression, 2 the command cannot run (for example, because the API key is wrong), 3
-    inconclusive, the judge failed or a limit such as --max-cost was reached, 130 interrupted.
+    inconclusive, the judge failed or a limit such as --max-cost was reached, 4 batches are under way (--batch), 130
+    interrupted.
     """
     from rewardanything_core.cli._check import reports
     from rewardanything_core.cli._check.requirements import PrincipleArgs

@@ -102,8 +102,11 @@ def grade(
     With --max-cost, --max-calls or --max-total-tokens an estimate is shown first. The run stops at the limit: requests
     in flight are finished and written, and the same command continues with the rows that are missing.
 
+    With --batch the requests go through the provider's batch API. The command submits them and ends with code 4; the
+    same command continues when the batches have ended (ra-judge batch wait).
+
     Exit code: 0 if every row of OUT was judged, 3 if any was not or the run stopped at a limit, 2 if the command cannot
-    run (for example, because the API key is wrong), 130 if interrupted.
+    run (for example, because the API key is wrong), 4 if batches are under way, 130 if interrupted.
     """
     from rewardanything_core.cli._grading import GradeTask, run
     from rewardanything_core.cli._spending import Spending

@@ -167,3 +167,23 @@ def test_a_model_on_this_machine_counts_tokens_and_costs_nothing(small_model):
     assert estimate.tokens_counted and estimate.cost == 0
     # The prefix that questions share is run once, and the estimate counts it for each.
     assert estimate.prompt_tokens >= judge.usage.prompt_tokens > 0
+
+
+def test_hosts_that_would_score_a_failure_stop_and_the_server_says_402():
+    from rewardanything_dspy.judging import JudgeRunner
+    from rewardanything_rl import PrincipleReward
+    from serving import serving
+
+    from rewardanything_core.errors import JudgeUnavailableError
+
+    def used_up():
+        return Judge(ScriptedBackend(scripts.by_length), max_calls=0, cache="off")
+
+    with pytest.raises(JudgeUnavailableError, match="budget is used up"):
+        JudgeRunner(used_up()).outcomes(cases(2))
+    with pytest.raises(JudgeUnavailableError, match="budget is used up"):
+        PrincipleReward("p", judge=used_up())(prompts=["q", "q"], completions=["a", "b"])
+    with serving(used_up()) as server:
+        body = {"principle": "p", "prompt": "q", "responses": {"a": "b"}}
+        answer = server.client.post("/v1/judge", json=body)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (402, "budget_exceeded")
