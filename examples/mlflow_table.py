@@ -1,4 +1,4 @@
-"""Principles as columns of an `mlflow.models.evaluate` table. All rows are judged in one batch.
+"""Principles as columns of an `mlflow.models.evaluate` table, judged in one batch. For most uses see mlflow_evaluate.py.
 
 pip install '.[local,mlflow]'
 python examples/mlflow_table.py

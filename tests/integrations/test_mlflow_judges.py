@@ -168,6 +168,22 @@ def test_an_ensemble_takes_scorers_with_judges_and_juries():
     assert [part["feedback"]["value"] for part in json.loads(parts)] == [2, 3]
 
 
+def test_criteria_and_comparisons_of_mlflow_read_the_scores(scorer):
+    if not hasattr(mlflow.genai, "compare_evaluations"):  # it came with MLflow 3.18
+        return
+
+    def evaluated(ending):
+        data = [{"inputs": {"q": f"Where is {n}?"}, "outputs": f"{n} is here{ending}"} for n in range(10)]
+        return mlflow.genai.evaluate(data=data, scorers=[scorer], quality_criteria="calm >= 3.5")
+
+    calm, excited = evaluated("."), evaluated("!")
+    (criteria,) = [tag for name, tag in mlflow.get_run(calm.run_id).data.tags.items() if "riteria" in name]
+    assert '"calm/mean"' in criteria
+    comparison = mlflow.genai.compare_evaluations(candidate_run_id=excited.run_id, baseline_run_id=calm.run_id)
+    comparison.assert_improved(scorers=["calm"])
+    assert "calm" in str(comparison.summary())
+
+
 # --- the registry
 
 SECOND_PROCESS = """
