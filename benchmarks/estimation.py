@@ -233,8 +233,9 @@ def by_ppi_python(draws: int) -> None:
             for _ in range(draws):
                 people, judged, _ = world(rng, ROWS)
                 rows = rng.permutation(ROWS) < number
-                low, high = (float(np.ravel(end)[0]) for end in ppi_mean_ci(people[rows], judged[rows], judged[~rows]))
-                theirs = float(np.ravel(ppi_mean_pointestimate(people[rows], judged[rows], judged[~rows]))[0])
+                parts = people[rows], judged[rows], judged[~rows]
+                low, high = (float(np.ravel(end)[0]) for end in ppi_mean_ci(*parts, alpha=0.05))
+                theirs = float(np.ravel(ppi_mean_pointestimate(*parts))[0])
                 sample = LabelledSample(judged=judged, labels=np.where(rows, people, np.nan), bounds=SCORES)
                 largest = max(largest, abs(theirs - corrected_mean(sample).value))
                 covers, width = covers + (low <= truth <= high), width + high - low

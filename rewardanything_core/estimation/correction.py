@@ -195,7 +195,10 @@ def _moments(sample: LabelledSample, weight: float | None) -> _Moments:
     residuals = np.where(sample.is_labelled, sample.values - label_means[strata] - weight * centred, 0.0)
     # Weights of regression: the labelled rows whose scores are rarer than among all rows have a larger influence.
     tilt = float(shares @ (all_means - score_means)) / squares if fitted and weight else 0.0
-    labelling = drawn * (1 + tilt * centred) * residuals
+    # A label whose score is far from the others pulls the slope to itself, which makes its residual too small (HC3:
+    # MacKinnon & White, Journal of Econometrics 29, 1985).
+    leverage = np.minimum(drawn * centred**2 / squares, 0.5) if fitted and weight else 0.0
+    labelling = drawn * (1 + tilt * centred) * residuals / (1 - leverage)
     rows = (weight * (scores - all_means[strata]) + means[strata] - value) / len(scores)
     index, clusters = sample.cluster_indices
     labelled_clusters = _effective_clusters(sample)
@@ -204,7 +207,6 @@ def _moments(sample: LabelledSample, weight: float | None) -> _Moments:
     variances = np.array([np.sum(np.bincount(index, labelling * (strata == each)) ** 2) for each in range(number)])
     degrees = float(variances.sum() ** 2 / (variances**2 / lost).sum()) if variances.any() else float(lost.sum())
     if fitted and weight:
-        labelling *= math.sqrt((degrees + 1) / max(1.0, degrees))
         degrees -= 1
     degrees = max(1.0, degrees)
     by_cluster, of_rows = (np.bincount(index, each, clusters) for each in (labelling, rows))
