@@ -1,4 +1,4 @@
-"""Principles as columns of an `mlflow.models.evaluate` table, judged in one batch. For most uses see mlflow_evaluate.py.
+"""Principles as columns of an `mlflow.models.evaluate` table. For most uses, see `mlflow_evaluate.py` instead.
 
 pip install '.[local,mlflow]'
 python examples/mlflow_table.py
