@@ -103,6 +103,11 @@ def prepare(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
         answers = {"a": "No.", "b": "No, it is not possible."}
         labels = [{"prompt": f"May I, {n}?", "responses": answers, "winner": "b"} for n in range(60)]
         (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labels))
+    if page == "docs/estimating.md":
+        judged = [row | {"scores": {"response": 2 + n % 3}, "error": None} for n, row in enumerate(before)]
+        (folder / "judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in judged))
+        rows = [row | {"score": 1 + n % 4} for n, row in enumerate(before)]
+        (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:9]))
     if page == "docs/canary.md":
         rows = [row | {"principle": "Be brief.", "score": 2} for row in before]
         (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
