@@ -377,7 +377,7 @@ def judge_from_spec(spec: Mapping[str, Any], *, backends: dict[str, Backend] | N
     if not isinstance(spec, Mapping):
         raise ConfigError(f"This is not the spec of a judge: {spec!r}.")
     if "stages" in spec:
-        from rewardanything_core.judging.cascade import Cascade  # which imports this module
+        from rewardanything_core import Cascade  # whose module imports this one, so it is looked up at run time
 
         return Cascade.from_spec(spec, backends=backends)
     kind: type[Judge] | type[Jury] = Jury if "jurors" in spec else Judge
