@@ -35,6 +35,10 @@ def serve(
     max_text: Annotated[int, typer.Option(help="Maximum length of a text, in characters.")] = 200_000,
     max_body: Annotated[float, typer.Option(help="Maximum size of a request body, in MiB.")] = 16,
     drain: Annotated[float, typer.Option(help="Seconds to finish requests in flight when stopped.")] = 30,
+    predicate_calibration: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Calibration of the probabilities of typed yes/no questions."),
+    ] = None,
     model: options.Model = None,
     api_base: options.ApiBase = None,
     api_key_env: options.ApiKeyEnv = None,
@@ -56,7 +60,8 @@ def serve(
 ) -> None:
     """Serve a judge over HTTP: POST /v1/judge, /v1/judge/batch, GET /health, /metrics; documented at /docs.
 
-    The client of rewardanything 1.0.1 works with this server, too.
+    POST /v1/decisions and /v1/systemone answer typed questions, as OpenAI's Decisions API and TypeSafe's System One
+    do. The client of rewardanything 1.0.1 works with this server, too.
 
     --max-cost, --max-calls and --max-total-tokens are limits of this process: once one is reached, cases that are not
     in the store are answered with status 402, until the server is started again.
@@ -85,6 +90,7 @@ def serve(
         None,
         tokens=tokens,
         hosts=accepted_hosts(host, allow_host or [], has_tokens=bool(tokens)),
+        predicate_calibration=predicate_calibration,
         limits=Limits(
             seconds=timeout,
             pending=max_pending,

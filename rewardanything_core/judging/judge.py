@@ -108,8 +108,11 @@ class Judge(BaseJudge):
         backend_fingerprint = backend.fingerprint()
         judges_lists = self.readout in LIST_READOUTS
         cache = None if judges_lists else self._principle_cache(backend_fingerprint)
-        metered = backend if options.budget is None or backend.reserves_requests else MeteredBackend(backend)
-        self._runner = CaseRunner(metered, self.options, self.template, cache)
+        self.metered_backend = (
+            backend if options.budget is None or backend.reserves_requests else MeteredBackend(backend)
+        )
+        """The backend, whose requests are paid from the budget in force."""
+        self._runner = CaseRunner(self.metered_backend, self.options, self.template, cache)
         self.template_hash = self._runner.template_hash
         """Hash of the wording that the model is prompted with, under one principle."""
         self._settings = self._key_settings(backend_fingerprint)

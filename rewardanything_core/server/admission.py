@@ -1,4 +1,4 @@
-"""Admission control: how many cases a server accepts before it answers 429."""
+"""Admission control: how many cases and typed questions a server accepts before it answers 429."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SMOOTHING = 0.1
 
 
 class Admission:
-    """Counts the cases that are accepted and not yet judged. Used on one event loop only.
+    """Counts the cases and typed questions that are accepted and not yet answered. Used on one event loop only.
 
     Args:
         max_pending: Maximum number of such cases, 1 or more.
@@ -44,9 +44,9 @@ class Admission:
         self.check(count)
         self.pending += count
 
-    def release(self) -> None:
-        """Release one case, judged or abandoned."""
-        self.pending -= 1
+    def release(self, count: int = 1) -> None:
+        """Release cases, judged or abandoned."""
+        self.pending -= count
 
     def record_duration(self, seconds: float) -> None:
         """Update the average duration of a case, which is what ``Retry-After`` is based on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -14,10 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rewardanything_core import __version__
+from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.judging.base import BaseJudge, Outcome
 from rewardanything_core.loading import resolve_judge
-from rewardanything_core.server import compat, metrics, schemas
+from rewardanything_core.server import compat, decisions, metrics, schemas
+from rewardanything_core.server.error_formats import error_response
 from rewardanything_core.server.errors import APIError, internal_error, json_bytes, json_response
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.server.middleware import AuthMiddleware
@@ -45,6 +48,7 @@ def create_app(
     limits: Limits | None = None,
     tokens: Sequence[str] = (),
     hosts: Sequence[str] | None = None,
+    predicate_calibration: Calibration | str | Path | None = None,
 ) -> AuthMiddleware:
     """A judge as an ASGI application, to be run by any ASGI server or mounted in another application.
 
@@ -57,11 +61,14 @@ def create_app(
         tokens: A request needs one of them. Empty: it needs none.
         hosts: The host names by which the server may be called, and `hosts.ANY_ADDRESS` for every IP address. None:
             any.
+        predicate_calibration: Maps the probabilities of predicates of the decision routes; see
+            `readouts.typed_questions.calibrated`. None: they stay as the model gives them.
 
     Raises:
-        ConfigError: a token is too short.
+        ConfigError: a token is too short, or the calibration cannot be read.
     """
-    service = Service(resolve_judge(judge), limits or Limits())
+    calibration = None if predicate_calibration is None else Calibration.of(predicate_calibration)
+    service = Service(resolve_judge(judge), limits or Limits(), predicate_calibration=calibration)
     app = FastAPI(
         title="ra-judge",
         version=__version__,
@@ -69,6 +76,7 @@ def create_app(
         redoc_url=None,
     )
     app.include_router(_routes(service))
+    app.include_router(decisions.routes(service))
     app.include_router(compat.routes(service))
     app.add_exception_handler(APIError, _api_error)
     app.add_exception_handler(InvalidCaseError, _invalid_case)
@@ -155,30 +163,29 @@ def _line(index: int, outcome: Outcome) -> bytes:
         return json_bytes({"index": index, "failure": failure.to_dict()}) + b"\n"
 
 
-def _request_id(request: Request) -> str | None:
-    request_id: str | None = getattr(request.state, "request_id", None)
-    return request_id
+def _response(error: APIError, request: Request) -> Response:
+    return error_response(error, request.url.path, getattr(request.state, "request_id", None))
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, APIError)
-    return error.response(_request_id(request))
+    return _response(error, request)
 
 
 async def _invalid_case(request: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidCaseError)
-    return invalid_case(error).response(_request_id(request))
+    return _response(invalid_case(error), request)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "invalid_request")
     headers: dict[str, Any] = dict(error.headers or {})
-    return APIError(error.status_code, code, str(error.detail), headers=headers).response(_request_id(request))
+    return _response(APIError(error.status_code, code, str(error.detail), headers=headers), request)
 
 
 async def _invalid_query(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = str(first["loc"][-1])
-    return APIError(422, "invalid_request", f"{field}: {first['msg']}.", field=field).response(_request_id(request))
+    return _response(APIError(422, "invalid_request", f"{field}: {first['msg']}.", field=field), request)

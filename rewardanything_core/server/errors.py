@@ -18,7 +18,9 @@ from rewardanything_core.errors import (
     BackendTimeoutError,
     BudgetExceededError,
     ContextLengthError,
+    DecisionFormatError,
     InvalidCaseError,
+    NoProbabilitiesError,
     RateLimitError,
     RewardAnythingError,
     VerdictParseError,
@@ -26,6 +28,9 @@ from rewardanything_core.errors import (
 from rewardanything_core.types import JudgeFailure
 
 _log = logging.getLogger("rewardanything_core.server")
+
+MESSAGE_CHARS = 2000
+"""Maximum length of an error message: messages quote parts of the request, which can be long."""
 
 SEE_LOG = "The server's log has the details under this request's id."
 
@@ -113,6 +118,8 @@ def judging_failed(error: RewardAnythingError, case_id: str | None, request_id: 
     failure = dataclasses.replace(failure, case_id=case_id, stages=None)
     if isinstance(error, InvalidCaseError):
         return APIError(422, "invalid_case", error.message, hint=error.hint, field=error.field, failure=failure)
+    if isinstance(error, NoProbabilitiesError):
+        return no_probabilities(error, failure)
     if isinstance(error, ContextLengthError):
         return APIError(413, "context_length", error.message, hint=error.hint, failure=failure)
     if isinstance(error, VerdictParseError):
@@ -136,6 +143,27 @@ def judging_failed(error: RewardAnythingError, case_id: str | None, request_id: 
         hint=SEE_LOG,
         failure=dataclasses.replace(failure, message=message),
         retry_after=5.0 if status == 503 else None,
+    )
+
+
+def no_probabilities(error: NoProbabilitiesError, failure: JudgeFailure | None = None) -> APIError:
+    """The answer for typed questions to a model that gives no probabilities: for it, the route does not exist.
+
+    Args:
+        error: The error.
+        failure: The failed judgement. None: none had begun.
+    """
+    return APIError(404, "no_probabilities", error.message, hint=error.hint, failure=failure)
+
+
+def invalid_decision(error: DecisionFormatError) -> APIError:
+    """The answer for a request of a decision API that does not follow its format.
+
+    Args:
+        error: What is wrong with it.
+    """
+    return APIError(
+        422, "invalid_request", error.message[:MESSAGE_CHARS], hint=error.hint, field=error.path[:80] or None
     )
 
 

@@ -24,8 +24,8 @@ class Limits:
     is reached, the body that has received no data for the longest time is dropped."""
 
     text_chars: int = 200_000
-    """Maximum length of one text of a case (principle, part of a rubric, message, response, reference, context), in
-    characters."""
+    """Maximum length of one text of a case (principle, part of a rubric, message, response, reference, context) or of a
+    request with typed questions, in characters."""
 
     responses: int = 64
     """Maximum number of responses in a case."""
@@ -34,13 +34,21 @@ class Limits:
     """Maximum number of criteria in a rubric."""
 
     messages: int = 200
-    """Maximum number of messages in a prompt, and in a response that is a list of messages."""
+    """Maximum number of messages in a prompt, in a response that is a list of messages, and in an input of typed
+    questions."""
+
+    questions: int = 400
+    """Maximum number of typed questions in a request."""
+
+    answers: int = 4000
+    """Maximum number of options and levels of all typed questions in a request."""
 
     batch: int = 1000
     """Maximum number of cases in a batch."""
 
     pending: int = 2000
-    """Maximum number of cases accepted and not yet judged, over all requests; beyond it the server answers 429."""
+    """Maximum number of cases and typed questions accepted and not yet answered, over all requests; beyond it the
+    server answers 429."""
 
     window: int = 128
     """Maximum number of cases of one batch judged concurrently, so that a large batch leaves room for others."""

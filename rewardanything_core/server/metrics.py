@@ -41,10 +41,18 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.questions = Counter(
+            "ra_judge_questions",
+            "Typed questions by outcome: answered, refused, or the type of the error.",
+            ["outcome"],
+            registry=registry,
+        )
         self.case_seconds = Histogram(
             "ra_judge_case_seconds", "Seconds to judge a case.", buckets=_BUCKETS, registry=registry
         )
-        Gauge("ra_judge_pending_cases", "Cases accepted and not yet judged.", registry=registry).set_function(pending)
+        Gauge(
+            "ra_judge_pending_cases", "Cases and typed questions accepted and not yet answered.", registry=registry
+        ).set_function(pending)
         Gauge("ra_judge_ready", "1 once the judge is loaded.", registry=registry).set_function(lambda: float(ready()))
         registry.register(_UsageCollector(usage))
         ProcessCollector(registry=registry)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.server import errors
+from rewardanything_core.server.error_formats import error_response
 from rewardanything_core.server.errors import APIError
 from rewardanything_core.server.hosts import ANY_ADDRESS, host_name, is_address
 from rewardanything_core.server.log_limits import RateLimit
@@ -23,6 +24,9 @@ from rewardanything_core.server.service import Service
 
 OPEN_PATHS = frozenset({"/health", "/health/live", "/docs", "/openapi.json"})
 """Paths that need no token; apart from the server's health they contain only what is public."""
+
+TYPESAFE_PATHS = frozenset({"/v1/systemone", "/v1/models"})
+"""Paths whose answers have the request's id also in the header that TypeSafe's SDK reads."""
 
 MIN_TOKEN_CHARS = 16
 
@@ -89,6 +93,7 @@ class AuthMiddleware:
                     *message["headers"],
                     (b"x-request-id", request_id.encode()),
                     (b"x-content-type-options", b"nosniff"),
+                    *([(b"x-typesafe-request-id", request_id.encode())] if scope["path"] in TYPESAFE_PATHS else []),
                 ]
             await send(message)
 
@@ -98,11 +103,12 @@ class AuthMiddleware:
             await self.app(scope, receive, send_with_headers)
         except APIError as error:
             if not status:
-                await error.response(request_id)(scope, receive, send_with_headers)
+                await error_response(error, scope["path"], request_id)(scope, receive, send_with_headers)
         except Exception:  # noqa: BLE001  # it is logged, and the client gets an error
             _log.exception("%s: the request failed with an internal error", request_id)
             if not status:
-                await errors.internal_error(None).response(request_id)(scope, receive, send_with_headers)
+                error_answer = error_response(errors.internal_error(None), scope["path"], request_id)
+                await error_answer(scope, receive, send_with_headers)
         finally:
             self._open_requests -= 1
             self._record(scope, state.get("final_status", status), time.perf_counter() - started)

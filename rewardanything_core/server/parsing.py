@@ -10,16 +10,13 @@ from starlette.requests import Request
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.principles import Principle
-from rewardanything_core.server.errors import APIError
+from rewardanything_core.server.errors import MESSAGE_CHARS, APIError
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.types import JudgeFailure
 
 CASE_FIELDS = ("principle", "principle_name", "prompt", "responses", "reference", "context", "id")
 ID_CHARS = 512
 """Maximum length of a case's id, in characters."""
-
-_MESSAGE_CHARS = 2000
-"""Maximum length of an error message: messages quote parts of the request, which can be long."""
 
 
 def check_query(request: Request, *known: str) -> None:
@@ -101,15 +98,11 @@ def parse_case(data: Any, limits: Limits) -> Case:
     fields = {name: value for name, value in check_object(data, CASE_FIELDS, "A case").items() if value is not None}
     case_id = fields.get("id")
     fields = _with_principle(fields, case_id if isinstance(case_id, str) else None)
-    for name, text in _texts(fields):
-        limit = ID_CHARS if name == "id" else limits.text_chars
-        if len(text) > limit:
-            message = f"A text in {name} has {len(text):,} characters and this server's limit is {limit:,}."
-            raise APIError(413, "too_large", message, field=name)
+    check_texts(fields, limits)
     for name, limit, noun in (("responses", limits.responses, "responses"), ("prompt", limits.messages, "messages")):
         value = fields.get(name)
         if isinstance(value, dict | list):
-            _check_number(value, limit, f"A case has {{}} {noun}", name)
+            check_number(value, limit, f"A case has {{}} {noun}", name)
     _check_runs(fields.get("responses"), limits)
     if isinstance(fields.get("principle"), dict):
         _check_rubric(fields["principle"], limits)
@@ -134,7 +127,7 @@ def parse_item(data: Any, limits: Limits) -> Case | JudgeFailure:
         message = f"{error.message} {error.hint}".strip()
     case_id = data.get("id") if isinstance(data, dict) else None
     case_id = case_id[:200] if isinstance(case_id, str) else None
-    return JudgeFailure(case_id=case_id, error_type="InvalidCaseError", message=message[:_MESSAGE_CHARS])
+    return JudgeFailure(case_id=case_id, error_type="InvalidCaseError", message=message[:MESSAGE_CHARS])
 
 
 def invalid_case(error: InvalidCaseError, prefix: str = "") -> APIError:
@@ -144,11 +137,35 @@ def invalid_case(error: InvalidCaseError, prefix: str = "") -> APIError:
         error: What is wrong with it.
         prefix: The beginning of the message, such as ``"Item 3: "``.
     """
-    message = f"{prefix}{error.message}"[:_MESSAGE_CHARS]
+    message = f"{prefix}{error.message}"[:MESSAGE_CHARS]
     return APIError(422, "invalid_case", message, hint=error.hint, field=error.field[:80])
 
 
-def _check_number(items: Sized, limit: int, has: str, field: str) -> None:
+def check_texts(fields: Mapping[str, Any], limits: Limits) -> None:
+    """Check the lengths of all strings in the fields of an object.
+
+    Raises:
+        APIError: one is too long.
+    """
+    for name, text in _texts(fields):
+        limit = ID_CHARS if name == "id" else limits.text_chars
+        if len(text) > limit:
+            message = f"A text in {name[:80]} has {len(text):,} characters and this server's limit is {limit:,}."
+            raise APIError(413, "too_large", message, field=name[:80])
+
+
+def check_number(items: Sized, limit: int, has: str, field: str) -> None:
+    """Check the number of items.
+
+    Args:
+        items: The items.
+        limit: How many there may be.
+        has: The beginning of the message, with a place for the number: ``"A case has {} responses"``.
+        field: The field that they are in.
+
+    Raises:
+        APIError: there are more.
+    """
     if len(items) > limit:
         message = f"{has.format(f'{len(items):,}')} and this server's limit is {limit:,}."
         raise APIError(413, "too_large", message, field=field)
@@ -159,7 +176,7 @@ def _check_runs(responses: Any, limits: Limits) -> None:
     values = responses.values() if isinstance(responses, dict) else responses if isinstance(responses, list) else ()
     for value in values:
         if isinstance(value, list):
-            _check_number(value, limits.messages, "A response has {} messages", "responses")
+            check_number(value, limits.messages, "A response has {} messages", "responses")
 
 
 def _check_rubric(data: dict[str, Any], limits: Limits) -> None:
@@ -169,7 +186,7 @@ def _check_rubric(data: dict[str, Any], limits: Limits) -> None:
     if not isinstance(criteria, dict):
         message = f"The criteria of a rubric must be a JSON object, not {_type_name(criteria)}."
         raise APIError(422, "invalid_request", message, field="principle")
-    _check_number(criteria, limits.criteria, "A rubric has {} criteria", "principle")
+    check_number(criteria, limits.criteria, "A rubric has {} criteria", "principle")
 
 
 def _with_principle(fields: dict[str, Any], case_id: str | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic.json_schema import models_json_schema
 from rewardanything_core import types
 from rewardanything_core.cases import ROLES
 from rewardanything_core.principles import MAX_NAME, library, rubric_library
+from rewardanything_core.server import decision_schemas
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.server.parsing import ID_CHARS
 
@@ -38,6 +39,7 @@ RUBRIC_EXAMPLE: Json = {
 _ERRORS = {
     400: "The request has both Content-Length and Transfer-Encoding.",
     401: "The token is missing or wrong.",
+    404: "The judge's model gives no probabilities of its answers.",
     408: "The body took too long to arrive.",
     413: "The body, a text or a list exceeds a limit of this server or of its model.",
     415: "The body is not declared as JSON.",
@@ -323,7 +325,8 @@ def components(limits: Limits) -> dict[str, Json]:
         limits: The limits to document.
     """
     answers: list[type[BaseModel]] = [Health, Error, BatchLine, CompatVerdict, CompatVerdicts]
-    models = [(model, "validation") for model in [*request_models(limits), *answers]]
+    requests = [*request_models(limits), *decision_schemas.request_models(limits)]
+    models = [(model, "validation") for model in [*requests, *answers, *decision_schemas.ANSWERS]]
     schemas: dict[str, Json] = models_json_schema(models, ref_template=_REF)[1]["$defs"]  # type: ignore[arg-type]
     outcome = TypeAdapter(types.Verdict | types.JudgeFailure).json_schema(mode="serialization", ref_template=_REF)
     for name, schema in outcome["$defs"].items():
@@ -344,22 +347,25 @@ def documented_body(name: str) -> Json:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": ref(name)}}}}
 
 
-def documented_responses(name: str, *, media_type: str = "application/json") -> dict[int | str, Json]:
+def documented_responses(
+    name: str, *, media_type: str = "application/json", error: str = "Error"
+) -> dict[int | str, Json]:
     """The answers of a route, for ``responses``.
 
     Args:
         name: The model of the answer with status 200, or ``"Metrics"``.
         media_type: The media type of that answer.
+        error: The model of its errors.
     """
     if name == "Metrics":
         media_type, schema = "text/plain", {"type": "string"}
     else:
         schema = ref(name)
-    judging = name not in ("Health", "Metrics")
+    judging = name not in ("Health", "Metrics", "Models")
     responses: dict[int | str, Json] = {200: {"description": "Success.", "content": {media_type: {"schema": schema}}}}
     for status, description in _ERRORS.items():
-        if judging or status in _OPERATION_ERRORS:
-            responses[status] = {"description": description, "content": {"application/json": {"schema": ref("Error")}}}
+        if status in _OPERATION_ERRORS or (judging and (status != 404 or error != "Error")):
+            responses[status] = {"description": description, "content": {"application/json": {"schema": ref(error)}}}
     if name == "Health":
         either = {"anyOf": [ref("Health"), ref("Error")]}
         responses[503] = {"description": "It cannot judge.", "content": {"application/json": {"schema": either}}}

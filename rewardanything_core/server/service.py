@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
 
 from starlette.requests import Request
 
+from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.cases import Case
+from rewardanything_core.decisions import DecisionRequest, DecisionResponse, RefusalAnswer
 from rewardanything_core.errors import RewardAnythingError
 from rewardanything_core.judging.base import BaseJudge, Outcome
+from rewardanything_core.judging.typed_questions import answer_questions
+from rewardanything_core.readouts.typed_questions import calibrated
 from rewardanything_core.server import errors
 from rewardanything_core.server.admission import Admission
 from rewardanything_core.server.bodies import BodyReader
@@ -23,6 +28,7 @@ from rewardanything_core.server.ndjson import cancel_on_disconnect
 from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 Order = Literal["input", "completed"]
+T = TypeVar("T")
 
 _log = logging.getLogger("rewardanything_core.server")
 
@@ -33,11 +39,15 @@ class Service:
     Args:
         judge: The judge. None: it is still loading; set ``judge`` later.
         limits: The server's limits.
+        predicate_calibration: Maps the probabilities of predicates. None: they stay as the model gives them.
     """
 
-    def __init__(self, judge: BaseJudge | None, limits: Limits) -> None:
+    def __init__(
+        self, judge: BaseJudge | None, limits: Limits, *, predicate_calibration: Calibration | None = None
+    ) -> None:
         self.judge = judge
         self.limits = limits
+        self.predicate_calibration = predicate_calibration
         self.draining = False
         self.admission = Admission(limits.pending)
         self.bodies = BodyReader(limits)
@@ -74,9 +84,10 @@ class Service:
         Raises:
             APIError: there is no verdict; its ``failure`` has the reason.
         """
+        judge = self.require_judge()
         started = time.perf_counter()
         try:
-            verdict = await self._judge(case, request_id)
+            verdict = await self._run(lambda: judge.ajudge(case), case.id, request_id)
         except APIError as error:
             assert error.failure is not None
             self.metrics.cases.labels(error.failure.error_type).inc()
@@ -100,31 +111,56 @@ class Service:
             assert error.failure is not None
             return error.failure
 
-    async def _judge(self, case: Case, request_id: str | None) -> Verdict:
+    async def decide(self, decision: DecisionRequest, request_id: str | None) -> DecisionResponse:
+        """The answers to admitted questions.
+
+        Args:
+            decision: The input and the questions.
+            request_id: The request's id, for the log.
+
+        Raises:
+            APIError: there are no answers.
+        """
         judge = self.require_judge()
+        started = time.perf_counter()
+        try:
+            response = await self._run(lambda: answer_questions(judge, decision), None, request_id)
+        except APIError as error:
+            assert error.failure is not None
+            self.metrics.questions.labels(error.failure.error_type).inc(len(decision.questions))
+            raise
+        self.admission.record_duration((time.perf_counter() - started) / len(decision.questions))
+        for answer in response.answers:
+            self.metrics.questions.labels("refused" if isinstance(answer, RefusalAnswer) else "answered").inc()
+        if self.predicate_calibration is not None:
+            return replace(response, answers=calibrated(response.answers, self.predicate_calibration))
+        return response
+
+    async def _run(self, work: Callable[[], Awaitable[T]], case_id: str | None, request_id: str | None) -> T:
+        """The result of something that the judge does, within the time limit."""
         if self._stopped:
-            raise errors.case_abandoned(case.id)
+            raise errors.case_abandoned(case_id)
         deadline = asyncio.timeout(self.limits.seconds)
         try:
             async with deadline:
                 self._deadlines.add(deadline)
-                return await judge.ajudge(case)
+                return await work()
         except TimeoutError:
             if self._stopped:
-                raise errors.case_abandoned(case.id) from None
-            raise errors.case_timeout(case.id, self.limits.seconds) from None
+                raise errors.case_abandoned(case_id) from None
+            raise errors.case_timeout(case_id, self.limits.seconds) from None
         except RewardAnythingError as error:
-            raise errors.judging_failed(error, case.id, request_id) from error
+            raise errors.judging_failed(error, case_id, request_id) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # The judge cancelled the case itself: its owner has closed it, for example.
+            # The judge cancelled the work itself: its owner has closed it, for example.
             _log.error("%s: the judge cancelled the case", request_id or "-")
-            raise errors.internal_error(case.id) from None
+            raise errors.internal_error(case_id) from None
         except Exception as error:
             _log.exception("%s: judging failed with an internal error", request_id or "-")
-            raise errors.internal_error(case.id) from error
+            raise errors.internal_error(case_id) from error
         finally:
             self._deadlines.discard(deadline)
 
