@@ -14,6 +14,10 @@ OPENAI_QUESTIONS = 400
 LITELLM_QUESTIONS = 128
 """Questions of a request that LiteLLM's proxy and SDK accept in OpenAI's format."""
 
+SYSTEM_ONE_QUESTIONS = 64
+"""Questions of a request in System One's format that we send. TypeSafe states no limit; ``transformers serve`` has this
+one."""
+
 SUM_TOLERANCE = 1e-3
 """How far the probabilities of an answer may be from a sum of 1; they are divided by their sum."""
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import shutil
+import socket
+import subprocess
+import sys
 import time
+import urllib.request
+from pathlib import Path
 
 import pytest
 from servers import GARBAGE, HALF_JSON, RESET, FakeOpenAI, Fault, RawReply, decision_for
+from tiny_models import tiny
 
 from rewardanything_core import (
     BackendError,
@@ -335,3 +343,37 @@ def test_litellm_s_own_client_gives_the_same_verdict():
         server.reply = Fault.status(401, "no")
         with pytest.raises(AuthenticationError):
             judge.judge("Prefer high numbers.", "Again?", TWO)
+
+
+@pytest.fixture(scope="module")
+def transformers_server(model_folder, tmp_path_factory):
+    """``transformers serve`` with a model of random weights: another project's System One, next to a chat route."""
+    folder = tmp_path_factory.mktemp("served")
+    for file in model_folder.glob("*token*"):
+        shutil.copy(file, folder)
+    shutil.copy(model_folder / "chat_template.jinja", folder)
+    tiny("llama", vocab_size=49152).save_pretrained(folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("transformers"), "serve", folder, "--device", "cpu", "--port", str(port)]
+    log = folder / "log"
+    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+        for _ in range(600):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
+                break
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        yield str(folder), f"http://127.0.0.1:{port}/v1"
+        process.kill()
+
+
+def test_the_decision_route_of_transformers_serve_judges(transformers_server):
+    model, url = transformers_server
+    judge = from_endpoint(f"custom_openai/{model}", url, readout="decisions", cache="off", attempts=1)
+    verdict = judge.judge(RUBRIC, "Which?", TWO)
+    probabilities = json.loads(verdict.raw_output)["answers"]["1/model-1"]
+    assert verdict.usage.calls == 1 and verdict.usage.prompt_tokens > 100 and probabilities["type"] in ("noul", "score")
+    assert all(1 < score < 5 for score in verdict.scores.values()) and min(verdict.spread.values()) > 0
+    assert judge.backend.max_questions == 64  # more are refused by this server

@@ -40,7 +40,7 @@ from rewardanything_core.backends.placeholders import placeholder_reply
 from rewardanything_core.backends.pricing import Prices
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.decisions import Question
-from rewardanything_core.decisions.limits import LITELLM_QUESTIONS, OPENAI_QUESTIONS
+from rewardanything_core.decisions.limits import LITELLM_QUESTIONS, OPENAI_QUESTIONS, SYSTEM_ONE_QUESTIONS
 from rewardanything_core.errors import (
     BackendError,
     ConfigError,
@@ -106,9 +106,10 @@ class EndpointBackend(Backend):
 
     @property
     def max_questions(self) -> int:
-        """OpenAI's limit, or LiteLLM's for its SDK and its proxy."""
-        is_litellm = self.config.direct is None or self.config.provider == "litellm_proxy"
-        return LITELLM_QUESTIONS if is_litellm else OPENAI_QUESTIONS
+        """LiteLLM's limit for its SDK and proxy, OpenAI's where the route is known to be its own, else System One's."""
+        if self.config.direct is None or self.config.provider == "litellm_proxy":
+            return LITELLM_QUESTIONS
+        return OPENAI_QUESTIONS if self.config.known_decision_route == "decisions" else SYSTEM_ONE_QUESTIONS
 
     @cached_property
     def _writes_nothing(self) -> bool:
