@@ -22,13 +22,13 @@ def test_a_quantized_model_takes_less_memory(model_folder: Path, quantization: s
 def test_a_judge_with_quantized_weights_gives_verdicts_in_both_readouts_and_survives_its_spec(
     model_folder: Path,
 ) -> None:
-    with from_pretrained(model_folder, device="cpu", quantization="4bit", cache="off") as judge:
+    with from_pretrained(model_folder, device="cpu", quantization="4bit", cache="off", readout="logits") as judge:
         scored = judge.judge("Prefer the shorter answer.", "The capital of France?", RESPONSES)
+        written = judge.with_options(readout="generate")
+        generated = written.judge("Prefer the shorter answer.", "The capital of France?", RESPONSES)
         spec = judge.spec()
     with load_judge(spec) as same:
         assert same.judge("Prefer the shorter answer.", "The capital of France?", RESPONSES).scores == scored.scores
-    with from_pretrained(model_folder, device="cpu", quantization="4bit", cache="off", readout="generate") as judge:
-        generated = judge.judge("Prefer the shorter answer.", "The capital of France?", RESPONSES)
     for verdict in (scored, generated):
         assert set(verdict.scores) == set(RESPONSES) and all(1 <= score <= 5 for score in verdict.scores.values())
 
