@@ -262,6 +262,9 @@ def _check_number(items: Sequence[BenchItem], alpha: float, delta: float) -> Non
 
 
 def _labels_of_people(items: Sequence[BenchItem], rule: AgreementRule, scale: ScoreRange | None) -> list[Label | None]:
+    for item in items:
+        if not all(map(math.isfinite, (item.human or {}).values())):
+            raise ConfigError(f"The scores of {item.id} must be numbers, not {item.human}.")
     if rule != "scores":
         return [Label(scores=item.human, pairs=item.pairs) if item.labelled else None for item in items]
     rated = [item for item in items if item.rated and item.human]

@@ -89,7 +89,10 @@ class CascadeThresholds:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"Cannot read the thresholds in {path}: {error.strerror}.") from error
+            raise ConfigError(
+                f"Cannot read the thresholds in {path}: {error.strerror}.",
+                hint=f"`ra-judge cascade fit LABELS -o {path}` writes them.",
+            ) from error
         except ValueError as error:
             raise ConfigError(f"{path} has no thresholds of a cascade: {error}.") from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
@@ -102,8 +105,8 @@ class CascadeThresholds:
                 needs_last=bool(content["needs_last"]),
                 card=dict(content["card"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"The thresholds in {path} cannot be used: {error}.") from error
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"The thresholds in {path} cannot be used: {error!r}.") from error
 
 
 def judge_hash(judge: BaseJudge) -> str:

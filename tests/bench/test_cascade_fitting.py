@@ -138,6 +138,8 @@ def test_what_cannot_be_fitted_is_refused_before_anything_is_judged(items):
     ):
         with pytest.raises(ConfigError, match=message):
             fit_cascade(cascade, items, **arguments)
+    with pytest.raises(ConfigError, match="must be numbers"):
+        fit_cascade(cascade, [replace(items[0], human={"a": float("nan"), "b": 1.0}), *items[1:]])
     same = Cascade([stage(cascades.cheap), stage(cascades.cheap)])
     with pytest.raises(ConfigError, match="judge alike"):
         fit_cascade(same, items)
