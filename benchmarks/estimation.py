@@ -22,8 +22,7 @@ from rewardanything_core.agreement.intervals import mean
 from rewardanything_core.bench import read_items
 from rewardanything_core.bench.judged_rows import judged_rows_of_store
 from rewardanything_core.bench.label_matching import match_labels, win
-from rewardanything_core.estimation import CorrectedMean, LabelledSample, corrected_mean
-from rewardanything_core.estimation.drawing import draw_first, draw_next
+from rewardanything_core.estimation import CorrectedMean, LabelledSample, corrected_mean, draw_first, draw_next
 
 ROWS = 1_000
 SCORES, RATE = (1.0, 5.0), (0.0, 1.0)

@@ -355,6 +355,7 @@ def check_settings() -> str:
 _CHECK_KINDS = {
     "text": "text",
     "path": "path",
+    "paths": "path, or a list",
     "prompt": "path or `prompts:/name@alias`",
     "texts": "text, or a list",
     "sources": "path, a list, or a table of names and paths",

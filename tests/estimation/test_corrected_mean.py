@@ -14,10 +14,11 @@ from rewardanything_core.estimation import (
     LabelledSample,
     correct_columns,
     corrected_mean,
+    draw_first,
+    draw_next,
     p_above,
     p_below,
 )
-from rewardanything_core.estimation.drawing import draw_first, draw_next
 
 Scores = tuple[np.ndarray, np.ndarray]
 World = Callable[[np.random.Generator], Scores]
