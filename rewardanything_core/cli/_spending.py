@@ -68,6 +68,8 @@ class Spending:
             return
         estimate = estimated()
         options.echo("No estimate can be made of this run." if estimate is None else f"Estimate: {estimate}")
+        if self.batch:
+            options.echo("Through batches it costs about half of that.")
         if self.estimate:
             raise typer.Exit
         problem = None if estimate is None or judge.budget is None else judge.budget.exceeded_by(estimate.expense)

@@ -158,6 +158,7 @@ def through_batches(judge: BaseJudge, cases: Iterable[Case | Mapping[str, Any]],
     Raises:
         Exit: there are batches to wait for.
     """
+    from rewardanything_core.gate.reports.wording import counted
     from rewardanything_core.judging.batches import BatchRunner
     from rewardanything_core.judging.streaming import is_out_of_budget
 
@@ -168,7 +169,7 @@ def through_batches(judge: BaseJudge, cases: Iterable[Case | Mapping[str, Any]],
             options.echo(f"{len(stopped):,} cases were left out since the budget is used up.")
         requests = sum(batch.requests for batch in progress.waiting)
         options.echo(
-            f"{requests:,} requests are in {len(progress.waiting)} batches. Come back within a day: "
-            "`ra-judge batch wait`, then the same command."
+            f"{counted(requests, 'request')} in {counted(len(progress.waiting), 'batch', 'batches')}. "
+            "Come back within a day: `ra-judge batch wait`, then the same command."
         )
         raise typer.Exit(WAITING)

@@ -302,7 +302,7 @@ def check(
     except KeyboardInterrupt:
         options.echo("Verdicts are saved; run the same command again to continue.")
         raise
-    except RewardAnythingError:
+    except (RewardAnythingError, typer.Exit):
         raise
     except Exception as error:  # Python would exit with 1, which here means a regression
         traceback.print_exc()

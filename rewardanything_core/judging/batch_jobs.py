@@ -14,6 +14,7 @@ from rewardanything_core.errors import BackendError, ConfigError
 from rewardanything_core.store.batches import Batch, BatchRecords, Result, State
 
 _ENDED: Mapping[str, State] = {"done": "fetched", "failed": "failed", "cancelled": "cancelled"}
+_NOT_FOUND = 404
 _MAX_UNCERTAIN = 3
 _UNCERTAIN_SECONDS = 2.0
 _LOCK_SECONDS = 0.1
@@ -73,7 +74,12 @@ async def fetch(backend: EndpointBackend, records: BatchRecords, batch: Batch) -
     """
     assert batch.remote_id is not None
     with closing(backend.batch_api()) as api:
-        remote = await api.status(batch.remote_id)
+        try:
+            remote = await api.status(batch.remote_id)
+        except BackendError as error:
+            if error.status_code == _NOT_FOUND:
+                error.advise(f"`ra-judge batch cancel {batch.id}` forgets it, so that its requests are sent again.")
+            raise
         if remote.state == "running":
             records.set_detail(batch, remote.detail)
             return records.get(batch.id)
@@ -100,7 +106,7 @@ async def cancel(backend: EndpointBackend, records: BatchRecords, batch: Batch) 
         try:
             await api.cancel(batch.remote_id)
         except BackendError as error:
-            if error.status_code != 404:
+            if error.status_code != _NOT_FOUND:
                 raise
             records.finish(batch, "cancelled", (), "the provider does not know it")
             return records.get(batch.id)

@@ -112,6 +112,7 @@ def test_bench_and_check_stop_and_go_on(server: FakeOpenAI):
     write_jsonl("a.jsonl", outputs(4))
     write_jsonl("b.jsonl", outputs(lambda i: 3 + i % 2))
     check = ("check", "--baseline", "a.jsonl", "--candidate", "b.jsonl", "--principle", "Be right.", *judge)
+    assert "Estimate: " in errors_of(invoke(*check, "--estimate"))
     refused = invoke(*check, "--max-calls", 3, code=2)
     assert "Estimate: " in errors_of(refused) and server.count == 20
     invoke(*check, "--max-calls", 3, "--yes", code=3)

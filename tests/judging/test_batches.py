@@ -125,6 +125,42 @@ def test_submit_go_away_and_come_back(batches, here):
     assert invoke("batch", "cancel", "ra-none", code=2)
 
 
+def test_check_and_bench_read_the_verdicts_of_batches(batches, here):
+    judge = ("--model", "fake", "--api-base", batches.url)
+    write_jsonl("a.jsonl", [{"id": i, "prompt": f"q{i}", "response": f"is {i % 3 + 1}"} for i in range(30)])
+    write_jsonl("b.jsonl", [{"id": i, "prompt": f"q{i}", "response": f"is {i % 3 + 3}"} for i in range(30)])
+    check = ("check", "--baseline", "a.jsonl", "--candidate", "b.jsonl", "--principle", "Be right.", *judge)
+    invoke(*check, "--batch", code=4)
+    assert invoke(*check, "--batch", "--wait").stdout.startswith("PASSED")
+    two = {"a": "is 1", "b": "is 4"}
+    rows = [
+        {"id": f"{i}", "principle": "p", "prompt": f"q{i}", "responses": two, "ranking": ["b", "a"]} for i in range(60)
+    ]
+    write_jsonl("bench.jsonl", rows)
+    assert "60 from the store (100%)" in invoke("bench", "bench.jsonl", *judge, "--batch", "--wait").stdout
+    assert batches.count == 2 and batches.doubled == 0  # the first request of each
+
+
+def test_a_batch_that_the_provider_does_not_know_can_be_forgotten(batches, here):
+    judge = judge_on(batches)
+    progress = BatchRunner(judge).run(cases(), wait=False)
+    batches.jobs.clear()
+    (lost,) = progress.waiting
+    with pytest.raises(BackendError, match=f"batch cancel {lost.id}"):
+        judge.judge_batch(cases(), batch=True)
+    invoke("batch", "cancel", lost.id, "--store", judge.store.path)
+    assert all(isinstance(outcome, Verdict) for outcome in judge.judge_batch(cases(), batch=True))
+
+
+def test_a_server_with_another_protocol_harms_nothing_but_the_batch(batches):
+    batches._json = lambda job: {"id": job.id, "status": ["?"], "request_counts": 3, "errors": {"data": [1]}}
+    progress = BatchRunner(judge_on(batches)).run(cases(), wait=False)
+    assert len(progress.waiting) == 1 and len(progress.outcomes) == 1
+    batches._json = lambda job: {"status": "completed"}
+    with pytest.raises(BackendError, match="another batch API"):
+        judge_on(batches).judge_batch([Case("Other.", f"q{i}", ["a"]) for i in range(60)], batch=True)
+
+
 def test_a_cancelled_batch_keeps_what_was_done_and_the_rest_is_submitted_again(batches, here):
     batches.polls, batches.faults = 100, {"missing": 0.9}
     write_jsonl("in.jsonl", [{"prompt": f"q{i}", "response": f"is {i % 5 + 1}"} for i in range(200)])

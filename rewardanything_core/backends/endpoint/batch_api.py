@@ -16,6 +16,7 @@ from rewardanything_core.backends.endpoint.attempt_errors import AttemptError, a
 from rewardanything_core.backends.endpoint.client import EndpointClient
 from rewardanything_core.backends.endpoint.http import HTTPTransport, UnexpectedResponseError
 from rewardanything_core.backends.endpoint.retry import Backoff
+from rewardanything_core.errors import BackendError
 
 TAG = "ra_judge_batch"
 """Name of the metadata with our id of a batch."""
@@ -159,14 +160,23 @@ class BatchAPI(ABC):
     async def _json(self, method: str, path: str, content: Any = None, *, again: bool = True) -> dict[str, Any]:
         data = None if content is None else json.dumps(content).encode()
         raw = await self._call(method, path, data, headers={"Content-Type": "application/json"}, again=again)
-        try:
-            parsed = json.loads(raw)
-        except (ValueError, RecursionError):
-            parsed = None
-        if not isinstance(parsed, dict):
-            problem = UnexpectedResponseError(200, raw[:1_000].decode(errors="replace"), {})
-            raise attempt_error(problem, self._client.error_context(self._base_url)).error
-        return parsed
+        return self._object(raw)
+
+    def _object(self, raw: bytes) -> dict[str, Any]:
+        """A response that has to be a JSON object."""
+        for parsed in _objects(raw.replace(b"\n", b" ")):
+            return parsed
+        raise self._malformed(raw.decode(errors="replace"))
+
+    def _id_in(self, content: Mapping[str, Any]) -> str:
+        """The id of a file or batch."""
+        if not isinstance(content.get("id"), str) or not content["id"]:
+            raise self._malformed(json.dumps(dict(content)))
+        return str(content["id"])
+
+    def _malformed(self, text: str) -> BackendError:
+        where = self._client.error_context(self._base_url)
+        return BackendError(f"{where} has another batch API than OpenAI's; it replied {redact(text)!r:.300}")
 
 
 class UncertainError(Exception):
@@ -183,14 +193,14 @@ class OpenAIBatchAPI(BatchAPI):
             for request_id, body in bodies.items()
         )
         kind, form = _multipart({"purpose": "batch"}, f"{tag}.jsonl", "".join(f"{line}\n" for line in lines).encode())
-        uploaded = json.loads(await self._call("POST", "/files", form, headers={"Content-Type": kind}))
+        uploaded = self._object(await self._call("POST", "/files", form, headers={"Content-Type": kind}))
         content = {
-            "input_file_id": uploaded["id"],
+            "input_file_id": self._id_in(uploaded),
             "endpoint": "/v1/chat/completions",
             "completion_window": "24h",
             "metadata": {TAG: tag},
         }
-        return str((await self._json("POST", "/batches", content, again=False))["id"])
+        return self._id_in(await self._json("POST", "/batches", content, again=False))
 
     async def find(self, tag: str, since: datetime, requests: int, known: set[str]) -> str | None:  # noqa: ARG002
         """See `BatchAPI.find`: the batch with the tag among all since then."""
@@ -198,21 +208,23 @@ class OpenAIBatchAPI(BatchAPI):
         while True:
             query = urlencode({"limit": _PAGE, **({"after": after} if after else {})})
             page = await self._json("GET", f"/batches?{query}")
-            batches = [batch for batch in page.get("data") or () if isinstance(batch, dict)]
+            batches = _dicts(page.get("data"))
             for batch in batches:
-                if (batch.get("metadata") or {}).get(TAG) == tag:
-                    return str(batch["id"])
+                if _dict(batch.get("metadata")).get(TAG) == tag:
+                    return self._id_in(batch)
             oldest = min((_time(batch.get("created_at")) for batch in batches), default=None)
             if not page.get("has_more") or oldest is None or oldest < since - CLOCK_SLACK:
                 return None
-            after = str(batches[-1]["id"])
+            previous, after = after, self._id_in(batches[-1])
+            if after == previous:
+                return None  # the server has no pages
 
     async def status(self, remote_id: str) -> RemoteBatch:
         """See `BatchAPI.status`."""
         batch = await self._json("GET", f"/batches/{quote(remote_id)}")
         status = str(batch.get("status"))
-        counts = batch.get("request_counts") or {}
-        errors = (batch.get("errors") or {}).get("data") or ()
+        counts = _dict(batch.get("request_counts"))
+        errors = _dicts(_dict(batch.get("errors")).get("data"))
         return RemoteBatch(
             id=remote_id,
             state={"completed": "done", "expired": "done", "cancelled": "cancelled", "failed": "failed"}.get(
@@ -243,6 +255,14 @@ class OpenAIBatchAPI(BatchAPI):
     async def cancel(self, remote_id: str) -> None:
         """See `BatchAPI.cancel`."""
         await self._json("POST", f"/batches/{quote(remote_id)}/cancel")
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _error(status: object, body: Any) -> dict[str, Any]:
