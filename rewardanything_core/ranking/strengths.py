@@ -67,6 +67,9 @@ def with_prior(wins: NDArray[np.float64], weight: NDArray[np.float64] | float = 
 def resampled_strengths(wins: NDArray[np.float64], *, resamples: int, seed: int) -> NDArray[np.float64]:
     """Strengths when prompts get random weights: the Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981).
 
+    The added prompt is a tie on average, and differs between resamples: half of it is a random ranking. So strengths
+    vary even if the same system won on all prompts, which says nothing about prompts that were not seen.
+
     Args:
         wins: Shape ``(n, k, k)``: for each independent prompt, the share of its orders in which the system of the row
             beat that of the column, with ties as one half; 0 both ways where they were not compared.
@@ -88,5 +91,9 @@ def resampled_strengths(wins: NDArray[np.float64], *, resamples: int, seed: int)
         if number:
             weights /= weights[:, :number].mean(axis=1, keepdims=True)
         drawn = (weights[:, :number] @ flat).reshape(-1, size, size)
-        found.append(fit_strengths(with_prior(drawn, weights[:, number])))
+        places = generator.random((len(weights), size))
+        ranked = 0.5 * np.sign(places[:, :, None] - places[:, None, :])
+        found.append(
+            fit_strengths(with_prior(drawn + weights[:, number, None, None] * 0.5 * ranked, weights[:, number]))
+        )
     return np.concatenate(found)
