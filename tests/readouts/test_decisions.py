@@ -30,6 +30,7 @@ from rewardanything_core import (
 )
 from rewardanything_core.backends import ScriptedBackend
 from rewardanything_core.backends.endpoint.backend import EndpointBackend
+from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import AuthenticationError, DecisionFormatError, RateLimitError, RefusalError
 
 ROUTES = ("decisions", "systemone")
@@ -169,6 +170,13 @@ def test_a_server_that_does_not_respond_is_taken_to_write():
         url = stopped.url
     assert from_endpoint("m", url).readout == "generate"
     assert time.monotonic() - started < 5
+
+
+def test_a_judge_can_be_made_on_the_package_s_own_event_loop(server):
+    async def make() -> str:
+        return from_endpoint("m", server.url, cache="off").readout
+
+    assert background_loop.wait(background_loop.submit(make())) == "generate"
 
 
 def test_the_route_is_found_out_once_for_many_requests_and_openai_s_is_preferred():

@@ -118,7 +118,10 @@ class EndpointBackend(Backend):
             return True
         if direct is None or self.config.provider != OWN_SERVER:
             return False
-        return background_loop.wait(background_loop.submit(self._decisions_client.writes_nothing()))
+        try:
+            return background_loop.wait(background_loop.submit(self._decisions_client.writes_nothing()))
+        except RuntimeError:  # made on the package's own event loop, which cannot wait for an answer
+            return False
 
     def prefers_decisions(self) -> bool:
         """Whether ``decision_route`` is set, or the model is known to write nothing.

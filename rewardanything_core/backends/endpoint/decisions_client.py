@@ -6,6 +6,7 @@ Which of the two a server has is found out once, with an empty request, which no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ _NO_ROUTE = frozenset({404, 405, 501})
 _OVERLOADED = 429
 """The status that, like those from 500, says nothing about the route."""
 
-_PROBE_SECONDS = 5.0
-"""How long a server may take to refuse an empty request."""
+_PROBE_SECONDS = 3.0
+"""How long a server may take to refuse an empty request, or all of those that are sent when a judge is made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +96,13 @@ class DecisionsClient(EndpointClient):
         await self._prepare()
         if self._transport is None or not self._base_urls:
             return False
-        if await self._find_route() is None:
-            return False
-        return await self._status(f"{self._base_urls[0]}/chat/completions") in _NO_ROUTE
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PROBE_SECONDS):
+                return (
+                    await self._find_route() is not None
+                    and await self._status(f"{self._base_urls[0]}/chat/completions") in _NO_ROUTE
+                )
+        return False
 
     async def _route(self) -> DecisionFormatName:
         """The route to use: as configured, as found out before, or as found out now."""
@@ -109,12 +114,18 @@ class DecisionsClient(EndpointClient):
         self._probing = self._probing or asyncio.Lock()
         async with self._probing:
             for base_url in self._base_urls:
-                for name in FORMATS:
-                    if self._capabilities.decision_route is None:
-                        status = await self._status(f"{base_url}/{name}")
-                        if status is not None and status < 500 and status not in {_OVERLOADED, *_NO_ROUTE}:
-                            self._capabilities.decision_route = name
+                if self._capabilities.decision_route is None:
+                    self._capabilities.decision_route = await self._offered_route(base_url)
         return self._capabilities.decision_route
+
+    async def _offered_route(self, base_url: str) -> DecisionFormatName | None:
+        for name in FORMATS:
+            status = await self._status(f"{base_url}/{name}")
+            if status is None:
+                break
+            if status < 500 and status not in {_OVERLOADED, *_NO_ROUTE}:
+                return name
+        return None
 
     async def _status(self, url: str) -> int | None:
         """The status of the response to an empty request. None: there is no response."""
