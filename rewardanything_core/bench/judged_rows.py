@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -195,7 +196,10 @@ def _mapping(cell: Any, where: str) -> dict[str, float] | None:
         if given is None:
             return None
         pairs = given.items() if isinstance(given, Mapping) else dict(given).items()
-        return {str(label): float(score) for label, score in pairs if score is not None}
+        found = {str(label): float(score) for label, score in pairs if score is not None}
+        if not all(map(math.isfinite, found.values())):
+            raise ValueError("not finite")
+        return found
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: it must map labels to numbers, and is {cell!r:.60}.") from error
 

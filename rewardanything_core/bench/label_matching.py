@@ -114,7 +114,8 @@ def match_labels(
         found = False
         for place, criterion, names in index.matches(part):
             found = True
-            probabilities[place] = part.probability
+            known = [chance for chance in (probabilities.get(place), part.probability) if chance is not None]
+            probabilities[place] = max(known, default=None)  # that of the latest draw
             for label, score in (part.human or {}).items() if part.rated else ():
                 if label in names:
                     ours = on_our_scale(score, part.scale or default, part.id)

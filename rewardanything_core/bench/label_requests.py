@@ -105,8 +105,10 @@ def write_request(request: LabelRequest, path: str | Path) -> None:
         path: A file of JSON lines that does not exist yet.
 
     Raises:
-        ConfigError: it exists, or it cannot be written.
+        ConfigError: it exists, is named as another format, or cannot be written.
     """
+    if Path(path).suffix.lower() in (".csv", ".parquet", ".json"):
+        raise ConfigError(f"Rows to label are JSON lines, and {path} is named otherwise.", hint="Name it FILE.jsonl.")
     try:
         with Path(path).open("x", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in request.rows)
@@ -128,15 +130,14 @@ def read_draw(labels: Sequence[str]) -> dict[str, float] | None:
     Raises:
         ConfigError: such a file cannot be read.
     """
-    for source in reversed(labels):
-        path = draw_file(source)
-        if path.is_file():
-            try:
-                found = json.loads(path.read_text(encoding="utf-8"))["probabilities"]
-                return {str(key): float(chance) for key, chance in found.items()}
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ConfigError(f"Cannot read the sampling probabilities in {path}: {error}.") from error
-    return None
+    latest: dict[str, float] = {}
+    for path in filter(Path.is_file, map(draw_file, labels)):
+        try:
+            for key, chance in json.loads(path.read_text(encoding="utf-8"))["probabilities"].items():
+                latest[key] = max(float(chance), latest.get(key, 0.0))  # a later draw only adds to them
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"Cannot read the sampling probabilities in {path}: {error}.") from error
+    return latest or None
 
 
 def _by_row(

@@ -114,9 +114,11 @@ class CorrectedMean:
         ratio = self.n / n * residual_factor
         if self.method == "bounded":  # the interval is wider than the variance says
             of_rows = float(norm.ppf((1 + self.confidence) / 2)) ** 2 * self.variance_of_rows
-            return math.sqrt(max(0.0, self.half_width**2 - of_rows) * ratio + of_rows)
-        quantile = t.ppf((1 + self.confidence) / 2, max(1.0, self.degrees * n / self.n))
-        return float(quantile) * math.sqrt(self.variance_of_labelling * ratio + self.variance_of_rows)
+            half = math.sqrt(max(0.0, self.half_width**2 - of_rows) * ratio + of_rows)
+        else:
+            quantile = float(t.ppf((1 + self.confidence) / 2, max(1.0, self.degrees * n / self.n)))
+            half = quantile * math.sqrt(self.variance_of_labelling * ratio + self.variance_of_rows)
+        return min(half, (self.bounds[1] - self.bounds[0]) / 2)
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate as plain JSON types."""

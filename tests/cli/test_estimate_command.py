@@ -81,6 +81,8 @@ def test_from_a_draw_to_an_estimate_and_the_next_draw() -> None:
     fill("more.jsonl")
     (second,) = estimated("judged.jsonl", "--labels", "more.jsonl")["estimates"]
     assert second["n"] == 70
+    (both,) = estimated("judged.jsonl", "--labels", "more.jsonl", "--labels", "labels.jsonl")["estimates"]
+    assert both["result"] == second["result"]
     assert second["result"]["low"] <= truth <= second["result"]["high"]
     assert (
         "exists; it may hold labels"
@@ -219,6 +221,8 @@ def test_labels_that_cannot_be_used_are_refused(label: dict[str, Any], problem: 
         (["judged.jsonl", "--next", "300", "-o", "x"], "Cannot draw 300 rows to label: 200 rows have no label"),
         (["nothing.jsonl", "--next", "3", "-o", "x"], "There is no file nothing.jsonl"),
         (["raw.jsonl", "--next", "3", "-o", "x"], "has no column 'scores'"),
+        (["nan.jsonl", "--next", "3", "-o", "x"], "nan.jsonl, row 1, column 'scores': it must map labels to numbers"),
+        (["judged.jsonl", "--next", "3", "-o", "x.csv"], "Rows to label are JSON lines"),
         (["judged.jsonl", "--store", "x", "--next", "3", "-o", "x"], "--store is for verdicts of a store"),
         (["judged.jsonl", "--stratify", "kind", "--next", "3", "-o", "x"], "no column 'kind' to stratify by"),
         (["judged.jsonl", "--labels", "raw.jsonl", "--confidence", "95"], "confidence must be above 0 and below 1"),
@@ -226,5 +230,6 @@ def test_labels_that_cannot_be_used_are_refused(label: dict[str, Any], problem: 
 )
 def test_what_the_command_cannot_do_it_says(arguments: list[str], problem: str) -> None:
     write_jsonl("judged.jsonl", graded())
+    write_jsonl("nan.jsonl", graded([1], scores={"response": float("nan")}))
     write_jsonl("raw.jsonl", [{"id": "q1", "prompt": "Prompt 0", "response": "Answer 1", "score": 3}])
     assert problem in run("estimate", *arguments, code=2).stderr
