@@ -17,7 +17,7 @@ def view(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[STORE|judged.jsonl|report.json]...",
+            metavar="STORE|judged.jsonl|report.json",
             help="Verdict stores, output of grade, reports of check --json.",
             show_default="the verdict store",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -67,6 +68,8 @@ def verdict_of(case: Case, cells: Mapping[str, Any], model: str, criteria: dict[
     scores = {label: float(score) for label, score in cells["scores"].items()}
     if set(scores) != set(case.labels):
         raise ValueError(f"it has scores for {', '.join(scores)} and responses {', '.join(case.labels)}")
+    if not all(map(math.isfinite, scores.values())):
+        raise ValueError("a score is not a finite number")
     return Verdict(
         scores=scores,
         ranking=list(cells.get("ranking") or sorted(scores, key=lambda label: -scores[label])),

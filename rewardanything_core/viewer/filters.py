@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlencode
 
@@ -27,6 +27,7 @@ DISAGREEMENTS = {"jurors": "jurors", "passes": "passes", "label": "gap"}
 """Between whom -> the column with the difference in points."""
 
 MAX_NUMBER = 1e6
+_DAY = 86_400_000  # milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +182,7 @@ def conditions(filters: Filters, sources: Mapping[str, int], bits: int) -> Itera
     if filters.since:
         yield Condition(sql="e.created >= ?", values=(_milliseconds(_day("since", filters.since)),))
     if filters.until:
-        yield Condition(sql="e.created < ?", values=(_milliseconds(_day("until", filters.until) + timedelta(days=1)),))
+        yield Condition(sql="e.created < ?", values=(_milliseconds(_day("until", filters.until)) + _DAY,))
 
 
 def _scores(filters: Filters) -> Iterator[Condition]:

@@ -383,6 +383,7 @@ def test_a_report_of_check_is_shown(tmp_path: Path) -> None:
         ("rows.csv", "a,b", "neither a verdict store"),
         ("rows.jsonl", "[1]\n", "not a row of ra-judge grade"),
         ("rows.jsonl", '{"prompt": "p"}\n', "not a row of ra-judge grade"),
+        ("rows.jsonl", '{"prompt": "p", "response": "r", "scores": {"0": NaN}}\n', "not a finite number"),
         ("report.json", "{}", "not a report of ra-judge check"),
         ("report.json", "{", "as JSON"),
         ("other.sqlite3", "SQLite format 3\0" + "x" * 200, "not a verdict store"),
