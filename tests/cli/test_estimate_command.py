@@ -233,3 +233,45 @@ def test_what_the_command_cannot_do_it_says(arguments: list[str], problem: str) 
     write_jsonl("nan.jsonl", graded([1], scores={"response": float("nan")}))
     write_jsonl("raw.jsonl", [{"id": "q1", "prompt": "Prompt 0", "response": "Answer 1", "score": 3}])
     assert problem in run("estimate", *arguments, code=2).stderr
+
+
+# --- labels in other commands
+
+
+def test_bench_judges_rows_without_a_label_too_and_corrects_their_mean() -> None:
+    rows = [{"prompt": f"P{number}", "response": f"{2 + number % 3} points"} for number in range(60)]
+    labelled = [row | {"score": 1 + number % 3} for number, row in enumerate(rows[:20])]
+    write_jsonl("labels.jsonl", [*labelled, *rows[20:]])
+    arguments = ("bench", "--labels", "labels.jsonl", "--principle", "Many points.")
+    report = json.loads(run(*arguments, "--json").stdout)
+    (one,) = report["estimates"]["estimates"]
+    assert (one["n"], one["result"]["rows"], one["result"]["judge_mean"]) == (20, 60, pytest.approx(3))
+    assert one["result"]["value"] == pytest.approx(2)
+    text = run(*arguments).stdout
+    assert "What people would say about all 60 rows of yours, from the labels of 20" in text
+    write_jsonl("labels.jsonl", rows)
+    assert "There are no labels in labels.jsonl" in run(*arguments, code=2).stderr
+
+
+def test_check_takes_labels_from_the_settings_file_and_says_so() -> None:
+    folder = Path("project")
+    folder.mkdir()
+    before = [{"id": str(n), "prompt": f"P{n}", "response": f"{2 + n % 3} points"} for n in range(60)]
+    after = [
+        row | {"response": row["response"] + "!"} for row in before
+    ]  # the judge scores by number, and sees nothing
+    scores = [(2 + n % 3, 1 + n % 3 + (n % 5 == 0)) for n in range(30)]
+    labels = [
+        {"prompt": row["prompt"], "response": row["response"], "score": score[side]}
+        for side, rows in enumerate((before, after))
+        for row, score in zip(rows, scores, strict=False)
+    ]
+    for name, rows in (("before", before), ("after", after), ("labels", labels)):
+        write_jsonl(folder / f"{name}.jsonl", rows)
+    (folder / "ra-judge.toml").write_text(
+        '[check]\nbaseline = "before.jsonl"\ncandidate = "after.jsonl"\nlabels = ["labels.jsonl"]\n'
+        '[[check.principles]]\ntext = "Many points."\n'
+    )
+    report = json.loads(run("check", "--config", "project/ra-judge.toml", "--json", code=1).stdout)
+    assert report["comparisons"][0]["labels"] == 30
+    assert "corrected with people's labels of 30 of 60 inputs (the judge alone: +0.00)" in report["reason"]
