@@ -59,6 +59,14 @@ class BodyReader:
                 f"The body must be JSON, not {media_type[:60] or 'of an undeclared type'}.",
                 hint="Send the header Content-Type: application/json.",
             )
+        encoding = request.headers.get("content-encoding", "identity").strip().lower()
+        if encoding != "identity":
+            raise APIError(
+                415,
+                "unsupported_media_type",
+                f"The body must not be compressed; it is declared as {encoding[:60]}.",
+                hint="Send it without Content-Encoding (TypeSafe's SDK: compression=False).",
+            )
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._limits.body_bytes:
             raise self._too_long()

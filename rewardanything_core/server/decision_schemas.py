@@ -44,7 +44,7 @@ def request_models(limits: Limits) -> list[type[BaseModel]]:
 
     class InputJson(BaseModel):
         type: Literal["input_json"]
-        data: Annotated[Json, Field(min_length=1)]
+        data: Json | list[Any]
 
     Instructions = Text | Annotated[list[InputText | InputJson], Field(min_length=1)]  # noqa: N806
 
@@ -80,17 +80,13 @@ def request_models(limits: Limits) -> list[type[BaseModel]]:
             description="Lowest first; they differ.",
         )
 
-    class DecisionMessage(BaseModel):
-        role: Literal["user", "assistant", "system", "developer"]
-        content: Text
-
     class OpenAIDecisionRequest(BaseModel):
         """An input and typed questions about it, as OpenAI's Decisions API takes them. `model` may be any name."""
 
         model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_DECISION_EXAMPLE]})
 
         model: Text
-        input: Text | Annotated[list[DecisionMessage], Field(min_length=1, max_length=limits.messages)] = Field(
+        input: Text | Annotated[list[Json], Field(min_length=1, max_length=limits.messages)] = Field(
             description="A text, or messages and function calls as in the Responses API, without images."
         )
         questions: list[Predicate | Choice | ScaleScore] = Field(min_length=1, max_length=limits.questions)

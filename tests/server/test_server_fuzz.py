@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
+from scripts import by_length
 from serving import serving
 
+from rewardanything_core import Judge, ScriptedBackend
 from rewardanything_core.server.app import create_app
 from rewardanything_core.server.limits import Limits
 
@@ -17,15 +20,20 @@ LIMITS = {"text_chars": 2000, "responses": 8, "messages": 8, "batch": 8}
 DOCUMENT = create_app(None, limits=Limits(**LIMITS)).app.openapi()
 
 # Requests beyond a limit are refused with 413, which schemathesis does not count as a rejection by default.
-CHECKS = {"negative_data_rejection": {"expected-statuses": [405, 413, 415, 422]}}
-CONFIG = schemathesis.Config.from_dict({"checks": CHECKS})
+CHECKS = {"negative_data_rejection": {"expected-statuses": [400, 405, 413, 415, 422]}}
+# JSON schema cannot say that names, choices and labels differ, nor what messages are in all their forms.
+NOT_DISTINCT = {"positive_data_acceptance": {"expected-statuses": ["2xx", 400]}}
+CONFIG = schemathesis.Config.from_dict(
+    {"checks": CHECKS, "operations": [{"include-path": "/v1/decisions", "checks": CHECKS | NOT_DISTINCT}]}
+)
 
 schema = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
 
 
 @pytest.fixture(scope="module")
 def server():
-    with serving(**LIMITS) as running:
+    backend = ScriptedBackend(by_length, probabilities=lambda question: dict.fromkeys(question.options, 0.1))
+    with serving(Judge(backend, cache="off"), **LIMITS) as running:
         assert running.client.get("/openapi.json").json() == DOCUMENT
         yield running
 
@@ -37,6 +45,10 @@ def test_responses_match_the_openapi_document(case, server):
     assert response.status_code not in (500, 502, 503, 504)
     if response.status_code == 200 and case.operation.path == "/v1/judge/batch":
         _check_lines(case, response)
+    if response.status_code == 400 and case.meta.generation.mode.is_positive:
+        error = response.json()["error"]
+        is_repeated = re.search(r"^questions\[\d+\]\S* is .*, as questions\[", error["message"])
+        assert is_repeated or error["param"].startswith("input"), error
 
 
 def _check_lines(case, response):
