@@ -28,7 +28,7 @@ demo: $(VENV)/.ready-demo
 
 test: $(VENV)/.ready-test
 	@# Two processes, as on the machines that the time limit is for; the tests of a file stay together.
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not vllm and not spark and not browser"
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not vllm and not spark and not browser and not mlflow_server"
 
 check: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check .
