@@ -41,8 +41,9 @@ JUDGES = {
     "head": {"model": "qwen2.5-coder-1.5b", "readout": "head"},
     "logits": {"model": "qwen2.5-coder-1.5b", "readout": "logits", "passes": 2},
 }
-SETS = ("hhh+llmbar", "hhh", "styleflips")
+SETS = ("hhh+llmbar", "hhh", "styleflips", "hhh+styleflips")
 MAX_CHARACTERS = 2_000
+MIN_CASES = 40
 ALPHA_OF_SPLITS = 0.2
 NOISE_OF_STRONG, PRICE_OF_STRONG = 0.1, 0.01
 
@@ -123,7 +124,7 @@ def measures(folder: Path, store: str) -> None:
         with small_judge(name, store) as judge:
             for set_name in SETS:
                 found = judged(judge, pairs(folder, set_name))
-                if len(found) < 50:
+                if len(found) < MIN_CASES:
                     continue
                 right = np.array([is_right(*one) for one in found])
                 sure = {m: np.array([confidence_of(verdict, m) for _, verdict in found]) for m in CONFIDENCES}
@@ -137,7 +138,7 @@ def savings(folder: Path, store: str) -> None:
         for name in JUDGES:
             with small_judge(name, store) as cheap:
                 items = [item for item, _ in judged(cheap, pairs(folder, set_name))]
-                if len(items) < 80:
+                if len(items) < MIN_CASES:
                     continue
                 cascade = Cascade([cheap, strong_judge(items)])
                 asyncio.run(cascade.stages[-1].ajudge_batch(Case(**item.case_fields()) for item in items))
@@ -148,7 +149,7 @@ def savings(folder: Path, store: str) -> None:
     with small_judge("head", store) as head, small_judge("logits", store) as logits:
         shared = [item for item, _ in judged(logits, [item for item, _ in judged(head, pairs(folder, SETS[0]))])]
         for cheap, last in ((head, logits), (logits, head)):
-            if len(shared) >= 80:
+            if len(shared) >= MIN_CASES:
                 print(f"\n### {cheap.readout} in front of {last.readout}, 1.5B, {SETS[0]}")
                 show(fit_cascade(Cascade([cheap, last]), shared, alpha=ALPHA_OF_SPLITS, against="last"))
 
