@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from rewardanything_core.judging.base import BaseJudge
     from rewardanything_core.judging.cascade import Cascade
+    from rewardanything_core.judging.cost_estimates import CostEstimate
     from rewardanything_core.judging.judge import Judge
     from rewardanything_core.judging.jury import Jury
     from rewardanything_core.judging.opentelemetry import EvaluationEvents
@@ -65,6 +66,7 @@ __all__ = [
     "Case",
     "ConfigError",
     "ContextLengthError",
+    "CostEstimate",
     "Criterion",
     "EvaluationEvents",
     "InvalidCaseError",
@@ -109,6 +111,7 @@ _HOMES = {
     "JudgeUnavailableError MissingExtraError ModelFetchError RewardAnythingError StoreError VerdictParseError",
     "judging.base": "BaseJudge",
     "judging.cascade": "Cascade",
+    "judging.cost_estimates": "CostEstimate",
     "judging.judge": "Judge",
     "judging.jury": "Jury",
     "judging.opentelemetry": "EvaluationEvents",
