@@ -159,6 +159,11 @@ def align(env: Environment) -> None:
     assert REWRITTEN in (env.work / "P2.md").read_text()
 
 
+def otel(env: Environment) -> None:
+    (env.work / "one.py").write_text("from rewardanything_core import EvaluationEvents; EvaluationEvents()")
+    env.run("python", "one.py", OTEL_SDK_DISABLED="true")
+
+
 def serve(env: Environment) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -253,6 +258,7 @@ ALONE = {
     "parquet": parquet,
     "serve": serve,
     "align": align,
+    "otel": otel,
     "mlflow": mlflow,
     "dspy": dspy,
     "langchain": langchain,

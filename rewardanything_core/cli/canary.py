@@ -50,6 +50,7 @@ def record(
     """
     from rewardanything_core.bench.labels import read_labels
     from rewardanything_core.canary import record_canary
+    from rewardanything_core.canary.drift import smallest_p_value
     from rewardanything_core.cli._check.reports import check_writable
     from rewardanything_core.cli._progress import steps_bar
     from rewardanything_core.principles import Rubric
@@ -82,6 +83,9 @@ def record(
         canary = record_canary(items, judge, runs=runs, max_failures=max_failures, progress=progress)
     canary.save(out)
     left_out = len(items) - len(canary.cases)
+    groups = len({each.group for each in canary.cases})
+    if smallest_p_value(runs + 1, groups, figures=4) > 0.05:
+        options.echo(f"{groups} different prompts are too few to find any change; record more cases.")
     options.echo(
         f"Recorded {len(canary.cases)} cases in {runs} runs with {canary.model} in {out}."
         + (f" {left_out} cases failed and were left out." if left_out else "")

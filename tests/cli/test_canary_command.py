@@ -51,6 +51,12 @@ def test_another_judge_of_the_options_is_named(cases):
     assert "Settings that differ from the recorded ones: seed." in out
 
 
+def test_a_canary_of_too_few_prompts_says_so_when_it_is_recorded(cases):
+    write_jsonl("few.jsonl", [{"prompt": "q", "response": "say 3", "principle": "p"}])
+    assert "too few to find any change" in invoke("canary", "record", "few.jsonl", "-o", "few.json").stderr
+    assert "too few to find any change" in invoke("canary", "run", "few.json", code=3).stdout
+
+
 def test_rubrics_are_recorded(cases):
     (cases / "rubric.toml").write_text('name = "answers"\n[criteria]\ntruth = "Is it true?"\ntone = "The tone."\n')
     arguments = ["--model", "scripted:scripts:by_length", "--runs", "1"]
