@@ -14,6 +14,7 @@ from rewardanything_core.cases import Case
 from rewardanything_core.errors import (
     AbstainedError,
     AuthenticationError,
+    BatchPendingError,
     BudgetExceededError,
     ConfigError,
     MissingExtraError,
@@ -36,7 +37,14 @@ from rewardanything_core.types import Abstention, JudgeFailure, StageResult, Usa
 if TYPE_CHECKING:
     from rewardanything_core.judging.cost_estimates import CostEstimate
 
-_NOT_ESCALATED = (AuthenticationError, BudgetExceededError, ConfigError, MissingExtraError, ModelFetchError)
+_NOT_ESCALATED = (
+    AuthenticationError,
+    BatchPendingError,
+    BudgetExceededError,
+    ConfigError,
+    MissingExtraError,
+    ModelFetchError,
+)
 """Errors of the settings. If they were escalated, a mistyped key would send every case to the most expensive judge."""
 
 

@@ -12,7 +12,13 @@ from rewardanything_core.backends.base import Backend
 from rewardanything_core.backends.budget import LIMITS, Budget
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
-from rewardanything_core.errors import BudgetExceededError, ConfigError, RewardAnythingError, error_from_failure
+from rewardanything_core.errors import (
+    BatchPendingError,
+    BudgetExceededError,
+    ConfigError,
+    RewardAnythingError,
+    error_from_failure,
+)
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
 from rewardanything_core.judging.members import as_judge, outcome_of
@@ -28,6 +34,9 @@ if TYPE_CHECKING:
     from rewardanything_core.judging.cost_estimates import CostEstimate
 
 _log = logging.getLogger("rewardanything_core")
+
+_NOT_YET = (BatchPendingError, BudgetExceededError)
+"""Errors of a juror that has not failed: it will judge the case later."""
 
 
 class Jury(BaseJudge):
@@ -89,7 +98,7 @@ class Jury(BaseJudge):
         present = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, Verdict)]
         errors = [error for _, error in results if error is not None]
         # The others' verdicts are stored, and the case is judged by all once there is a budget again.
-        stopped = next((error for error in errors if isinstance(error, BudgetExceededError)), None)
+        stopped = next((error for error in errors if isinstance(error, _NOT_YET)), None)
         if len(present) < self.min_jurors or stopped is not None:
             raise self._failed(case, outcomes, stopped or errors[0])
         verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]

@@ -10,6 +10,7 @@ from checks import RA_JUDGE, environ, invoke, read_jsonl, write_jsonl
 
 from rewardanything_core import (
     BackendError,
+    Cascade,
     Case,
     ConfigError,
     Judge,
@@ -198,6 +199,16 @@ def test_a_jury_uses_batches_for_the_models_that_have_them(batches):
     outcomes = Jury([judge_on(batches), own]).judge_batch(cases(), batch=True)
     assert all(len(outcome.jurors) == 2 for outcome in outcomes)
     assert own.usage.calls == N and batches.doubled == 0
+
+
+def test_a_juror_or_stage_that_waits_has_not_failed(batches):
+    own = Judge(ScriptedBackend.scoring(lambda text: 3))
+    jury = Jury([judge_on(batches), own], min_jurors=1)
+    progress = BatchRunner(jury).run(cases(), wait=False)
+    assert len(progress.outcomes) == 1 and len(progress.waiting) == 1
+    cascade = Cascade([judge_on(batches), Judge(ScriptedBackend([]))], thresholds=[0.0])
+    outcomes = cascade.judge_batch(cases(), batch=True)
+    assert all(isinstance(outcome, Verdict) for outcome in outcomes) and len(batches.jobs) == 1
 
 
 def test_a_budget_limits_a_batch_by_the_most_that_it_can_cost(batches):
