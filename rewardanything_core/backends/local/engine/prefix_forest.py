@@ -16,7 +16,11 @@ from rewardanything_core.backends.local.engine.kv_cache import common_prefix_len
 from rewardanything_core.backends.local.engine.prefix_tree import PrefixTree
 
 _MAX_TREE_TOKENS = 2048
-"""The most tokens of a tree; a single prompt may be longer."""
+"""The most tokens of a tree, unless a prompt is about as long."""
+
+_LONG_PROMPT_FACTOR = 1.5
+"""A tree may have this many times the tokens of its longest prompt, so that many questions about a long input share it
+although the input alone fills the tree."""
 
 _FULL_TREE_TOKENS_CPU = 512
 """Tokens that keep the cores of a CPU busy. A larger tree gains nothing there, so it ends where the next prompt shares
@@ -104,15 +108,16 @@ def _divide(ordered: Sequence[list[int]], *, is_cpu: bool) -> Iterator[list[int]
     """
     full = _FULL_TREE_TOKENS_CPU if is_cpu else _MAX_TREE_TOKENS
     tree: list[int] = []
-    size, previous = 0, list[int]()
+    size, longest, previous = 0, 0, list[int]()
     for index, ids in enumerate(ordered):
         shared = common_prefix_length(previous, ids)
         added = len(ids) - shared
-        is_full = size + added > _MAX_TREE_TOKENS or (size + added > full and shared * _LITTLE_SHARED < size)
+        most = max(_MAX_TREE_TOKENS, _LONG_PROMPT_FACTOR * max(longest, len(ids)) if shared * 2 > len(ids) else 0)
+        is_full = size + added > most or (size + added > full and shared * _LITTLE_SHARED < size)
         if tree and is_full:
             yield tree
-            tree, size, added = [], 0, len(ids)
+            tree, size, longest, added = [], 0, 0, len(ids)
         tree.append(index)
-        size, previous = size + added, ids
+        size, longest, previous = size + added, max(longest, len(ids)), ids
     if tree:
         yield tree

@@ -112,3 +112,10 @@ def test_options_must_differ_in_their_first_token(small_model: LocalBackend) -> 
     question = ChoiceRequest(messages=_question("Well?").messages, options=("Yes", "Yes please"))
     with pytest.raises(ConfigError, match="same token"):
         asyncio.run(small_model.score_options([question]))
+
+
+def test_questions_about_a_long_input_share_a_tree():
+    long_input = list(range(3000))
+    questions = [[*long_input, *[10_000 + number] * 50] for number in range(40)]
+    assert [len(tree) for tree in prefix_forest._divide(questions, is_cpu=False)] == [31, 9]
+    assert len(list(prefix_forest._divide([[number] * 1500 for number in range(3)], is_cpu=False))) == 3
