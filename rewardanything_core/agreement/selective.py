@@ -31,6 +31,10 @@ NEVER = math.inf
 PILOT_SHARE = 0.25
 """Share of the labelled cases that choose the candidates and their order. They are not tested."""
 
+_START = 0.9
+"""Where the tests begin: at this share of the largest expected probability of passing. At the largest itself, which is
+often at permissive thresholds and uncertain, more sequences end with their first test."""
+
 _LEVELS = 40
 """Candidates of one path: the shares of the pilot's cases that each stage decides, in equal steps."""
 
@@ -200,7 +204,7 @@ def _chosen_path(
     """The path whose end the pilot expects to be the cheapest, and where on it the tests are to begin.
 
     A path belongs to a set of stages; on it these decide ever larger shares of the cases, and the others nothing. The
-    tests begin where the pilot expects the largest probability of passing.
+    tests begin at the strictest thresholds of which the pilot expects about the largest probability of passing.
     """
     stages = confidences.shape[1]
     best: tuple[float, NDArray[np.float64], int] | None = None
@@ -208,7 +212,7 @@ def _chosen_path(
         for members in combinations(range(stages), size):
             path = _path(confidences, members)
             power = _expected_power(path, confidences, agrees, test_size, alpha, delta)
-            start = len(power) - 1 - int(power[::-1].argmax())
+            start = int((power >= _START * power.max()).argmax())
             end = start
             while end + 1 < len(power) and power[end + 1] >= 0.5:
                 end += 1
