@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rewardanything_core.backends import budget
 from rewardanything_core.backends.base import (
-    Backend,
     ChoiceRequest,
     ChoiceResult,
     Completion,
@@ -16,7 +15,8 @@ from rewardanything_core.backends.base import (
     Request,
 )
 from rewardanything_core.backends.budget import Expense
-from rewardanything_core.backends.pricing import Prices, approximate_tokens
+from rewardanything_core.backends.pricing import approximate_tokens
+from rewardanything_core.backends.wrapped import WrappedBackend
 from rewardanything_core.decisions import Question
 from rewardanything_core.errors import RewardAnythingError
 from rewardanything_core.types import Message, Usage
@@ -24,17 +24,12 @@ from rewardanything_core.types import Message, Usage
 Result = TypeVar("Result", Completion, ChoiceResult, DecisionResult, HiddenStates)
 
 
-class MeteredBackend(Backend):
+class MeteredBackend(WrappedBackend):
     """A backend whose requests are paid from the budget in force.
 
     Args:
         backend: The backend.
     """
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self.supports_grammar = backend.supports_grammar  # type: ignore[misc]  # as the backend says
-        self.escapes_special_tokens = backend.escapes_special_tokens  # type: ignore[misc]
 
     async def complete(self, request: Request) -> Completion:
         """See `Backend.complete`."""
@@ -83,48 +78,3 @@ class MeteredBackend(Backend):
             cost = 0.0 if prices is None else prices.cost(usage.prompt_tokens, usage.completion_tokens)
         calls = max(usage.calls, most.calls)
         return Expense(calls=calls, tokens=usage.prompt_tokens + usage.completion_tokens, cost=cost)
-
-    # --- what else the backend is
-
-    @property
-    def model(self) -> str:
-        """The backend's model."""
-        return self._backend.model
-
-    @property
-    def prices(self) -> Prices | None:
-        """The backend's prices."""
-        return self._backend.prices
-
-    @property
-    def supports_images(self) -> bool:
-        """Whether the backend does."""
-        return self._backend.supports_images
-
-    @property
-    def supports_option_scores(self) -> bool:
-        """Whether the backend does."""
-        return self._backend.supports_option_scores
-
-    @property
-    def supports_decisions(self) -> bool:
-        """Whether the backend does."""
-        return self._backend.supports_decisions
-
-    @property
-    def max_questions(self) -> int:
-        """The backend's largest number of questions."""
-        return self._backend.max_questions
-
-    @property
-    def num_layers(self) -> int:
-        """The backend's layers."""
-        return self._backend.num_layers
-
-    def fingerprint(self) -> dict[str, Any]:
-        """The backend's fingerprint."""
-        return self._backend.fingerprint()
-
-    def spec(self) -> dict[str, Any]:
-        """The backend's spec."""
-        return self._backend.spec()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rewardanything_core.agreement.confidence import Confidence, confidence_of
 from rewardanything_core.backends.base import Backend
-from rewardanything_core.backends.budget import Budget
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import (
     AbstainedError,
@@ -29,13 +28,13 @@ from rewardanything_core.judging.cascade_thresholds import (
     checked_confidence,
     checked_thresholds,
 )
-from rewardanything_core.judging.jury import common_budget, judge_from_spec, sum_of_estimates, with_one_budget
-from rewardanything_core.judging.members import as_judge, outcome_of
+from rewardanything_core.judging.jury import judge_from_spec
+from rewardanything_core.judging.members import CompositeJudge, as_judge, outcome_of
 from rewardanything_core.judging.observers import Observer, as_observer
 from rewardanything_core.types import Abstention, JudgeFailure, StageResult, Usage, Verdict, stages_summary
 
 if TYPE_CHECKING:
-    from rewardanything_core.judging.cost_estimates import CostEstimate
+    pass
 
 _NOT_ESCALATED = (
     AuthenticationError,
@@ -48,7 +47,7 @@ _NOT_ESCALATED = (
 """Errors of the settings. If they were escalated, a mistyped key would send every case to the most expensive judge."""
 
 
-class Cascade(BaseJudge):
+class Cascade(CompositeJudge):
     """Judges in order of cost: each decides where it is sure and escalates the other cases to the next one.
 
     A verdict is that of the stage that decided, whatever the stages before it said; ``Verdict.stages`` has the outcome,
@@ -185,46 +184,18 @@ class Cascade(BaseJudge):
     # --- properties and copies
 
     @property
+    def members(self) -> Sequence[BaseJudge]:
+        """The stages."""
+        return self.stages
+
+    @property
     def model(self) -> str:
         """The stages' models: ``cascade(one, other)``."""
         return f"cascade({', '.join(stage.model for stage in self.stages)})"
 
-    @property
-    def usage(self) -> Usage:
-        """Usage of all model calls of the stages so far, including those outside this cascade."""
-        return sum((stage.usage for stage in self.stages), Usage())
-
-    @property
-    def budget(self) -> Budget | None:
-        """The budget that all stages share. None: they share none."""
-        return common_budget(self.stages)
-
     def fingerprint(self) -> dict[str, Any]:
         """Everything except the case that affects a verdict, as plain JSON. Equal fingerprints judge alike."""
         return {"stages": [stage.fingerprint() for stage in self.stages], **self._own_settings()}
-
-    def estimate(self, cases: Iterable[Case | Mapping[str, Any]]) -> CostEstimate | None:
-        """What judging cases will take at most, with every case escalated to the end; see `BaseJudge.estimate`."""
-        return sum_of_estimates(self.stages, cases)
-
-    def with_options(self, **options: Any) -> Cascade:
-        """The cascade with some `JudgeOptions` of all its stages changed; ``on_verdict`` is the cascade's own.
-
-        The thresholds stay as they are. If verdicts change, as with other ``passes``, fit them again.
-        """
-        observers = options.pop("on_verdict", self.observers)
-        changed = with_one_budget(options)
-        copy = self._of(lambda stage: stage.with_options(**changed) if changed else stage)
-        copy.observers = tuple(map(as_observer, observers))
-        return copy
-
-    def with_balanced_passes(self, number: int) -> Cascade:
-        """The cascade with every stage's passes raised to a multiple of ``number``."""
-        return self._of(lambda stage: stage.with_balanced_passes(number))
-
-    def resampled(self) -> Cascade:
-        """The cascade with every stage resampled."""
-        return self._of(lambda stage: stage.resampled())
 
     def with_thresholds(self, thresholds: Thresholds | str | Path) -> Cascade:
         """The cascade with other thresholds.
@@ -246,7 +217,7 @@ class Cascade(BaseJudge):
         return {
             "stages": [stage.spec() for stage in self.stages],
             **self._own_settings(),
-            **({"limits": self.budget.limits} if self.budget is not None else {}),
+            **self._limits_in_spec(),
         }
 
     @classmethod
@@ -265,14 +236,9 @@ class Cascade(BaseJudge):
             stages = [judge_from_spec(stage, backends=backends) for stage in spec["stages"]]
             own = {name: spec[name] for name in ("thresholds", "confidence", "abstain")}
             cascade = cls(stages, **own)
-            return cascade.with_options(**spec["limits"]) if spec.get("limits") else cascade  # type: ignore[return-value]
+            return cascade.with_options(**spec["limits"]) if spec.get("limits") else cascade
         except (KeyError, TypeError) as error:
             raise ConfigError(f"This is not the spec of a cascade: {error!r}.") from error
-
-    def close(self) -> None:
-        """Close all stages."""
-        for stage in self.stages:
-            stage.close()
 
     def __repr__(self) -> str:
         return f"Cascade({list(self.stages)!r}, thresholds={self.thresholds}, abstain={self.abstain})"
@@ -284,11 +250,5 @@ class Cascade(BaseJudge):
             "abstain": self.abstain,
         }
 
-    def _of(self, changed: Callable[[BaseJudge], BaseJudge]) -> Cascade:
-        return Cascade(
-            [changed(stage) for stage in self.stages],
-            thresholds=self.thresholds,
-            confidence=self.confidence,
-            abstain=self.abstain,
-            on_verdict=self.observers,
-        )
+    def _of(self, members: Sequence[BaseJudge]) -> Self:
+        return type(self)(members, **self._own_settings(), on_verdict=self.observers)

@@ -26,7 +26,8 @@ from rewardanything_core.backends.base import (
 )
 from rewardanything_core.backends.budget import Expense
 from rewardanything_core.backends.placeholders import placeholder_reply
-from rewardanything_core.backends.pricing import Prices, approximate_tokens
+from rewardanything_core.backends.pricing import approximate_tokens
+from rewardanything_core.backends.wrapped import WrappedBackend
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.decisions import Answer, PredicateAnswer, Question, ScoreAnswer, ScoreQuestion
@@ -193,7 +194,7 @@ def _sum(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
 
 
-class _DryRun(Backend):
+class _DryRun(WrappedBackend):
     """Counts requests, and replies with placeholders.
 
     Args:
@@ -202,9 +203,8 @@ class _DryRun(Backend):
     """
 
     def __init__(self, backend: Backend, head: Any) -> None:
-        self._backend, self._head = backend, head
-        self.supports_grammar = backend.supports_grammar  # type: ignore[misc]  # as the backend says
-        self.escapes_special_tokens = backend.escapes_special_tokens  # type: ignore[misc]
+        super().__init__(backend)
+        self._head = head
         self.calls = self.replies = self.answers = self.prompt_tokens = self.reply_tokens = 0
         self.tokens_counted = True
 
@@ -246,48 +246,3 @@ class _DryRun(Backend):
         self.tokens_counted = self.tokens_counted and tokens is not None
         self.prompt_tokens += approximate_tokens(messages) if tokens is None else tokens
         self.calls += 1
-
-    # --- what else the backend is
-
-    @property
-    def model(self) -> str:
-        """The backend's model."""
-        return self._backend.model
-
-    @property
-    def prices(self) -> Prices | None:
-        """The backend's prices."""
-        return self._backend.prices
-
-    @property
-    def supports_images(self) -> bool:
-        """Whether the backend does."""
-        return self._backend.supports_images
-
-    @property
-    def supports_option_scores(self) -> bool:
-        """Whether the backend does."""
-        return self._backend.supports_option_scores
-
-    @property
-    def supports_decisions(self) -> bool:
-        """Whether the backend does."""
-        return self._backend.supports_decisions
-
-    @property
-    def max_questions(self) -> int:
-        """The backend's largest number of questions."""
-        return self._backend.max_questions
-
-    @property
-    def num_layers(self) -> int:
-        """The backend's layers."""
-        return self._backend.num_layers
-
-    def fingerprint(self) -> dict[str, Any]:
-        """The backend's fingerprint."""
-        return self._backend.fingerprint()
-
-    def spec(self) -> dict[str, Any]:
-        """The backend's spec."""
-        return self._backend.spec()

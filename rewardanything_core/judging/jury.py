@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from rewardanything_core.backends.base import Backend
-from rewardanything_core.backends.budget import LIMITS, Budget
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import (
@@ -21,7 +20,7 @@ from rewardanything_core.errors import (
 )
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.judge import Judge
-from rewardanything_core.judging.members import as_judge, outcome_of
+from rewardanything_core.judging.members import CompositeJudge, as_judge, outcome_of
 from rewardanything_core.judging.observers import Observer, as_observer
 from rewardanything_core.judging.rubrics import combine_criteria
 from rewardanything_core.judging.streaming import stream_within_budget
@@ -31,7 +30,6 @@ from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 if TYPE_CHECKING:
     from rewardanything_core.judging.cascade import Cascade
-    from rewardanything_core.judging.cost_estimates import CostEstimate
 
 _log = logging.getLogger("rewardanything_core")
 
@@ -39,7 +37,7 @@ _NOT_YET = (BatchPendingError, BudgetExceededError)
 """Errors of a juror that has not failed: it will judge the case later."""
 
 
-class Jury(BaseJudge):
+class Jury(CompositeJudge):
     """Several judges that judge each case concurrently and give one verdict. Accepted wherever a `Judge` is.
 
     Scores are the weighted mean of the jurors' scores. The ranking follows them and breaks ties by weighted Borda
@@ -215,19 +213,14 @@ class Jury(BaseJudge):
     # --- properties and copies
 
     @property
+    def members(self) -> Sequence[BaseJudge]:
+        """The jurors."""
+        return self.jurors
+
+    @property
     def model(self) -> str:
         """The jurors' models: ``jury(one, other)``."""
         return f"jury({', '.join(juror.model for juror in self.jurors)})"
-
-    @property
-    def usage(self) -> Usage:
-        """Usage of all model calls of the jurors so far, including those outside this jury."""
-        return sum((juror.usage for juror in self.jurors), Usage())
-
-    @property
-    def budget(self) -> Budget | None:
-        """The budget that all jurors share. None: they share none."""
-        return common_budget(self.jurors)
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything except the case that affects a verdict, as plain JSON. Equal fingerprints judge alike."""
@@ -237,35 +230,13 @@ class Jury(BaseJudge):
             "min_jurors": self.min_jurors,
         }
 
-    def estimate(self, cases: Iterable[Case | Mapping[str, Any]]) -> CostEstimate | None:
-        """The sum of the jurors' estimates; see `BaseJudge.estimate`."""
-        return sum_of_estimates(self.jurors, cases)
-
-    def with_options(self, **options: Any) -> Jury:
-        """The jury with some `JudgeOptions` of all its jurors changed; ``on_verdict`` is the jury's own.
-
-        Limits such as ``max_cost`` are those of all jurors together.
-        """
-        observers = options.pop("on_verdict", self.observers)
-        options = with_one_budget(options)
-        jurors = [juror.with_options(**options) for juror in self.jurors] if options else self.jurors
-        return Jury(jurors, weights=self.weights, min_jurors=self.min_jurors, on_verdict=observers)
-
-    def with_balanced_passes(self, number: int) -> Jury:
-        """The jury with every juror's passes raised to a multiple of ``number``."""
-        return self._of(juror.with_balanced_passes(number) for juror in self.jurors)
-
-    def resampled(self) -> Jury:
-        """The jury with every juror resampled."""
-        return self._of(juror.resampled() for juror in self.jurors)
-
     def spec(self) -> dict[str, Any]:
         """This jury as plain JSON, for `from_spec` or ``load_judge(spec)`` in another process. Never holds a key."""
         return {
             "jurors": [juror.spec() for juror in self.jurors],
             "weights": list(self.weights),
             "min_jurors": self.min_jurors,
-            **({"limits": self.budget.limits} if self.budget is not None else {}),
+            **self._limits_in_spec(),
         }
 
     @classmethod
@@ -283,20 +254,15 @@ class Jury(BaseJudge):
         try:
             jurors = [judge_from_spec(juror, backends=backends) for juror in spec["jurors"]]
             jury = cls(jurors, weights=spec["weights"], min_jurors=spec["min_jurors"])
-            return jury.with_options(**spec["limits"]) if spec.get("limits") else jury  # type: ignore[return-value]
+            return jury.with_options(**spec["limits"]) if spec.get("limits") else jury
         except (KeyError, TypeError) as error:
             raise ConfigError(f"This is not the spec of a jury: {error!r}.") from error
-
-    def close(self) -> None:
-        """Close all jurors."""
-        for juror in self.jurors:
-            juror.close()
 
     def __repr__(self) -> str:
         return f"Jury({list(self.jurors)!r}, weights={list(self.weights)}, min_jurors={self.min_jurors})"
 
-    def _of(self, jurors: Iterable[BaseJudge]) -> Jury:
-        return Jury(list(jurors), weights=self.weights, min_jurors=self.min_jurors, on_verdict=self.observers)
+    def _of(self, members: Sequence[BaseJudge]) -> Self:
+        return type(self)(members, weights=self.weights, min_jurors=self.min_jurors, on_verdict=self.observers)
 
     def _failed(
         self, case: Case, outcomes: Sequence[Verdict | JudgeFailure], error: RewardAnythingError
@@ -328,49 +294,6 @@ class Jury(BaseJudge):
         jury_error.__dict__ = {**error.__dict__, **jury_error.__dict__}
         jury_error.__cause__ = error
         return jury_error
-
-
-def with_one_budget(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options for several judges, with one budget for all of them in place of limits for each.
-
-    Args:
-        options: Changes of `JudgeOptions`.
-    """
-    limits = {name: value for name, value in options.items() if name in LIMITS}
-    others = {name: value for name, value in options.items() if name not in LIMITS}
-    if not limits:
-        return others
-    if "budget" in others:
-        raise ConfigError(f"Give either budget= or {', '.join(limits)}, not both.")
-    given = {name: value for name, value in limits.items() if value is not None}
-    return others | {"budget": Budget(**given) if given else None}
-
-
-def sum_of_estimates(judges: Iterable[BaseJudge], cases: Iterable[Case | Mapping[str, Any]]) -> CostEstimate | None:
-    """What several judges will take together. None: one of them cannot tell.
-
-    Args:
-        judges: The judges.
-        cases: The cases that each of them judges.
-    """
-    checked = [Case.of(case) for case in cases]
-    total: CostEstimate | None = None
-    for judge in judges:
-        one = judge.estimate(checked)
-        if one is None:
-            return None
-        total = one if total is None else total + one
-    return total
-
-
-def common_budget(judges: Iterable[BaseJudge]) -> Budget | None:
-    """The one budget of several judges. None: they have none, or several.
-
-    Args:
-        judges: The judges.
-    """
-    budgets = {id(judge.budget): judge.budget for judge in judges}
-    return next(iter(budgets.values())) if len(budgets) == 1 else None
 
 
 def judge_from_spec(spec: Mapping[str, Any], *, backends: dict[str, Backend] | None = None) -> Judge | Jury | Cascade:

@@ -94,7 +94,9 @@ def test_a_jury_has_one_budget_and_no_verdict_of_a_part_of_it(tmp_path, monkeypa
     jurors = [Judge(ScriptedBackend(scripts.by_length, name=name)) for name in ("one", "two")]
     jury = Jury(jurors, min_jurors=1).with_options(max_calls=9)
     verdicts, failures = split(jury.judge_batch(cases(10)))
-    assert jury.budget.spent.calls == 9 and len(verdicts) in (3, 4)
+    assert jury.budget.spent.calls == 9 and len(verdicts) + len(failures) == 10
+    assert len(verdicts) <= 4  # fewer if one juror is ahead of the other
+    assert all(isinstance(juror, Verdict) for verdict in verdicts for juror in verdict.jurors)
     stored = list(jurors[0].store.entries())
     assert len(stored) == 9  # also those of cases that only one juror reached
     assert all(failure.error_type == "BudgetExceededError" for failure in failures)
