@@ -429,7 +429,18 @@ def test_the_api_page_has_what_is_exported() -> None:
     named = re.findall(r"^::: (rewardanything_core\.\S+)$", text_of("docs/api.md"), re.MULTILINE)
     packages = [
         import_module(f"rewardanything_core.{name}")
-        for name in ("agreement", "alignment", "backends", "bench", "canary", "conversations", "estimation", "gate", "ranking", "tables")
+        for name in (
+            "agreement",
+            "alignment",
+            "backends",
+            "bench",
+            "canary",
+            "conversations",
+            "estimation",
+            "gate",
+            "ranking",
+            "tables",
+        )
     ]
     public = {name for package in (rewardanything_core, *packages) for name in package.__all__}
     public |= {
