@@ -83,9 +83,9 @@ def test_intervals_cover_the_truth_where_the_judges_mean_does_not(world: World, 
         alone += found.labels_only.low <= truth <= found.labels_only.high
         judge += abs(found.judge_mean - truth) <= 2 * judged.std() * math.sqrt(size / ROWS)
         narrower += found.half_width < found.labels_only.half_width
-    # The standard error of a share of 400 draws around 95% is 1.1 points.
-    assert 0.93 <= covered / DRAWS <= 0.97
-    assert 0.93 <= alone / DRAWS <= 0.97
+    # Three standard errors of a share of 400 draws around 95% are 3.3 points; benchmarks/estimation.py is more precise.
+    assert 0.917 <= covered / DRAWS <= 0.983
+    assert 0.917 <= alone / DRAWS <= 0.983
     assert judge / DRAWS < 0.5
     assert narrower / DRAWS > 0.7
 
