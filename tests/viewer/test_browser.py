@@ -56,7 +56,7 @@ class Watched:
         self.base = link.partition("/?")[0]
         self.context = browser.new_context(**context)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(60_000)
         self.alarms: list[str] = []
         self.page.on("dialog", lambda dialog: (self.alarms.append(f"dialog {dialog.message}"), dialog.dismiss()))
         self.page.on("console", lambda message: self.alarms.append(f"console {message.text}"))
@@ -96,8 +96,9 @@ def test_twenty_cases_are_filtered_opened_labelled_by_keys_exported_and_measured
         assert "q=star" in page.url and "model=short" in page.url
         page.click("#rows a >> nth=3")
         assert "Judge it again" in page.inner_text("main")
+        opened = page.url
         page.keyboard.press("j")  # the next older one
-        page.wait_for_url("**/verdict/**")
+        page.wait_for_url(lambda url: "/verdict/" in url and url != opened)
         seen.go("/label?q=star")
         page.fill("#person", "Ann")
         page.keyboard.press("Enter")
