@@ -159,7 +159,7 @@ class _Index:
         """The rows of a label: place, criterion, and the item's labels -> the row's."""
         item_id = item.id.removesuffix(f"/{item.criterion}") if item.criterion else item.id
         places = self._by_id.get(item_id)
-        for place in places or self._by_prompt.get(prompt_key(item.prompt), ()):
+        for place in places or self._by_prompt.get(prompt_key(item.prompt), []):
             row = self._rows[place]
             if UNKNOWN not in (item.principle, row.principle) and not _same_principle(item, row):
                 continue
