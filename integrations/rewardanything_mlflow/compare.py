@@ -82,8 +82,8 @@ class RunFigures:
     """label -> mean difference of its score from the first run's, row by row; the first run has none."""
 
     ranking: Ranking | None
-    """The runs by strength, as ``ra-judge rank`` ranks files. It takes the orders of the judge as they are: with as many
-    passes as there are runs, each response is in every position equally often. None: no row was judged."""
+    """The runs by strength, as ``ra-judge rank`` ranks files. It takes the orders of the judge as they are: with as
+    many passes as there are runs, each response is in every position equally often. None: no row was judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
