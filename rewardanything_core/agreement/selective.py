@@ -232,7 +232,8 @@ def _path(confidences: NDArray[np.float64], members: tuple[int, ...]) -> NDArray
         known = np.sort(confidences[confidences[:, stage] > -np.inf, stage])[::-1]
         if len(known):
             path[:, stage] = known[np.ceil(np.arange(1, _LEVELS + 1) / _LEVELS * len(known)).astype(int) - 1]
-    return path[np.append(True, (path[1:] != path[:-1]).any(axis=1))]
+    distinct: NDArray[np.float64] = path[np.append(True, (path[1:] != path[:-1]).any(axis=1))]
+    return distinct
 
 
 def _expected_power(

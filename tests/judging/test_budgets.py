@@ -172,11 +172,11 @@ def test_a_model_on_this_machine_counts_tokens_and_costs_nothing(small_model):
 
 
 def test_hosts_that_would_score_a_failure_stop_and_the_server_says_402():
-    from rewardanything_dspy.judging import JudgeRunner
-    from rewardanything_rl import PrincipleReward
     from serving import serving
 
     from rewardanything_core.errors import JudgeUnavailableError
+    from rewardanything_dspy.judging import JudgeRunner
+    from rewardanything_rl import PrincipleReward
 
     def used_up():
         return Judge(ScriptedBackend(scripts.by_length), max_calls=0, cache="off")
