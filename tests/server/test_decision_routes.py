@@ -133,7 +133,7 @@ def test_a_judge_without_probabilities_says_what_is_missing():
     with serving() as server, pytest.raises(openai.NotFoundError, match="gives no probabilities") as caught:
         client(server).decisions.create(model="m", input=NOTE, questions=[PREDICATE])
     assert caught.value.code == "no_probabilities"
-    with FakeOpenAI() as endpoint:
+    with FakeOpenAI("Yes", logprobs=False) as endpoint:
         judge = from_endpoint("openai/m", endpoint.url, api_key="k", cache="off")
         with serving(judge) as server:
             response = server.post("/v1/systemone", {"model": "m", "state": NOTE, "questions": {"q": NOUL}})
