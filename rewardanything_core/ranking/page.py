@@ -61,7 +61,7 @@ def html_page(report: RankingReport, *, title: str = "Ranking of systems") -> st
 
 
 def headline(ranking: Ranking) -> str:
-    """The result in a sentence: the strongest system, or those that it cannot be told from."""
+    """The result in a sentence: the strongest system, or those that it cannot be distinguished from."""
     first, *others = ranking.systems
     rivals = [each.name for each in others if ranking.pair(first.name, each.name).better is None]
     if not rivals:
