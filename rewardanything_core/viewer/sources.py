@@ -300,7 +300,9 @@ def _open(path: Path, store: VerdictStore | None) -> Source:
     source = GradedFile(path, store)
     first = source.between(1, source.last() and 1)
     if first and isinstance(first[0][1], StoreError):
-        raise ConfigError(first[0][1].message, hint="Give the output of ra-judge grade, with its .run.json in the same folder.")
+        raise ConfigError(
+            first[0][1].message, hint="Give the output of ra-judge grade, with its .run.json in the same folder."
+        )
     return source
 
 
