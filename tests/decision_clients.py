@@ -1,6 +1,6 @@
 """Real clients of decision APIs against a running ``ra-judge serve``; by hand, in an environment that has the clients.
 
-    pip install openai typesafe-sdk litellm autorubric deepeval dspy mlflow
+    pip install openai typesafe-sdk litellm autorubric deepeval "dspy[typesafe]" mlflow
     python tests/decision_clients.py http://127.0.0.1:8700 openai typesafe-sdk mlflow
 
 Prints a line for each client (all, unless some are named) and exits with 1 if one failed.
@@ -82,6 +82,7 @@ def with_mlflow(base: str) -> Any:
 
 def with_dspy(base: str) -> Any:
     import dspy
+    import dspy.experimental
     from dspy.adapters.types.decision import Noul, Score
 
     fields = {
