@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,7 +154,7 @@ def _abandoned() -> APIError:
 
 
 async def parse_json(body: bytearray) -> Any:
-    """Strict JSON: NaN, infinities and repeated keys are errors. Long bodies are parsed in a thread.
+    """Strict JSON: NaN, infinities (``1e999``, too) and repeated keys are errors. Long bodies are parsed in a thread.
 
     Raises:
         APIError: the body is not such JSON.
@@ -184,4 +185,11 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_without_repeated_keys, parse_constant=_refuse_constant)
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(f"{text:.40}, which exceeds the range of a double,")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_without_repeated_keys, parse_constant=_refuse_constant, parse_float=_finite
+)

@@ -94,7 +94,7 @@ def _read(wire: DecisionFormat, body: Any, limits: Limits) -> DecisionRequest:
         APIError: it does not follow the format, or exceeds a limit.
     """
     if isinstance(body, dict):
-        check_texts(body, limits)
+        check_texts(body, limits, encodable=True)
         for name, limit, nouns in (("questions", limits.questions, "questions"), ("input", limits.messages, "items")):
             if isinstance(body.get(name), dict | list):
                 check_number(body[name], limit, f"{name} has {{}} {nouns}", name)

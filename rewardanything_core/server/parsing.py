@@ -10,6 +10,7 @@ from starlette.requests import Request
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError, InvalidCaseError
 from rewardanything_core.principles import Principle
+from rewardanything_core.principles.texts import check_text
 from rewardanything_core.server.errors import MESSAGE_CHARS, APIError
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.types import JudgeFailure
@@ -141,17 +142,27 @@ def invalid_case(error: InvalidCaseError, prefix: str = "") -> APIError:
     return APIError(422, "invalid_case", message, hint=error.hint, field=error.field[:80])
 
 
-def check_texts(fields: Mapping[str, Any], limits: Limits) -> None:
-    """Check the lengths of all strings in the fields of an object.
+def check_texts(fields: Mapping[str, Any], limits: Limits, *, encodable: bool = False) -> None:
+    """Check all strings in the fields of an object.
+
+    Args:
+        fields: The object.
+        limits: The server's limits.
+        encodable: Also check that UTF-8 can encode them; `Case` does that for its own.
 
     Raises:
-        APIError: one is too long.
+        APIError: one is too long, or contains a lone surrogate.
     """
     for name, text in _texts(fields):
         limit = ID_CHARS if name == "id" else limits.text_chars
         if len(text) > limit:
             message = f"A text in {name[:80]} has {len(text):,} characters and this server's limit is {limit:,}."
             raise APIError(413, "too_large", message, field=name[:80])
+        if encodable:
+            try:
+                check_text(text, field=name, what=f"A text in {name[:80]!a}")
+            except InvalidCaseError as error:
+                raise APIError(422, "invalid_request", error.message, field=f"{name[:80]!a}"[1:-1]) from None
 
 
 def check_number(items: Sized, limit: int, has: str, field: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import litellm
@@ -159,6 +160,8 @@ def test_a_judge_without_probabilities_says_what_is_missing():
         ),
         ("/v1/decisions", {"model": "m", "input": NOTE, "questions": [PREDICATE], "audio": ["x"]}, 400, "audio cannot"),
         ("/v1/systemone", {"model": "m", "state": 3, "questions": {"q": NOUL}}, 422, "state is 3"),
+        ("/v1/systemone", {"model": "m", "state": ["\ud83d"], "questions": {"q": NOUL}}, 422, "a lone surrogate"),
+        ("/v1/decisions", {"model": "\ud83d", "input": NOTE, "questions": [PREDICATE]}, 400, "a lone surrogate"),
         ("/v1/systemone", {"model": "m", "state": "x" * 2001, "questions": {"q": NOUL}}, 413, "2,001 characters"),
         (
             "/v1/systemone",
@@ -176,7 +179,7 @@ def test_a_judge_without_probabilities_says_what_is_missing():
 )
 def test_errors_have_the_shape_of_the_route(path, body, status, message):
     with serving(scripted(), text_chars=2000, questions=8, answers=6) as server:
-        response = server.post(path, body)
+        response = server.client.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
     assert response.status_code == status
     error = response.json()["error" if path == "/v1/decisions" else "detail"]
     assert message in error["message"]

@@ -126,6 +126,7 @@ def test_a_request_cannot_choose_an_endpoint_a_key_a_path_or_a_model(plain, path
         (b"{", "property name"),
         (b"[1]", "must be a JSON object, not a list"),
         (b'{"prompt": NaN}', "NaN is not a JSON number"),
+        (b'{"prompt": -1e999}', "-1e999, which exceeds the range of a double, is not a JSON number"),
         (b'{"responses": {"a": "x", "a": "y"}}', "the key 'a' twice"),
         (b"\xff\xfe", "codec can't decode"),
         (b"[" * 100_000, "nested too deeply"),
