@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -116,6 +117,7 @@ class Canary:
             "cases": [case.to_json() for case in self.cases],
             "runs": list(self.runs),
         }
+        content["digest"] = _digest(content)
         try:
             Path(path).write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
         except OSError as error:
@@ -144,9 +146,21 @@ class Canary:
                 runs=tuple(content["runs"]),
             )
             _check(canary)
+            unchanged = content["digest"] == _digest(content)
         except (InvalidCaseError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"{path} is not a canary: {type(error).__name__}: {error}.") from error
+        if not unchanged:
+            raise ConfigError(
+                f"{path} was changed after it was recorded: its scores may belong to other cases.",
+                hint="Restore it, or record a new one: ra-judge canary record.",
+            )
         return canary
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Of all that a later run is compared with. The judge's address, for example, may be changed by hand."""
+    compared = [content[name] for name in ("fingerprint", "cases", "runs")]
+    return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
 
 
 def _check(canary: Canary) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rewardanything_core.cli import _options as options
-from rewardanything_core.errors import ConfigError, MissingExtraError
+from rewardanything_core.errors import ConfigError, MissingExtraError, RewardAnythingError
 
 if TYPE_CHECKING:
     from rewardanything_core.canary import Canary, CanaryReport
@@ -53,6 +53,7 @@ def record(
     from rewardanything_core.canary.drift import smallest_p_value
     from rewardanything_core.cli._check.reports import check_writable
     from rewardanything_core.cli._progress import steps_bar
+    from rewardanything_core.gate.reports.wording import counted
     from rewardanything_core.principles import Rubric
 
     given = None
@@ -80,15 +81,20 @@ def record(
         "cache": "off",
     }
     with options.load_judge_with_progress(**settings) as judge, steps_bar("judging") as progress:
-        canary = record_canary(items, judge, runs=runs, max_failures=max_failures, progress=progress)
+        try:
+            canary = record_canary(items, judge, runs=runs, max_failures=max_failures, progress=progress)
+        except RewardAnythingError as error:
+            if error.failure is not None:
+                options.echo("More cases failed than --max-failures allows; nothing is written. The first failure:")
+            raise
     canary.save(out)
     left_out = len(items) - len(canary.cases)
     groups = len({each.group for each in canary.cases})
     if smallest_p_value(runs + 1, groups, figures=4) > 0.05:
-        options.echo(f"{groups} different prompts are too few to find any change; record more cases.")
+        options.echo(f"Too few to find any change: {counted(groups, 'different prompt')}. Record more cases.")
     options.echo(
-        f"Recorded {len(canary.cases)} cases in {runs} runs with {canary.model} in {out}."
-        + (f" {left_out} cases failed and were left out." if left_out else "")
+        f"Recorded {counted(len(canary.cases), 'case')} in {counted(runs, 'run')} with {canary.model} in {out}."
+        + (f" {counted(left_out, 'case')} failed and left out." if left_out else "")
     )
 
 

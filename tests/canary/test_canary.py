@@ -240,6 +240,11 @@ def test_a_damaged_canary_is_refused(tmp_path, judge):
         (tmp_path / "c.json").write_text(json.dumps(content | damage))
         with pytest.raises(ConfigError, match="is not a canary"):
             Canary.load(tmp_path / "c.json")
+    for edit in ({"principle": "Another."}, {"human": {"a": "good"}}):
+        cases = [content["cases"][0] | edit, *content["cases"][1:]]
+        (tmp_path / "c.json").write_text(json.dumps(content | {"cases": cases}))
+        with pytest.raises(ConfigError, match="was changed after it was recorded"):
+            Canary.load(tmp_path / "c.json")
     content["runs"][0]["c0"]["a"] = float("nan")
     (tmp_path / "c.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="no score for each response of case 'c0'"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from checks import complaint, invoke, judged, write_jsonl
+
+from rewardanything_core.canary import Canary
 
 
 @pytest.fixture
@@ -26,11 +29,12 @@ def record(*arguments: object, **how):
 
 def shifted(folder):
     """Pretend that the judge was recorded with other scores, which is a judge that moved since."""
-    content = json.loads((folder / "canary.json").read_text())
-    for run in content["runs"]:
-        for scores in run.values():
-            scores.update({label: score - 1 for label, score in scores.items()})
-    (folder / "canary.json").write_text(json.dumps(content))
+    canary = Canary.load(folder / "canary.json")
+    runs = tuple(
+        {case: {label: score - 1 for label, score in scores.items()} for case, scores in run.items()}
+        for run in canary.runs
+    )
+    dataclasses.replace(canary, runs=runs).save(folder / "canary.json")
 
 
 def test_record_run_and_a_judge_that_moved(cases):
@@ -53,7 +57,7 @@ def test_another_judge_of_the_options_is_named(cases):
 
 def test_a_canary_of_too_few_prompts_says_so_when_it_is_recorded(cases):
     write_jsonl("few.jsonl", [{"prompt": "q", "response": "say 3", "principle": "p"}])
-    assert "too few to find any change" in invoke("canary", "record", "few.jsonl", "-o", "few.json").stderr
+    assert "Too few to find any change" in invoke("canary", "record", "few.jsonl", "-o", "few.json").stderr
     assert "too few to find any change" in invoke("canary", "run", "few.json", code=3).stdout
 
 

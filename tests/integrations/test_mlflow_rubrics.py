@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import mlflow
 import pandas as pd
 import pytest
@@ -14,6 +17,7 @@ from servers import QUICK_FAULTS
 
 import rewardanything_mlflow as ra
 from rewardanything_core import ConfigError, Rubric, from_endpoint
+from rewardanything_core.canary import Canary
 from rewardanything_mlflow.feedback import criterion_names
 
 NAMES = ["answers", "answers.faithful", "answers.brief"]
@@ -183,7 +187,9 @@ def test_results_of_a_canary_are_a_line_in_mlflow(tmp_path, monkeypatch):
     write_jsonl("cases.jsonl", [{"prompt": f"q{i}", "response": "say 3", "principle": "p"} for i in range(12)])
     invoke("canary", "record", "cases.jsonl", "--runs", 2, "-o", "canary.json")
     invoke("canary", "run", "canary.json", "--mlflow", "nightly")
-    (tmp_path / "canary.json").write_text((tmp_path / "canary.json").read_text().replace("3.0", "2.0"))
+    canary = Canary.load(tmp_path / "canary.json")
+    runs = json.loads(json.dumps(canary.runs).replace("3.0", "2.0"))
+    dataclasses.replace(canary, runs=tuple(runs)).save(tmp_path / "canary.json")
     invoke("canary", "run", "canary.json", "--mlflow", "nightly", code=1)
     (run,) = mlflow.search_runs(experiment_names=["nightly"], output_format="list")
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "canary/moved")
