@@ -113,6 +113,13 @@ def test_equal_labels_still_have_an_interval_and_say_why() -> None:
     assert "Labels are equal in all but 0 of 20 prompts" in found.warnings[0]
 
 
+def test_no_slope_is_fitted_through_two_labels() -> None:
+    sample = LabelledSample(judged=[4.0, 5.0, 1.0, 2.0, 1.0], labels=[3.0, 5.0, None, None, None], bounds=(1, 5))
+    found = corrected_mean(sample)
+    assert (found.weight, found.value) == (0.0, 4.0)
+    assert (found.low, found.high) == (1.0, 5.0)
+
+
 def test_clusters_widen_the_interval() -> None:
     rng = np.random.default_rng(0)
     people, judged = np.repeat(rng.normal(3, 0.7, 60), 10), np.repeat(rng.normal(3, 0.7, 60), 10)
