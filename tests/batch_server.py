@@ -1,4 +1,4 @@
-"""A local server with OpenAI's batch protocol, with faults, that counts what is paid for.
+"""A local server with the batch protocols of OpenAI and Azure OpenAI, with faults, that counts what is paid for.
 
 Files, batches and their results are kept in memory. A batch ends when its status is asked for ``polls`` times. Each
 request that it runs is counted in ``paid`` under its custom id, so that a test sees what was paid twice.
@@ -52,6 +52,7 @@ class FakeBatches(FakeOpenAI):
         self.polls, self.faults, self.messy, self.expire = polls, faults or {}, messy, expire
         self.files: dict[str, bytes] = {}
         self.jobs: dict[str, Job] = {}
+        self.unchecked: set[str] = set()
         self.paid: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
         self.injected: Counter[str] = Counter()
@@ -62,12 +63,34 @@ class FakeBatches(FakeOpenAI):
         self._dice = random.Random(7)
 
     def _add_routes(self, app: web.Application) -> None:
-        app.router.add_post("/v1/files", self._upload)
-        app.router.add_get("/v1/files/{file}/content", self._content)
-        app.router.add_post("/v1/batches", self._create)
-        app.router.add_get("/v1/batches", self._list)
-        app.router.add_get("/v1/batches/{batch}", self._status)
-        app.router.add_post("/v1/batches/{batch}/cancel", self._cancel)
+        for root in ("/v1", "/openai"):
+            app.router.add_post(f"{root}/files", self._upload)
+            app.router.add_get(f"{root}/files/{{file}}", self._file)
+            app.router.add_get(f"{root}/files/{{file}}/content", self._content)
+            app.router.add_post(f"{root}/batches", self._create)
+            app.router.add_get(f"{root}/batches", self._list)
+            app.router.add_get(f"{root}/batches/{{batch}}", self._status)
+            app.router.add_post(f"{root}/batches/{{batch}}/cancel", self._cancel)
+        app.middlewares.append(self._checked)
+
+    @web.middleware
+    async def _checked(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Refuse what Azure refuses."""
+        if request.path.startswith("/openai/"):
+            if request.headers.get("api-key") != "azure-key" or "Authorization" in request.headers:
+                return web.json_response({"error": {"message": "Access denied"}}, status=401)
+            if not request.query.get("api-version"):
+                return web.json_response({"error": {"message": "Resource not found"}}, status=404)
+            if "/deployments/judge-batch/" in request.path:
+                error = {"code": "OperationNotSupported", "message": "The operation does not work with the model."}
+                return web.json_response({"error": error}, status=400)
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    @property
+    def root(self) -> str:
+        """The address without ``/v1``."""
+        return self.url.removesuffix("/v1")
 
     async def _at(self, point: str, request: web.Request) -> None:
         """Kill the client, or close its connection, if that is planned here."""
@@ -88,11 +111,24 @@ class FakeBatches(FakeOpenAI):
         name = f"file-{uuid.uuid4().hex[:8]}"
         self.files[name] = form["file"].file.read()  # type: ignore[union-attr]
         await self._at("after upload", request)
-        return web.json_response({"id": name, "object": "file", "filename": form["file"].filename})  # type: ignore[union-attr]
+        answer = {"id": name, "object": "file", "filename": form["file"].filename}  # type: ignore[union-attr]
+        if request.path.startswith("/openai/"):
+            self.unchecked.add(name)
+            answer["status"] = "pending"
+        return web.json_response(answer)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        name = request.match_info["file"]
+        self.unchecked.discard(name)
+        return web.json_response({"id": name, "object": "file", "status": "processed"})
 
     async def _create(self, request: web.Request) -> web.Response:
         body = await request.json()
-        assert (body["endpoint"], body["completion_window"]) == ("/v1/chat/completions", "24h")
+        route = "/chat/completions" if request.path.startswith("/openai/") else "/v1/chat/completions"
+        assert (body["endpoint"], body["completion_window"]) == (route, "24h")
+        assert all(json.loads(line)["url"] == route for line in self.files[body["input_file_id"]].splitlines())
+        if body["input_file_id"] in self.unchecked:
+            return web.json_response({"error": {"message": "the file is not processed yet"}}, status=400)
         if self.refuse == "create":
             return web.json_response({"error": {"message": "no batches for this account"}}, status=400)
         job = Job(
@@ -203,6 +239,11 @@ class FakeBatches(FakeOpenAI):
             "id": job.id, "object": "batch", "status": job.status, "created_at": int(job.created), "errors": errors,
             "metadata": {"ra_judge_batch": job.tag}, "request_counts": job.counts, **(job.files if ended else {}),
         }  # fmt: skip
+
+    @property
+    def batch_bodies(self) -> list[dict[str, Any]]:
+        """The bodies of all requests in batches."""
+        return [json.loads(line)["body"] for job in self.jobs.values() for line in self.files[job.file].splitlines()]
 
     @property
     def doubled(self) -> int:

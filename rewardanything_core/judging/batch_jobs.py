@@ -53,7 +53,7 @@ async def _sent(api: BatchAPI, records: BatchRecords, batch: Batch, *, is_new: b
     failed = 0
     while True:
         if not is_new:
-            found = await api.find(batch.id, batch.created, batch.requests, records.known_remote_ids())
+            found = await api.find(batch.id, batch.created, bodies, records.known_remote_ids())
             if found is not None:
                 return found
         try:
@@ -83,7 +83,8 @@ async def fetch(backend: EndpointBackend, records: BatchRecords, batch: Batch) -
         if remote.state == "running":
             records.set_detail(batch, remote.detail)
             return records.get(batch.id)
-        found = await api.results(remote)
+        bodies = await asyncio.to_thread(records.bodies, batch)
+        found = await api.results(remote, bodies)
     results = [Result(request_id=request_id, reply=reply, error=error) for request_id, reply, error in found]
     detail = f"{remote.detail}: {remote.problem}" if remote.problem else remote.detail
     replies, _ = await asyncio.to_thread(records.finish, batch, _ENDED[remote.state], results, detail)
@@ -118,8 +119,9 @@ async def _found(backend: EndpointBackend, records: BatchRecords, batch: Batch) 
     async with _locked(records.path):
         batch = records.get(batch.id)
         if batch.state == "prepared":
+            bodies = records.bodies(batch)
             with closing(backend.batch_api()) as api:
-                remote_id = await api.find(batch.id, batch.created, batch.requests, records.known_remote_ids())
+                remote_id = await api.find(batch.id, batch.created, bodies, records.known_remote_ids())
             if remote_id is not None:
                 records.set_submitted(batch, remote_id)
         return records.get(batch.id)

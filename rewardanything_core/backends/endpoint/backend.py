@@ -22,7 +22,9 @@ from rewardanything_core.backends.base import (
 )
 from rewardanything_core.backends.endpoint import batch_session, litellm_adapter
 from rewardanything_core.backends.endpoint.attempt_errors import redact
-from rewardanything_core.backends.endpoint.batch_api import BatchAPI, OpenAIBatchAPI
+from rewardanything_core.backends.endpoint.batch_api import BatchAPI
+from rewardanything_core.backends.endpoint.batch_azure import AzureBatchAPI
+from rewardanything_core.backends.endpoint.batch_openai import OpenAIBatchAPI
 from rewardanything_core.backends.endpoint.capabilities import ServerCapabilities
 from rewardanything_core.backends.endpoint.client import EndpointClient
 from rewardanything_core.backends.endpoint.completions import (
@@ -54,6 +56,13 @@ from rewardanything_core.types import Message, Usage
 
 CHARACTERS_PER_TOKEN = 12
 """More than any tokenizer reaches on text, so that a case is rejected here only if it cannot possibly fit."""
+
+_BATCH_APIS: dict[str, type[BatchAPI]] = {
+    "openai": OpenAIBatchAPI,
+    OWN_SERVER: OpenAIBatchAPI,
+    "azure": AzureBatchAPI,
+}
+"""The batch APIs of providers."""
 
 
 class EndpointBackend(Backend):
@@ -173,6 +182,7 @@ class EndpointBackend(Backend):
             "input_cost_per_token": config.input_cost_per_token,
             "output_cost_per_token": config.output_cost_per_token,
             "extra_body": config.extra_body or None,
+            **({"batch_model": config.batch_model} if config.batch_model else {}),
             **({"states_base": list(config.states_base)} if config.states_base else {}),
             **({} if config.decision_route == "auto" else {"decision_route": config.decision_route}),
             "cache_as": config.cache_as,
@@ -213,16 +223,17 @@ class EndpointBackend(Backend):
 
     def batch_api(self) -> BatchAPI:
         """The provider's batch API, for the running event loop."""
-        return self._batch_kind()(self._client, self.config.base_urls[0])
+        return self._batch_kind()(self._client, next(iter(self.config.base_urls), None))
 
     def _batch_kind(self) -> type[BatchAPI]:
-        if self.config.direct is None or self.config.provider not in ("openai", OWN_SERVER):
+        kind = _BATCH_APIS.get(self.config.provider)
+        if kind is None or (kind is OpenAIBatchAPI and self.config.direct is None):
             raise ConfigError(
-                f"Batches are not possible with {self.model}: only OpenAI's batch API is known, which openai/ models "
-                "and servers with the same API have.",
+                f"Batches are not possible with {self.model}: only the batch APIs of OpenAI and Azure OpenAI, and of "
+                "servers with OpenAI's API, are known.",
                 hint="Judge without batch=True (--batch).",
             )
-        return OpenAIBatchAPI
+        return kind
 
     def require_key(self) -> None:
         """Check that there is a key where no request can succeed without one.

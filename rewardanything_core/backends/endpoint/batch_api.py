@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
-from urllib.parse import quote, urlencode
 
 from rewardanything_core.backends.endpoint.attempt_errors import AttemptError, attempt_error, redact
 from rewardanything_core.backends.endpoint.client import EndpointClient
@@ -25,7 +23,6 @@ CLOCK_SLACK = timedelta(hours=1)
 """How far a provider's clock may be from ours."""
 
 _ATTEMPTS = 5
-_PAGE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +45,20 @@ class RemoteBatch:
     """Where its results are."""
 
 
+Result = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
+"""Of a request: its id; the reply in OpenAI's form, or None; ``status`` and ``message`` of an error, or None."""
+
+
 class BatchAPI(ABC):
     """A provider's batch API. For one event loop.
 
     Args:
         client: The endpoint, which knows the address and the key.
-        base_url: The address.
+        base_url: The address. None: the provider's own.
     """
+
+    protocol: ClassVar[str] = "OpenAI's"
+    """Whose protocol it is, for error messages."""
 
     max_requests: ClassVar[int] = 50_000
     """Maximum number of requests in a batch."""
@@ -62,7 +66,7 @@ class BatchAPI(ABC):
     max_bytes: ClassVar[int] = 100_000_000
     """Maximum size of a batch, in bytes."""
 
-    def __init__(self, client: EndpointClient, base_url: str) -> None:
+    def __init__(self, client: EndpointClient, base_url: str | None) -> None:
         self._client, self._base_url = client, base_url
         self._transport = HTTPTransport()
         self._backoff = Backoff()
@@ -72,7 +76,7 @@ class BatchAPI(ABC):
         """Send a batch, and return the provider's id.
 
         Args:
-            bodies: Request id -> body in OpenAI's protocol.
+            bodies: Request id -> body, as `EndpointClient.batch_body` makes it.
             tag: Our id.
 
         Raises:
@@ -81,13 +85,13 @@ class BatchAPI(ABC):
         """
 
     @abstractmethod
-    async def find(self, tag: str, since: datetime, requests: int, known: set[str]) -> str | None:
+    async def find(self, tag: str, since: datetime, requests: Collection[str], known: set[str]) -> str | None:
         """The provider's id of a batch that was sent earlier, or None.
 
         Args:
             tag: Our id.
             since: It was not sent before this time.
-            requests: Number of its requests.
+            requests: The ids of its requests.
             known: Providers' ids of all batches that are accounted for.
         """
 
@@ -96,10 +100,12 @@ class BatchAPI(ABC):
         """How far a batch is."""
 
     @abstractmethod
-    async def results(self, batch: RemoteBatch) -> list[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]]:
-        """The results of a batch: request id, reply in OpenAI's form or None, error or None.
+    async def results(self, batch: RemoteBatch, bodies: Mapping[str, Mapping[str, Any]]) -> list[Result]:
+        """The results of a batch. Lines that cannot be read are left out, so that they harm their own requests only.
 
-        Lines that cannot be read are left out, so that they harm their own requests only.
+        Args:
+            batch: The batch.
+            bodies: Request id -> body, as for `create`.
         """
 
     @abstractmethod
@@ -111,6 +117,10 @@ class BatchAPI(ABC):
         self._transport.close()
 
     # --- requests
+
+    def _url(self, path: str) -> str:
+        """The URL of a path after the address."""
+        return f"{self._base_url}{path}"
 
     def _headers(self) -> dict[str, str]:
         key = {"Authorization": f"Bearer {self._client.key}"} if self._client.key else {}
@@ -147,10 +157,12 @@ class BatchAPI(ABC):
     async def _attempt(
         self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]
     ) -> bytes | AttemptError:
-        url = f"{self._base_url}{path}"
         try:
+            await self._client.prepare()
             async with asyncio.timeout(600):
-                status, found, raw = await self._transport.request(method, url, {**self._headers(), **headers}, data)
+                status, found, raw = await self._transport.request(
+                    method, self._url(path), {**self._headers(), **headers}, data
+                )
             if not 200 <= status < 300:
                 raise UnexpectedResponseError(status, raw.decode(errors="replace"), found)
             return raw
@@ -164,7 +176,7 @@ class BatchAPI(ABC):
 
     def _object(self, raw: bytes) -> dict[str, Any]:
         """A response that has to be a JSON object."""
-        for parsed in _objects(raw.replace(b"\n", b" ")):
+        for parsed in json_lines(raw.replace(b"\n", b" ")):
             return parsed
         raise self._malformed(raw.decode(errors="replace"))
 
@@ -176,102 +188,24 @@ class BatchAPI(ABC):
 
     def _malformed(self, text: str) -> BackendError:
         where = self._client.error_context(self._base_url)
-        return BackendError(f"{where} has another batch API than OpenAI's; it replied {redact(text)!r:.300}")
+        return BackendError(f"{where} has another batch API than {self.protocol}; it replied {redact(text)!r:.300}")
 
 
 class UncertainError(Exception):
     """Whether a batch was created is not known."""
 
 
-class OpenAIBatchAPI(BatchAPI):
-    """OpenAI's protocol: a file with a request on each line, a batch that refers to it, files with the results."""
-
-    async def create(self, bodies: Mapping[str, Mapping[str, Any]], tag: str) -> str:
-        """See `BatchAPI.create`. A file that no batch refers to costs nothing."""
-        lines = (
-            json.dumps({"custom_id": request_id, "method": "POST", "url": "/v1/chat/completions", "body": body})
-            for request_id, body in bodies.items()
-        )
-        kind, form = _multipart({"purpose": "batch"}, f"{tag}.jsonl", "".join(f"{line}\n" for line in lines).encode())
-        uploaded = self._object(await self._call("POST", "/files", form, headers={"Content-Type": kind}))
-        content = {
-            "input_file_id": self._id_in(uploaded),
-            "endpoint": "/v1/chat/completions",
-            "completion_window": "24h",
-            "metadata": {TAG: tag},
-        }
-        return self._id_in(await self._json("POST", "/batches", content, again=False))
-
-    async def find(self, tag: str, since: datetime, requests: int, known: set[str]) -> str | None:  # noqa: ARG002
-        """See `BatchAPI.find`: the batch with the tag among all since then."""
-        after: str | None = None
-        while True:
-            query = urlencode({"limit": _PAGE, **({"after": after} if after else {})})
-            page = await self._json("GET", f"/batches?{query}")
-            batches = _dicts(page.get("data"))
-            for batch in batches:
-                if _dict(batch.get("metadata")).get(TAG) == tag:
-                    return self._id_in(batch)
-            oldest = min((_time(batch.get("created_at")) for batch in batches), default=None)
-            if not page.get("has_more") or oldest is None or oldest < since - CLOCK_SLACK:
-                return None
-            previous, after = after, self._id_in(batches[-1])
-            if after == previous:
-                return None  # the server has no pages
-
-    async def status(self, remote_id: str) -> RemoteBatch:
-        """See `BatchAPI.status`."""
-        batch = await self._json("GET", f"/batches/{quote(remote_id)}")
-        status = str(batch.get("status"))
-        counts = _dict(batch.get("request_counts"))
-        errors = _dicts(_dict(batch.get("errors")).get("data"))
-        return RemoteBatch(
-            id=remote_id,
-            state={"completed": "done", "expired": "done", "cancelled": "cancelled", "failed": "failed"}.get(
-                status, "running"
-            ),  # type: ignore[arg-type]  # these are its values
-            detail=f"{status}, {counts.get('completed', 0)} of {counts.get('total', 0)} done",
-            problem=redact("; ".join(str(error.get("message")) for error in errors)),
-            files=tuple(str(batch[name]) for name in ("output_file_id", "error_file_id") if batch.get(name)),
-        )
-
-    async def results(self, batch: RemoteBatch) -> list[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]]:
-        """See `BatchAPI.results`."""
-        found: list[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]] = []
-        for file in batch.files:
-            content = await self._call("GET", f"/files/{quote(file)}/content")
-            for line in _objects(content):
-                response, request_id = line.get("response"), line.get("custom_id")
-                if not isinstance(request_id, str):
-                    continue
-                status = response.get("status_code") if isinstance(response, dict) else None
-                body = response.get("body") if isinstance(response, dict) else None
-                if status == 200 and isinstance(body, dict):
-                    found.append((request_id, body, None))
-                else:
-                    found.append((request_id, None, _error(status, body or line.get("error"))))
-        return found
-
-    async def cancel(self, remote_id: str) -> None:
-        """See `BatchAPI.cancel`."""
-        await self._json("POST", f"/batches/{quote(remote_id)}/cancel")
-
-
-def _dict(value: Any) -> dict[str, Any]:
+def dict_or_empty(value: Any) -> dict[str, Any]:
+    """A JSON object; an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
+def dicts(value: Any) -> list[dict[str, Any]]:
+    """The JSON objects of a list; none if it is no list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _error(status: object, body: Any) -> dict[str, Any]:
-    error = body.get("error", body) if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else None
-    return {"status": status if isinstance(status, int) else None, "message": redact(str(message or "no reply"))}
-
-
-def _objects(content: bytes) -> Iterator[dict[str, Any]]:
+def json_lines(content: bytes) -> Iterator[dict[str, Any]]:
     """The JSON objects of a file with one on each line."""
     for line in content.splitlines():
         try:
@@ -282,7 +216,7 @@ def _objects(content: bytes) -> Iterator[dict[str, Any]]:
             yield parsed
 
 
-def _time(value: Any) -> datetime:
+def utc_time(value: Any) -> datetime:
     """A provider's time, in UTC. One that cannot be read is taken to be recent."""
     try:
         if isinstance(value, str):
@@ -290,19 +224,3 @@ def _time(value: Any) -> datetime:
         return datetime.fromtimestamp(value, UTC)
     except (TypeError, ValueError, OverflowError):
         return datetime.now(UTC)
-
-
-def _multipart(fields: Mapping[str, str], file_name: str, content: bytes) -> tuple[str, bytes]:
-    """The content type and the body of a form with a file."""
-    boundary = uuid.uuid4().hex
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-        for name, value in fields.items()
-    ]
-    head = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{file_name}"\r\n'
-        "Content-Type: application/jsonl\r\n\r\n"
-    )
-    return f"multipart/form-data; boundary={boundary}", b"".join(
-        [*parts, head.encode(), content, f"\r\n--{boundary}--\r\n".encode()]
-    )

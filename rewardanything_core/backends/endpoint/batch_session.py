@@ -146,8 +146,10 @@ class BatchSession:
                 # Sent at once: a wrong key, model or parameter would otherwise show after hours.
                 return await self._check(check, client, request_id, messages, parameters)
         if request_id not in self.pending:
-            self._reserve(request_id, client, messages, parameters)
-            self.pending[request_id] = PendingRequest(client=client, body=client.body(messages, parameters))
+            body = await client.batch_body(messages, parameters)
+            if request_id not in self.pending:  # an equal request may have come meanwhile
+                self._reserve(request_id, client, messages, parameters)
+                self.pending[request_id] = PendingRequest(client=client, body=body)
         return self._placeholder(request_id, parameters, placeholder)
 
     def _reserve(

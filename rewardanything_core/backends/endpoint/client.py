@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from rewardanything_core.backends import budget
 from rewardanything_core.backends.budget import Expense, Reservation
-from rewardanything_core.backends.endpoint import litellm_adapter
+from rewardanything_core.backends.endpoint import litellm_adapter, litellm_wire
 from rewardanything_core.backends.endpoint.attempt_errors import (
     AttemptError,
     ErrorContext,
@@ -121,7 +121,7 @@ class EndpointClient:
         Raises:
             BackendError: no reply; or one of its subclasses. ``usage`` has what the attempts took.
         """
-        await self._prepare()
+        await self.prepare()
         usage = Usage()
         sent = failures = failovers = 0
         most = self._most(messages, parameters)
@@ -164,7 +164,7 @@ class EndpointClient:
         for client in self._openai_clients.values():
             client.close()
 
-    async def _prepare(self) -> None:
+    async def prepare(self) -> None:
         """Import LiteLLM if it is needed, and create what belongs to the running loop."""
         if self._litellm is None and self._direct is None:
             self._litellm = await asyncio.to_thread(litellm_adapter.load)
@@ -229,10 +229,32 @@ class EndpointClient:
             return self._replicas.choose(exclude)
         return self._base_urls[0] if self._base_urls else None
 
-    def body(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The body of a request in OpenAI's protocol, without what the server is known not to support."""
-        messages, parameters = self._capabilities.adapt(messages, parameters)
-        return self._body(messages, parameters)
+    async def batch_body(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a request in a batch: what would be sent at once, without what is known not to be supported.
+
+        Raises:
+            BackendError: LiteLLM cannot convert the request.
+        """
+        await self.prepare()
+        renamed = {"model": self._config.batch_model} if self._config.batch_model else {}
+        while True:
+            adapted = self._capabilities.adapt(messages, parameters)
+            if self._direct is not None:
+                return {**self._body(*adapted), **renamed}
+            try:
+                body = await litellm_wire.body(
+                    self._litellm,
+                    self._config.provider,
+                    self._served_model,
+                    adapted[0],
+                    _without_extra(adapted[1]),
+                    self._extra(adapted[1]),
+                )
+                return {**body, **renamed}
+            except Exception as error:  # noqa: BLE001  as for any other request, `attempt_error` classifies it
+                outcome = attempt_error(error, self.error_context(None))
+            if not self._drops_unsupported(outcome, *adapted):
+                raise outcome.error
 
     def learn_from(self, error: Mapping[str, Any], messages: Sequence[Message], parameters: Mapping[str, Any]) -> None:
         """Remember what the server does not support from its error for a request in a batch."""
@@ -391,6 +413,11 @@ class EndpointClient:
     def key(self) -> str | None:
         """The key to send. None: there is none, or LiteLLM reads it from the environment."""
         return self._key
+
+    @property
+    def litellm(self) -> Any:
+        """The library, after `prepare`. None: it is not used."""
+        return self._litellm
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -86,6 +86,10 @@ class EndpointConfig:
     """The model's name in the store's key, so that several servers of one model share verdicts. None: ``model`` and
     ``api_base`` together."""
 
+    batch_model: str | None = None
+    """The provider's name of the model in batches, where it has another one than for requests that are sent at once, as
+    a deployment of Azure OpenAI has. Not part of the store's key: it has to be the same model. None: the same name."""
+
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     """Additional fields of each request, such as ``{"top_k": 20}``. Part of the store's key: not for secrets."""
 

@@ -70,7 +70,7 @@ class DecisionsClient(EndpointClient):
             VerdictParseError: the response does not follow its format, or does not fit the questions.
             BackendError: as for `EndpointClient.send`.
         """
-        await self._prepare()
+        await self.prepare()
         route = await self._route()
         request = DecisionRequest(model=self._served_model, questions=tuple(questions), messages=(content,))
         body = FORMATS[route].write_request(request)
@@ -93,7 +93,7 @@ class DecisionsClient(EndpointClient):
 
     async def writes_nothing(self) -> bool:
         """Whether the server has a decision route and no chat route; False also if it does not respond."""
-        await self._prepare()
+        await self.prepare()
         if self._transport is None or not self._base_urls:
             return False
         with contextlib.suppress(TimeoutError):
@@ -139,10 +139,11 @@ class DecisionsClient(EndpointClient):
             return None
         return 200
 
-    async def _prepare(self) -> None:
+    async def prepare(self) -> None:
+        """See `EndpointClient.prepare`."""
         if self._loop is not asyncio.get_running_loop():
             self._probing = None
-        await super()._prepare()
+        await super().prepare()
 
     async def _response(
         self,

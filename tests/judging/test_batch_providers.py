@@ -1,0 +1,95 @@
+"""Batches of Azure OpenAI: the same requests and verdicts as live, faults, kills, and nothing lost or paid twice."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+from batch_server import FakeBatches
+from checks import RA_JUDGE, environ, read_jsonl, write_jsonl
+
+from rewardanything_core import Case, ConfigError, Verdict, from_endpoint
+
+N = 60
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("rewardanything_core.judging.batches._FIRST_POLL_SECONDS", 0.05)
+    monkeypatch.setattr("rewardanything_core.judging.batch_jobs._UNCERTAIN_SECONDS", 0.05)
+    monkeypatch.setattr("rewardanything_core.backends.endpoint.batch_azure._POLL_SECONDS", 0.05)
+    for name in ("AZURE_API_KEY", "AZURE_OPENAI_API_KEY", "AZURE_API_BASE", "AZURE_API_VERSION", "AZURE_AD_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RA_JUDGE_STORE", raising=False)
+    (tmp_path / "home").mkdir()
+    return tmp_path
+
+
+MODELS = {"azure/judge": {"batch_model": "judge-batch"}}
+
+
+def environment(server):
+    return {"AZURE_API_BASE": server.root, "AZURE_API_KEY": "azure-key", "AZURE_API_VERSION": "2024-10-21"}
+
+
+def judge_on(server, model, **options):
+    prices = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+    return from_endpoint(model, server.root, api_key="azure-key", **MODELS[model], **prices, **options)
+
+
+def cases(number=N):
+    return [Case("Be right.", f"question {i}", {"a": f"is {i % 5 + 1}", "b": "is 3"}) for i in range(number)]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_batch_has_the_bodies_and_gives_the_verdicts_of_live_calls(model):
+    with FakeBatches() as server:
+        outcomes = judge_on(server, model, passes=2).judge_batch(cases(), batch=True)
+        assert len(server.jobs) == 1 and server.count == 1 and server.doubled == 0
+        live = judge_on(server, model, passes=2, cache="off").judge_batch(cases())
+        assert [o.scores for o in outcomes] == [o.scores for o in live]
+        assert outcomes[-1].usage.cost == pytest.approx(2 * (100e-6 + 50 * 2e-6) / 2)
+        sent = {json.dumps(body, sort_keys=True) for body in server.batch_bodies}
+        renamed = {"model": MODELS[model]["batch_model"]} if MODELS[model] else {}
+        as_live = {json.dumps(body | renamed, sort_keys=True) for body in server.bodies[1:]}
+        assert len(sent) == 2 * N - 1 and sent <= as_live
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_faults_lose_nothing_and_double_nothing(model):
+    faults = {"error": 0.1, "missing": 0.1, "prose": 0.1}
+    with FakeBatches(faults=faults, messy=True, expire=0.2, polls=2) as server:
+        outcomes = judge_on(server, model).judge_batch(cases(200), batch=True)
+        assert len(server.jobs) >= 2 and sum(server.injected.values()) > 100
+        assert all(isinstance(outcome, Verdict) for outcome in outcomes)
+        used = sum(outcome.usage.calls for outcome in outcomes)
+        assert server.doubled == 0 and used == sum(server.paid.values()) + server.count
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_process_killed_after_creating_is_continued(model, here):
+    write_jsonl("in.jsonl", [{"prompt": f"q{i}", "response": f"is {i % 5 + 1}"} for i in range(N)])
+    with FakeBatches(messy=True) as server:
+        server.kill_at = "after create"
+        command = ["grade", "in.jsonl", "-o", "out.jsonl", "--principle", "Be right.", "--batch", "--wait"]
+        options = {"model": model, **MODELS[model]}
+        (here / "ra-judge.toml").write_text("\n".join(["[judge]", *(f"{k} = '{v}'" for k, v in options.items())]))
+        env = environ(RA_JUDGE_MODEL=model, **environment(server))
+        victim = subprocess.Popen([RA_JUDGE, *command], env=env, stderr=subprocess.DEVNULL)
+        server.victim = victim.pid
+        assert victim.wait(60) == -signal.SIGKILL
+        done = subprocess.run([RA_JUDGE, *command], env=env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert len(server.jobs) == 1 and len(server.paid) == N - 1 and server.count == 1 and server.doubled == 0
+        assert [row["scores"]["response"] for row in read_jsonl("out.jsonl")] == [float(i % 5 + 1) for i in range(N)]
+
+
+@pytest.mark.parametrize("model", ["gemini/gemini-2.5-flash", "bedrock/anthropic.claude-3-haiku-20240307-v1:0"])
+def test_providers_without_known_batches_are_refused(model):
+    with pytest.raises(ConfigError, match="only the batch APIs of"):
+        from_endpoint(model, api_key="k").judge_batch(cases(1), batch=True)
