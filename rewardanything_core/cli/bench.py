@@ -123,6 +123,7 @@ def bench(
     from rewardanything_core.bench.reading import holds_flips, read_flips, read_items
     from rewardanything_core.bench.rubric_items import as_rubrics
     from rewardanything_core.cli._bench import show
+    from rewardanything_core.cli._check.reports import check_writable
     from rewardanything_core.cli._spending import Spending
 
     spending = Spending(
@@ -159,9 +160,9 @@ def bench(
     audits = parse_audits(audit or "")
     if save_calibration is not None and not any(part.rated for item in own for part in item.parts):
         raise ConfigError("--save-calibration needs --labels that contain scores.")
-    for path in (html, save_calibration):
+    for option, path in (("--html", html), ("--save-calibration", save_calibration)):
         if path is not None:
-            _check_writable(path)
+            check_writable(Path(path), option, reads=[*(files or []), *(labels or []), *(flips or [])])
     settings: dict[str, Any] = {
         "config": config,
         "model": model,
@@ -298,12 +299,3 @@ def scale_of(text: str | None) -> ScoreRange | None:
     except ValueError:
         raise ConfigError(f"--scale must be two numbers such as 0:10, not {text!r}.") from None
     return low, high
-
-
-def _check_writable(path: str) -> None:
-    """Check before judging that a file can be written."""
-    try:
-        with Path(path).open("a", encoding="utf-8"):
-            pass
-    except OSError as error:
-        raise ConfigError(f"Cannot write {path}: {error.strerror or error}.") from error

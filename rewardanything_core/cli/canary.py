@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rewardanything_core.cli import _options as options
-from rewardanything_core.errors import ConfigError, MissingExtraError, RewardAnythingError
+from rewardanything_core.errors import MissingExtraError, RewardAnythingError
 
 if TYPE_CHECKING:
     from rewardanything_core.canary import Canary, CanaryReport
@@ -65,9 +65,7 @@ def record(
             dataclasses.replace(item, rubric=given) if (item.rubric, item.principle) == (None, given.text) else item
             for item in items
         ]
-    check_writable(Path(out), "--out")
-    if Path(out).resolve() in [Path(file).resolve() for file in files]:
-        raise ConfigError(f"--out {out} would replace a file that is read.")
+    check_writable(Path(out), "--out", reads=files)
     settings: dict[str, Any] = {
         "config": config,
         "model": model,

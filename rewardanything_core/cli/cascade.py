@@ -93,11 +93,12 @@ def fit(
     or Cascade(..., thresholds="FILE"). Exit code 3: no threshold passes, and the file has everything escalated.
     """
     from rewardanything_core.bench.cascade_fitting import fit_cascade
+    from rewardanything_core.cli._check.reports import check_writable
 
     if bool(labels) == replay:
         raise ConfigError("Give either files with labels, or --replay.")
-    if out is not None and not Path(out).absolute().parent.is_dir():
-        raise ConfigError(f"Cannot write {out}: there is no such folder.")
+    if out is not None:
+        check_writable(Path(out), "--output", reads=[*(labels or []), *([] if config is None else [config])])
     against = against or ("last" if replay else "people")
     if against not in ("people", "last") or (replay and against == "people"):
         raise ConfigError("--against must be people or last; --replay has no labels of people.")

@@ -46,11 +46,11 @@ def fit(
     """
     from rewardanything_core.bench.head_fitting import fit_head
     from rewardanything_core.bench.training_items import read_training_items
+    from rewardanything_core.cli._check.reports import check_writable
     from rewardanything_core.judging.judge import Judge
 
     items = read_training_items(labels, principle=principle)
-    if not Path(out).absolute().parent.is_dir():
-        raise ConfigError(f"Cannot write {out}: there is no such folder.")
+    check_writable(Path(out), "--output", reads=[*labels, *([] if config is None else [config])])
     judge = options.load_judge_with_progress(
         config=config,
         model=model,

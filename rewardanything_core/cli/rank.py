@@ -113,9 +113,7 @@ def rank(
         )
     systems = _systems(files, ColumnNames(id=id_column, prompt=prompt_column, response=response_column))
     if html is not None:
-        if Path(html).resolve() in [Path(file.partition("=")[2] or file).resolve() for file in files]:
-            raise ConfigError(f"--html {html} would replace a file that is also read.")
-        check_writable(Path(html), "--html")
+        check_writable(Path(html), "--html", reads=[file.partition("=")[2] or file for file in files])
     spending = Spending(
         max_cost=max_cost, max_calls=max_calls, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate
     )

@@ -67,7 +67,9 @@ def test_without_a_threshold_that_passes_the_file_escalates_everything(folder):
     [
         ([], "Give either files with labels, or --replay"),
         (["labels.jsonl", "--replay"], "Give either files with labels, or --replay"),
-        (["labels.jsonl", "--principle", "x", "-o", "no/such/file.json"], "no such folder"),
+        (["labels.jsonl", "--principle", "x", "-o", "no/such/file.json"], "there is no folder no/such"),
+        (["labels.jsonl", "--principle", "x", "-o", "."], "is a folder"),
+        (["labels.jsonl", "--principle", "x", "-o", "labels.jsonl"], "would replace a file that is read"),
         (
             ["labels.jsonl", "--principle", "x", "--agreement", "vibes"],
             "--agreement must be one of best, order, scores",

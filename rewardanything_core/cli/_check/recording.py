@@ -138,9 +138,7 @@ def _target(settings: Mapping[str, Any], *, update: bool) -> Path:
     path = Path(settings["baseline"]).expanduser()
     if path.suffix.lower() not in (".jsonl", ".ndjson"):
         raise ConfigError(f"A baseline is a file of JSON lines (.jsonl), whose changes can be reviewed, not {path}.")
-    if path.resolve() in {Path(settings[name]).resolve() for name in ("dataset", "prompt") if name in settings}:
-        raise ConfigError(f"-o {path} would replace a file that is read.")
-    check_writable(path, "-o")
+    check_writable(path, "-o", reads=[settings[name] for name in ("dataset", "prompt") if name in settings])
     if path.exists() and not update:
         raise ConfigError(f"{path} exists.", hint="Give --update to update it.")
     return path

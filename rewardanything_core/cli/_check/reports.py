@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,16 +38,19 @@ def targets(settings: Mapping[str, Any]) -> dict[str, Path]:
     return files
 
 
-def check_writable(path: Path, option: str) -> None:
+def check_writable(path: Path, option: str, *, reads: Iterable[str | Path] = ()) -> None:
     """Check that a file can be written, before any model is called.
 
     Args:
         path: The file.
         option: The option that names it, for messages.
+        reads: The files that the command reads; it is to replace none of them.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: it cannot be written, or is one of those.
     """
+    if path.resolve() in {Path(file).resolve() for file in reads}:
+        raise ConfigError(f"{option} {path} would replace a file that is read.")
     if path.is_dir():
         raise ConfigError(f"{option} {path} is a folder; name a file.")
     if not path.parent.is_dir():
