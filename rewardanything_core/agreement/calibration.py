@@ -108,7 +108,8 @@ class Calibration:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, ConfigError):
                 raise
-            raise ConfigError(f"{source} is not a calibration: {error!r}.") from error
+            problem = f"the field {error} is missing" if isinstance(error, KeyError) else error
+            raise ConfigError(f"{source} is not a calibration: {problem}.") from error
 
 
 def _increases(numbers: tuple[float, ...]) -> bool:

@@ -73,6 +73,8 @@ class EvaluationEvents:
             raise ConfigError(f"pass_score must be a score within 1..5, not {pass_score!r}.")
         if signal not in get_args(Signal):
             raise ConfigError(f"signal must be 'events' or 'spans', not {signal!r}.")
+        if span_of is not None and not callable(span_of):
+            raise ConfigError(f"span_of must be a function of a case and a label, not {span_of!r:.80}.")
         self.pass_score = pass_score
         self.explanations = explanations
         self._span_of = span_of

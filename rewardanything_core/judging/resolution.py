@@ -106,7 +106,10 @@ def resolve_explainer(options: JudgeOptions, backend: Backend, readout: Readout)
             f"explainer={options.explainer!r} is a model's name; give it to from_endpoint, from_pretrained or "
             "load_judge, or give Judge a backend."
         )
-    return Explainer(options.explainer or backend)
+    explainer = backend if options.explainer is None else options.explainer
+    if not isinstance(explainer, Backend):
+        raise ConfigError(f"explainer must be the name of a model or a backend, not {type(explainer).__name__}.")
+    return Explainer(explainer)
 
 
 def resolve_criteria(options: JudgeOptions, backend: Backend, readout: Readout, template: Template) -> Criteria:

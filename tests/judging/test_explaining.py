@@ -109,3 +109,5 @@ def test_explainers_that_cannot_explain_are_refused(server):
         judge_of(server, explain=True)
     with pytest.raises(ConfigError, match="is a model's name"):
         Judge(ScriptedBackend([], probabilities=lambda question: {}), readout="logits", explainer="openai/gpt-5-mini")
+    with pytest.raises(ConfigError, match="name of a model or a backend, not int"):
+        judge_of(server, explainer=5)

@@ -230,3 +230,5 @@ def test_observers_by_name_and_wrong_ones(monkeypatch):
         EvaluationEvents(pass_score=0.8)
     with pytest.raises(ConfigError, match="signal"):
         EvaluationEvents(signal="metrics")
+    with pytest.raises(ConfigError, match="span_of"):
+        EvaluationEvents(span_of="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
