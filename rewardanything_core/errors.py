@@ -80,7 +80,7 @@ def error_from_failure(failure: JudgeFailure) -> RewardAnythingError:
     if isinstance(found, type) and issubclass(found, RewardAnythingError):
         kind = found
     error = kind.__new__(kind)
-    RewardAnythingError.__init__(error, failure.message)
+    RewardAnythingError.__init__(error, failure.message.removesuffix(kind.hint).rstrip())  # `str` adds the hint
     error.raw = failure.raw_output or "" if isinstance(error, VerdictParseError) else failure.raw_output
     error.failure = failure
     return error

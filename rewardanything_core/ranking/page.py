@@ -66,8 +66,11 @@ def headline(ranking: Ranking) -> str:
     rivals = [each.name for each in others if ranking.pair(first.name, each.name).better is None]
     if not rivals:
         return f"{first.name} is the best"
+    if not any(each.prompts for each in ranking.systems):
+        return "Nothing was judged"
     if len(rivals) == len(others):
-        return f"No system is clearly the best; {first.name} leads"
+        leads = f"; {first.name} leads" if first.strength - others[0].strength > 1e-9 else ""
+        return f"No system is clearly the best{leads}"
     return f"{first.name} leads, and is not clearly better than {_listed(rivals)}"
 
 
@@ -78,9 +81,11 @@ def table_of(ranking: Ranking) -> tuple[list[str], list[list[str]]]:
         [
             places(each),
             each.name,
-            signed(each.strength),
-            f"{signed(each.low)} to {signed(each.high)}",
-            f"{each.best:.0%}",
+            *(
+                (signed(each.strength), f"{signed(each.low)} to {signed(each.high)}", f"{each.best:.0%}")
+                if each.prompts
+                else ("-", "-", "-")
+            ),
             "-" if each.win_rate is None else f"{each.win_rate:.0%}",
             "-" if each.score is None else f"{each.score:.2f}",
             f"{each.prompts:,}",

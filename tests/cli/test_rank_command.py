@@ -47,6 +47,22 @@ def test_names_with_markup_stay_text(files):
     assert "&lt;b&gt;ü[red]" in page and "<b>ü" not in page
 
 
+def test_without_any_verdict_there_is_no_figure(here):
+    for name, number in (("a", 2), ("b", 3)):
+        rows = outputs(number, n=10)
+        for row in rows:
+            row["prompt"] += " UNJUDGEABLE"
+        write_jsonl(f"{name}.jsonl", rows)
+    out = rank("a.jsonl", "b.jsonl", code=3).stdout
+    assert "Nothing was judged" in out and "leads" not in out
+    assert out.count("\t-\t-\t-\t-\t-\t0\n") == 2
+
+
+def test_a_budget_that_is_used_up_is_explained_once(files):
+    stopped = rank("low.jsonl", "high.jsonl", "--max-calls", 1, "--yes", code=3)
+    assert stopped.stderr.count("Raise the limit") == 1
+
+
 def test_too_many_failures_exit_with_3(here):
     for name, number in (("a", 2), ("b", 3)):
         rows = outputs(number, n=10)
