@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -251,12 +252,16 @@ def required_text(row: Mapping[str, Any], name: str, where: str) -> str:
         ConfigError: it is missing or not a text.
     """
     value = row.get(name)
+    if value is None:
+        raise ConfigError(f"{where} has no {name!r}.")
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{where}: {name!r} must be a text, not {type(value).__name__}.")
     return value
 
 
 def _responses(responses: Any, where: str) -> dict[str, Response]:
+    if responses is None:
+        raise ConfigError(f"{where} has neither 'response' nor 'responses'.")
     if isinstance(responses, list):
         responses = dict(enumerate(as_responses(responses)))
     if not isinstance(responses, Mapping) or not responses:
@@ -275,8 +280,12 @@ def _numbers(scores: Any, responses: Mapping[str, Response], where: str) -> dict
         raise ConfigError(f"{where}: 'human_scores' must be a mapping of response names to numbers.")
     numbers = {str(name): value for name, value in scores.items() if value is not None}
     _known(numbers, responses, where)
-    if not all(isinstance(value, int | float) for value in numbers.values()):
-        raise ConfigError(f"{where}: every human score must be a number.")
+    for name, value in numbers.items():
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise ConfigError(
+                f"{where}: every human score must be a number, and that of {name!r} is {value!r}.",
+                hint="Leave out a score that is not known, or set it to null.",
+            )
     return {name: float(value) for name, value in numbers.items()}
 
 

@@ -230,7 +230,7 @@ def _figures(
 
 def _labelled(row: Mapping[str, Any], where: str, stem: str, *, required: bool) -> BenchItem:
     number = where.rpartition(" ")[2]
-    about: dict[str, Any] = {"id": str(row.get("id") or f"{stem}/{number}"), "source": stem}
+    about: dict[str, Any] = {"id": str(row.get("id", f"{stem}/{number}")), "source": stem}
     prompt = row.get("prompt")
     about["group"] = row.get("group") or (prompt if isinstance(prompt, str) else str(prompt))
     if row.get("response") is not None:

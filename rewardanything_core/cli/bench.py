@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -290,12 +291,14 @@ def scale_of(text: str | None) -> ScoreRange | None:
     """The scale that ``--scale`` names.
 
     Raises:
-        ConfigError: it is not two numbers.
+        ConfigError: it is not two numbers in ascending order.
     """
     if text is None:
         return None
     try:
         low, high = (float(end) for end in text.split(":"))
+        if not -math.inf < low < high < math.inf:
+            raise ValueError
     except ValueError:
-        raise ConfigError(f"--scale must be two numbers such as 0:10, not {text!r}.") from None
+        raise ConfigError(f"--scale must be two numbers, the lower one first, such as 0:10, not {text!r}.") from None
     return low, high

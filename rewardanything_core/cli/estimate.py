@@ -11,6 +11,7 @@ from rewardanything_core.cli import _options as options
 from rewardanything_core.cli._stdout import output
 from rewardanything_core.cli.exit_codes import JUDGE_FAILED
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 if TYPE_CHECKING:
     from rewardanything_core.bench.estimates import EstimateReport
@@ -106,7 +107,7 @@ def estimate(
         raise ConfigError("Give --next and --output together.")
     if not labels and number is None:
         raise ConfigError("There are no labels.", hint="Give --labels, or let --next draw the first rows to label.")
-    human_scale = scale_of(scale)
+    human_scale = scale_of(scale) or (MIN_SCORE, MAX_SCORE)  # a guess would change the estimate
     rows, failed = _rows(judged, store, principle, model, prompt_column, responses_column, id_column, stratify, prefix)
     matched = match_labels(rows, read_labels_of_rows(rows, labels or []), scale=human_scale)
     report = estimate_rows(rows, matched, confidence=confidence)
@@ -180,10 +181,7 @@ def _notes(report: EstimateReport, failed: int, unlabelled: int) -> None:
             f"{first!r}."
         )
     if failed:
-        options.echo(
-            f"Warning: {counted(failed, 'row')} could not be judged and are left out; the estimates are about the "
-            f"others."
-        )
+        options.echo(f"Warning: {counted(failed, 'row')} could not be judged; the estimates are about the others.")
     if unlabelled:
         options.echo(
             f"Warning: {counted(unlabelled, 'row')} of the labels are not filled in. The estimates hold if these are "

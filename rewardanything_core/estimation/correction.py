@@ -304,8 +304,7 @@ def _warnings(sample: LabelledSample, moments: _Moments, method: Method, cluster
     if method == "bounded":
         others, errors = _others(sample, sample.values), _others(sample, _errors(sample))
         what = "Labels are equal" if others <= errors else "The judge's errors are equal"
-        found.append(
-            f"{what} in all but {min(others, errors)} of {clusters} prompts, so the interval is widened to cover what "
-            f"so few labels can miss."
-        )
+        fewer = min(others, errors)
+        where = f"all but {fewer} of {clusters} prompts" if fewer else f"all {clusters} prompts"
+        found.append(f"{what} in {where}, so the interval is widened to cover what so few labels can miss.")
     return tuple(found)

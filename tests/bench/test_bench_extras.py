@@ -176,7 +176,7 @@ class TestLabels:
         ("change", "message"),
         [
             ({"score": None}, "no label"),
-            ({"principle": None}, "'principle' must be a text"),
+            ({"principle": None}, "has no 'principle'"),
             ({"score": "good"}, "must be a number"),
             ({"scale": [1]}, "two numbers"),
         ],

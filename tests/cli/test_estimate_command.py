@@ -199,6 +199,8 @@ def test_csv_and_a_store_are_judged_rows_too() -> None:
         ),
         ({"prompt": "Prompt 0", "response": "New", "score": 2}, "None of the 1 labels belongs to a judged row"),
         ({"id": "q1", "prompt": "Prompt 0", "response": "Answer 1", "score": 9}, None),
+        ({"id": "q1", "prompt": "Prompt 0", "response": "Answer 1", "score": float("nan")}, "must be a number"),
+        ({"id": "q1", "prompt": "Prompt 0", "score": 2}, "has neither 'response' nor 'responses'"),
         (
             {"id": "q1", "prompt": "Prompt 0", "response": "Answer 1", "score": 2, "probability": 2},
             "'probability' must be a number above 0 and at most 1",
@@ -208,8 +210,7 @@ def test_csv_and_a_store_are_judged_rows_too() -> None:
 def test_labels_that_cannot_be_used_are_refused(label: dict[str, Any], problem: str | None) -> None:
     write_jsonl("judged.jsonl", graded())
     write_jsonl("labels.jsonl", [label])
-    scale = ["--scale", "1:5"] if problem is None else []
-    done = run("estimate", "judged.jsonl", "--labels", "labels.jsonl", *scale, code=2)
+    done = run("estimate", "judged.jsonl", "--labels", "labels.jsonl", code=2)
     assert (problem or "lies outside the scale 1 to 5") in done.stderr
 
 

@@ -110,7 +110,7 @@ def test_equal_labels_still_have_an_interval_and_say_why() -> None:
     assert found.value == found.high == 5
     assert found.low == pytest.approx(exact, abs=0.05)
     assert found.method == "bounded"
-    assert "Labels are equal in all but 0 of 20 prompts" in found.warnings[0]
+    assert "Labels are equal in all 20 prompts" in found.warnings[0]
 
 
 def test_no_slope_is_fitted_through_two_labels() -> None:

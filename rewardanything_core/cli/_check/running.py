@@ -20,6 +20,7 @@ from rewardanything_core.cli._spending import Spending
 from rewardanything_core.cli.bench import scale_of
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.reports.wording import counted
+from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 if TYPE_CHECKING:
     from rewardanything_core.gate.results import CheckReport
@@ -82,7 +83,7 @@ def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]
     labels = read_labels_of_rows(rows, settings.get("labels", []))
     if settings.get("labels") and not labels:
         raise ConfigError(f"There are no labels in {', '.join(settings['labels'])}.")
-    scale = scale_of(settings.get("scale"))
+    scale = scale_of(settings.get("scale")) or (MIN_SCORE, MAX_SCORE)
     with Models(settings, task.judge, task.config) as models:
         backend = models.load(application=bool(plan.prompts))
         keys = {item.id for item in paired.items}
