@@ -6,7 +6,9 @@ import asyncio
 import dataclasses
 import logging
 import queue
+import traceback
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
@@ -323,7 +325,7 @@ class BaseJudge(ABC):
         except RewardAnythingError:
             raise
         except Exception as error:
-            _log.exception("%s failed on case %r.", type(self).__name__, case.id)
+            log_unexpected(error, type(self).__name__, case)
             raise failed_by(error, case, self.model) from error
 
     async def _outcome(self, case: Case) -> Outcome:
@@ -354,6 +356,18 @@ class BaseJudge(ABC):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[type[BaseJudge], dict[str, Any]]]:
         return _from_spec, (type(self), self.spec())
+
+
+_PLACES_LOGGED: set[tuple[str, str, int]] = set()
+
+
+def log_unexpected(error: Exception, name: str, case: Case) -> None:
+    """Log an exception that is not ours; with its traceback only the first time it comes from a line of code."""
+    frame, line = deque(traceback.walk_tb(error.__traceback__), maxlen=1)[0]
+    place = type(error).__name__, frame.f_code.co_filename, line
+    new = place not in _PLACES_LOGGED
+    _PLACES_LOGGED.add(place)
+    _log.error("%s failed on case %r: %r", name, case.id, error, exc_info=error if new else None)
 
 
 def failed_by(error: Exception, case: Case, model: str) -> BackendError:

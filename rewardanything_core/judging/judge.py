@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypedDict
@@ -26,7 +25,7 @@ from rewardanything_core.errors import (
     StoreError,
 )
 from rewardanything_core.fields import construct
-from rewardanything_core.judging.base import BaseJudge, failed_by, pending_in_batch
+from rewardanything_core.judging.base import BaseJudge, failed_by, log_unexpected, pending_in_batch
 from rewardanything_core.judging.case_runner import CaseRunner
 from rewardanything_core.judging.citations import cited_turns
 from rewardanything_core.judging.keys import VerdictKeys, to_json
@@ -55,7 +54,6 @@ from rewardanything_core.types import JudgeFailure, Usage, Verdict
 if TYPE_CHECKING:
     from rewardanything_core.judging.cost_estimates import CostEstimate
 
-_log = logging.getLogger("rewardanything_core")
 
 RESAMPLING_TEMPERATURE = 0.7
 """Minimum temperature of `Judge.resampled`."""
@@ -331,7 +329,7 @@ class Judge(BaseJudge):
         except Exception as raised:
             error = raised
             if not isinstance(raised, RewardAnythingError):
-                _log.exception("%s failed on case %r.", self.model, case.id)
+                log_unexpected(raised, self.model, case)
                 error = failed_by(raised, case, self.model)
             assert isinstance(error, RewardAnythingError)
             if error.failure is None:  # not specific to this case
