@@ -200,7 +200,7 @@ class FakeBatches(FakeOpenAI):
 
     async def _list(self, request: web.Request) -> web.Response:
         newest_first = sorted(self.jobs.values(), key=lambda job: -job.created)
-        after = request.query.get("after")
+        after = request.query.get("after") or request.query.get("after_id")
         start = 1 + [job.id for job in newest_first].index(after) if after else 0
         page = newest_first[start : start + int(request.query["limit"])]
         more = start + len(page) < len(newest_first)

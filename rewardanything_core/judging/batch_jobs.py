@@ -53,7 +53,10 @@ async def _sent(api: BatchAPI, records: BatchRecords, batch: Batch, *, is_new: b
     failed = 0
     while True:
         if not is_new:
-            found = await api.find(batch.id, batch.created, bodies, records.known_remote_ids())
+            try:
+                found = await api.find(batch.id, batch.created, bodies, records.known_remote_ids())
+            except BackendError as error:
+                raise UncertainError from error
             if found is not None:
                 return found
         try:
@@ -85,6 +88,10 @@ async def fetch(backend: EndpointBackend, records: BatchRecords, batch: Batch) -
             return records.get(batch.id)
         bodies = await asyncio.to_thread(records.bodies, batch)
         found = await api.results(remote, bodies)
+        if not api.finds_by_tag and found and not any(request_id in bodies for request_id, _, _ in found):
+            # It was found by its time and size after a process was killed, and is somebody else's.
+            records.set_prepared(batch)
+            return await send(backend, records, batch, is_new=False)
     results = [Result(request_id=request_id, reply=reply, error=error) for request_id, reply, error in found]
     detail = f"{remote.detail}: {remote.problem}" if remote.problem else remote.detail
     replies, _ = await asyncio.to_thread(records.finish, batch, _ENDED[remote.state], results, detail)
@@ -122,6 +129,12 @@ async def _found(backend: EndpointBackend, records: BatchRecords, batch: Batch) 
             bodies = records.bodies(batch)
             with closing(backend.batch_api()) as api:
                 remote_id = await api.find(batch.id, batch.created, bodies, records.known_remote_ids())
+            if remote_id is not None and not api.finds_by_tag:
+                raise BackendError(
+                    f"{batch.model} may have the batch {batch.id} as {remote_id}, but its batches have no names, so "
+                    "that one is not cancelled: it may be somebody else's.",
+                    hint="Cancel it in the provider's console, or fetch it with `ra-judge batch wait`.",
+                )
             if remote_id is not None:
                 records.set_submitted(batch, remote_id)
         return records.get(batch.id)

@@ -1,4 +1,4 @@
-"""Batches of Azure OpenAI: the same requests and verdicts as live, faults, kills, and nothing lost or paid twice."""
+"""Batches of Azure OpenAI and Anthropic: requests and verdicts as live, faults, kills; nothing lost or paid twice."""
 
 import json
 import signal
@@ -6,9 +6,11 @@ import subprocess
 
 import pytest
 from batch_server import FakeBatches
-from checks import RA_JUDGE, environ, read_jsonl, write_jsonl
+from checks import RA_JUDGE, environ, invoke, read_jsonl, write_jsonl
+from message_batch_server import FakeMessageBatches
 
-from rewardanything_core import Case, ConfigError, Verdict, from_endpoint
+from rewardanything_core import BackendError, Case, ConfigError, Verdict, from_endpoint
+from rewardanything_core.judging.batches import BatchRunner
 
 N = 60
 
@@ -30,16 +32,29 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-MODELS = {"azure/judge": {"batch_model": "judge-batch"}}
+CLAUDE = "anthropic/claude-haiku-4-5"
+MODELS = {
+    "azure/judge": {"batch_model": "judge-batch"},
+    CLAUDE: {},
+    "anthropic/claude-3-haiku-20240307": {},  # a schema becomes a tool
+}
+TWO = ["azure/judge", CLAUDE]
+
+
+def server_of(model, **options):
+    return (FakeMessageBatches if model.startswith("anthropic/") else FakeBatches)(**options)
 
 
 def environment(server):
-    return {"AZURE_API_BASE": server.root, "AZURE_API_KEY": "azure-key", "AZURE_API_VERSION": "2024-10-21"}
+    azure = {"AZURE_API_BASE": server.root, "AZURE_API_KEY": "azure-key", "AZURE_API_VERSION": "2024-10-21"}
+    return azure | {"ANTHROPIC_API_BASE": server.root, "ANTHROPIC_API_KEY": "anthropic-key"}
 
 
 def judge_on(server, model, **options):
     prices = {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
-    return from_endpoint(model, server.root, api_key="azure-key", **MODELS[model], **prices, **options)
+    return from_endpoint(
+        model, server.root, api_key=f"{model.partition('/')[0]}-key", **MODELS[model], **prices, **options
+    )
 
 
 def cases(number=N):
@@ -48,33 +63,34 @@ def cases(number=N):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_batch_has_the_bodies_and_gives_the_verdicts_of_live_calls(model):
-    with FakeBatches() as server:
+    with server_of(model) as server:
         outcomes = judge_on(server, model, passes=2).judge_batch(cases(), batch=True)
         assert len(server.jobs) == 1 and server.count == 1 and server.doubled == 0
         live = judge_on(server, model, passes=2, cache="off").judge_batch(cases())
         assert [o.scores for o in outcomes] == [o.scores for o in live]
         assert outcomes[-1].usage.cost == pytest.approx(2 * (100e-6 + 50 * 2e-6) / 2)
-        sent = {json.dumps(body, sort_keys=True) for body in server.batch_bodies}
+        sent = [json.dumps(body, sort_keys=True) for body in server.batch_bodies]
         renamed = {"model": MODELS[model]["batch_model"]} if MODELS[model] else {}
         as_live = {json.dumps(body | renamed, sort_keys=True) for body in server.bodies[1:]}
-        assert len(sent) == 2 * N - 1 and sent <= as_live
+        assert len(sent) == 2 * N - 1 and set(sent) <= as_live
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", TWO)
 def test_faults_lose_nothing_and_double_nothing(model):
     faults = {"error": 0.1, "missing": 0.1, "prose": 0.1}
-    with FakeBatches(faults=faults, messy=True, expire=0.2, polls=2) as server:
+    with server_of(model, faults=faults, messy=True, expire=0.2, polls=2) as server:
         outcomes = judge_on(server, model).judge_batch(cases(200), batch=True)
         assert len(server.jobs) >= 2 and sum(server.injected.values()) > 100
         assert all(isinstance(outcome, Verdict) for outcome in outcomes)
         used = sum(outcome.usage.calls for outcome in outcomes)
-        assert server.doubled == 0 and used == sum(server.paid.values()) + server.count
+        refused = model == CLAUDE  # LiteLLM itself refuses the first request, for its seed
+        assert server.doubled == 0 and used == sum(server.paid.values()) + server.count + refused
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", TWO)
 def test_a_process_killed_after_creating_is_continued(model, here):
     write_jsonl("in.jsonl", [{"prompt": f"q{i}", "response": f"is {i % 5 + 1}"} for i in range(N)])
-    with FakeBatches(messy=True) as server:
+    with server_of(model, messy=True) as server:
         server.kill_at = "after create"
         command = ["grade", "in.jsonl", "-o", "out.jsonl", "--principle", "Be right.", "--batch", "--wait"]
         options = {"model": model, **MODELS[model]}
@@ -87,6 +103,39 @@ def test_a_process_killed_after_creating_is_continued(model, here):
         assert done.returncode == 0, done.stderr
         assert len(server.jobs) == 1 and len(server.paid) == N - 1 and server.count == 1 and server.doubled == 0
         assert [row["scores"]["response"] for row in read_jsonl("out.jsonl")] == [float(i % 5 + 1) for i in range(N)]
+
+
+def killed_after_creating(server, judge):
+    """A batch that was created by a process that was killed before it could record it."""
+    (batch,) = BatchRunner(judge).run(cases(), wait=False).waiting
+    judge.store.batches().set_prepared(batch)
+    return batch
+
+
+def test_a_batch_without_a_name_is_never_guessed():
+    with FakeMessageBatches() as server:
+        judge = judge_on(server, CLAUDE)
+        batch = killed_after_creating(server, judge)
+        stranger = server.add_stranger(N - 1)
+        with pytest.raises(BackendError, match=f"59 requests may have been sent .*{stranger}"):
+            judge.judge_batch(cases(), batch=True)
+        invoke("batch", "cancel", batch.id, "--store", judge.store.path, code=2)
+        assert server.jobs[stranger].status == "in_progress"
+        server.jobs[batch.remote_id].status = "completed"  # now its results show which one it is
+        assert all(isinstance(outcome, Verdict) for outcome in judge.judge_batch(cases(), batch=True))
+        assert server.doubled == 0 and len(server.jobs) == 2
+
+
+def test_a_batch_that_turns_out_to_be_of_somebody_else_is_sent_after_all():
+    with FakeMessageBatches() as server:
+        judge = judge_on(server, CLAUDE)
+        batch = killed_after_creating(server, judge)
+        del server.jobs[batch.remote_id]  # as if it had been killed before creating it
+        server.paid.clear()
+        stranger = server.add_stranger(N - 1)
+        server.jobs[stranger].polls = 0
+        assert all(isinstance(outcome, Verdict) for outcome in judge.judge_batch(cases(), batch=True))
+        assert len(server.jobs) == 2 and len(server.paid) == N - 1 and server.doubled == 0
 
 
 @pytest.mark.parametrize("model", ["gemini/gemini-2.5-flash", "bedrock/anthropic.claude-3-haiku-20240307-v1:0"])

@@ -226,7 +226,7 @@ def test_what_batches_cannot_serve_is_refused(batches):
         (judge_on(batches, cache="off"), "cache is 'off'"),
         (judge_on(batches, readout="logits"), "readout='logits'"),
         (Judge(ScriptedBackend([])), "scripted has none"),
-        (from_endpoint("anthropic/claude-haiku-4-5", api_key="k"), "only the batch APIs of"),
+        (from_endpoint("gemini/gemini-2.5-flash", api_key="k"), "only the batch APIs of"),
     ):
         with pytest.raises(ConfigError, match=words):
             judge.judge_batch(cases(1), batch=True)

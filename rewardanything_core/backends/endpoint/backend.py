@@ -22,6 +22,7 @@ from rewardanything_core.backends.base import (
 )
 from rewardanything_core.backends.endpoint import batch_session, litellm_adapter
 from rewardanything_core.backends.endpoint.attempt_errors import redact
+from rewardanything_core.backends.endpoint.batch_anthropic import AnthropicBatchAPI
 from rewardanything_core.backends.endpoint.batch_api import BatchAPI
 from rewardanything_core.backends.endpoint.batch_azure import AzureBatchAPI
 from rewardanything_core.backends.endpoint.batch_openai import OpenAIBatchAPI
@@ -61,6 +62,7 @@ _BATCH_APIS: dict[str, type[BatchAPI]] = {
     "openai": OpenAIBatchAPI,
     OWN_SERVER: OpenAIBatchAPI,
     "azure": AzureBatchAPI,
+    "anthropic": AnthropicBatchAPI,
 }
 """The batch APIs of providers."""
 
@@ -229,8 +231,8 @@ class EndpointBackend(Backend):
         kind = _BATCH_APIS.get(self.config.provider)
         if kind is None or (kind is OpenAIBatchAPI and self.config.direct is None):
             raise ConfigError(
-                f"Batches are not possible with {self.model}: only the batch APIs of OpenAI and Azure OpenAI, and of "
-                "servers with OpenAI's API, are known.",
+                f"Batches are not possible with {self.model}: only the batch APIs of OpenAI, Azure OpenAI and "
+                "Anthropic, and of servers with OpenAI's API, are known.",
                 hint="Judge without batch=True (--batch).",
             )
         return kind

@@ -60,6 +60,9 @@ class BatchAPI(ABC):
     protocol: ClassVar[str] = "OpenAI's"
     """Whose protocol it is, for error messages."""
 
+    finds_by_tag: ClassVar[bool] = True
+    """Whether `find` is certain. Otherwise only the results of a batch show whether it is the one that was sent."""
+
     max_requests: ClassVar[int] = 50_000
     """Maximum number of requests in a batch."""
 
@@ -169,9 +172,12 @@ class BatchAPI(ABC):
         except Exception as error:  # noqa: BLE001  as for any other request, `attempt_error` classifies it
             return attempt_error(error, self._client.error_context(self._base_url))
 
-    async def _json(self, method: str, path: str, content: Any = None, *, again: bool = True) -> dict[str, Any]:
+    async def _json(
+        self, method: str, path: str, content: Any = None, *, again: bool = True, headers: Mapping[str, str] = {}
+    ) -> dict[str, Any]:
         data = None if content is None else json.dumps(content).encode()
-        raw = await self._call(method, path, data, headers={"Content-Type": "application/json"}, again=again)
+        headers = {"Content-Type": "application/json", **headers}
+        raw = await self._call(method, path, data, headers=headers, again=again)
         return self._object(raw)
 
     def _object(self, raw: bytes) -> dict[str, Any]:
