@@ -32,7 +32,7 @@ DATA = {
 }
 """Some of the files that are no Python and without which something fails at run time."""
 
-FOR_USERS = "local quantized endpoint parquet serve align mlflow dspy langchain pytest rl ray spark".split()
+FOR_USERS = "local quantized endpoint parquet serve align otel mlflow dspy langchain pytest rl ray spark".split()
 FOR_US = "docs dev trained-prompt".split()
 
 
@@ -113,11 +113,11 @@ def test_metadata(metadata: Message, wheel: zipfile.ZipFile) -> None:
     assert not any(line.startswith("License ::") for line in classifiers)  # PEP 639: the expression stands for it
 
 
-def test_the_extras_are_those_that_are_told(metadata: Message) -> None:
+def test_the_documented_extras_are_those_of_the_package(metadata: Message) -> None:
     assert sorted(metadata.get_all("Provides-Extra", [])) == sorted([*FOR_USERS, *FOR_US])
     table = (ROOT / "docs" / "quickstart.md").read_text().partition("| extra | for |")[2].partition("\n\n")[0]
-    told = [line.split("`")[1] for line in table.splitlines()[2:]]
-    assert sorted(told) == sorted(FOR_USERS)
+    documented = [line.split("`")[1] for line in table.splitlines()[2:]]
+    assert sorted(documented) == sorted(FOR_USERS)
 
 
 def test_the_base_install_is_light(metadata: Message) -> None:

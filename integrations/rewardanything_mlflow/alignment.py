@@ -7,14 +7,14 @@ import logging
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mlflow.entities import Trace
 from mlflow.exceptions import MlflowException
 from mlflow.genai.judges.base import AlignmentOptimizer, Judge
 from mlflow.genai.judges.instructions_judge import InstructionsJudge
 
-from rewardanything_core import ConfigError, JudgeFailure, from_endpoint, resolve_judge
+from rewardanything_core import ConfigError, JudgeFailure, Principle, from_endpoint, resolve_judge
 from rewardanything_core import Judge as PrincipleJudge
 from rewardanything_core.alignment import Alignment, AlignmentTask, Evaluation, Reflector, align, align_principle
 from rewardanything_core.alignment.search import Method
@@ -91,10 +91,8 @@ class PrincipleOptimizer(AlignmentOptimizer):
             ConfigError: the judge cannot be aligned, or the feedback does not suffice.
             MissingExtraError: GEPA is not installed.
         """
-        from rewardanything_mlflow.scorer import PrincipleScorer  # which imports this module
-
-        if isinstance(judge, PrincipleScorer):
-            return self.align_scorer(judge, traces)
+        if isinstance(getattr(judge, "principle", None), Principle):  # the scorer's module imports this one
+            return self.align_scorer(cast("PrincipleScorer", judge), traces)
         task = _InstructionsTask(judge, traces)
         reflector = None if self.method == "examples" else Reflector(self._reflection(task.judge))
         result = align(task, reflector, method=self.method, max_calls=self.max_calls, seed=self.seed)
