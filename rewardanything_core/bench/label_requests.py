@@ -115,7 +115,7 @@ def write_request(request: LabelRequest, path: str | Path) -> None:
         draw_file(path).write_text(json.dumps({"probabilities": request.probabilities}), encoding="utf-8")
     except FileExistsError:
         raise ConfigError(
-            f"{path} exists; it may hold labels, so it is not replaced.", hint="Give another name with --output."
+            f"{path} exists; it may hold labels, so it is not replaced.", hint="Give another name with --out."
         ) from None
     except (OSError, UnicodeEncodeError) as error:
         raise ConfigError(f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.") from error

@@ -30,7 +30,7 @@ def align(
         typer.Argument(metavar="LABELS...", help="Files with people's scores, rankings or pairs; mlflow:EXPERIMENT."),
     ],
     principle: Annotated[str, typer.Option(metavar="FILE", help="File with the principle to rewrite.")],
-    out: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to write the new principle.")],
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE", help="Where to write the new principle.")],
     method: Annotated[
         str, typer.Option(help="examples: corrections after the principle; rewrite: GEPA; all: both.")
     ] = "all",

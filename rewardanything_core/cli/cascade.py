@@ -32,7 +32,7 @@ def fit(
         typer.Argument(metavar="LABELS...", help="Files with people's scores, rankings or pairs; mlflow:EXPERIMENT."),
     ] = None,
     out: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FILE", help="Where to write the thresholds, as JSON.")
+        str | None, typer.Option("-o", "--out", metavar="FILE", help="Where to write the thresholds, as JSON.")
     ] = None,
     replay: Annotated[
         bool, typer.Option("--replay", help="Instead of labels: the stored verdicts of the last stage.")
@@ -98,7 +98,7 @@ def fit(
     if bool(labels) == replay:
         raise ConfigError("Give either files with labels, or --replay.")
     if out is not None:
-        check_writable(Path(out), "--output", reads=[*(labels or []), *([] if config is None else [config])])
+        check_writable(Path(out), "--out", reads=[*(labels or []), *([] if config is None else [config])])
     against = against or ("last" if replay else "people")
     if against not in ("people", "last") or (replay and against == "people"):
         raise ConfigError("--against must be people or last; --replay has no labels of people.")

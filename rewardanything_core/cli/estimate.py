@@ -45,7 +45,7 @@ def estimate(
     out: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Where to write them, with the labels so far.", rich_help_panel=NEXT
+            "-o", "--out", metavar="FILE", help="Where to write them, with the labels so far.", rich_help_panel=NEXT
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Random seed of the draw.", rich_help_panel=NEXT)] = 0,
@@ -104,7 +104,7 @@ def estimate(
     from rewardanything_core.cli.bench import scale_of
 
     if (number is None) != (out is None):
-        raise ConfigError("Give --next and --output together.")
+        raise ConfigError("Give --next and --out together.")
     if not labels and number is None:
         raise ConfigError("There are no labels.", hint="Give --labels, or let --next draw the first rows to label.")
     human_scale = scale_of(scale) or (MIN_SCORE, MAX_SCORE)  # a guess would change the estimate

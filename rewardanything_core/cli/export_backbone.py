@@ -13,7 +13,7 @@ from rewardanything_core.errors import ConfigError
 
 
 def export_backbone(
-    out: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="The folder to write; a new one.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="The folder to write; a new one.")],
     model: options.Model = None,
     head: Annotated[
         Path | None, typer.Option("--head", metavar="FILE", help="The reward head; by default the model's own.")

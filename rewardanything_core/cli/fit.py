@@ -22,7 +22,7 @@ def fit(
         list[str],
         typer.Argument(metavar="LABELS...", help="Files with people's scores, rankings or pairs; mlflow:EXPERIMENT."),
     ],
-    out: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to write the reward head.")],
+    out: Annotated[str, typer.Option("-o", "--out", metavar="FILE", help="Where to write the reward head.")],
     principle: Annotated[str | None, typer.Option(help="Principle for rows that have none.")] = None,
     layer: Annotated[
         int | None,
@@ -50,7 +50,7 @@ def fit(
     from rewardanything_core.judging.judge import Judge
 
     items = read_training_items(labels, principle=principle)
-    check_writable(Path(out), "--output", reads=[*labels, *([] if config is None else [config])])
+    check_writable(Path(out), "--out", reads=[*labels, *([] if config is None else [config])])
     judge = options.load_judge_with_progress(
         config=config,
         model=model,

@@ -101,7 +101,10 @@ class CostEstimate:
         return Expense(self.calls, self.prompt_tokens + self.completion_tokens, self.cost or 0.0)
 
     def __str__(self) -> str:
-        parts = f"{self.cases:,} cases, {self.cached:,} of them from the store (free); {self.calls:,} calls"
+        cases, calls = (
+            f"{n:,} {noun}{'' if n == 1 else 's'}" for n, noun in ((self.cases, "case"), (self.calls, "call"))
+        )
+        parts = f"{cases}, {self.cached:,} of them from the store (free); {calls}"
         if not self.calls:
             return f"{parts}."
         about = "" if self.tokens_counted else "about "

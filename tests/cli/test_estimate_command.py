@@ -218,7 +218,7 @@ def test_labels_that_cannot_be_used_are_refused(label: dict[str, Any], problem: 
     ("arguments", "problem"),
     [
         (["judged.jsonl"], "There are no labels"),
-        (["judged.jsonl", "--next", "3"], "Give --next and --output together"),
+        (["judged.jsonl", "--next", "3"], "Give --next and --out together"),
         (["judged.jsonl", "--next", "300", "-o", "x"], "Cannot draw 300 rows to label: 200 rows have no label"),
         (["nothing.jsonl", "--next", "3", "-o", "x"], "There is no file nothing.jsonl"),
         (["raw.jsonl", "--next", "3", "-o", "x"], "has no column 'scores'"),
