@@ -367,7 +367,8 @@ def log_unexpected(error: Exception, name: str, case: Case) -> None:
     place = type(error).__name__, frame.f_code.co_filename, line
     new = place not in _PLACES_LOGGED
     _PLACES_LOGGED.add(place)
-    _log.error("%s failed on case %r: %r", name, case.id, error, exc_info=error if new else None)
+    named = "a case without an id" if case.id is None else f"case {case.id!r}"
+    _log.error("%s failed on %s: %r", name, named, error, exc_info=error if new else None)
 
 
 def failed_by(error: Exception, case: Case, model: str) -> BackendError:

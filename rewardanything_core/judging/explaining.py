@@ -57,7 +57,8 @@ class Explainer:
         try:
             text, usage = await self._write(verdict, case, order)
         except RewardAnythingError as error:
-            _log.warning("%s gave no reasons for the verdict on case %r: %s", self._backend.model, case.id, error)
+            named = "" if case.id is None else f" on case {case.id!r}"
+            _log.warning("%s gave no reasons for the verdict%s: %s", self._backend.model, named, error)
             reasons = Reasons(model=self._backend.model, error=f"{type(error).__name__}: {error}")
             return dataclasses.replace(verdict, reasons=reasons, usage=verdict.usage + (error.usage or Usage())), False
         reasons = Reasons(model=self._backend.model, text=text, order=order)

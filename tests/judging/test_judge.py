@@ -211,7 +211,7 @@ def test_a_foreign_exception_of_a_backend_fails_its_case_only(caplog):
     assert "Traceback" in caplog.text
     good, bad, fine = judge.judge_batch([Case("p", "q", [text]) for text in ("a", "broken", "bb")])
     assert (bad.error_type, bad.model, bad.attempts) == ("BackendError", "scripted", 1)
-    assert caplog.text.count("Traceback") == 1 and caplog.text.count("failed on case") == 2
+    assert caplog.text.count("Traceback") == 1 and caplog.text.count("failed on a case without an id") == 2
     assert isinstance(good, Verdict) and isinstance(fine, Verdict)
 
 
