@@ -1,15 +1,21 @@
 """Batches of Azure OpenAI and Anthropic: requests and verdicts as live, faults, kills; nothing lost or paid twice."""
 
 import json
-import signal
-import subprocess
 
 import pytest
 from batch_server import FakeBatches
-from checks import RA_JUDGE, environ, invoke, read_jsonl, write_jsonl
+from checks import invoke, read_jsonl, write_jsonl
 from message_batch_server import FakeMessageBatches
 
-from rewardanything_core import BackendError, Case, ConfigError, Verdict, from_endpoint
+from rewardanything_core import (
+    BackendError,
+    Case,
+    ConfigError,
+    Verdict,
+    VerdictStore,
+    from_endpoint,
+)
+from rewardanything_core.errors import AuthenticationError
 from rewardanything_core.judging.batches import BatchRunner
 
 N = 60
@@ -64,22 +70,22 @@ def cases(number=N):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_batch_has_the_bodies_and_gives_the_verdicts_of_live_calls(model):
     with server_of(model) as server:
-        outcomes = judge_on(server, model, passes=2).judge_batch(cases(), batch=True)
+        outcomes = judge_on(server, model, passes=2).judge_batch(cases(20), batch=True)
         assert len(server.jobs) == 1 and server.count == 1 and server.doubled == 0
-        live = judge_on(server, model, passes=2, cache="off").judge_batch(cases())
+        live = judge_on(server, model, passes=2, cache="off").judge_batch(cases(20))
         assert [o.scores for o in outcomes] == [o.scores for o in live]
         assert outcomes[-1].usage.cost == pytest.approx(2 * (100e-6 + 50 * 2e-6) / 2)
         sent = [json.dumps(body, sort_keys=True) for body in server.batch_bodies]
         renamed = {"model": MODELS[model]["batch_model"]} if MODELS[model] else {}
         as_live = {json.dumps(body | renamed, sort_keys=True) for body in server.bodies[1:]}
-        assert len(sent) == 2 * N - 1 and set(sent) <= as_live
+        assert len(sent) == 2 * 20 - 1 and set(sent) <= as_live
 
 
 @pytest.mark.parametrize("model", TWO)
 def test_faults_lose_nothing_and_double_nothing(model):
-    faults = {"error": 0.1, "missing": 0.1, "prose": 0.1}
+    faults = {"error": 0.2, "missing": 0.2, "prose": 0.2}
     with server_of(model, faults=faults, messy=True, expire=0.2, polls=2) as server:
-        outcomes = judge_on(server, model).judge_batch(cases(200), batch=True)
+        outcomes = judge_on(server, model).judge_batch(cases(120), batch=True)
         assert len(server.jobs) >= 2 and sum(server.injected.values()) > 100
         assert all(isinstance(outcome, Verdict) for outcome in outcomes)
         used = sum(outcome.usage.calls for outcome in outcomes)
@@ -88,19 +94,17 @@ def test_faults_lose_nothing_and_double_nothing(model):
 
 
 @pytest.mark.parametrize("model", TWO)
-def test_a_process_killed_after_creating_is_continued(model, here):
+def test_a_process_killed_after_creating_is_continued_by_the_same_command(model, here):
     write_jsonl("in.jsonl", [{"prompt": f"q{i}", "response": f"is {i % 5 + 1}"} for i in range(N)])
+    options = {"model": model, **MODELS[model]}
+    (here / "ra-judge.toml").write_text("\n".join(["[judge]", *(f"{k} = '{v}'" for k, v in options.items())]))
     with server_of(model, messy=True) as server:
-        server.kill_at = "after create"
-        command = ["grade", "in.jsonl", "-o", "out.jsonl", "--principle", "Be right.", "--batch", "--wait"]
-        options = {"model": model, **MODELS[model]}
-        (here / "ra-judge.toml").write_text("\n".join(["[judge]", *(f"{k} = '{v}'" for k, v in options.items())]))
-        env = environ(RA_JUDGE_MODEL=model, **environment(server))
-        victim = subprocess.Popen([RA_JUDGE, *command], env=env, stderr=subprocess.DEVNULL)
-        server.victim = victim.pid
-        assert victim.wait(60) == -signal.SIGKILL
-        done = subprocess.run([RA_JUDGE, *command], env=env, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
+        env = {"RA_JUDGE_MODEL": model, **environment(server)}
+        command = ("grade", "in.jsonl", "-o", "out.jsonl", "--principle", "Be right.", "--batch")
+        invoke(*command, code=4, **env)
+        records = VerdictStore(next((here / "home").rglob("*.sqlite3"))).batches()
+        records.set_prepared(records.all()[0])  # as if it had been killed before it could record the batch's id
+        invoke(*command, "--wait", **env)
         assert len(server.jobs) == 1 and len(server.paid) == N - 1 and server.count == 1 and server.doubled == 0
         assert [row["scores"]["response"] for row in read_jsonl("out.jsonl")] == [float(i % 5 + 1) for i in range(N)]
 
@@ -124,6 +128,18 @@ def test_a_batch_without_a_name_is_never_guessed():
         server.jobs[batch.remote_id].status = "completed"  # now its results show which one it is
         assert all(isinstance(outcome, Verdict) for outcome in judge.judge_batch(cases(), batch=True))
         assert server.doubled == 0 and len(server.jobs) == 2
+
+
+@pytest.mark.parametrize("model", TWO)
+def test_a_batch_is_not_given_up_when_the_provider_cannot_be_asked(model):
+    with server_of(model) as server:
+        judge = judge_on(server, model)
+        killed_after_creating(server, judge)
+        stranger = from_endpoint(model, server.root, api_key="wrong-key-12345")
+        with pytest.raises(AuthenticationError):
+            stranger.judge_batch(cases(), batch=True)
+        assert all(isinstance(outcome, Verdict) for outcome in judge.judge_batch(cases(), batch=True))
+        assert len(server.jobs) == 1 and server.doubled == 0
 
 
 def test_a_batch_that_turns_out_to_be_of_somebody_else_is_sent_after_all():
