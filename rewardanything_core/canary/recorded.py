@@ -146,7 +146,7 @@ class Canary:
                 runs=tuple(content["runs"]),
             )
             _check(canary)
-            unchanged = content["digest"] == _digest(content)
+            unchanged = content.get("digest") == _digest(content)
         except (InvalidCaseError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"{path} is not a canary: {type(error).__name__}: {error}.") from error
         if not unchanged:
