@@ -146,7 +146,9 @@ def check_distinct(names: Sequence[Node]) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value in an error message: shortened, or its type if it is large."""
+    """A value in an error message: shortened, or its type if it is large; null and booleans as in JSON."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of length {len(value)}"
     return f"{value!r:.80}"

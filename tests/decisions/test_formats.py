@@ -138,7 +138,7 @@ NAN = float("nan")
         ("answers.0.type", "box", r"answers\[0\].type is 'box'"),
         ("answers.0.probability", 1.2, r"answers\[0\].probability is 1.2"),
         ("answers.0.probability", NAN, r"answers\[0\].probability is nan"),
-        ("answers.0.probability", True, r"answers\[0\].probability is True"),
+        ("answers.0.probability", True, r"answers\[0\].probability is true"),
         ("answers.1.name", "other", "answers has nothing for 'topic'|is 'other'"),
         ("answers.1.choice", "c", r"answers\[1\].choice is 'c'"),
         ("answers.1.probabilities.0.value", "b", r"answers\[1\].probabilities\[1\].value is 'b', as"),

@@ -160,6 +160,7 @@ def test_a_judge_without_probabilities_says_what_is_missing():
         ),
         ("/v1/decisions", {"model": "m", "input": NOTE, "questions": [PREDICATE], "audio": ["x"]}, 400, "audio cannot"),
         ("/v1/systemone", {"model": "m", "state": 3, "questions": {"q": NOUL}}, 422, "state is 3"),
+        ("/v1/systemone", {"model": "m", "state": None, "questions": {"q": NOUL}}, 422, "state is null, not a text"),
         ("/v1/systemone", {"model": "m", "state": ["\ud83d"], "questions": {"q": NOUL}}, 422, "a lone surrogate"),
         ("/v1/decisions", {"model": "\ud83d", "input": NOTE, "questions": [PREDICATE]}, 400, "a lone surrogate"),
         ("/v1/systemone", {"model": "m", "state": "x" * 2001, "questions": {"q": NOUL}}, 413, "2,001 characters"),
