@@ -19,7 +19,7 @@ from rewardanything_mlflow.label_export import log_labels
 from rewardanything_mlflow.labels import labels_from_mlflow
 from rewardanything_mlflow.metric import principle_metric, principle_metrics
 from rewardanything_mlflow.pool_check import StoreWarning, check_store
-from rewardanything_mlflow.registration import load_scorer
+from rewardanything_mlflow.restoring import load_scorer
 from rewardanything_mlflow.scorer import PrincipleScorer, principle_scorers
 from rewardanything_mlflow.spans import autolog
 

@@ -1,32 +1,24 @@
-"""Scorers in MLflow's registry: stored as a function that makes the scorer again, and made from what is stored."""
+"""What MLflow's registry stores of a scorer: a function that makes it again (`rewardanything_mlflow.restoring`)."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
-from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import mlflow
 from mlflow.genai.judges import make_judge
 from mlflow.genai.judges.base import Judge
-from mlflow.genai.scorers import Scorer
-from mlflow.genai.scorers import get_scorer as registered
 from mlflow.genai.scorers.base import SerializedScorer
 
-from rewardanything_core import BaseJudge, ConfigError, load_judge
+from rewardanything_core import ConfigError
 
 if TYPE_CHECKING:
     from rewardanything_mlflow.scorer import PrincipleScorer
 
-_SPEC = "spec"
-"""The variable in the stored source that holds the scorer's spec."""
-
 _BODY = """\
 spec = {spec!r}
-from rewardanything_mlflow.registration import scorer_of
+from rewardanything_mlflow.restoring import scorer_of
 return scorer_of(spec)({arguments})"""
 
 _AGGREGATIONS = ("min", "max", "mean", "median", "variance", "p90")
@@ -74,33 +66,6 @@ def _portable(spec: Any) -> Any:
     return spec
 
 
-def scorer_from(spec: Mapping[str, Any]) -> PrincipleScorer:
-    """The scorer that `spec_of` describes.
-
-    Raises:
-        ConfigError: the judge cannot be made here.
-    """
-    from rewardanything_mlflow.scorer import PrincipleScorer
-
-    judge = spec.get("judge")
-    return PrincipleScorer(**{**spec, "judge": None if judge is None else _judge(json.dumps(judge))})
-
-
-@lru_cache(maxsize=64)
-def scorer_of(spec: str) -> PrincipleScorer:
-    """The scorer of a stored source, the same object for the same spec, so that rows share a judge and its batches.
-
-    Args:
-        spec: The scorer as JSON.
-    """
-    return scorer_from(json.loads(spec))
-
-
-@lru_cache(maxsize=16)
-def _judge(spec: str) -> BaseJudge:
-    return load_judge(json.loads(spec))
-
-
 def serialized(scorer: PrincipleScorer) -> dict[str, Any]:
     """A scorer as MLflow stores a function with ``@scorer``, whose source makes the scorer and calls it."""
     parameters = (
@@ -120,51 +85,6 @@ def serialized(scorer: PrincipleScorer) -> dict[str, Any]:
         "original_func_name": "principle_scorer",
     }
     return dataclasses.asdict(SerializedScorer(**{key: value for key, value in stored.items() if key in fields}))
-
-
-def load_scorer(name: str, *, experiment_id: str | None = None, version: int | None = None) -> PrincipleScorer:
-    """A registered `PrincipleScorer`, with the judge that it was registered with.
-
-    MLflow's own ``get_scorer`` returns the same scorer as a function. Either needs
-    ``MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS=true`` in the process that loads, since MLflow counts both as code.
-
-    Args:
-        name: The name under which it is registered.
-        experiment_id: The experiment. None: the active one.
-        version: The version. None: the latest one.
-
-    Raises:
-        ConfigError: the scorer of this name is none of ours.
-        MlflowException: there is none, or loading is not allowed.
-    """
-    return restored(registered(name=name, experiment_id=experiment_id, version=version))
-
-
-def restored(stored: Scorer) -> PrincipleScorer:
-    """The `PrincipleScorer` that a scorer of ``get_scorer`` or ``list_scorers`` was registered from.
-
-    Raises:
-        ConfigError: it was registered from something else.
-    """
-    scorer = scorer_from(json.loads(_stored_spec(stored)))
-    for field in Scorer.__private_attributes__:
-        if field not in ("_cached_dump", "_pass_if"):
-            setattr(scorer, field, getattr(stored, field))
-    return scorer
-
-
-def _stored_spec(stored: Scorer) -> str:
-    source = stored.model_dump().get("call_source") or ""
-    first = next(iter(ast.parse(source).body), None)
-    if (
-        isinstance(first, ast.Assign)
-        and isinstance(first.targets[0], ast.Name)
-        and first.targets[0].id == _SPEC
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
-        return first.value.value
-    raise ConfigError(f"The scorer {stored.name!r} was not registered from a PrincipleScorer.")
 
 
 def mlflow_judge(scorer: PrincipleScorer, model: str, **options: Any) -> Judge:

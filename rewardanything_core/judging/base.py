@@ -30,6 +30,7 @@ from rewardanything_core.types import JudgeFailure, Message, Usage, Verdict
 
 if TYPE_CHECKING:
     from rewardanything_core.judging.cost_estimates import CostEstimate
+    from rewardanything_core.judging.judge import Judge
 
 __all__ = ["DEFAULT_WINDOW", "BaseJudge", "Outcome", "add_observer", "remove_observer"]
 
@@ -80,6 +81,11 @@ class BaseJudge(ABC):
     def budget(self) -> Budget | None:
         """What it may still spend in this process. None: there is no limit, or there are several."""
         return None
+
+    @property
+    def single_judges(self) -> tuple[Judge, ...]:
+        """Every `Judge` that it consists of, itself included. Empty for a class that is not made of them."""
+        return ()
 
     @property
     @abstractmethod

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.backends.budget import Reservation
 from rewardanything_core.backends.endpoint.backend import EndpointBackend
@@ -16,12 +16,14 @@ from rewardanything_core.backends.endpoint.client import EndpointClient
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import BackendError, BatchPendingError, ConfigError
-from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.batch_jobs import fetch, send
-from rewardanything_core.judging.judge import Judge
 from rewardanything_core.judging.streaming import Outcome
 from rewardanything_core.store.batches import Batch, BatchRecords
 from rewardanything_core.types import JudgeFailure
+
+if TYPE_CHECKING:
+    from rewardanything_core.judging.base import BaseJudge
+    from rewardanything_core.judging.judge import Judge
 
 _log = logging.getLogger("rewardanything_core")
 
@@ -61,7 +63,9 @@ class BatchRunner:
     """
 
     def __init__(self, judge: BaseJudge, *, report: Report | None = None, poll_seconds: float = POLL_SECONDS) -> None:
-        judges = _judges_of(judge)
+        judges = judge.single_judges
+        if not judges:
+            raise ConfigError(f"A {type(judge).__name__} cannot judge through batches.")
         self._judge, self._poll_seconds = judge, poll_seconds
         self._report = report or (lambda line: _log.info("%s", line))
         self._backends: dict[EndpointClient, EndpointBackend] = {}
@@ -192,17 +196,6 @@ def _chunks(bodies: Mapping[str, Mapping[str, Any]], backend: EndpointBackend) -
         size += length
     if chunk:
         yield chunk
-
-
-def _judges_of(judge: BaseJudge) -> list[Judge]:
-    """The single judges that a judge consists of."""
-    if isinstance(judge, Judge):
-        return [judge]
-    members = getattr(judge, "jurors", None) or getattr(judge, "stages", None) or ()
-    found = [each for member in members for each in _judges_of(member)]
-    if not found:
-        raise ConfigError(f"A {type(judge).__name__} cannot judge through batches.")
-    return found
 
 
 def _check(judge: Judge) -> None:

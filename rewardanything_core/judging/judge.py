@@ -146,6 +146,11 @@ class Judge(BaseJudge):
         return self.options.budget
 
     @property
+    def single_judges(self) -> tuple[Judge, ...]:
+        """This judge."""
+        return (self,)
+
+    @property
     def model(self) -> str:
         """The judge model's name."""
         return self.backend.model

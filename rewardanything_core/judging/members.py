@@ -16,6 +16,7 @@ from rewardanything_core.types import JudgeFailure, Usage, Verdict
 
 if TYPE_CHECKING:
     from rewardanything_core.judging.cost_estimates import CostEstimate
+    from rewardanything_core.judging.judge import Judge
 
 
 class CompositeJudge(BaseJudge):
@@ -29,6 +30,11 @@ class CompositeJudge(BaseJudge):
     @abstractmethod
     def _of(self, members: Sequence[BaseJudge]) -> Self:
         """The same arrangement of other members."""
+
+    @property
+    def single_judges(self) -> tuple[Judge, ...]:
+        """Those of all members."""
+        return tuple(judge for member in self.members for judge in member.single_judges)
 
     @property
     def usage(self) -> Usage:
