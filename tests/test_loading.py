@@ -87,8 +87,12 @@ def test_a_misspelt_variable_warns_and_a_wrong_one_fails():
 def test_every_setting_can_come_from_the_environment():
     values = {str: "text", int: "3", float: "0.5", bool: "true", list: "http://a/v1, http://b/v1", dict: '{"a": 1}'}
     environ = {f"RA_JUDGE_{name.upper()}": values[setting.kind] for name, setting in SETTINGS.items()}
-    settings = read_settings(None, None, environ)
-    assert set(settings) == set(SETTINGS)
+    with pytest.raises(ConfigError, match="both a jury and a cascade"):
+        read_settings(None, None, environ)
+    for left_out in ("jury", "cascade"):
+        one = {name: value for name, value in environ.items() if name != f"RA_JUDGE_{left_out.upper()}"}
+        settings = read_settings(None, None, one)
+        assert set(settings) == set(SETTINGS) - {left_out}
     assert settings["api_base"] == ["http://a/v1", "http://b/v1"]
 
 

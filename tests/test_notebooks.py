@@ -167,6 +167,7 @@ def test_names_in_the_prose_are_there(name: str) -> None:
 
 
 ELSEWHERE = {
+    "mlflow.evaluate",
     "mlflow ui",
     'model = init_chat_model("openai:gpt-4o-mini", temperature=1)',
     'dspy.configure(lm=dspy.LM("openai/gpt-4o-mini"))',

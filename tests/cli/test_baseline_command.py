@@ -102,7 +102,7 @@ def test_a_failed_judgement_has_no_score(here):
     write_jsonl("cases.jsonl", [{**cases[0], "prompt": "UNJUDGEABLE"}, *cases[1:]])
     done = judging(code=3)
     assert "3 judged, 1 failed" in errors_of(done)
-    assert "Case 'q10' could not be judged: VerdictParseError" in errors_of(done)
+    assert "Case 'q10' has no verdict. VerdictParseError" in errors_of(done)
     assert [len(row["verdicts"]) for row in read_jsonl("base.jsonl")] == [1, 1, 0]
 
 

@@ -243,7 +243,14 @@ BUILT_IN: list[tuple[dict[str, Any], list[Any]]] = [
         [("files.read", {"p": 1}), "text"],
     ),
     (
-        {"type": "mcp_call", "id": "m", "name": "read", "server_label": "files", "arguments": "{}", "error": "gone"},
+        {
+            "type": "mcp_call",
+            "id": "m",
+            "name": "read",
+            "server_label": "files",
+            "arguments": "{}",
+            "error": {"type": "http_error", "code": 404, "message": "gone"},
+        },
         [("files.read", {}), "gone"],
     ),
     ({"type": "custom_tool_call", "call_id": "c", "name": "patch", "input": '{"raw": 1}'}, [("patch", '{"raw": 1}')]),

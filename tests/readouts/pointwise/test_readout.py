@@ -176,7 +176,7 @@ def test_impossible_and_contradictory_options_are_errors() -> None:
         scripted(expected_scores=True)
     with pytest.raises(ConfigError, match="template applies to written verdicts"):
         scripted(template=Template.for_model("any", style="json"))
-    with pytest.raises(ConfigError, match="'auto', 'generate', 'logits' or 'head'"):
+    with pytest.raises(ConfigError, match="'auto', 'generate', 'logits', 'head' or 'decisions'"):
         Judge(ScriptedBackend([]), readout="digits", cache="off")  # type: ignore[arg-type]
 
 
