@@ -60,6 +60,7 @@ def test_a_large_tree_is_split_without_changing_probabilities(
 ) -> None:
     whole = asyncio.run(small_model.score_options([_question(text) for text in TEXTS]))
     monkeypatch.setattr("rewardanything_core.backends.local.engine.prefix_forest._MAX_TREE_TOKENS", 40)
+    monkeypatch.setattr("rewardanything_core.backends.local.engine.prefix_forest._LONG_PROMPT_FACTOR", 0)
     parts = asyncio.run(small_model.score_options([_question(text) for text in TEXTS]))
     for answer, other in zip(whole.answers, parts.answers, strict=True):
         assert answer.probabilities["Yes"] == pytest.approx(other.probabilities["Yes"], abs=1e-4)
@@ -77,6 +78,7 @@ def test_on_a_cpu_a_tree_is_split_where_little_is_shared(monkeypatch: pytest.Mon
 def test_results_are_delivered_tree_by_tree(small_model: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is stopped keeps the cases that were finished."""
     monkeypatch.setattr("rewardanything_core.backends.local.engine.prefix_forest._MAX_TREE_TOKENS", 1)
+    monkeypatch.setattr("rewardanything_core.backends.local.engine.prefix_forest._LONG_PROMPT_FACTOR", 0)
     batches = [[small_model._preparer.question(_question(text))] for text in TEXTS[:3]]
     done = dict.fromkeys(range(3))
     for batch, probabilities, _ in small_model._scorer.score([*batches, []]):
