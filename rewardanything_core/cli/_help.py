@@ -6,9 +6,8 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-JUDGE = "Judge"
-APP = "Application"
-SPENDING = "Spending"
+JUDGE, APP, SPENDING = "Judge", "Application", "Spending"
+SIDES, PRINCIPLES, DECISION, REPORTS = "What to compare", "Principles", "Decision", "Reports"
 
 
 class GroupedCommand(TyperCommand):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewardanything_core.cli._help import APP, JUDGE, SPENDING
+from rewardanything_core.cli._help import APP, JUDGE, PRINCIPLES, SPENDING
 from rewardanything_core.cli._stdout import output, stdout
 from rewardanything_core.errors import ConfigError
 
@@ -29,6 +29,34 @@ PrincipleFile = Annotated[
 ]
 PrincipleName = Annotated[
     str | None, typer.Option("--principle-name", help="Name of a principle or rubric that ships with the package.")
+]
+
+Principles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--principle",
+        metavar="TEXT",
+        help="Principle to judge by, in plain words; repeatable.",
+        rich_help_panel=PRINCIPLES,
+    ),
+]
+PrincipleFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--principle-file",
+        metavar="FILE",
+        help="File with a principle or rubric; repeatable.",
+        rich_help_panel=PRINCIPLES,
+    ),
+]
+PrincipleNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--principle-name",
+        metavar="NAME",
+        help="Name of a principle or rubric that ships with the package; repeatable.",
+        rich_help_panel=PRINCIPLES,
+    ),
 ]
 
 # An option that is not given comes from RA_JUDGE_* variables, then from ra-judge.toml, then from the defaults.
@@ -50,6 +78,12 @@ ApiBase = Annotated[
 ApiKeyEnv = Annotated[
     str | None,
     typer.Option("--api-key-env", help="Environment variable with the API key.", rich_help_panel=JUDGE),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency", min=1, help="Maximum number of requests to an endpoint at a time.", rich_help_panel=JUDGE
+    ),
 ]
 BackendName = Annotated[str | None, typer.Option("--backend", help="auto, local or endpoint.", rich_help_panel=JUDGE)]
 Device = Annotated[

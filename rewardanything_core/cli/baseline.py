@@ -12,7 +12,6 @@ from rewardanything_core.cli.exit_codes import JUDGE_FAILED
 if TYPE_CHECKING:
     from rewardanything_core.cli._check.recording import Summary
 
-Repeatable = list[str] | None
 _MAX_SHOWN = 5
 
 
@@ -28,16 +27,9 @@ def baseline(
         str | None, typer.Option(metavar="FILE|prompts:/NAME@ALIAS", help="Prompt to run --app-model with.")
     ] = None,
     rev: Annotated[str | None, typer.Option(metavar="REV", help="Read --prompt at this git revision.")] = None,
-    principle: Annotated[
-        Repeatable, typer.Option(metavar="TEXT", help="Principle to judge by, in plain words; repeatable.")
-    ] = None,
-    principle_file: Annotated[
-        Repeatable, typer.Option(metavar="FILE", help="File with a principle or rubric; repeatable.")
-    ] = None,
-    principle_name: Annotated[
-        Repeatable,
-        typer.Option(metavar="NAME", help="Name of a principle or rubric that ships with the package; repeatable."),
-    ] = None,
+    principle: options.Principles = None,
+    principle_file: options.PrincipleFiles = None,
+    principle_name: options.PrincipleNames = None,
     judge: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Whether to judge, if there are principles.", show_default=False)
     ] = True,

@@ -81,9 +81,7 @@ def bench(
     head: Annotated[str | None, typer.Option("--head", metavar="FILE", help="Reward head; see ra-judge fit.")] = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.")
-    ] = None,
+    concurrency: options.Concurrency = None,
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,

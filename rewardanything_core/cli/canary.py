@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rewardanything_core.judging.base import BaseJudge
 
 MaxFailures = Annotated[float, typer.Option("--max-failures", help="Share of the cases that may fail.")]
-Concurrency = Annotated[int | None, typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.")]
 
 MLFLOW_TAG = "rewardanything.canary"
 """The tag of the MLflow run that holds the history of a canary; its value says which one."""
@@ -37,7 +36,7 @@ def record(
     device: options.Device = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
-    concurrency: Concurrency = None,
+    concurrency: options.Concurrency = None,
     config: options.Config = None,
 ) -> None:
     """Judge cases and freeze them with the verdicts.
@@ -109,7 +108,7 @@ def run(
     api_key_env: options.ApiKeyEnv = None,
     backend: options.BackendName = None,
     device: options.Device = None,
-    concurrency: Concurrency = None,
+    concurrency: options.Concurrency = None,
     config: options.Config = None,
     as_json: options.JsonFlag = False,
 ) -> None:

@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 
 from rewardanything_core.cli import _options as options
+from rewardanything_core.cli._help import DECISION, REPORTS, SIDES
 from rewardanything_core.cli.exit_codes import USAGE
 from rewardanything_core.errors import RewardAnythingError
 
 Repeatable = list[str] | None
-
-SIDES, PRINCIPLES, DECISION, REPORTS = "What to compare", "Principles", "Decision", "Reports"
 
 
 def check(
@@ -23,24 +22,9 @@ def check(
     candidate: Annotated[
         Repeatable, typer.Option(metavar="[NAME=]FILE", help="Outputs to test; repeatable.", rich_help_panel=SIDES)
     ] = None,
-    principle: Annotated[
-        Repeatable,
-        typer.Option(
-            metavar="TEXT", help="Principle to judge by, in plain words; repeatable.", rich_help_panel=PRINCIPLES
-        ),
-    ] = None,
-    principle_file: Annotated[
-        Repeatable,
-        typer.Option(metavar="FILE", help="File with a principle or rubric; repeatable.", rich_help_panel=PRINCIPLES),
-    ] = None,
-    principle_name: Annotated[
-        Repeatable,
-        typer.Option(
-            metavar="NAME",
-            help="Name of a principle or rubric that ships with the package; repeatable.",
-            rich_help_panel=PRINCIPLES,
-        ),
-    ] = None,
+    principle: options.Principles = None,
+    principle_file: options.PrincipleFiles = None,
+    principle_name: options.PrincipleNames = None,
     margin: Annotated[
         float | None,
         typer.Option(help="Drop in mean score (1..5) to rule out.", show_default="0.3", rich_help_panel=DECISION),

@@ -52,10 +52,7 @@ def grade(
     window: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of rows in memory.", show_default="256")
     ] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.", rich_help_panel=options.JUDGE),
-    ] = None,
+    concurrency: options.Concurrency = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over if OUT exists.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Judge failed rows again.")] = False,
     excel_safe: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rewardanything_core.cli import _options as options
-from rewardanything_core.cli.check import DECISION, PRINCIPLES, REPORTS, Repeatable
+from rewardanything_core.cli._help import DECISION, REPORTS
 from rewardanything_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,24 +24,9 @@ def rank(
         list[str],
         typer.Argument(metavar="[NAME=]FILE...", help="Each system's outputs; two files or more."),
     ],
-    principle: Annotated[
-        Repeatable,
-        typer.Option(
-            metavar="TEXT", help="Principle to judge by, in plain words; repeatable.", rich_help_panel=PRINCIPLES
-        ),
-    ] = None,
-    principle_file: Annotated[
-        Repeatable,
-        typer.Option(metavar="FILE", help="File with a principle or rubric; repeatable.", rich_help_panel=PRINCIPLES),
-    ] = None,
-    principle_name: Annotated[
-        Repeatable,
-        typer.Option(
-            metavar="NAME",
-            help="Name of a principle or rubric that ships with the package; repeatable.",
-            rich_help_panel=PRINCIPLES,
-        ),
-    ] = None,
+    principle: options.Principles = None,
+    principle_file: options.PrincipleFiles = None,
+    principle_name: options.PrincipleNames = None,
     alpha: Annotated[
         float, typer.Option(help="Probability that any pair is settled wrongly.", rich_help_panel=DECISION)
     ] = 0.05,
@@ -72,9 +57,7 @@ def rank(
     device: options.Device = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.")
-    ] = None,
+    concurrency: options.Concurrency = None,
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,

@@ -47,10 +47,7 @@ def serve(
     readout: options.ReadoutName = None,
     passes: options.Passes = None,
     seed: options.Seed = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option(min=1, help="Maximum number of requests to an endpoint at a time.", rich_help_panel=options.JUDGE),
-    ] = None,
+    concurrency: options.Concurrency = None,
     store: options.Store = None,
     cache: options.Cache = None,
     config: options.Config = None,
