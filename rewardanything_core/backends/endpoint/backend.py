@@ -243,7 +243,7 @@ class EndpointBackend(Backend):
         Raises:
             AuthenticationError: there is none.
         """
-        self._client.require_key()
+        self._client.credentials.require()
 
     async def complete(self, request: Request) -> Completion:
         """Request a reply, and then the answer alone if the reasoning used up the token limit.

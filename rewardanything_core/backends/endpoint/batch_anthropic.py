@@ -130,7 +130,10 @@ class AnthropicBatchAPI(BatchAPI):
         return f"{litellm_wire.anthropic_url(self._base_url)}/v1/messages/batches{path}"
 
     def _headers(self) -> dict[str, str]:
-        return {**litellm_wire.anthropic_headers(self._client.key, self._base_url), **self._client.headers}
+        return {
+            **litellm_wire.anthropic_headers(self._client.credentials.key, self._base_url),
+            **self._client.credentials.headers,
+        }
 
     async def _lines(self, remote_id: str) -> list[dict[str, Any]]:
         return list(json_lines(await self._call("GET", f"/{quote(remote_id)}/results")))

@@ -126,8 +126,8 @@ class BatchAPI(ABC):
         return f"{self._base_url}{path}"
 
     def _headers(self) -> dict[str, str]:
-        key = {"Authorization": f"Bearer {self._client.key}"} if self._client.key else {}
-        return {**key, **self._client.headers}
+        key = {"Authorization": f"Bearer {self._client.credentials.key}"} if self._client.credentials.key else {}
+        return {**key, **self._client.credentials.headers}
 
     async def _call(
         self, method: str, path: str, data: bytes | None = None, *, headers: Mapping[str, str] = {}, again: bool = True

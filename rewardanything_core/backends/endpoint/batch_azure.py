@@ -31,7 +31,7 @@ class AzureBatchAPI(OpenAIBatchAPI):
     route = "/chat/completions"
 
     def _headers(self) -> dict[str, str]:
-        return {**litellm_wire.azure_headers(self._client.key), **self._client.headers}
+        return {**litellm_wire.azure_headers(self._client.credentials.key), **self._client.credentials.headers}
 
     def _url(self, path: str) -> str:
         route, _, query = path.partition("?")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
@@ -18,7 +17,6 @@ from rewardanything_core.backends.endpoint.attempt_errors import (
     ErrorContext,
     MissingKeyError,
     attempt_error,
-    without_secret,
 )
 from rewardanything_core.backends.endpoint.capabilities import ServerCapabilities
 from rewardanything_core.backends.endpoint.completions import (
@@ -28,12 +26,12 @@ from rewardanything_core.backends.endpoint.completions import (
 )
 from rewardanything_core.backends.endpoint.concurrency import ConcurrencyLimiter
 from rewardanything_core.backends.endpoint.config import EndpointConfig
+from rewardanything_core.backends.endpoint.credentials import Credentials
 from rewardanything_core.backends.endpoint.http import HTTPTransport
 from rewardanything_core.backends.endpoint.replicas import Replicas
 from rewardanything_core.backends.endpoint.retry import Backoff, hedged
 from rewardanything_core.backends.pricing import Prices, approximate_tokens
 from rewardanything_core.errors import (
-    AuthenticationError,
     BackendConnectionError,
     BackendTimeoutError,
     BudgetExceededError,
@@ -65,13 +63,14 @@ class EndpointClient:
     ) -> None:
         self._config = config
         self._base_urls = config.base_urls
-        self._given_key = api_key
+        self.credentials = Credentials(config, api_key)
         self._capabilities = capabilities
         self.backoff = backoff
         self._direct = config.direct
         self._served_model = config.served_model
         self._transport: HTTPTransport | None = None
-        self._litellm: Any = None
+        self.litellm: Any = None
+        """The library, after `prepare`. None: it is not used."""
         self._openai_clients: dict[str, litellm_adapter.OpenAIClient] = {}
         self._replicas: Replicas | None = Replicas(self._base_urls) if len(self._base_urls) > 1 else None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -166,8 +165,8 @@ class EndpointClient:
 
     async def prepare(self) -> None:
         """Import LiteLLM if it is needed, and create what belongs to the running loop."""
-        if self._litellm is None and self._direct is None:
-            self._litellm = await asyncio.to_thread(litellm_adapter.load)
+        if self.litellm is None and self._direct is None:
+            self.litellm = await asyncio.to_thread(litellm_adapter.load)
         if self._loop is None:
             await asyncio.to_thread(lambda: self.prices)
         loop = asyncio.get_running_loop()
@@ -243,7 +242,7 @@ class EndpointClient:
                 return {**self._body(*adapted), **renamed}
             try:
                 body = await litellm_wire.body(
-                    self._litellm,
+                    self.litellm,
                     self._config.provider,
                     self._served_model,
                     adapted[0],
@@ -269,7 +268,7 @@ class EndpointClient:
             BackendError: it is not a chat completion.
         """
         try:
-            return self._without_key(self._parse(reply))
+            return self.credentials.removed_from(self._parse(reply))
         except MalformedReplyError as error:
             raise attempt_error(error, self.error_context(None)).error from error
 
@@ -349,7 +348,7 @@ class EndpointClient:
         try:
             async with asyncio.timeout(self._config.timeout):
                 response = await self._response(messages, parameters, base_url)
-            return self._without_key(self._parse(response))
+            return self.credentials.removed_from(self._parse(response))
         except Exception as error:  # noqa: BLE001  providers raise anything; `attempt_error` classifies it
             return attempt_error(error, self.error_context(base_url))
 
@@ -362,12 +361,12 @@ class EndpointClient:
         return ErrorContext(
             model=self._config.model,
             base_url=base_url,
-            key_hint=self._key_hint(),
-            has_key=not self._missing_variables(),
+            key_hint=self.credentials.hint(),
+            has_key=not self.credentials.missing_variables(),
             timeout=self._config.timeout,
             reply_kind=self.reply_kind,
             no_route=self.no_route,
-            secret=self._given_key if self._direct is None else self._key,
+            secret=self.credentials.sent_by_us,
         )
 
     def _parse(self, response: Any) -> ChatCompletion:
@@ -377,24 +376,26 @@ class EndpointClient:
         extra, known = self._extra(parameters), _without_extra(parameters)
         if self._transport is not None:
             assert base_url is not None
-            if self._key is None and self._config.requires_key:
+            if self.credentials.key is None and self._config.requires_key:
                 raise MissingKeyError
             body = self._body(messages, parameters)
-            return await self._transport.chat_completion(base_url, self._key, body, self._headers)
+            return await self._transport.chat_completion(base_url, self.credentials.key, body, self.credentials.headers)
         request = {
             "model": self._config.litellm_model,
             "messages": [dict(message) for message in messages],
             "timeout": self._config.timeout,
             **known,
             **({"api_base": base_url} if base_url else {}),
-            **({"api_key": self._key} if self._key else {}),
+            **({"api_key": self.credentials.key} if self.credentials.key else {}),
             **({"extra_body": extra} if extra else {}),
         }
         if base_url is not None and self._config.provider == "openai":
             if base_url not in self._openai_clients:
-                self._openai_clients[base_url] = litellm_adapter.OpenAIClient(self._litellm, base_url, self._key)
+                self._openai_clients[base_url] = litellm_adapter.OpenAIClient(
+                    self.litellm, base_url, self.credentials.key
+                )
             request["client"] = self._openai_clients[base_url].client
-        return await litellm_adapter.chat_completion(self._litellm, request)
+        return await litellm_adapter.chat_completion(self.litellm, request)
 
     def _body(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -408,88 +409,6 @@ class EndpointClient:
         """Fields beyond OpenAI's protocol."""
         template = parameters.get("chat_template_kwargs")
         return {**self._config.extra_body, **({"chat_template_kwargs": template} if template else {})}
-
-    @property
-    def key(self) -> str | None:
-        """The key to send. None: there is none, or LiteLLM reads it from the environment."""
-        return self._key
-
-    @property
-    def litellm(self) -> Any:
-        """The library, after `prepare`. None: it is not used."""
-        return self._litellm
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Additional headers."""
-        return self._headers
-
-    @cached_property
-    def _key(self) -> str | None:
-        """The key to send. None: there is none, or LiteLLM reads it from the environment."""
-        if self._given_key is not None or not self._base_urls:
-            return self._given_key
-        if self._direct is not None:
-            return os.environ.get(self._direct.key_variable) or None
-        # Self-hosted servers often need no key, but OpenAI's client does not start without one.
-        environment = litellm_adapter.provider_environment(self._litellm, self._config.litellm_model)
-        return None if environment["keys_in_environment"] else "not-needed"
-
-    @cached_property
-    def _headers(self) -> dict[str, str]:
-        """The headers that OpenAI's client adds, for accounts with several organizations or projects."""
-        if self._config.provider != "openai":
-            return {}
-        variables = {
-            "OpenAI-Organization": os.environ.get("OPENAI_ORG_ID") or os.environ.get("OPENAI_ORGANIZATION"),
-            "OpenAI-Project": os.environ.get("OPENAI_PROJECT_ID"),
-        }
-        return {name: value for name, value in variables.items() if value}
-
-    def require_key(self) -> None:
-        """Check that there is a key where no request can succeed without one.
-
-        Raises:
-            AuthenticationError: there is none.
-        """
-        if self._config.requires_key and self._key is None:
-            raise AuthenticationError(f"There is no key for {self._config.model}.", hint=self._key_hint())
-
-    def _without_key(self, completion: ChatCompletion) -> ChatCompletion:
-        """A completion without the key that was sent: a server may echo it, and replies are stored and shown."""
-        key = (
-            self._given_key or os.environ.get(f"{self._config.provider.upper()}_API_KEY")
-            if self._direct is None
-            else self._key
-        )
-        reasoning = completion.reasoning
-        return dataclasses.replace(
-            completion,
-            answer=without_secret(completion.answer, key),
-            reasoning=None if reasoning is None else without_secret(reasoning, key),
-            failure_text=without_secret(completion.failure_text, key),
-        )
-
-    def _missing_variables(self) -> list[str]:
-        """The environment variables that a key would be read from. Empty: there is a key."""
-        if self._direct is not None:
-            return [] if self._key else [self._direct.key_variable]
-        if self._given_key is not None:
-            return []
-        environment = litellm_adapter.provider_environment(self._litellm, self._config.litellm_model)
-        return [] if environment["keys_in_environment"] else list(environment["missing_keys"])
-
-    def _key_hint(self) -> str:
-        if self._config.api_key_env is not None:
-            return f"Check the key in the environment variable {self._config.api_key_env}."
-        if self._given_key is not None:
-            return "Check the key given as api_key=."
-        if missing := self._missing_variables():
-            are_alternatives = all(name.endswith("_API_KEY") for name in missing)
-            names = (" or " if are_alternatives else " and ").join(missing)
-            return f"Set {names} in the environment, or give api_key= or api_key_env=."
-        where = "environment" if self._direct is None else f"environment variable {self._direct.key_variable}"
-        return f"Check the key in the {where}."
 
 
 def _without_extra(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,9 +79,7 @@ class DecisionsClient(EndpointClient):
         reply, usage = await self.send((content,), {"route": route, "body": body}, prefix_group=prefix_group)
         assert isinstance(reply, _DecisionReply)
         usage += self.spent(reply)
-        raw = without_secret(
-            json.dumps(reply.body, ensure_ascii=False), self._given_key if self._direct is None else self._key
-        )
+        raw = without_secret(json.dumps(reply.body, ensure_ascii=False), self.credentials.sent_by_us)
         try:
             response = FORMATS[route].read_response(reply.body, questions)
         except DecisionFormatError as error:
@@ -132,7 +130,7 @@ class DecisionsClient(EndpointClient):
         assert self._transport is not None
         try:
             async with asyncio.timeout(min(_PROBE_SECONDS, self._config.timeout)):
-                await self._transport.post(url, self._key, {}, self._headers, required="answers")
+                await self._transport.post(url, self.credentials.key, {}, self.credentials.headers, required="answers")
         except UnexpectedResponseError as error:
             return error.status_code
         except Exception:  # noqa: BLE001  whatever it is, the request itself will meet and explain it
@@ -154,18 +152,20 @@ class DecisionsClient(EndpointClient):
         body = {**parameters["body"], "model": self._served_model, **self._config.extra_body}
         if self._transport is not None:
             assert base_url is not None
-            if self._key is None and self._config.requires_key:
+            if self.credentials.key is None and self._config.requires_key:
                 raise MissingKeyError
             url = f"{base_url}/{parameters['route']}"
-            return await self._transport.post(url, self._key, body, self._headers, required="answers")
+            return await self._transport.post(
+                url, self.credentials.key, body, self.credentials.headers, required="answers"
+            )
         request = {
             **body,
             "model": self._config.litellm_model,
             "timeout": self._config.timeout,
             **({"api_base": base_url} if base_url else {}),
-            **({"api_key": self._key} if self._key else {}),
+            **({"api_key": self.credentials.key} if self.credentials.key else {}),
         }
-        return await litellm_adapter.decisions(self._litellm, request)
+        return await litellm_adapter.decisions(self.litellm, request)
 
     def _parse(self, response: Any) -> ChatCompletion:
         usage = response.get("usage")

@@ -206,13 +206,13 @@ def _close_transport(transport: Any, loop: asyncio.AbstractEventLoop, pid: int) 
         close_session(session, loop, pid)
 
 
-def provider_environment(litellm: Any, model: str) -> dict[str, Any]:
+def provider_environment(model: str) -> dict[str, Any]:
     """Which environment variables LiteLLM reads for a model's key: ``keys_in_environment`` and ``missing_keys``.
 
     Args:
-        litellm: The library.
         model: The model string.
     """
+    litellm = load()
     with quiet(litellm):
         environment: dict[str, Any] = litellm.validate_environment(model=model)
     return environment

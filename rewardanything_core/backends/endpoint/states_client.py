@@ -78,7 +78,7 @@ class StatesClient(EndpointClient):
             "use_activation": False,  # as it is, not normalized
             **parameters,
         }
-        return await self._transport.post(f"{base_url}/embeddings", self._key, body, required="data")
+        return await self._transport.post(f"{base_url}/embeddings", self.credentials.key, body, required="data")
 
     def _parse(self, response: Any) -> ChatCompletion:
         usage = response.get("usage")
