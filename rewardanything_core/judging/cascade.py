@@ -236,7 +236,7 @@ class Cascade(CompositeJudge):
             stages = [judge_from_spec(stage, backends=backends) for stage in spec["stages"]]
             own = {name: spec[name] for name in ("thresholds", "confidence", "abstain")}
             cascade = cls(stages, **own)
-            return cascade.with_options(**spec["limits"]) if spec.get("limits") else cascade
+            return cascade._with_limits_of(spec)
         except (KeyError, TypeError) as error:
             raise ConfigError(f"This is not the spec of a cascade: {error!r}.") from error
 

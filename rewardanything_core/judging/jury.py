@@ -254,7 +254,7 @@ class Jury(CompositeJudge):
         try:
             jurors = [judge_from_spec(juror, backends=backends) for juror in spec["jurors"]]
             jury = cls(jurors, weights=spec["weights"], min_jurors=spec["min_jurors"])
-            return jury.with_options(**spec["limits"]) if spec.get("limits") else jury
+            return jury._with_limits_of(spec)
         except (KeyError, TypeError) as error:
             raise ConfigError(f"This is not the spec of a jury: {error!r}.") from error
 

@@ -89,6 +89,9 @@ class CompositeJudge(BaseJudge):
     def _limits_in_spec(self) -> dict[str, Any]:
         return {"limits": self.budget.limits} if self.budget is not None else {}
 
+    def _with_limits_of(self, spec: Mapping[str, Any]) -> Self:
+        return self.with_options(**spec["limits"]) if spec.get("limits") else self
+
 
 def as_judge(judge: BaseJudge | str, role: str) -> BaseJudge:
     """The judge that a member of a jury or cascade means.
