@@ -52,7 +52,9 @@ class MeteredBackend(WrappedBackend):
         return await self._paid(self._most(prompts, 0), lambda: self._backend.hidden_states(prompts, layer))
 
     def _most(self, conversations: Sequence[Sequence[Message]], max_tokens: int) -> Expense:
-        """The most that one request for each conversation can take."""
+        """The most that one request for each conversation can take; not computed where no budget asks for it."""
+        if budget.in_force() is None:
+            return Expense(calls=len(conversations))
         prompt = sum(approximate_tokens(each, cautious=True) for each in conversations)
         completion = max_tokens * len(conversations)
         prices = self._backend.prices

@@ -16,6 +16,7 @@ from rewardanything_core.backends.metered import MeteredBackend
 from rewardanything_core.backends.registry import backend_from_spec
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
+from rewardanything_core.concurrency.recent_keys import RecentKeys
 from rewardanything_core.concurrency.single_flight import SingleFlight
 from rewardanything_core.errors import (
     BatchPendingError,
@@ -99,7 +100,7 @@ class Judge(BaseJudge):
         self._usage = Usage()
         self._flights: SingleFlight[StoredVerdict] = SingleFlight()
         self._misses: dict[str, int] = {}
-        self._stored_count = 0
+        self._stored = RecentKeys()
         self._explainer = resolve_explainer(options, backend, self.readout)
         self._unexplained = self._without_reasons()
         check_prices(backend, options.budget)
@@ -256,7 +257,7 @@ class Judge(BaseJudge):
         if self.cache == "off":
             return [None] * len(cases)
         keys = [self._keys.key(case) for case in cases]
-        stored_count = self._stored_count  # before the lookup: what is stored meanwhile may have been missed
+        stored_count = self._stored.count  # before the lookup: what is stored meanwhile may have been missed
         found = self._read(keys)
         if len(self._misses) > _MAX_REMEMBERED_MISSES:
             self._misses.clear()
@@ -270,8 +271,9 @@ class Judge(BaseJudge):
         """The verdict from the store, from the same judgement in flight, or from the model."""
         key = self._keys.key(case)
         stored: StoredVerdict | None = None
-        # After `cached_verdicts` missed, the store is read again only if this judge has stored something since.
-        if self.cache != "off" and self._misses.pop(key, None) != self._stored_count:
+        # After `cached_verdicts` missed, the store is read again only if this judge may have stored the verdict since.
+        missed_at = self._misses.pop(key, None)
+        if self.cache != "off" and (missed_at is None or self._stored.may_have_added(key, missed_at)):
             stored = (await asyncio.to_thread(self._read, [key])).get(key)
         cached = stored is not None
         stored = stored or await self._flights.join(key, lambda: self._judge_and_store(case, key))
@@ -313,7 +315,7 @@ class Judge(BaseJudge):
         if self.cache == "on" and has_reasons:
             entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
             verdict = dataclasses.replace(verdict, record_id=await self._id_if_written(self._put(entry)))
-            self._stored_count += 1
+            self._stored.add(key)
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
     async def _judge_and_store(self, case: Case, key: str) -> StoredVerdict:
@@ -349,7 +351,7 @@ class Judge(BaseJudge):
         if self.cache == "on":
             entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
             verdict = dataclasses.replace(verdict, record_id=await self._id_if_written(self._put(entry)))
-            self._stored_count += 1
+            self._stored.add(key)
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
     async def _log_failure(self, case: Case, failure: JudgeFailure) -> JudgeFailure:

@@ -8,6 +8,7 @@ import scripts
 
 from rewardanything_core import Case, Judge, ScriptedBackend, VerdictStore
 from rewardanything_core.concurrency import background_loop
+from rewardanything_core.concurrency.recent_keys import RecentKeys
 
 
 class CountingStore(VerdictStore):
@@ -71,6 +72,31 @@ def test_a_verdict_stored_between_lookup_and_judging_is_not_paid_for_again(store
     judge._misses[judge._keys.key(case)] = 0  # what the second caller's lookup had noted
     verdict = background_loop.wait(background_loop.submit(judge._verdict(case)))
     assert verdict.cached and judge.backend.calls == 1
+
+
+def test_a_verdict_on_another_case_stored_meanwhile_needs_no_second_lookup(store):
+    judge = Judge(ScriptedBackend(scripts.by_length), store=store)
+    first, second = cases(2)
+    assert judge.cached_verdict(first) is None
+    judge.judge(second)
+    reads = len(store.reads)
+    background_loop.wait(background_loop.submit(judge._verdict(first)))
+    assert len(store.reads) == reads
+
+
+def test_recent_keys_know_what_was_added_or_say_that_it_may_have_been():
+    recent = RecentKeys(size=3)
+    recent.add("a")
+    moment = recent.count
+    assert not recent.may_have_added("a", moment)
+    recent.add("b")
+    recent.add("a")
+    assert recent.may_have_added("a", moment) and recent.may_have_added("b", moment)
+    assert not recent.may_have_added("c", moment)
+    for key in "xyz":
+        recent.add(key)
+    assert recent.may_have_added("b", moment)  # forgotten
+    assert not recent.may_have_added("b", recent.count)
 
 
 def test_the_same_case_from_many_threads_costs_one_call(store):

@@ -83,9 +83,12 @@ class EndpointClient:
         config = self._config
         if config.input_cost_per_token is not None and config.output_cost_per_token is not None:
             return Prices(config.input_cost_per_token, config.input_cost_per_token, config.output_cost_per_token)
-        if self._direct is not None and config.provider not in ("openai", "typesafe"):  # the user's own server
-            return None
-        return litellm_adapter.prices(config.served_model, config.provider)
+        return litellm_adapter.prices(config.served_model, config.provider) if self._is_listed else None
+
+    @property
+    def _is_listed(self) -> bool:
+        """Whether LiteLLM's list may have the model's prices; it does not have those of the user's own server."""
+        return self._direct is None or self._config.provider in ("openai", "typesafe")
 
     @cached_property
     def batch_prices(self) -> Prices | None:
@@ -167,7 +170,7 @@ class EndpointClient:
         """Import LiteLLM if it is needed, and create what belongs to the running loop."""
         if self.litellm is None and self._direct is None:
             self.litellm = await asyncio.to_thread(litellm_adapter.load)
-        if self._loop is None:
+        if self._loop is None and self._is_listed:  # an own server needs no thread, so requests keep their order
             await asyncio.to_thread(lambda: self.prices)
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -280,7 +283,9 @@ class EndpointClient:
         return dataclasses.replace(most, cost=cost)
 
     def _most(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Expense:
-        """The most that an attempt can take."""
+        """The most that an attempt can take; not computed where no budget asks for it."""
+        if budget.in_force() is None:
+            return Expense(calls=1)
         prompt = approximate_tokens(messages, cautious=True)
         completion = parameters.get("max_tokens", 0)
         cost = 0.0 if self.prices is None else self.prices.cost(prompt, completion)
