@@ -6,13 +6,15 @@ default, the expectation of breaking it at random. Some benchmarks count a tie a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal, TypeVar
 
 Ties = Literal["half", "wrong"]
 
+Ranked = TypeVar("Ranked", bound=Hashable)
 
-def rank_scores(ranking: Sequence[str]) -> dict[str, float]:
+
+def rank_scores(ranking: Sequence[Ranked]) -> dict[Ranked, float]:
     """A ranking, best first, as numbers without ties: n for the best of n, 1 for the last."""
     return {label: float(len(ranking) - position) for position, label in enumerate(ranking)}
 

@@ -196,7 +196,7 @@ def common_item(row: Mapping[str, Any], where: str) -> BenchItem:
     rated = row.get("human_scores") is not None
     human = _numbers(row["human_scores"], responses, where) if rated else None
     if human is None and row.get("ranking"):
-        human = rank_scores(_known(row["ranking"], responses, where))
+        human = _places(row["ranking"], responses, where)
     chosen, rejected = (_known(meta.get(side) or (), responses, where) for side in ("chosen", "rejected"))
     if row.get("pairs") is not None:
         pairs = tuple((better, worse) for better, worse in (_known(p, responses, where) for p in row["pairs"]))
@@ -307,6 +307,18 @@ def _probability(given: Any, where: str) -> float | None:
     if isinstance(given, bool) or not 0 < probability <= 1:
         raise ConfigError(f"{where}: 'probability' must be a number above 0 and at most 1, not {given!r}.")
     return probability
+
+
+def _places(ranking: Any, responses: Mapping[str, Response], where: str) -> dict[str, float]:
+    """The places of a ranking from its end; names that are tied are in a list of their own within it."""
+    if not isinstance(ranking, list):
+        raise ConfigError(f"{where}: 'ranking' must be a list of response names, best first.")
+    groups = [_known(group if isinstance(group, list) else [group], responses, where) for group in ranking]
+    places = rank_scores(groups)
+    named = [(name, places[group]) for group in groups for name in group]
+    if len(dict(named)) < len(named):
+        raise ConfigError(f"{where}: 'ranking' has a response twice.")
+    return dict(named)
 
 
 def _known(names: Any, responses: Mapping[str, Response], where: str) -> tuple[str, ...]:
