@@ -1,9 +1,9 @@
-"""A judge's reasoning for a reader: the caller's labels in place of the masked names that the judge saw."""
+"""Explanations for a reader: the caller's labels in place of the masked names that the judge saw."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _MASKED_NAME = re.compile(r"(?i)\b(?:response )?model-(?P<place>\d+)\b")
 _SOLE_NAME = re.compile(
@@ -49,3 +49,55 @@ def _unmask_sole_response(text: str) -> str:
 
     text = re.sub(r"(?i)\bmodel-1 (?=\d)", "", text)  # "the probability is model-1 0.80"
     return _SOLE_NAME.sub(name, text)
+
+
+def with_headings(kind: str, texts: Sequence[str], suffixes: Sequence[str] | None = None) -> str:
+    """The texts that are not empty, each under a heading such as ``[pass 2 of 3]``.
+
+    Args:
+        kind: What the texts are of, such as ``pass``.
+        texts: The texts. All of them are numbered, also those that are empty.
+        suffixes: What to add to each heading. None: nothing.
+    """
+    suffixes = suffixes or [""] * len(texts)
+    return "\n\n".join(
+        f"[{kind} {number} of {len(texts)}{suffix}]\n{text}"
+        for number, (text, suffix) in enumerate(zip(texts, suffixes, strict=True), start=1)
+        if text
+    )
+
+
+def named(label: str, responses: int) -> str:
+    """A response as it is called in a sentence.
+
+    Args:
+        label: Its label.
+        responses: Number of responses in the case. A single one needs no label.
+    """
+    return f"response {label}" if responses > 1 else "the response"
+
+
+def missed_criteria(label: str, scores: Mapping[str, float], responses: int) -> str:
+    """The sentence on the required criteria that a response misses.
+
+    Args:
+        label: The response's label.
+        scores: Criterion -> the response's score on it, 1.0..5.0, for the criteria that it misses.
+        responses: Number of responses in the case.
+    """
+    response = named(label, responses)
+    listed = ", ".join(f"{name} ({score:.3g})" for name, score in scores.items())
+    return f"{response[0].upper()}{response[1:]} misses what the rubric requires: {listed}."
+
+
+def removed_sentences(label: str, sentences: Sequence[str], responses: int) -> str:
+    """The sentence on what was removed from a response before it was judged.
+
+    Args:
+        label: The response's label.
+        sentences: What was removed.
+        responses: Number of responses in the case.
+    """
+    quoted = " ".join(repr(sentence) for sentence in sentences)
+    removed = f"Removed from {named(label, responses)} before judging"
+    return f"{removed}, since it addresses the evaluator or vouches for itself: {quoted}"

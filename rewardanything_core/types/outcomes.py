@@ -1,144 +1,21 @@
-"""Values that every layer shares: messages, usage, verdicts and failures."""
+"""The outcome of a case: a verdict, a failure or an abstention, with what the stages of a cascade returned."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any
 
-from rewardanything_core.explanations import unmask
+from rewardanything_core.explanations import missed_criteria, named, removed_sentences, unmask, with_headings
+from rewardanything_core.types.replies import Reasons, Reply
+from rewardanything_core.types.usage import Usage
 
 MIN_SCORE, MAX_SCORE = 1.0, 5.0
+"""The range of scores."""
 
 ABSTAINED = "Abstained:"
 """How the `JudgeFailure.summary` of an `Abstention` begins."""
-
-
-class ToolCall(TypedDict):
-    """A call of a tool by a model."""
-
-    id: str | None
-    """The id that the tool's result repeats. None: the call has none."""
-
-    name: str
-    """The tool's name; empty if the model's output had none that could be parsed."""
-
-    arguments: Any
-    """JSON values: usually a dict of arguments by name. A string if the model did not write valid JSON."""
-
-
-class ContentPart(TypedDict):
-    """A part of a message's content."""
-
-    type: Literal["text", "reasoning", "image_url"]
-    """What the part is. ``reasoning``: what a model thought before it answered, which its user may not see."""
-
-    text: NotRequired[str]
-    """The text of a ``text`` or ``reasoning`` part."""
-
-    annotations: NotRequired[list[Any]]
-    """Citations of a ``text`` part, in the form of their API."""
-
-    image_url: NotRequired[dict[str, str]]
-    """An image's ``url``, which may be a data URL, and its ``detail`` if that was given."""
-
-
-class Message(TypedDict):
-    """One chat turn. `rewardanything_core.conversations` reads messages of other forms into this one."""
-
-    role: str
-    """``system``, ``developer``, ``user``, ``assistant`` or ``tool``."""
-
-    content: Any
-    """A string, or a list of `ContentPart`. None: the message has only tool calls. What is sent to a text model has
-    strings only."""
-
-    tool_calls: NotRequired[list[ToolCall]]
-    """The tools that the assistant called after what the content says."""
-
-    tool_call_id: NotRequired[str]
-    """In a tool's message, the id of the call that it answers."""
-
-    name: NotRequired[str]
-    """The tool's name, or that of one of several participants with the same role."""
-
-    is_error: NotRequired[bool]
-    """Whether the tool failed; only ever True."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """Tokens, time and cost of model calls. Add two with ``+``; ``later - earlier`` is what was spent in between."""
-
-    calls: int = 0
-    """Requests sent to the model, retries included."""
-
-    prompt_tokens: int = 0
-    """Prompt tokens processed."""
-
-    completion_tokens: int = 0
-    """Tokens generated, reasoning included."""
-
-    seconds: float = 0.0
-    """Sum of the calls' wall time, in seconds; concurrent calls overlap, so this can exceed elapsed time."""
-
-    cost: float | None = None
-    """US dollars. None: no price is known."""
-
-    def __add__(self, other: Usage) -> Usage:
-        known = [c for c in (self.cost, other.cost) if c is not None]
-        return Usage(
-            calls=self.calls + other.calls,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-            seconds=self.seconds + other.seconds,
-            cost=sum(known) if known else None,
-        )
-
-    def __sub__(self, other: Usage) -> Usage:
-        return Usage(
-            calls=self.calls - other.calls,
-            prompt_tokens=self.prompt_tokens - other.prompt_tokens,
-            completion_tokens=self.completion_tokens - other.completion_tokens,
-            seconds=self.seconds - other.seconds,
-            cost=None if self.cost is None else self.cost - (other.cost or 0.0),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """One reply of a judge model: to one pass, or to one sub-list of a pass over a long list."""
-
-    reasoning: str = ""
-    """What the model wrote before its scores, with responses under their masked names (``model-1``). Empty: nothing."""
-
-    raw_output: str = ""
-    """The whole reply as received."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reasons:
-    """Reasons for a verdict, written by another model, or separately, after the scores were given."""
-
-    model: str
-    """The model that wrote them."""
-
-    text: str = ""
-    """The reasons, with responses under their masked names (``model-1``). Empty: there are none; see ``error``."""
-
-    order: list[str] = field(default_factory=list)
-    """The labels in the order of the masked names."""
-
-    error: str | None = None
-    """Why there are no reasons. None: there are."""
-
-    @property
-    def explanation(self) -> str:
-        """The reasons for a reader, marked as what they are."""
-        if self.error is not None:
-            return f"[no reasons: {self.model} failed with {self.error}]"
-        return f"[reasons for the given scores, by {self.model}]\n{unmask(self.text, self.order)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,12 +132,12 @@ class Verdict:
                 for juror in self.jurors
             ]
             models = [f": {juror.model}" for juror in self.jurors]
-            return _with_headings("juror", texts, models)
+            return with_headings("juror", texts, models)
         passes = [
-            _with_headings("list", texts) if self.sublists else "\n\n".join(texts)
+            with_headings("list", texts) if self.sublists else "\n\n".join(texts)
             for texts in ([of_reply(reply) for reply in replies] for replies in self.replies)
         ]
-        texts = [passes[0] if len(passes) == 1 else _with_headings("pass", passes)]
+        texts = [passes[0] if len(passes) == 1 else with_headings("pass", passes)]
         return "\n\n".join(filter(None, [*texts, *self._by_criterion(of_juror)]))
 
     def _by_criterion(self, text_of: Callable[[Verdict], str]) -> list[str]:
@@ -288,13 +165,16 @@ class Verdict:
         if self.stages is not None:
             alone = dataclasses.replace(self, stages=None)
             return "\n\n".join(filter(None, [stages_summary(self.stages), alone.explanation]))
-        missed = [_miss(label, names, self) for label, names in self.missed.items()]
+        missed = [
+            missed_criteria(label, {name: self.criteria[name].scores[label] for name in names}, len(self.scores))
+            for label, names in self.missed.items()
+        ]
         if self.jurors is not None:
             return "\n\n".join(filter(None, [*missed, *map(_juror_explanation, self.jurors)]))
         orders = self.sublists or [[order] for order in self.orders]
-        texts = [_removal(label, sentences, len(self.scores)) for label, sentences in self.removed.items()]
+        texts = [removed_sentences(label, sentences, len(self.scores)) for label, sentences in self.removed.items()]
         texts += [
-            f"Judged without {omitted:,} characters of tools' results in {_named(label, len(self.scores))}."
+            f"Judged without {omitted:,} characters of tools' results in {named(label, len(self.scores))}."
             for label, omitted in self.shortened.items()
         ]
         for number, replies in enumerate(self.replies):
@@ -462,32 +342,6 @@ def stages_summary(stages: list[StageResult]) -> str:
             did = "decided" if stage.decided else "escalated"
             parts.append(f"{name} {did} with confidence {stage.confidence:.3g}, threshold {stage.threshold:.3g}")
     return f"Cascade: {'; '.join(parts)}."
-
-
-def _with_headings(kind: str, texts: list[str], suffixes: list[str] | None = None) -> str:
-    """The texts that are not empty, each under a heading such as ``[pass 2 of 3]``."""
-    suffixes = suffixes or [""] * len(texts)
-    return "\n\n".join(
-        f"[{kind} {number} of {len(texts)}{suffix}]\n{text}"
-        for number, (text, suffix) in enumerate(zip(texts, suffixes, strict=True), start=1)
-        if text
-    )
-
-
-def _named(label: str, responses: int) -> str:
-    return f"response {label}" if responses > 1 else "the response"
-
-
-def _miss(label: str, names: list[str], verdict: Verdict) -> str:
-    scores = ", ".join(f"{name} ({verdict.criteria[name].scores[label]:.3g})" for name in names)
-    response = _named(label, len(verdict.scores))
-    return f"{response[0].upper()}{response[1:]} misses what the rubric requires: {scores}."
-
-
-def _removal(label: str, sentences: list[str], responses: int) -> str:
-    quoted = " ".join(repr(sentence) for sentence in sentences)
-    removed = f"Removed from {_named(label, responses)} before judging"
-    return f"{removed}, since it addresses the evaluator or vouches for itself: {quoted}"
 
 
 def _juror_explanation(juror: Verdict | JudgeFailure) -> str:
