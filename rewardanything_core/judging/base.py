@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import queue
-import traceback
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
@@ -16,25 +13,18 @@ from typing import TYPE_CHECKING, Any, Self
 from rewardanything_core.backends.budget import Budget
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
-from rewardanything_core.errors import (
-    BackendError,
-    BatchPendingError,
-    ConfigError,
-    InvalidCaseError,
-    RewardAnythingError,
-)
+from rewardanything_core.errors import ConfigError, InvalidCaseError, RewardAnythingError
+from rewardanything_core.judging.failures import failed_by, log_unexpected
 from rewardanything_core.judging.observers import Notifier, Observer, add_observer, flush_observers, remove_observer
 from rewardanything_core.judging.streaming import Outcome, astream, stream
 from rewardanything_core.principles import Principle
-from rewardanything_core.types import JudgeFailure, Message, Usage, Verdict
+from rewardanything_core.types import Message, Usage, Verdict
 
 if TYPE_CHECKING:
     from rewardanything_core.judging.cost_estimates import CostEstimate
     from rewardanything_core.judging.judge import Judge
 
 __all__ = ["DEFAULT_WINDOW", "BaseJudge", "Outcome", "add_observer", "remove_observer"]
-
-_log = logging.getLogger("rewardanything_core")
 
 DEFAULT_WINDOW = 256
 """Number of cases that `BaseJudge.judge_stream` keeps in flight."""
@@ -362,49 +352,6 @@ class BaseJudge(ABC):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[type[BaseJudge], dict[str, Any]]]:
         return _from_spec, (type(self), self.spec())
-
-
-_PLACES_LOGGED: set[tuple[str, str, int]] = set()
-
-
-def log_unexpected(error: Exception, name: str, case: Case) -> None:
-    """Log an exception that is not ours; with its traceback only the first time it comes from a line of code."""
-    frame, line = deque(traceback.walk_tb(error.__traceback__), maxlen=1)[0]
-    place = type(error).__name__, frame.f_code.co_filename, line
-    new = place not in _PLACES_LOGGED
-    _PLACES_LOGGED.add(place)
-    named = "a case without an id" if case.id is None else f"case {case.id!r}"
-    _log.error("%s failed on %s: %r", name, named, error, exc_info=error if new else None)
-
-
-def failed_by(error: Exception, case: Case, model: str) -> BackendError:
-    """An exception that is not ours as the failure of one case.
-
-    Args:
-        error: What was raised while the case was judged.
-        case: The case.
-        model: The judge model's name.
-    """
-    wrapped = BackendError(f"{model} failed on this case with {type(error).__name__}: {error}")
-    wrapped.failure = JudgeFailure(
-        case_id=case.id, error_type="BackendError", message=wrapped.message, attempts=1, model=model
-    )
-    return wrapped
-
-
-def pending_in_batch(case: Case, model: str, requests: int) -> BatchPendingError:
-    """The error of a case that waits for a provider's batch.
-
-    Args:
-        case: The case.
-        model: The judge model's name.
-        requests: Number of its requests that have no reply yet.
-    """
-    error = BatchPendingError(f"{requests} requests of {case} wait for a batch of {model}.")
-    error.failure = JudgeFailure(
-        case_id=case.id, error_type="BatchPendingError", message=str(error), attempts=0, model=model
-    )
-    return error
 
 
 def _from_spec(cls: type[BaseJudge], spec: Mapping[str, Any]) -> BaseJudge:

@@ -26,9 +26,10 @@ from rewardanything_core.errors import (
     StoreError,
 )
 from rewardanything_core.fields import construct
-from rewardanything_core.judging.base import BaseJudge, failed_by, log_unexpected, pending_in_batch
+from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.case_runner import CaseRunner
 from rewardanything_core.judging.citations import cited_turns
+from rewardanything_core.judging.failures import failed_by, log_unexpected, pending_in_batch
 from rewardanything_core.judging.keys import VerdictKeys, to_json
 from rewardanything_core.judging.observers import as_observer
 from rewardanything_core.judging.resolution import (
