@@ -82,7 +82,7 @@ $(VENV)/.ready-demo: $(VENV)/.ready-torch $(SETTINGS)
 
 $(VENV)/.ready-test: $(VENV)/.ready-demo
 	@echo "Installing what the tests and checks need ..."
-	@$(PIP) install -c constraints.txt $(TORCH) -e ".[local,quantized,endpoint,parquet,serve,align,otel,mlflow,dspy,langchain,rl,ray,docs,dev]"
+	@$(PIP) install -c constraints.txt $(TORCH) -e ".[local,quantized,adapter,endpoint,parquet,serve,align,otel,mlflow,dspy,langchain,rl,ray,docs,dev]"
 	@# A small model server for the tests, and a distribution whose prompt they read: both without what they pull in.
 	@$(PIP) install -c constraints.txt --no-deps xllamacpp rewardanything==1.0.1
 	@touch $@

@@ -18,6 +18,7 @@ from rewardanything_core.backends.base import (
     HiddenStates,
     Request,
 )
+from rewardanything_core.backends.local.adapters import adapter_folder, adapter_hash
 from rewardanything_core.backends.local.chat_tokenizer import ChatTokenizer
 from rewardanything_core.backends.local.compatibility import check_compatibility
 from rewardanything_core.backends.local.config import LocalConfig
@@ -56,8 +57,8 @@ class LocalBackend(Backend):
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
-        ConfigError: there is no such model, device or option, the model is no chat model, or the engine cannot run it:
-            it keeps a recurrent state instead of keys and values, or has a custom attention implementation.
+        ConfigError: there is no such model, device or option, it is not a chat model, or the engine cannot run it: it
+            keeps a recurrent state instead of keys and values, or has a custom attention implementation.
     """
 
     supports_grammar: ClassVar[bool] = True
@@ -69,8 +70,13 @@ class LocalBackend(Backend):
             raise ConfigError(
                 "quantization and quantization_config both decide how the weights are quantized; give only one."
             )
+        if config.adapter is not None and quantization_config is not None:
+            raise ConfigError("adapter and quantization_config cannot be combined; see the option quantization.")
         self._config, self._quantization_config = config, quantization_config
         self._name = config.name or config.model
+        self._adapter_hash = None if config.adapter is None else adapter_hash(adapter_folder(config.adapter))
+        if self._adapter_hash is not None:  # another judge: neither the base model's heads nor its verdicts are its own
+            self._name += f"+{Path(str(config.adapter)).name}@{self._adapter_hash[:8]}"
         self._model, tokenizer = load(config, quantization_config)
         self._chat = ChatTokenizer(tokenizer, name=self._name)
         self._decoder = ConstrainedDecoder(self._model, tokenizer, self._chat)
@@ -157,6 +163,10 @@ class LocalBackend(Backend):
     async def hidden_states(self, prompts: Sequence[tuple[Message, ...]], layer: int) -> HiddenStates:
         """Compute hidden states, together with those of other callers; the layers above are not run.
 
+        Args:
+            prompts: The conversations.
+            layer: The number of layers to run, from 1 to ``num_layers``.
+
         Raises:
             ContextLengthError: a prompt does not fit the model's window; then none was run.
             BackendError: the model failed on this request, or the backend was closed.
@@ -182,10 +192,11 @@ class LocalBackend(Backend):
             "dtype": str(self._model.dtype),
             "quantization": self._config.quantization
             or (repr(self._quantization_config) if self._quantization_config is not None else None),
+            **({} if self._adapter_hash is None else {"adapter": self._adapter_hash}),
         }
 
     def spec(self) -> dict[str, Any]:
-        """All options, except for ``onednn`` at its default.
+        """All options, except for ``onednn`` and ``adapter`` at their defaults.
 
         Raises:
             ConfigError: it was made with a quantization config, which has no JSON form.
@@ -195,6 +206,8 @@ class LocalBackend(Backend):
         options = {field.name: getattr(self._config, field.name) for field in dataclasses.fields(self._config)}
         if self._config.onednn == "auto":  # the spec is as it was before this option existed
             del options["onednn"]
+        if self._config.adapter is None:
+            del options["adapter"]
         return {"kind": "local", **options}
 
     def close(self) -> None:

@@ -44,6 +44,10 @@ class LocalConfig:
     gguf_file: str | None = None
     """Name of a GGUF file in the folder or repository; it is dequantized while it is loaded. None: safetensors."""
 
+    adapter: str | None = None
+    """A LoRA adapter that is merged into the weights when they are loaded (extra ``adapter``): a folder that PEFT wrote,
+    or an id on the Hugging Face hub. Its hash is part of the model's name in verdicts. None: the model as it is."""
+
     max_batch_size: int = 16
     """The most sequences that run at once, 1 or more. More than 16 gain nothing for the 135M model on a CPU
     (benchmarks/throughput_local.py)."""
@@ -68,5 +72,10 @@ class LocalConfig:
             raise ConfigError(f"quantization must be '8bit' or '4bit', not {self.quantization!r}.")
         if self.quantization is not None and self.gguf_file:
             raise ConfigError("quantization and gguf_file both decide how the weights are quantized; give only one.")
+        if self.quantization is not None and self.adapter is not None:
+            raise ConfigError(
+                "adapter and quantization cannot be combined: an adapter would be merged into rounded weights.",
+                hint="Merge it once with PEFT's merge_and_unload, save the model, and load that with quantization.",
+            )
         if self.onednn not in ("auto", "off"):
             raise ConfigError(f"onednn must be 'auto' or 'off', not {self.onednn!r}.")

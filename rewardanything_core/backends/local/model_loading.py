@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewardanything_core.backends.local.adapters import merged
 from rewardanything_core.backends.local.config import LocalConfig
 from rewardanything_core.backends.local.onednn import enable_onednn_matmul
 from rewardanything_core.errors import ConfigError, MissingExtraError
@@ -29,8 +30,8 @@ def load(config: LocalConfig, quantization_config: Any = None) -> tuple[Any, Any
         quantization_config: Passed to transformers. None: ``config.quantization``.
 
     Raises:
-        MissingExtraError: torch, transformers or bitsandbytes is not installed.
-        ConfigError: there is no such model, device or dtype.
+        MissingExtraError: torch, transformers, bitsandbytes or peft is not installed.
+        ConfigError: there is no such model, adapter, device or dtype, or the adapter does not fit the model.
     """
     device = None if config.device_map is not None else pick_device(config.device)
     require()
@@ -71,6 +72,8 @@ def load(config: LocalConfig, quantization_config: Any = None) -> tuple[Any, Any
         if dtype == "auto" and quantization_config is None:
             loaded = loaded.to(_auto_dtype(loaded, device))
         loaded = loaded.to(device)
+    if config.adapter is not None:
+        loaded = merged(loaded, config.adapter, name=config.name or config.model)
     if config.onednn == "auto":
         enable_onednn_matmul(loaded)
     return loaded.eval(), tokenizer
