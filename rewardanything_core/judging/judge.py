@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.backends.base import Backend
@@ -16,19 +15,11 @@ from rewardanything_core.backends.metered import MeteredBackend
 from rewardanything_core.backends.registry import backend_from_spec
 from rewardanything_core.cases import Case
 from rewardanything_core.concurrency import background_loop
-from rewardanything_core.concurrency.recent_keys import RecentKeys
 from rewardanything_core.concurrency.single_flight import SingleFlight
-from rewardanything_core.errors import (
-    BatchPendingError,
-    BudgetExceededError,
-    ConfigError,
-    RewardAnythingError,
-    StoreError,
-)
+from rewardanything_core.errors import BatchPendingError, BudgetExceededError, ConfigError, RewardAnythingError
 from rewardanything_core.fields import construct
 from rewardanything_core.judging.base import BaseJudge
 from rewardanything_core.judging.case_runner import CaseRunner
-from rewardanything_core.judging.citations import cited_turns
 from rewardanything_core.judging.failures import failed_by, log_unexpected, pending_in_batch
 from rewardanything_core.judging.keys import VerdictKeys, to_json
 from rewardanything_core.judging.observers import as_observer
@@ -41,26 +32,24 @@ from rewardanything_core.judging.resolution import (
     resolve_screening,
 )
 from rewardanything_core.judging.rubrics import combine_criteria
+from rewardanything_core.judging.verdict_cache import VerdictCache
+from rewardanything_core.judging.verdicts import verdict_of
 from rewardanything_core.options import LIST_READOUTS, JudgeOptions, Readout
 from rewardanything_core.principles import Rubric
 from rewardanything_core.prompting.appeals import MEASURED_MODELS
 from rewardanything_core.prompting.material import turns_hash
 from rewardanything_core.prompting.templates import Template
 from rewardanything_core.readouts.pointwise.questions import question_set
-from rewardanything_core.readouts.results import CaseResult
 from rewardanything_core.store.principle_cache import PrincipleCache
-from rewardanything_core.store.records import Entry, StoredVerdict
+from rewardanything_core.store.records import StoredVerdict
 from rewardanything_core.store.verdict_store import VerdictStore
-from rewardanything_core.types import JudgeFailure, Usage, Verdict
+from rewardanything_core.types import Usage, Verdict
 
 if TYPE_CHECKING:
     from rewardanything_core.judging.cost_estimates import CostEstimate
 
-
 RESAMPLING_TEMPERATURE = 0.7
 """Minimum temperature of `Judge.resampled`."""
-
-_MAX_REMEMBERED_MISSES = 10_000
 
 
 class Judge(BaseJudge):
@@ -97,11 +86,9 @@ class Judge(BaseJudge):
         )
         """The options in force, with nothing left to defaults."""
         self.observers = tuple(map(as_observer, options.on_verdict))
-        self._store = options.store
+        self._cached = VerdictCache(options.store, options.cache, backend.model)
         self._usage = Usage()
         self._flights: SingleFlight[StoredVerdict] = SingleFlight()
-        self._misses: dict[str, int] = {}
-        self._stored = RecentKeys()
         self._explainer = resolve_explainer(options, backend, self.readout)
         self._unexplained = self._without_reasons()
         check_prices(backend, options.budget)
@@ -160,9 +147,7 @@ class Judge(BaseJudge):
     @property
     def store(self) -> VerdictStore:
         """The verdict store, opened on first use."""
-        if not isinstance(self._store, VerdictStore):
-            self._store = VerdictStore(self._store, writable=self.cache != "read")
-        return self._store
+        return self._cached.store
 
     @property
     def screens(self) -> bool:
@@ -194,7 +179,7 @@ class Judge(BaseJudge):
     def with_options(self, **options: Any) -> Judge:
         """A judge over the same backend with some `JudgeOptions` changed; the model is not loaded again."""
         # From the options as requested, so that "auto" and defaults are resolved again with the changes.
-        current = self._requested.replace(store=self._store, calibration=self.calibration)
+        current = self._requested.replace(store=self._cached.source, calibration=self.calibration)
         return Judge(self.backend, current.replace(**options))
 
     def with_balanced_passes(self, number: int) -> Judge:
@@ -214,7 +199,7 @@ class Judge(BaseJudge):
         """This judge as plain JSON, for `from_spec` or ``load_judge(spec)`` in another process. Never holds a key."""
         return {
             "backend": self.backend.spec(),
-            "options": dataclasses.replace(self.options, store=self._store).to_json(),
+            "options": dataclasses.replace(self.options, store=self._cached.source).to_json(),
         }
 
     @classmethod
@@ -245,8 +230,7 @@ class Judge(BaseJudge):
     def close(self) -> None:
         """Release the backend's threads, connections and memory."""
         self.backend.close()
-        if isinstance(self._store, VerdictStore):
-            self._store.report_total()
+        self._cached.close()
 
     def __repr__(self) -> str:
         return f"Judge({self.model!r}, passes={self.passes}, template={self.template.name!r}, cache={self.cache!r})"
@@ -258,11 +242,7 @@ class Judge(BaseJudge):
         if self.cache == "off":
             return [None] * len(cases)
         keys = [self._keys.key(case) for case in cases]
-        stored_count = self._stored.count  # before the lookup: what is stored meanwhile may have been missed
-        found = self._read(keys)
-        if len(self._misses) > _MAX_REMEMBERED_MISSES:
-            self._misses.clear()
-        self._misses.update((key, stored_count) for key in keys if key not in found)
+        found = self._cached.lookup(keys)
         return [
             self._finalize(found[key], case, cached=True) if key in found else None
             for key, case in zip(keys, cases, strict=True)
@@ -271,26 +251,10 @@ class Judge(BaseJudge):
     async def _judge_case(self, case: Case) -> Verdict:
         """The verdict from the store, from the same judgement in flight, or from the model."""
         key = self._keys.key(case)
-        stored: StoredVerdict | None = None
-        # After `cached_verdicts` missed, the store is read again only if this judge may have stored the verdict since.
-        missed_at = self._misses.pop(key, None)
-        if self.cache != "off" and (missed_at is None or self._stored.may_have_added(key, missed_at)):
-            stored = (await asyncio.to_thread(self._read, [key])).get(key)
+        stored = await self._cached.look_again(key)
         cached = stored is not None
         stored = stored or await self._flights.join(key, lambda: self._judge_and_store(case, key))
         return self._finalize(stored, case, cached=cached)
-
-    def _read(self, keys: Sequence[str]) -> dict[str, StoredVerdict]:
-        try:
-            if len(keys) == 1:
-                stored = self.store.get(keys[0])
-                return {} if stored is None else {keys[0]: stored}
-            return self.store.get_many(dict.fromkeys(keys))
-        except StoreError as error:
-            if self.store.must_be_readable:
-                raise
-            self.store.report_unreadable(error)
-            return {}
 
     def _finalize(self, stored: StoredVerdict, case: Case, *, cached: bool) -> Verdict:
         verdict = stored.relabel(case, cached=cached)
@@ -313,10 +277,8 @@ class Judge(BaseJudge):
             verdict, has_reasons = await self._explainer.explained(given, case)
         self._usage += verdict.usage - given.usage
         verdict = dataclasses.replace(verdict, cached=False)
-        if self.cache == "on" and has_reasons:
-            entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
-            verdict = dataclasses.replace(verdict, record_id=await self._id_if_written(self._put(entry)))
-            self._stored.add(key)
+        if has_reasons:
+            verdict = await self._store(verdict, case, key)
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
     async def _judge_and_store(self, case: Case, key: str) -> StoredVerdict:
@@ -344,66 +306,25 @@ class Judge(BaseJudge):
                 raise
             error.failure = dataclasses.replace(error.failure, usage=sum(spent, Usage()), model=self.model)
             if not isinstance(error, BatchPendingError | BudgetExceededError):  # otherwise the case has not failed
-                error.failure = await self._log_failure(case, error.failure)
+                error.failure = await self._cached.add_failure(error.failure, case, self._keys.settings(case))
             raise error from error.__cause__ if error is raised else raised
-        verdict = self._verdict_of(case, result, sum(spent, Usage()))
-        if self.cache != "off":
-            self.store.must_be_readable = False
-        if self.cache == "on":
-            entry = Entry(key=key, case=case, verdict=verdict, **self._provenance(case))
-            verdict = dataclasses.replace(verdict, record_id=await self._id_if_written(self._put(entry)))
-            self._stored.add(key)
+        self._cached.model_was_called()
+        verdict = verdict_of(
+            case,
+            result,
+            model=self.model,
+            seed=self.seed,
+            template_hash=self._keys.settings(case)["template"],
+            criterion_template_hash=self.template_hash,
+            usage=sum(spent, Usage()),
+        )
+        verdict = await self._store(verdict, case, key)
         return StoredVerdict(verdict=verdict, labels=case.canonical_labels)
 
-    async def _log_failure(self, case: Case, failure: JudgeFailure) -> JudgeFailure:
-        if self.cache != "on":
-            return failure
-        log = partial(self.store.put_failure, case, failure, **self._provenance(case))
-        return dataclasses.replace(failure, record_id=await self._id_if_written(asyncio.to_thread(log)))
-
-    async def _put(self, entry: Entry) -> str:
-        await self.store.aput(entry, more_coming=len(self._flights) > 1)
-        return entry.record_id
-
-    async def _id_if_written(self, written: Awaitable[str]) -> str | None:
-        """The id of the record written. None: the store failed, which must not lose a verdict that was paid for."""
-        try:
-            return await written
-        except StoreError as error:
-            self.store.report_unsaved(error)
-            return None
-
-    def _verdict_of(self, case: Case, result: CaseResult, usage: Usage) -> Verdict:
-        verdict = self._plain_verdict(case, result)
-        verdict = dataclasses.replace(
-            verdict,
-            usage=usage,
-            template_hash=self._keys.settings(case)["template"],
-            criteria={name: self._plain_verdict(case, each) for name, each in result.criteria.items()},
-            criteria_orders=[one_pass.criteria_orders for one_pass in result.passes if one_pass.criteria],
-            removed=dict(result.removed),
-            shortened=dict(result.omitted.responses),
-            shortened_prompt=result.omitted.prompt,
-        )
-        verdict = dataclasses.replace(verdict, turns=cited_turns(verdict, case))
-        return combine_criteria(verdict, case.principle) if isinstance(case.principle, Rubric) else verdict
-
-    def _plain_verdict(self, case: Case, result: CaseResult) -> Verdict:
-        passes, consensus = result.passes, result.consensus
-        return Verdict(
-            scores={label: consensus.scores[label] for label in case.labels},
-            ranking=consensus.ranking,
-            replies=[one_pass.replies for one_pass in passes],
-            spread={label: consensus.spread[label] for label in case.labels},
-            agreement=consensus.agreement,
-            case_id=case.id,
-            model=self.model,
-            template_hash=self.template_hash,
-            seed=self.seed,
-            orders=[one_pass.order for one_pass in passes],
-            pass_scores=[one_pass.scores for one_pass in passes],
-            sublists=result.sublists,
-        )
+    async def _store(self, verdict: Verdict, case: Case, key: str) -> Verdict:
+        """The verdict with the id of its record, if it could be stored."""
+        settings = self._keys.settings(case)
+        return await self._cached.add(verdict, case, key, settings, more_coming=len(self._flights) > 1)
 
     # --- appeals
 
@@ -437,10 +358,7 @@ class Judge(BaseJudge):
 
     def _principle_cache(self, backend_fingerprint: Mapping[str, Any]) -> PrincipleCache | None:
         """Where the model's answers about principles are stored, if verdicts are."""
-        if self.cache == "off":
-            return None
-        key = to_json({"backend": backend_fingerprint, "template": question_set().hash})
-        return self.store.principle_cache(key, write=self.cache == "on")
+        return self._cached.of_principles(to_json({"backend": backend_fingerprint, "template": question_set().hash}))
 
     def _key_settings(self, backend_fingerprint: dict[str, Any]) -> dict[str, Any]:
         """Everything except the case that affects a verdict on a list that is not long."""
@@ -454,13 +372,3 @@ class Judge(BaseJudge):
             return settings | {"readout": self.readout} | seed
         readout = "expected" if self.options.expected_scores else "generate"
         return settings | {"sampling": dataclasses.asdict(self.sampling), "seed": self.seed, "readout": readout}
-
-    def _provenance(self, case: Case) -> _Provenance:
-        settings = self._keys.settings(case)
-        return {"model": self.model, "template_hash": settings["template"], "settings": settings}
-
-
-class _Provenance(TypedDict):
-    model: str
-    template_hash: str
-    settings: Mapping[str, Any]

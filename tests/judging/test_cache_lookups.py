@@ -69,7 +69,7 @@ def test_a_verdict_stored_between_lookup_and_judging_is_not_paid_for_again(store
     assert judge.cached_verdict(case) is None  # the second caller's lookup
     judge.judge(case)  # the first caller, from lookup to store
 
-    judge._misses[judge._keys.key(case)] = 0  # what the second caller's lookup had noted
+    judge._cached._misses[judge._keys.key(case)] = 0  # what the second caller's lookup had noted
     verdict = background_loop.wait(background_loop.submit(judge._verdict(case)))
     assert verdict.cached and judge.backend.calls == 1
 
