@@ -28,6 +28,12 @@ RESULTS = {
 DOCUMENTS = {"document", "search_result", "tool_reference", "browser_state", "json"}
 """Blocks within a tool's result that are shown as JSON; a document must have a text."""
 
+_ITEM_RESULTS = ("output", "outputs", "results", "result", "error")
+"""Fields of an item of a built-in tool that hold what the tool returned."""
+
+_ITEMS = ("mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "program", "compaction", "item_reference")
+_ITEM_OUTPUTS = ("_call_output", "program_output", "tool_search_output")
+
 _BEDROCK = ("text", "toolUse", "toolResult", "reasoningContent", "image", "json", "citationsContent", "guardContent")
 MEDIA = ("audio", "video", "file", "input_audio", "input_file")
 
@@ -64,6 +70,11 @@ def is_action(kind: str) -> bool:
     return kind in CALLS | RESULTS or kind.endswith("_tool_result")
 
 
+def is_item(kind: str) -> bool:
+    """Whether blocks of a kind are calls or results of tools as items of OpenAI's Responses API."""
+    return kind in RESULTS or kind in _ITEMS or kind.endswith(("_call", *_ITEM_OUTPUTS))
+
+
 def add_content(content: Any, turns: Turns, place: Place, calls: Mapping[str, ToolCall] | None = None) -> None:
     """Add a message's content.
 
@@ -79,13 +90,16 @@ def add_content(content: Any, turns: Turns, place: Place, calls: Mapping[str, To
         if kind == "non_standard":
             block = Fields(block, here).take("value")
             kind = kind_of(block)
+        from_api = is_item(kind) and not is_action(kind)  # LangChain has items of the Responses API among its content
+        if (kind in CALLS or from_api) and turns.role != "assistant":
+            raise here.error(f"is a tool call in a message of the role {turns.role!r}, not of the assistant")
         if kind in CALLS:
-            if turns.role != "assistant":
-                raise here.error(f"is a tool call in a message of the role {turns.role!r}, not of the assistant")
             call = read_call(block, here)
             turns.add_call((calls or {}).get(call["id"] or "", call))
         elif is_action(kind):
             read_result(block, turns, here)
+        elif from_api:
+            read_item(kind, block, turns, here)
         else:
             for part in read_parts(block, here):
                 turns.add_part(part)
@@ -117,7 +131,7 @@ def result_parts(content: Any, place: Place) -> list[ContentPart]:
 
 
 def read_parts(block: Any, place: Place) -> list[ContentPart]:
-    """The parts that a block without calls and results stands for; mostly one.
+    """The parts of a block without calls and results; usually one.
 
     Args:
         block: A text or a block.
@@ -205,6 +219,66 @@ def read_result(block: Any, turns: Turns, place: Place) -> None:
     content = fields.take("content", "output", "response", "result")
     fields.close("toolset_name", "id")
     turns.add_result(result_parts(content, place), tool_call_id=call_id, name=name, is_error=failed)
+
+
+def read_item(kind: str, item: Mapping[str, Any], turns: Turns, place: Place) -> None:
+    """Add an item of OpenAI's Responses API: the output of a tool, or a call of a tool that the API itself runs.
+
+    Args:
+        kind: Its kind, for which `is_item` is true.
+        item: The item.
+        turns: Where to add it.
+        place: Where it is.
+    """
+    if kind.endswith(_ITEM_OUTPUTS):
+        _read_output(kind, item, turns, place)
+    elif kind in RESULTS:
+        read_result(item, turns, place)
+    elif kind == "item_reference":
+        raise place.error(f"refers to the item {item.get('id')!r} by its id only; give the item")
+    else:
+        _read_built_in(kind, item, turns, place)
+
+
+def _read_built_in(kind: str, item: Mapping[str, Any], turns: Turns, place: Place) -> None:
+    """An item of a tool that the API itself runs: its call, with all other fields except results as arguments."""
+    fields = Fields(item, place)
+    fields.take("type")
+    item_id, call_id = fields.take("id"), fields.text("call_id")
+    call_id = call_id or (item_id if isinstance(item_id, str) else None)
+    failed = fields.take("status") == "failed"
+    found = {key: result for key in _ITEM_RESULTS if (result := fields.take(key)) is not None}
+    name = kind.removesuffix("_call")
+    if kind == "mcp_call":
+        name = ".".join(filter(None, [fields.text("server_label"), fields.text("name")]))
+        arguments: Any = parsed(fields.text("arguments") or "{}")
+        fields.close("approval_request_id")
+    else:
+        arguments = fields.rest("created_by", "caller", "fingerprint", "container_id", "encrypted_content")
+    turns.add_call({"id": call_id, "name": name, "arguments": arguments})
+    if found or failed:
+        _add_output(kind, found, turns, place, tool_call_id=call_id, is_error=failed or bool(found.get("error")))
+
+
+def _read_output(kind: str, item: Mapping[str, Any], turns: Turns, place: Place) -> None:
+    """An item with the output of a tool."""
+    fields = Fields(item, place)
+    fields.take("type")
+    item_id, call_id = fields.take("id"), fields.text("call_id")
+    failed = fields.take("status") == "failed"
+    found = fields.rest("caller", "created_by", "max_output_length", "execution", "name", "namespace")
+    if call_id is None and isinstance(item_id, str):  # local_shell_call_output has no other id
+        call_id = item_id
+    _add_output(kind, found, turns, place, tool_call_id=call_id, name=item.get("name"), is_error=failed)
+
+
+def _add_output(kind: str, found: dict[str, Any], turns: Turns, place: Place, **fields: Any) -> None:
+    output: Any = next(iter(found.values())) if len(found) == 1 else found or None
+    if kind == "image_generation_call" and isinstance(output, str):
+        output = [{"type": "image", "data": output}]
+    if isinstance(output, Mapping) and output.get("type") == "computer_screenshot":
+        output = [{"type": "input_image", **{key: item for key, item in output.items() if key != "type"}}]
+    turns.add_result(result_parts(output, place), **fields)
 
 
 def has_failed(fields: Fields) -> bool:

@@ -11,14 +11,17 @@ from rewardanything_core.conversations.reader import ReadValue
 from rewardanything_core.conversations.turns import Turns
 
 _TYPES = {"human", "ai", "system", "tool", "function", "chat", "developer", "remove"}
-_RAW = ("tool_calls", "function_call", "reasoning_content", "refusal", "reasoning")
+_RAW = ("tool_calls", "function_call", "reasoning_content", "refusal", "reasoning", "name", "is_error")
 """Fields in ``additional_kwargs`` that are content, unless the message itself has them."""
+
+_NOTES = ("parsed", "audio_output", "lc_source", "lc_data")
+"""Fields there that repeat the content, or name the part of an application that added the message."""
 
 
 def recognises(value: Any) -> bool:
     """Whether a value is a message of LangChain, serialised or not, a pair of role and text, or a model's result."""
     if isinstance(value, list):
-        return len(value) == 2 and isinstance(value[0], str) and value[0] in ROLES
+        return _is_pair(value) or any(map(_are_chunks, value, value[1:]))
     if not isinstance(value, Mapping):
         return False
     if value.get("lc") == 1 or isinstance(value.get("generations"), list):
@@ -28,6 +31,8 @@ def recognises(value: Any) -> bool:
 
 def read(value: Any, turns: Turns, place: Place, read_value: ReadValue) -> None:
     """Read it; see `reader.Reader`."""
+    if isinstance(value, list) and not _is_pair(value):
+        raise place.error("has several chunks of one message; add them to one first, as LangChain's + does")
     if isinstance(value, list):
         read_value({"role": value[0], "content": value[1]}, turns, place)
     elif "generations" in value:
@@ -40,6 +45,18 @@ def read(value: Any, turns: Turns, place: Place, read_value: ReadValue) -> None:
         outer.close()
     else:
         _read_fields(value, turns, place)
+
+
+def _is_pair(value: list[Any]) -> bool:
+    return len(value) == 2 and isinstance(value[0], str) and value[0] in ROLES
+
+
+def _are_chunks(value: Any, following: Any) -> bool:
+    """Whether two elements of a list are chunks of the same message."""
+    pair = (value, following)
+    if not all(isinstance(one, Mapping) and str(one.get("type")).endswith("MessageChunk") for one in pair):
+        return False
+    return bool(value.get("id") == following.get("id") and value["type"] == following["type"])
 
 
 def _type_of(value: Mapping[str, Any]) -> str | None:
@@ -59,11 +76,14 @@ def _read_fields(value: Mapping[str, Any], turns: Turns, place: Place) -> None:
         fields["content"] = [raw["reasoning"], *([value["content"]] if value["content"] else [])]
     if isinstance(raw["reasoning"], Mapping):
         raw["reasoning"] = None
+    if outputs := more.items("tool_outputs"):  # of built-in tools, in ``output_version="v0"``
+        content = fields.get("content") or []
+        fields["content"] = [*outputs, *(content if isinstance(content, list) else [content])]
     role = more.take("__openai_role__") or (value.get("role") if kind == "chat" else kind)
     if role == "remove":
         raise place.error("removes a message from a state and is not one; give the state after it")
     fields.update({key: item for key, item in raw.items() if item})
-    more.close("parsed", "audio_output")
+    more.close(*_NOTES)
     read_message(Fields(fields, place), turns, role=role_of(role, place))
 
 

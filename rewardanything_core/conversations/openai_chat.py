@@ -17,10 +17,11 @@ from rewardanything_core.conversations.content import (
     read_parts,
     result_parts,
 )
+from rewardanything_core.conversations.json_values import parsed, written
 from rewardanything_core.conversations.place import Fields, Place
 from rewardanything_core.conversations.reader import ReadValue
-from rewardanything_core.conversations.turns import Turns
-from rewardanything_core.types import ContentPart, ToolCall
+from rewardanything_core.conversations.turns import Turns, text_part
+from rewardanything_core.types import ContentPart, Message, ToolCall
 
 ROLES = {
     "human": "user", "ai": "assistant", "model": "assistant", "function": "tool", "ipython": "tool",
@@ -67,14 +68,28 @@ def read(value: Any, turns: Turns, place: Place, read_value: ReadValue) -> None:
         if system := fields.take("system"):  # of a request to Anthropic or Bedrock
             turns.begin("system")
             add_content(system, turns, place.inside("system"))
+        structured = fields.take("structured_response")
         read_value(fields.take("messages"), turns, place)
+        if structured is not None and not any(_says(message, structured) for message in turns.messages):
+            turns.begin("assistant")
+            turns.add_part(text_part(written(structured)))
         fields.close(
             *(key for key, item in value.items() if is_setting(key, item) or isinstance(item, bool | int | float))
         )
 
 
+def _says(message: Message, value: Any) -> bool:
+    """Whether a message is a JSON value: as its text, or as the arguments of a call."""
+    content = message["content"] or ()
+    texts = [content] if isinstance(content, str) else [part["text"] for part in content if "text" in part]
+    return value in [
+        *(parsed(text) for text in texts),
+        *(call["arguments"] for call in message.get("tool_calls", ())),
+    ]
+
+
 def is_setting(name: str, value: Any) -> bool:
-    """Whether a field of a request or a program's input identifies or configures it, and is no part of what was said.
+    """Whether a field of a request or a program's input identifies or configures it, and is not part of what was said.
 
     Args:
         name: The field's name.

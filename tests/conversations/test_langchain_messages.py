@@ -19,14 +19,17 @@ from langchain_core.messages import (
     RemoveMessage,
     SystemMessage,
     ToolMessage,
+    add_notification_metadata,
     message_to_dict,
 )
 from langchain_core.outputs import ChatGeneration, ChatResult, LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
+from langchain_openai.chat_models.base import _construct_lc_result_from_responses_api
 from langgraph.graph import MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langsmith.schemas import Run
+from openai.types.responses import Response
 from weather import ANSWER, ARGUMENTS, CALLING, CONVERSATION, QUESTION, RESULT, assistant, text, thought
 
 from rewardanything_core import InvalidCaseError
@@ -102,6 +105,14 @@ def test_prompts_pairs_and_mixed_lists() -> None:
             CALLING,
         ),
         (AIMessage("", additional_kwargs={"refusal": "No."}), {"role": "assistant", "content": "No."}),
+        (
+            ToolMessage("boom", tool_call_id="1", additional_kwargs={"is_error": True, "name": "f"}),
+            {"role": "tool", "name": "f", "tool_call_id": "1", "content": "boom", "is_error": True},
+        ),
+        (
+            add_notification_metadata(HumanMessage("A summary."), source="summarization", data={"n": 1}),
+            {"role": "user", "content": "A summary."},
+        ),
         (AIMessage("a", additional_kwargs={"reasoning_content": "hm"}), assistant(thought("hm"), text("a"))),
         (
             AIMessage(
@@ -144,6 +155,46 @@ def test_tools_that_the_provider_ran() -> None:
         {"role": "tool", "tool_call_id": "s", "content": "down", "is_error": True},
         {"role": "assistant", "content": "Sorry."},
     ]
+
+
+@pytest.mark.parametrize("version", ["v0", "responses/v1", "v1"])
+def test_tools_of_openais_responses_api_as_chat_openai_returns_them(version: str) -> None:
+    items = [
+        {"type": "mcp_call", "id": "m", "server_label": "maps", "name": "f", "arguments": '{"q": 1}', "output": "Ulm"},
+        {
+            "type": "code_interpreter_call", "id": "c", "container_id": "x", "status": "completed",
+            "code": "1+1", "outputs": [{"type": "logs", "logs": "2"}],
+        },
+        {
+            "type": "message", "id": "t", "role": "assistant", "status": "completed",
+            "content": [{"type": "output_text", "text": "It is 2.", "annotations": []}],
+        },
+    ]  # fmt: skip
+    response = Response.model_validate(
+        {"id": "r", "object": "response", "created_at": 1, "model": "m", "status": "completed", "output": items}
+        | {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+    )
+    message = _construct_lc_result_from_responses_api(response, output_version=version).generations[0].message
+    expected = [
+        {"tool_calls": [{"id": "m", "name": "maps.f", "arguments": {"q": 1}}]},
+        {"tool_call_id": "m", "content": "Ulm"},
+        {"tool_calls": [{"id": "c", "name": "code_interpreter", "arguments": {"code": "1+1"}}]},
+        {"tool_call_id": "c", "content": '[{"logs": "2", "type": "logs"}]'},
+        {"content": "It is 2."},
+    ]
+    messages = read(message)
+    assert [message["role"] for message in messages] == ["assistant", "tool", "assistant", "tool", "assistant"]
+    assert [{key: message[key] for key in known} for known, message in zip(expected, messages, strict=True)] == expected
+    with pytest.raises(InvalidCaseError, match="content part 0 is a tool call in a message of the role 'user'"):
+        read(HumanMessage([{"type": "web_search_call", "id": "w", "action": {"query": "q"}}]))
+
+
+def test_the_chunks_of_a_message_are_not_several_turns() -> None:
+    chunks = [AIMessageChunk("Yes, ", id="1"), AIMessageChunk("it is.", id="1")]
+    assert read([MESSAGES[0], chunks[0] + chunks[1]]) == [QUESTION, ANSWER]
+    assert len(read([chunks[0], AIMessageChunk("No.", id="2")])) == 2
+    with pytest.raises(InvalidCaseError, match="has several chunks of one message"):
+        read([MESSAGES[0], *chunks])
 
 
 def test_results_of_models() -> None:
