@@ -8,7 +8,7 @@ RewardAnythingError
 ├── VerdictParseError     the model replied, but not with a complete, in-range verdict
 ├── AbstainedError        no stage of a cascade was sure enough, so a person is to decide
 ├── DecisionFormatError   a request or response of a decision API that does not follow its specification
-├── StoreError            the verdict store is not one, or cannot be used
+├── StoreError            the file is not a verdict store, or cannot be used
 ├── BudgetExceededError   what the judge may spend is used up
 ├── BatchPendingError     a provider's batch has not brought the reply yet
 ├── ModelFetchError       model weights could not be found, fetched or verified
@@ -34,7 +34,12 @@ if TYPE_CHECKING:
 
 
 class RewardAnythingError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose.
+
+    Args:
+        message: What went wrong, and where.
+        hint: What to do about it. Empty: the hint of the class.
+    """
 
     retryable: bool = False
     """Whether the same call may succeed later without anything being changed."""
@@ -91,7 +96,13 @@ def _as_it_was(kind: type[RewardAnythingError]) -> RewardAnythingError:
 
 
 class InvalidCaseError(RewardAnythingError, ValueError):
-    """The case cannot be judged as given; nothing was sent to a model."""
+    """The case cannot be judged as given; nothing was sent to a model.
+
+    Args:
+        message: What is wrong, and where.
+        field: The field of `Case` that is invalid.
+        case_id: The case's own id. None: it has none.
+    """
 
     def __init__(self, message: str, *, field: str, case_id: str | None = None) -> None:
         super().__init__(message)
@@ -104,7 +115,12 @@ class ConfigError(RewardAnythingError, ValueError):
 
 
 class MissingExtraError(RewardAnythingError, ImportError):
-    """An optional dependency is needed and not installed."""
+    """An optional dependency is needed and not installed.
+
+    Args:
+        feature: What needs the dependency; it begins the message.
+        extra: The name of the extra that installs it.
+    """
 
     def __init__(self, feature: str, *, extra: str) -> None:
         super().__init__(
@@ -115,7 +131,13 @@ class MissingExtraError(RewardAnythingError, ImportError):
 
 
 class ContextLengthError(RewardAnythingError):
-    """The rendered case and its reply do not fit the model's window; nothing is ever cut to make it fit."""
+    """The rendered case and its reply do not fit the model's window; nothing is ever cut to make it fit.
+
+    Args:
+        tokens: The tokens that the request needs. None: unknown.
+        limit: The model's window, in tokens. None: unknown.
+        detail: A further sentence for the message. Empty: none.
+    """
 
     def __init__(self, *, tokens: int | None, limit: int | None, detail: str = "") -> None:
         needs = f"{tokens:,} tokens" if tokens is not None else "more tokens than the model takes"
@@ -129,7 +151,12 @@ class ContextLengthError(RewardAnythingError):
 
 
 class VerdictParseError(RewardAnythingError):
-    """The model's reply is not a complete, in-range verdict."""
+    """The model's reply is not a complete, in-range verdict.
+
+    Args:
+        message: What is wrong with the reply.
+        raw: The whole reply.
+    """
 
     raw: str
     """The whole reply."""
@@ -146,7 +173,12 @@ class AbstainedError(RewardAnythingError):
 
 
 class DecisionFormatError(RewardAnythingError, ValueError):
-    """A request or response of a decision API does not follow its specification, or exceeds a limit in it."""
+    """A request or response of a decision API does not follow its specification, or exceeds a limit in it.
+
+    Args:
+        message: What is wrong.
+        path: Where in the body, such as ``questions[0].levels[2].label``. Empty: the whole body.
+    """
 
     def __init__(self, message: str, *, path: str) -> None:
         super().__init__(message)
@@ -177,7 +209,14 @@ class ModelFetchError(RewardAnythingError):
 
 
 class BackendError(RewardAnythingError):
-    """The model could not be asked, or failed while answering."""
+    """The model could not be asked, or failed while answering.
+
+    Args:
+        message: What failed, and where.
+        hint: What to do about it. Empty: the hint of the class.
+        status_code: The HTTP status. None: there is none.
+        retryable: Whether the same call may succeed later. None: as the class says.
+    """
 
     def __init__(
         self, message: str, *, hint: str = "", status_code: int | None = None, retryable: bool | None = None
@@ -193,7 +232,7 @@ class AuthenticationError(BackendError):
 
 
 class RateLimitError(BackendError):
-    """The endpoint asked us to slow down and kept doing so for every attempt."""
+    """The endpoint rejected every attempt with a rate limit."""
 
     retryable = True
 
@@ -213,7 +252,7 @@ class BackendTimeoutError(BackendError):
 
 
 class BackendConnectionError(BackendError):
-    """The endpoint could not be reached, or hung up."""
+    """The endpoint could not be reached, or closed the connection."""
 
     retryable = True
 

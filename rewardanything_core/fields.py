@@ -20,7 +20,7 @@ def construct(cls: type[T], options: Mapping[str, Any], *, owner: str) -> T:
     Args:
         cls: A dataclass with keyword-only fields.
         options: Field name -> value; fields that are missing take their defaults.
-        owner: Who takes these options, as in ``from_endpoint``; it begins the error message.
+        owner: The function or class that takes these options, as in ``from_endpoint``; it begins the error message.
 
     Raises:
         ConfigError: an option is not a field of ``cls``; the message suggests the closest field and lists all.

@@ -145,7 +145,7 @@ def comparative_evaluator(
     if criterion is not None:
         if not isinstance(principle, Rubric) or criterion not in principle.criteria:
             available = (
-                ", ".join(principle.criteria) if isinstance(principle, Rubric) else "none, since it is no rubric"
+                ", ".join(principle.criteria) if isinstance(principle, Rubric) else "none, since it is not a rubric"
             )
             raise ConfigError(f"There is no criterion {criterion!r}; the principle has: {available}.")
         name = criterion_keys(principle, name)[criterion]

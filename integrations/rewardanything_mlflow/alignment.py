@@ -216,7 +216,7 @@ class _InstructionsTask(AlignmentTask):
         if prepared is not None:
             try:
                 self.judge_with(prepared)
-            except MlflowException:  # it has variables that are no fields
+            except MlflowException:  # it has variables that are not fields
                 return None
         return prepared
 

@@ -31,7 +31,12 @@ def scores_of(verdict: Verdict, scale: ScoreScale) -> dict[str, float]:
 
 
 def on_criterion(outcomes: Sequence[Verdict | JudgeFailure], criterion: str) -> list[Verdict | JudgeFailure]:
-    """The outcomes on one criterion of a rubric; a failure is one on each criterion."""
+    """The outcomes on one criterion of a rubric; a failure is one on each criterion.
+
+    Args:
+        outcomes: Outcomes under the rubric.
+        criterion: The name of the criterion.
+    """
     return [outcome.criteria[criterion] if isinstance(outcome, Verdict) else outcome for outcome in outcomes]
 
 

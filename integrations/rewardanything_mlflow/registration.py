@@ -1,4 +1,4 @@
-"""What MLflow's registry stores of a scorer: a function that makes it again (`rewardanything_mlflow.restoring`)."""
+"""What MLflow's registry stores of a scorer: a function that recreates it (`rewardanything_mlflow.restoring`)."""
 
 from __future__ import annotations
 

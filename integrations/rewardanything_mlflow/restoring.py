@@ -30,7 +30,7 @@ def load_scorer(name: str, *, experiment_id: str | None = None, version: int | N
         version: The version. None: the latest one.
 
     Raises:
-        ConfigError: the scorer of this name is none of ours.
+        ConfigError: the scorer of this name is not a `PrincipleScorer`.
         MlflowException: there is none, or loading is not allowed.
     """
     return restored(registered(name=name, experiment_id=experiment_id, version=version))

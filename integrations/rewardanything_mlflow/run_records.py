@@ -22,7 +22,7 @@ PRINCIPLES = "principles"
 """The folder of a run's artifacts with the principles that its rows were judged by."""
 
 TABLE_ROW = "rewardanything.table_row"
-"""The tag of a trace that stands for a row of a table; its value is the row's number, from 0."""
+"""The tag of a trace that represents a row of a table; its value is the row's number, from 0."""
 
 _lock = threading.Lock()
 _logged: set[tuple[str, str, str]] = set()

@@ -220,6 +220,11 @@ class PrincipleScorer(Judge):
     ) -> Scorer:
         """Score new traces on a schedule, where the tracking server can run the scorer: on Databricks.
 
+        Args:
+            name: As for `register`.
+            experiment_id: The experiment. None: the active one.
+            sampling_config: The share of traces to score, and a filter.
+
         Raises:
             ConfigError: the server only schedules judges whose model is an endpoint of its gateway.
         """

@@ -93,7 +93,7 @@ class AssertPrinciple(Assertion):
 def _shortfalls(case: Case, verdict: Verdict, min_score: float | Mapping[str, float]) -> dict[str | None, float]:
     """Criterion, or None for the whole -> the minimum that the response does not reach.
 
-    A required criterion that is missed stands for the whole, whose score is then 1.
+    A required criterion that is missed is reported instead of the whole, whose score is then 1.
     """
     criteria = case.principle.criteria if isinstance(case.principle, Rubric) else {}
     minimums = {name: criterion.required for name, criterion in criteria.items() if criterion.required is not None}

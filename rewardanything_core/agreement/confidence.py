@@ -1,6 +1,6 @@
 """How sure a verdict is, as one number, from its scores, spread and passes.
 
-The number orders verdicts by how likely they are to be right. It is no probability: a cascade's thresholds are
+The number orders verdicts by how likely they are to be right. It is not a probability: a cascade's thresholds are
 fitted to labels, so only the order counts. ``benchmarks/cascade.py`` compares the measures.
 """
 

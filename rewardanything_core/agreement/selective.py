@@ -85,7 +85,12 @@ class SelectiveFit:
 
 
 def smallest_sample(alpha: float, delta: float) -> int:
-    """The number of decided cases without any disagreement below which no test can pass."""
+    """The number of decided cases without any disagreement below which no test can pass.
+
+    Args:
+        alpha: Greatest acceptable share of disagreement among decided cases, in (0, 1).
+        delta: Greatest acceptable probability that the share is larger after all, in (0, 1).
+    """
     return math.ceil(math.log(delta) / math.log1p(-alpha))
 
 

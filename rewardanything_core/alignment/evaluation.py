@@ -90,7 +90,12 @@ class Evaluator:
         return [self._made[text, case] for case in cases]
 
     def agreements(self, text: str, cases: Sequence[int]) -> list[float]:
-        """The agreement on each case, 0..1; 0 where the judgement failed."""
+        """The agreement on each case, 0..1; 0 where the judgement failed.
+
+        Args:
+            text: See `evaluate`.
+            cases: Numbers of cases.
+        """
         return [one.agreement or 0.0 for one in self.evaluate(text, cases)]
 
     def _raise_if_unusable(self, made: Sequence[Evaluation]) -> None:

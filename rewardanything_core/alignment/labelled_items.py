@@ -150,7 +150,12 @@ class ItemTask(AlignmentTask):
         return sum(verdict is not None for verdict in self._judge.cached_verdicts(cases))
 
     def evaluate(self, text: str, cases: Sequence[int]) -> list[Evaluation]:
-        """Judge items under another principle; verdicts go through the judge's store."""
+        """Judge items under another principle; verdicts go through the judge's store.
+
+        Args:
+            text: The text of the principle.
+            cases: Numbers of items.
+        """
         return [
             self._evaluation(one)
             for one in judge_items(
@@ -249,7 +254,7 @@ def _labels(
         raise ConfigError(
             f"Aligning a principle needs labels for {MIN_PROMPTS} prompts or more; these have pairs of responses for "
             f"{prompts['pairs']} and scores for {prompts['scores']}.",
-            hint="Half of the prompts are held out, and with so few a better principle cannot be told from chance.",
+            hint="Half of the prompts are held out, and so few cannot distinguish a better principle from chance.",
         )
     distinct = {score for scores in human.values() for score in scores.values()}
     if len(distinct) == 1:

@@ -138,7 +138,7 @@ def _divided(groups: Sequence[str], seed: int) -> tuple[list[int], list[int], li
     if len(names) < MIN_PROMPTS:
         raise ConfigError(
             f"Aligning a principle needs labels for {MIN_PROMPTS} prompts or more; these are for {len(names)}.",
-            hint="Half of the prompts are held out, and with so few a better principle cannot be told from chance.",
+            hint="Half of the prompts are held out, and so few cannot distinguish a better principle from chance.",
         )
     quarter = len(names) // 4
     part_of = {name: min(place // quarter, 2) for place, name in enumerate(names)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -16,7 +16,7 @@ from rewardanything_core.backends.grammar import GrammarFactory
 from rewardanything_core.backends.pricing import Prices
 from rewardanything_core.decisions import Answer, Question
 from rewardanything_core.decisions.limits import OPENAI_QUESTIONS
-from rewardanything_core.errors import ConfigError
+from rewardanything_core.errors import BackendError, ConfigError
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import Message, Usage
 
@@ -53,6 +53,10 @@ class Request:
 
     token_probabilities: bool = False
     """Whether the completion must have a `TokenProbability` for each token of its answer."""
+
+
+MAX_UNKNOWN = 0.05
+"""Largest probability that an alternative may have that a server did not list: it moves a score by 0.2 at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +117,12 @@ class ChoiceProbabilities:
     """Probability of all options together among everything that the model could reply, 0..1. Near 0 the model would
     reply something else."""
 
+    def __post_init__(self) -> None:
+        """Raise BackendError if they are no probabilities, such as the NaN of a model whose arithmetic overflows."""
+        _check_probabilities([*self.probabilities.values(), self.mass])
+        if not all(self.probabilities.values()):
+            raise BackendError(f"The model gave an answer the probability 0: {dict(self.probabilities)!r:.200}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceResult:
@@ -138,6 +148,11 @@ class DecisionResult:
     usage: Usage
     """Usage of the call."""
 
+    def __post_init__(self) -> None:
+        """Raise BackendError if they have no probabilities."""
+        for answer in self.answers:
+            _check_probabilities(getattr(answer, "probabilities", [getattr(answer, "probability", 1.0)]))
+
 
 @dataclass(frozen=True, kw_only=True)
 class HiddenStates:
@@ -148,6 +163,19 @@ class HiddenStates:
 
     usage: Usage
     """Usage of the call; a prefix that several prompts share and that was run once counts once."""
+
+    def __post_init__(self) -> None:
+        """Raise BackendError if a state is not finite, which a score could not show."""
+        import numpy as np
+
+        if not all(np.isfinite(state).all() for state in self.states):
+            raise BackendError("The model's hidden states are not finite numbers: its arithmetic overflowed.")
+
+
+def _check_probabilities(values: Iterable[float]) -> None:
+    values = list(values)
+    if not all(0 <= value <= 1 + 1e-6 for value in values):
+        raise BackendError(f"The model gave {values!r:.200} as probabilities of answers, which are from 0 to 1.")
 
 
 class Backend(ABC):
@@ -226,7 +254,7 @@ class Backend(ABC):
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """How another process makes this backend again, as plain JSON with a ``kind``; never holds a key.
+        """How another process recreates this backend, as plain JSON with a ``kind``; never holds a key.
 
         Raises:
             ConfigError: another process cannot make it.

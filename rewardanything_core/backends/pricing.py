@@ -59,7 +59,7 @@ def approximate_tokens(messages: Sequence[Message], *, cautious: bool = False) -
 
     Args:
         messages: The conversation.
-        cautious: Whether the number should rather be too high than too low.
+        cautious: Whether to return a bound that is rather too high, instead of the likeliest number.
     """
     weights = _CAUTIOUS if cautious else _TYPICAL
     tokens = 0.0

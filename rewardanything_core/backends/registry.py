@@ -80,7 +80,7 @@ def backend_class(kind: str) -> type[Backend]:
 
 
 def backend_from_spec(spec: Mapping[str, Any]) -> Backend:
-    """The backend that `Backend.spec` described, made again.
+    """The backend that `Backend.spec` described, recreated.
 
     Raises:
         ConfigError: it is not the spec of a backend, or its kind is not installed.

@@ -1,4 +1,4 @@
-"""What attacks on a judge earned, as plain values."""
+"""The effect of attacks on the scores of a judge, as plain values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring how much attacks on the judge earn: ``ra-judge bench --attacks``."""
+"""Measuring how much attacks on the judge raise the score of a bad answer: ``ra-judge bench --attacks``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting a reward head to people's labels, with an honest answer to whether it judges better than the judge did."""
+"""Fitting a reward head to people's labels, and testing by cross-validation whether it judges better than before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MIN_PAIRS = 25
-"""Fewer pairs than this do not tell a better head from a worse one."""
+"""Fewer pairs than this do not distinguish a better head from a worse one."""
 
 MIN_GROUPS = 10
 """Fewer prompts than this cannot be divided into folds of two."""

@@ -33,11 +33,22 @@ class RowLabels:
     """With which probability the row was drawn for labelling. None: unknown."""
 
     def score(self, criterion: Criterion, label: str) -> float | None:
-        """The score of a response. None: nobody scored it."""
+        """The score of a response. None: nobody scored it.
+
+        Args:
+            criterion: The criterion of the rubric; None for the whole.
+            label: The label of the response.
+        """
         return self.scores.get(criterion, {}).get(label)
 
     def win(self, criterion: Criterion, one: str, other: str) -> float | None:
-        """1 if people find one response better than another, 0 if worse, 0.5 if neither. None: nobody compared them."""
+        """1 if people find one response better than another, 0 if worse, 0.5 if neither. None: nobody compared them.
+
+        Args:
+            criterion: The criterion of the rubric; None for the whole.
+            one: The label of the first response.
+            other: The label of the second response.
+        """
         scores = self.score(criterion, one), self.score(criterion, other)
         if scores[0] is not None and scores[1] is not None:
             return win(scores[0], scores[1])
@@ -59,7 +70,12 @@ class MatchedLabels:
 
 
 def win(one: float, other: float) -> float:
-    """1 if one score is higher than another, 0 if it is lower, 0.5 if they are equal."""
+    """1 if one score is higher than another, 0 if it is lower, 0.5 if they are equal.
+
+    Args:
+        one: The first score.
+        other: The second score.
+    """
     return 0.5 if abs(one - other) < 1e-9 else float(one > other)
 
 

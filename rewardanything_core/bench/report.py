@@ -97,7 +97,7 @@ class BenchReport:
     has."""
 
     attacks: AttackReport | None = None
-    """What attacks earned. None: they were not measured."""
+    """The effect of attacks on scores. None: it was not measured."""
 
     spent: Usage = field(default_factory=Usage)
     """Usage of this run; verdicts from the store cost nothing."""

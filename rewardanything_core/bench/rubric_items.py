@@ -32,7 +32,7 @@ def read_item(row: Mapping[str, Any], where: str) -> BenchItem:
         rubric = Rubric.of(row["principle"])
     except (KeyError, InvalidCaseError) as error:
         raise ConfigError(
-            f"{where} has labels by criterion, but 'principle' is no rubric: {error}.",
+            f"{where} has labels by criterion, but 'principle' is not a rubric: {error}.",
             hint='Give {"criteria": {name: text}} as the principle, or --rubric.',
         ) from error
     about = {"group": row.get("group") or item_id, "labels": None, "pairs": None, "ranking": None}

@@ -158,7 +158,7 @@ class Canary:
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """Of all that a later run is compared with. The judge's address, for example, may be changed by hand."""
+    """Hash of all that a later run is compared with. Other entries, such as the judge's address, may be edited."""
     compared = [content[name] for name in ("fingerprint", "cases", "runs")]
     return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()
 

@@ -239,7 +239,12 @@ def typed_principle(text: str) -> Principle:
 
 
 def one_line(text: str, width: int) -> str:
-    """A text on one line, cut visibly at ``width`` characters."""
+    """A text on one line, cut visibly at ``width`` characters.
+
+    Args:
+        text: The text; white space is collapsed.
+        width: Maximum number of characters, 1 or more.
+    """
     text = " ".join(text.split())
     return text if len(text) <= width else f"{text[: width - 1]}…"
 

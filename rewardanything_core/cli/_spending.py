@@ -107,6 +107,11 @@ def usage_in_words(usage: Usage) -> str:
 
 
 def share_in_words(cached: int, rows: int) -> str:
-    """How much came from the store, as all summaries show it."""
+    """How much came from the store, as all summaries show it.
+
+    Args:
+        cached: Number of rows whose verdicts came from the store.
+        rows: Number of rows.
+    """
     share = f" ({cached / rows:.0%})" if cached and rows else ""
     return f"{cached:,} from the store{share}"

@@ -60,7 +60,7 @@ def reserve_stdout() -> Iterator[None]:
     """
     global _reserved
     original = sys.stdout
-    if original is None:  # it was closed by whoever started the process
+    if original is None:  # the parent process closed it
         _reserved = sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         yield
         return

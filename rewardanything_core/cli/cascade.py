@@ -39,7 +39,7 @@ def fit(
     ] = False,
     against: Annotated[
         str | None,
-        typer.Option(help="Whom the cascade is to agree with: people or last.", show_default="people; last: --replay"),
+        typer.Option(help="What the cascade is to agree with: people or last.", show_default="people; last: --replay"),
     ] = None,
     alpha: Annotated[float, typer.Option(help="Greatest share of disagreement among what is not escalated.")] = 0.1,
     delta: Annotated[float, typer.Option(help="Greatest probability that it is larger after all.")] = 0.1,

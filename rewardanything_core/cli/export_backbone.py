@@ -34,7 +34,7 @@ def export_backbone(
 
     name = model or DEFAULT_MODEL
     if name not in KNOWN_MODELS and not (Path(name) / "config.json").is_file():
-        raise ConfigError(f"{name} is no folder with a model, nor one of {', '.join(KNOWN_MODELS)}.")
+        raise ConfigError(f"{name} is neither a folder with a model nor one of {', '.join(KNOWN_MODELS)}.")
     chosen = RewardHead.of(head, name)
     if name in KNOWN_MODELS:
         with options.fetch_progress() as progress:

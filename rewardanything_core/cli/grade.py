@@ -88,7 +88,7 @@ def grade(
     A rubric adds scores_NAME and reasoning_NAME for each criterion, and missed (label -> the required criteria that it
     misses). With --principle-column, rows judged under a rubric have criteria and missed instead.
 
-    A response is a text, or the messages of an agent's run. Texts are judged exactly as they stand in the file. The
+    A response is a text, or the messages of an agent's run. Texts are judged exactly as they are in the file. The
     --responses-column holds a mapping label -> response, a list of responses, or one response. In CSV, mappings, lists
     and messages are written as JSON; any other cell of the --responses-column that begins with { or [ is an error in
     its row, and any other cell of a --response-column is text, even if it looks like JSON. An empty CSV cell is a null.

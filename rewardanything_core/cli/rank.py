@@ -173,7 +173,7 @@ def _show(report: RankingReport) -> None:
     for ranking in report.rankings:
         output(f"{options.printable(ranking.principle)}: {options.printable(headline(ranking))}")
         options.print_table(*table_of(ranking))
-        output("\nWho beats whom: share of orders in which the row's system beats the column's; * settled")
+        output("\nPairwise wins: share of orders in which the row's system beats the column's; * settled")
         names = [each.name for each in ranking.systems]
         rows = [
             [row, *("" if row == column else cell_text(ranking.pair(row, column)) for column in names)] for row in names

@@ -18,7 +18,12 @@ class PersistentCache(Protocol):
         """The numbers stored under a key, or None."""
 
     def put(self, key: str, values: Mapping[str, float]) -> None:
-        """Store numbers under a key."""
+        """Store numbers under a key.
+
+        Args:
+            key: Identifies the result.
+            values: Name -> number.
+        """
 
 
 Compute = Callable[[], Coroutine[Any, Any, Mapping[str, float]]]

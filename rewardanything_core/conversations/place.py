@@ -99,7 +99,7 @@ class Fields:
         """Check that nothing is left but empty values and what `IGNORED` lists.
 
         Args:
-            *ignored: More keys that are no loss.
+            *ignored: More keys that may be ignored.
         """
         for name, value in self._rest.items():
             if not is_empty(value) and name not in IGNORED and name not in ignored and not name.startswith("__"):

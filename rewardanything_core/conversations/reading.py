@@ -84,7 +84,7 @@ class _ReadValue:
                 reader.read(value, turns, place, self)
                 return
         if not isinstance(value, list):
-            raise place.error(f"{_described(value)}, which is no known form of a conversation; known are {FORMS}")
+            raise place.error(f"{_described(value)}, which is not a known form of a conversation; known are {FORMS}")
         for index, item in enumerate(value):
             here = place.inside(f"message {index}")
             if isinstance(item, list) and not self.recognises(item):

@@ -214,7 +214,7 @@ class _Trace:
     def _read_program(self, value: Any, role: str, root: Span) -> list[Message]:
         try:
             return self._read(value, role, root)
-        except InvalidCaseError:  # a program's arguments may look like messages and be none
+        except InvalidCaseError:  # a program's arguments may look like messages without being messages
             return [{"role": role, "content": _text_of(value)}]
 
 

@@ -92,7 +92,12 @@ def assistant_texts(response: Response) -> list[str]:
 
 
 def with_assistant_texts(response: Response, texts: Sequence[str]) -> Response:
-    """The response with other texts in place of its `assistant_texts`, in the same order."""
+    """The response with other texts in place of its `assistant_texts`, in the same order.
+
+    Args:
+        response: The response.
+        texts: The new texts, as many as `assistant_texts` returns.
+    """
     remaining = iter(texts)
     if isinstance(response, str):
         return next(remaining)

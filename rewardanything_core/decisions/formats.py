@@ -37,12 +37,20 @@ class DecisionFormat(Protocol):
     def write_response(self, response: DecisionResponse, questions: Sequence[Question]) -> dict[str, Any]:
         """The body of a response to these questions.
 
+        Args:
+            response: The answers, in the order of the questions.
+            questions: The questions of the request.
+
         Raises:
             DecisionFormatError: an answer has no place in the format, such as a refusal in System One's.
         """
 
     def read_response(self, body: Any, questions: Sequence[Question]) -> DecisionResponse:
         """The answers in a decoded JSON body, in the order of the questions.
+
+        Args:
+            body: The decoded JSON body.
+            questions: The questions of the request.
 
         Raises:
             DecisionFormatError: an answer is missing or does not fit its question, or its probabilities are not a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -63,7 +64,12 @@ class Node:
         return self.child(key)
 
     def optional(self, key: str, read: Callable[[Node], T]) -> T | None:
-        """A field by a reader; None if it is missing or null."""
+        """A field by a reader; None if it is missing or null.
+
+        Args:
+            key: The field's name.
+            read: Reads the field's node, such as `Node.text`.
+        """
         node = self.child(key)
         return None if node.value is None else read(node)
 
@@ -95,7 +101,8 @@ class Node:
 
     def number(self) -> float:
         """The value as a finite number."""
-        if type(self.value) not in (int, float) or not math.isfinite(self.value):
+        # JSON has integers beyond the range of a float.
+        if type(self.value) not in (int, float) or not abs(self.value) <= sys.float_info.max:
             raise self.expected("a finite number")
         return float(self.value)
 
@@ -115,7 +122,12 @@ class Node:
         return tuple(value / total for value in values)
 
     def size(self, allowed: range, what: str) -> None:
-        """Check the number of elements of a list or object."""
+        """Check the number of elements of a list or object.
+
+        Args:
+            allowed: The numbers of elements that are allowed.
+            what: What the elements are, a plural noun for the error message.
+        """
         if len(self.value) not in allowed:
             raise self.error(f"has {len(self.value)} {what}; allowed are {allowed.start} to {allowed.stop - 1}")
 
@@ -176,7 +188,12 @@ def matched(found: Sequence[Node], expected: Sequence[Any], owner: Node) -> list
 
 
 def check_depth(node: Node, limit: int) -> None:
-    """Check how deeply a JSON value is nested, without recursion."""
+    """Check how deeply a JSON value is nested, without recursion.
+
+    Args:
+        node: The value.
+        limit: Maximum number of levels, 0 or more.
+    """
     depth, level = 0, [node.value]
     while level:
         level = [item for value in level if isinstance(value, dict | list) for item in _members(value)]

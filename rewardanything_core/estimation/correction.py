@@ -188,7 +188,7 @@ def _moments(sample: LabelledSample, weight: float | None) -> _Moments:
     fitted = weight is None
     if weight is None:
         usable = squares > _LEAST_VARIANCE * (sample.bounds[1] - sample.bounds[0]) ** 2
-        # Through two labels a line passes without residuals, and would pretend that there is no error.
+        # A line through two labels has no residuals, which would mean that there is no error.
         usable = usable and len(set(sample.cluster_indices[0][sample.is_labelled].tolist())) >= number + 2
         weight = max(0.0, float(drawn @ (centred * sample.values)) / squares) if usable else 0.0
     all_means = np.bincount(strata, scores, number) / (shares * len(strata))

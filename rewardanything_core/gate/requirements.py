@@ -19,6 +19,12 @@ def as_requirements(
 ) -> list[Requirement]:
     """The requirements that a user gave, with the given rules where they have none of their own.
 
+    Args:
+        principles: One or several; see `check`.
+        margin: The margin of those that are not a `Requirement`.
+        min_score: Their minimum score. None: no minimum.
+        controls: Their controls.
+
     Raises:
         ConfigError: there is no principle.
     """

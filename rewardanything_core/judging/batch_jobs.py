@@ -72,6 +72,11 @@ async def _sent(api: BatchAPI, records: BatchRecords, batch: Batch, *, is_new: b
 async def fetch(backend: EndpointBackend, records: BatchRecords, batch: Batch) -> Batch:
     """Record the results of a batch if it has ended, otherwise how far it is.
 
+    Args:
+        backend: The endpoint.
+        records: Where it is recorded.
+        batch: The batch, which the provider has.
+
     Raises:
         BackendError: the provider does not know it, or could not be reached.
     """
@@ -101,6 +106,11 @@ async def fetch(backend: EndpointBackend, records: BatchRecords, batch: Batch) -
 
 async def cancel(backend: EndpointBackend, records: BatchRecords, batch: Batch) -> Batch:
     """Cancel a batch. What it has done so far is fetched once the provider has stopped it.
+
+    Args:
+        backend: The endpoint.
+        records: Where it is recorded.
+        batch: The batch.
 
     Raises:
         BackendError: the provider could not be reached or refused.

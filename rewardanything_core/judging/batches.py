@@ -1,4 +1,4 @@
-"""Judging through providers' batch APIs: submit, go away, come back, and judge with the replies as if sent live."""
+"""Judging through providers' batch APIs: submit the requests, and judge when the replies are there, in any process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rewardanything_core")
 
 LIVE_BELOW = 50
-"""With fewer requests left over after a batch, such as those whose replies were no verdicts, they are sent at once."""
+"""With fewer requests left over after a batch, such as those whose replies were not verdicts, they are sent at once."""
 
 POLL_SECONDS = 60.0
 """Longest time between two looks at a batch."""

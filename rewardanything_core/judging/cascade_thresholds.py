@@ -123,7 +123,7 @@ def checked_thresholds(thresholds: Any, where: str) -> tuple[float | None, ...]:
         where: Their source, for messages.
 
     Raises:
-        ConfigError: one is no number within 0..1.
+        ConfigError: one is not a number within 0..1.
     """
     if not isinstance(thresholds, Sequence) or isinstance(thresholds, str):
         raise ConfigError(f"The thresholds in {where} must be a list of numbers, not {thresholds!r}.")

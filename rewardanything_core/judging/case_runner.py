@@ -34,7 +34,13 @@ class ListReadout(Protocol):
     """Judges a list of responses in one pass."""
 
     async def run(self, case: Case, index: int, *, on_usage: OnUsage) -> PassResult:
-        """Judge a case in the ``index``-th order drawn for it."""
+        """Judge a case in the ``index``-th order drawn for it.
+
+        Args:
+            case: The case.
+            index: Number of the pass, from 0.
+            on_usage: Called with the usage of each request, whether or not it gave a verdict.
+        """
 
 
 class CaseRunner:

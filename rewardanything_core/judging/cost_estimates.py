@@ -58,7 +58,7 @@ class CostEstimate:
     """How many of them are in the store, which costs nothing."""
 
     calls: int
-    """Requests, without those for replies that are no verdicts."""
+    """Requests, except those that are repeated because a reply is not a verdict."""
 
     prompt_tokens: int
     """Tokens to read."""

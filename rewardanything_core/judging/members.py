@@ -119,6 +119,10 @@ def as_judge(judge: BaseJudge | str, role: str) -> BaseJudge:
 async def outcome_of(judge: BaseJudge, case: Case) -> tuple[Verdict | JudgeFailure, RewardAnythingError | None]:
     """A member's outcome on a case, with the error if it failed.
 
+    Args:
+        judge: The member.
+        case: The case.
+
     Raises:
         RewardAnythingError: one that is not specific to the case, such as an unreadable store.
     """

@@ -149,6 +149,7 @@ class Rubric(Principle):
         required: Name -> minimum score, or the names of criteria that need `DEFAULT_REQUIREMENT`.
         name: A short name for tables and metrics. None: unnamed.
         source: The file it comes from, or ``library``. None: made in Python.
+        family: One of `FAMILIES`. None: unknown.
 
     Raises:
         InvalidCaseError: there is no criterion; a criterion is invalid, which the message names; or ``weights`` or

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -236,7 +235,7 @@ def checked_scores(
     _check_names(scores, names, where, text)
     for name, score in scores.items():
         is_number = isinstance(score, int | float) and not isinstance(score, bool)
-        if not is_number or not math.isfinite(score) or not MIN_SCORE <= score <= MAX_SCORE:
+        if not is_number or not MIN_SCORE <= score <= MAX_SCORE:
             _fail(f"the score of {name} is {score!r:.40}, not a number within 1..5", text)
         if allowed is not None and f"{score:g}" not in allowed:
             _fail(f"in {where}, the score of {name} is {score!r:.40}, not {' or '.join(allowed)}", text)
@@ -262,7 +261,12 @@ def _check_names(given: Mapping[str, Any] | list[str], names: Sequence[str], whe
 
 
 def reasoning_around(text: str, verdict: JsonObject) -> str:
-    """The text in think tags and the JSON's own field; if there is neither, the prose around the JSON."""
+    """The text in think tags and the JSON's own field; if there is neither, the prose around the JSON.
+
+    Args:
+        text: The reply.
+        verdict: The JSON object in it that is the verdict.
+    """
     closed = text.rfind(THINK_CLOSE, 0, verdict.start)
     thoughts = text[: max(closed, 0)].strip().removeprefix("<think>").strip()
     field = verdict.content.get("reasoning")

@@ -240,7 +240,12 @@ def json_text(content: Mapping[str, Any], *, escape_special_tokens: bool) -> str
 
 
 def with_images(text: str, images: Sequence[ContentPart]) -> str | list[ContentPart]:
-    """The content of a message that shows images after a text that refers to them by number."""
+    """The content of a message that shows images after a text that refers to them by number.
+
+    Args:
+        text: The text, which refers to ``[image 1]`` and so on.
+        images: The images, as ``image_url`` parts, in the order of their numbers.
+    """
     if not images:
         return text
     parts: list[ContentPart] = [{"type": "text", "text": text}]

@@ -37,7 +37,7 @@ class QuestionPrompt:
     """The question and its possible answers."""
 
     outcomes: Mapping[str, int]
-    """Answer -> index of the outcome that it stands for. The answers begin with different tokens."""
+    """Answer -> index of the outcome that it means. The answers begin with different tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)

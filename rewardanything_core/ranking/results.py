@@ -101,6 +101,10 @@ class Ranking:
     def pair(self, first: str, second: str) -> PairResult:
         """The result of two systems, as seen by the first.
 
+        Args:
+            first: A system.
+            second: Another one.
+
         Raises:
             KeyError: there is no such pair.
         """

@@ -87,7 +87,7 @@ class DecisionsReadout:
             order = draw_order(case, seed=self.seed, index=index, attempt=number)
             names = mask(order)
             questions = [
-                # A rule's number stands for it in the questions' names, so that any text can be a criterion's name.
+                # Questions are named by the rule's number, so that any text can be a criterion's name.
                 self.wording.question(rule, name, name if len(rules) == 1 else f"{place}/{name}")
                 for place, rule in enumerate(rules.values(), start=1)
                 for name in names

@@ -100,7 +100,12 @@ class WrittenReadout(ABC):
 
 
 def joined_reasoning(completion: Completion, reasoning: str) -> str:
-    """What the model wrote in its reasoning channel, followed by the reasoning in its answer."""
+    """What the model wrote in its reasoning channel, followed by the reasoning in its answer.
+
+    Args:
+        completion: The reply, with what the backend separated from the answer.
+        reasoning: The reasoning in the answer; may be empty.
+    """
     return "\n\n".join(part for part in ((completion.reasoning or "").strip(), reasoning) if part)
 
 

@@ -100,7 +100,13 @@ def json_bytes(value: Any) -> bytes:
 
 
 def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON response."""
+    """A JSON response.
+
+    Args:
+        value: Plain JSON.
+        status: The HTTP status.
+        headers: Additional headers. None: none.
+    """
     return Response(json_bytes(value), status_code=status, media_type="application/json", headers=headers)
 
 

@@ -132,7 +132,12 @@ class BatchRecords:
         )
 
     def record_live(self, request_id: str, reply: Mapping[str, Any]) -> None:
-        """Record the reply to a request that was sent at once."""
+        """Record the reply to a request that was sent at once.
+
+        Args:
+            request_id: The request's id.
+            reply: The server's reply.
+        """
         with self._database.write() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO batch_requests VALUES (?, ?, NULL, ?, NULL)",
@@ -213,15 +218,25 @@ class BatchRecords:
         return {batch.remote_id for batch in self.all() if batch.remote_id is not None}
 
     def set_submitted(self, batch: Batch, remote_id: str) -> None:
-        """Record that the provider has a batch."""
+        """Record that the provider has a batch.
+
+        Args:
+            batch: The batch.
+            remote_id: The provider's id of it.
+        """
         self._update(batch, "submitted", remote_id, "submitted")
 
     def set_prepared(self, batch: Batch) -> None:
-        """Record that what was taken for a batch is another one, so that it has to be sent."""
+        """Record that the provider's batch turned out to be another one, so that this one has to be sent."""
         self._update(batch, "prepared", None, "")
 
     def set_detail(self, batch: Batch, detail: str) -> None:
-        """Record what the provider says about a batch that is under way."""
+        """Record what the provider says about a batch that is under way.
+
+        Args:
+            batch: The batch.
+            detail: The provider's description of its state.
+        """
         self._update(batch, batch.state, batch.remote_id, detail)
 
     def finish(self, batch: Batch, state: State, results: Iterable[Result], detail: str) -> tuple[int, int]:

@@ -102,7 +102,7 @@ class Database:
                     connection.execute("ROLLBACK")
 
     def _begin(self, connection: sqlite3.Connection) -> None:
-        """Begin a transaction. After one that waited in vain, the next ones do not wait while the lock lasts."""
+        """Begin a transaction. After one that timed out, the next ones do not wait while the lock lasts."""
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:

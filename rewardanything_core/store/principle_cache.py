@@ -13,7 +13,7 @@ from rewardanything_core.store.database import Database
 class PrincipleCache:
     """A model's answers about principles, as numbers by name, in a verdict store's file.
 
-    A file that cannot be used costs model calls and is no error.
+    A file that cannot be used is not an error; it costs model calls.
 
     Args:
         database: The verdict store's file.

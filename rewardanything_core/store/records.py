@@ -137,7 +137,17 @@ def to_row(
     settings: Mapping[str, Any],
     outcome: Verdict | JudgeFailure,
 ) -> tuple[str | None, ...]:
-    """The values for `INSERT`; exactly one of verdict and failure, and a key for the former only."""
+    """The values for `INSERT`; exactly one of verdict and failure, and a key for the former only.
+
+    Args:
+        record_id: The record's id.
+        key: The verdict's key. None: the outcome is a failure.
+        case: The case.
+        model: The judge model's name.
+        template_hash: Hash of the judging prompt's wording and wire format.
+        settings: Everything else that the key covers, as plain JSON.
+        outcome: The verdict or failure.
+    """
     is_verdict = isinstance(outcome, Verdict)
     if is_verdict != (key is not None):
         raise TypeError("a verdict has a key, a failure has none")
@@ -160,7 +170,19 @@ def from_row(
     verdict: str | None,
     failure: str | None,
 ) -> Record:
-    """The record with the values of `COLUMNS`, without the first column."""
+    """The record with the values of `COLUMNS`, without the first column.
+
+    Args:
+        record_id: The record's id.
+        key: The verdict's key. None: it is a failure.
+        created: Time of writing, in ISO 8601.
+        case: The case in JSON.
+        model: The judge model's name.
+        template_hash: Hash of the judging prompt's wording and wire format.
+        settings: The other settings in JSON.
+        verdict: The verdict in JSON. None: it is a failure.
+        failure: The failure in JSON. None: it is a verdict.
+    """
     with _read_errors_explained(record_id):
         content = json.loads(case)
         return Record(
@@ -177,7 +199,13 @@ def from_row(
 
 
 def stored_verdict(record_id: str, labels: str, verdict: str) -> StoredVerdict:
-    """The verdict with the values of these columns."""
+    """The verdict with the values of these columns.
+
+    Args:
+        record_id: The record's id.
+        labels: The `Case.canonical_labels` in JSON.
+        verdict: The verdict in JSON.
+    """
     with _read_errors_explained(record_id):
         return StoredVerdict(verdict=_outcome(Verdict, record_id, verdict), labels=tuple(json.loads(labels)))
 

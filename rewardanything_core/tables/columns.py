@@ -313,6 +313,10 @@ def _described(value: Any) -> str:
 def messages_from_csv(column: str, text: str) -> Any:
     """A prompt or response in a CSV cell: messages if the cell spells a JSON list of them, otherwise the text itself.
 
+    Args:
+        column: The name of the column, for the error message.
+        text: The cell.
+
     Raises:
         ValueError: the cell spells chat messages as Python prints them, or in JSON with a repeated key.
     """

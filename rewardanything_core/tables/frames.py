@@ -246,7 +246,7 @@ class PandasAdapter(TableAdapter["pandas.DataFrame"]):
         return [str(name) for name in table.columns]
 
     def rows(self, table: pandas.DataFrame, names: Sequence[str]) -> Iterator[InputRow]:
-        """The rows, with the cells of some columns."""
+        """See `TableAdapter.rows`."""
         columns = self.names(table)
         cells = [table.iloc[:, columns.index(name)] for name in names]
         for label, *row in zip(table.index, *cells, strict=True):
@@ -255,7 +255,7 @@ class PandasAdapter(TableAdapter["pandas.DataFrame"]):
     def extended(
         self, table: pandas.DataFrame, added: ResultColumns, rows: Sequence[Mapping[str, Any]]
     ) -> pandas.DataFrame:
-        """The frame with columns added."""
+        """See `TableAdapter.extended`."""
         import pandas
 
         new = {
@@ -275,7 +275,7 @@ class ArrowAdapter(TableAdapter["pyarrow.Table"]):
         return list(table.column_names)
 
     def rows(self, table: pyarrow.Table, names: Sequence[str]) -> Iterator[InputRow]:
-        """The rows, with the cells of some columns."""
+        """See `TableAdapter.rows`."""
         number = 0
         for batch in table.select(names).to_batches(max_chunksize=64):
             for row, unreadable in arrow_types.python_rows(batch):
@@ -284,7 +284,7 @@ class ArrowAdapter(TableAdapter["pyarrow.Table"]):
                 number += 1
 
     def extended(self, table: pyarrow.Table, added: ResultColumns, rows: Sequence[Mapping[str, Any]]) -> pyarrow.Table:
-        """The table with columns added."""
+        """See `TableAdapter.extended`."""
         for field in arrow_types.result_fields(added):
             table = table.append_column(field, arrow_types.array([row[field.name] for row in rows], field.type))
         return table

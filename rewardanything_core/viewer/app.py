@@ -54,7 +54,7 @@ _FILTER_NAMES = {
 
 
 def create_app(viewer: Viewer) -> FastAPI:
-    """The pages of a viewer. Whoever serves them restricts access; see `access.Access`.
+    """The pages of a viewer. The server has to restrict access; see `access.Access`.
 
     Args:
         viewer: The viewer.
@@ -128,7 +128,12 @@ class Pages:
         return self._frame.html("rows.html", rows=page.rows, filters=filters, filter_query=filters.query())
 
     def verdict(self, request: Request, record_id: str) -> Response:
-        """One verdict."""
+        """One verdict.
+
+        Args:
+            request: The request, whose query names the responses to compare.
+            record_id: The record's id.
+        """
         entry, record, source = self._frame.record(record_id)
         filters, listing = Filters.of(request.query_params), self._viewer.listing
         newer, older = listing.neighbours(filters, self._viewer.source_numbers, entry)
@@ -164,7 +169,12 @@ class Pages:
         return Response(b"".join(json_lines([row])), media_type="application/x-ndjson")
 
     def whole_text(self, record_id: str, part: str) -> Response:
-        """The whole of a long text, as plain text with what hides or acts made visible."""
+        """The whole of a long text, as plain text, with escapes in place of invisible and control characters.
+
+        Args:
+            record_id: The record's id.
+            part: The text, as in `TextView.part`.
+        """
         _, record, _ = self._frame.record(record_id)
         text = whole_text(record, part)
         if text is None:
@@ -218,13 +228,23 @@ class Pages:
         return Response(*_static(name))
 
     async def failed(self, _: Request, error: Exception) -> Response:
-        """The page of an error."""
+        """The page of an error.
+
+        Args:
+            _: The request.
+            error: The error that the route raised.
+        """
         assert isinstance(error, RewardAnythingError)
         status = 400 if isinstance(error, ConfigError) else 503
         return self._frame.message(error.message, error.hint, status)
 
     async def not_found(self, _: Request, error: Exception) -> Response:
-        """The page of what does not exist."""
+        """The page of what does not exist.
+
+        Args:
+            _: The request.
+            error: The error; its status decides the message.
+        """
         status = error.status_code if isinstance(error, HTTPException) else 500
         about = {404: "There is no such page.", 405: "That is not possible here."}
         return self._frame.message(about.get(status, "Something failed."), "", status)

@@ -1,4 +1,4 @@
-"""Two judges, principles or judging prompts over the same cases: who is best, and how far scores shift."""
+"""Two judges, principles or judging prompts over the same cases: which response is best, and how far scores shift."""
 
 from __future__ import annotations
 

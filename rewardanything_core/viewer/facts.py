@@ -93,7 +93,7 @@ class Facts:
 
     @property
     def tension(self) -> float | None:
-        """How much a label would tell, 0 and above: how far passes, jurors and orders disagree, in points.
+        """How informative a label would be, 0 and above: how far passes, jurors and orders disagree, in points.
 
         A case that a cascade left to a person comes before all others. None: there is nothing to label.
         A verdict without any of these counts by how close its two best responses are, which is where a judge is least

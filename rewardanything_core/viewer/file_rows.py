@@ -83,7 +83,12 @@ def verdict_of(case: Case, cells: Mapping[str, Any], model: str, criteria: dict[
 
 
 def criteria_of(row: Mapping[str, Any], prefix: str) -> dict[str, Verdict]:
-    """The verdicts on the criteria of a rubric, from either form in which ``grade`` writes them."""
+    """The verdicts on the criteria of a rubric, from either form in which ``grade`` writes them.
+
+    Args:
+        row: The row.
+        prefix: The prefix of the columns that ``grade`` added.
+    """
     found: dict[str, Mapping[str, Any]] = dict(row.get(f"{prefix}criteria") or {})
     start = f"{prefix}scores_"
     for name, scores in row.items():
@@ -118,7 +123,7 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def unjudged(row: Mapping[str, Any], case: Case) -> JudgeFailure:
-    """What stands for the verdict of a row that ``ra-judge estimate --next`` drew for labelling.
+    """The failure in place of the verdict of a row that ``ra-judge estimate --next`` drew for labelling.
 
     Args:
         row: The row.

@@ -24,7 +24,7 @@ SORTS: dict[str, tuple[str, str]] = {
 """Order -> the column and direction by which it sorts; ties by id."""
 
 DISAGREEMENTS = {"jurors": "jurors", "passes": "passes", "label": "gap"}
-"""Between whom -> the column with the difference in points."""
+"""Disagreement -> the column with the difference in points."""
 
 MAX_NUMBER = 1e6
 _DAY = 86_400_000  # milliseconds

@@ -22,7 +22,7 @@ from rewardanything_core.viewer.facts import Facts, scores_json
 from rewardanything_core.viewer.label_gaps import label_case, label_entries
 
 VERSION = 1
-"""Version of the tables; an index with another one is made again."""
+"""Version of the tables; an index with another one is rebuilt."""
 
 BITS = 40
 """An entry's id is its source's number, shifted by this, plus its position there."""
@@ -82,7 +82,7 @@ class Index:
     """The index's file. One thread writes; any number read.
 
     Args:
-        path: The file, created if it does not exist, and made again if it is of another version or damaged.
+        path: The file, created if it does not exist, and rebuilt if it is of another version or damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -118,7 +118,7 @@ class Index:
 
         Args:
             path: The source's file.
-            identity: What tells it from another in its place.
+            identity: Distinguishes it from another file at the same path.
         """
         find = "SELECT number, identity, spans FROM sources WHERE path = ?"
         row = self._writer.execute(find, (str(path),)).fetchone()
@@ -289,7 +289,7 @@ class Index:
         )
         if not options:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = OFF")  # nothing is lost that cannot be made again
+            connection.execute("PRAGMA synchronous = OFF")  # the index can be rebuilt
         connection.execute("PRAGMA cache_size = -65536")
         connection.execute("PRAGMA mmap_size = 1073741824")
         return connection

@@ -143,7 +143,7 @@ class LabelPages:
 
 
 def _label_filters(query: Mapping[str, str]) -> Filters:
-    """The filters of the queue, which asks what tells most first unless another order is given."""
+    """The filters of the queue, which begins with the most informative case unless another order is given."""
     return Filters.of({**query, "sort": query.get("sort") or "tension"})
 
 

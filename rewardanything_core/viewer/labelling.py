@@ -133,7 +133,7 @@ def person_of(text: str) -> str:
 
 
 def label_of(record: Record, form: Mapping[str, str], *, criterion: str = "") -> Label:
-    """The label that a decision on the page stands for.
+    """The label for a decision on the page.
 
     Args:
         record: The record with the case.

@@ -92,13 +92,24 @@ class Listing:
         return Page(rows=rows, following=rows[-1].cursor if len(ids) > size else "")
 
     def count(self, filters: Filters, sources: Mapping[str, int]) -> int:
-        """The number of matches, up to `COUNTED`."""
+        """The number of matches, up to `COUNTED`.
+
+        Args:
+            filters: What to count.
+            sources: Name of a file -> its number in the index.
+        """
         with self._index.read() as connection:
             chosen = list(conditions(filters, sources, BITS))
             return len(_ids(connection, Filters.of({**filters.given, "sort": "newest"}), chosen, "", COUNTED))
 
     def neighbours(self, filters: Filters, sources: Mapping[str, int], entry: int) -> tuple[str, str]:
-        """The record ids before and after an entry in the list from newest to oldest; empty at its ends."""
+        """The record ids before and after an entry in the list from newest to oldest; empty at its ends.
+
+        Args:
+            filters: The list; its order does not matter.
+            sources: Name of a file -> its number in the index.
+            entry: The id of the entry.
+        """
         newest = Filters.of({**filters.given, "sort": "newest"})
         with self._index.read() as connection:
             chosen = list(conditions(newest, sources, BITS))

@@ -42,7 +42,12 @@ class Source(ABC):
 
     @abstractmethod
     def between(self, first: int, last: int) -> list[Positioned]:
-        """The records whose positions are from ``first`` to ``last``, in this order."""
+        """The records whose positions are from ``first`` to ``last``, in this order.
+
+        Args:
+            first: The first position, from 1.
+            last: The last position, included.
+        """
 
     def at(self, position: int) -> Record:
         """The record at a position.

@@ -181,7 +181,7 @@ def test_a_failed_judgement_fails_all_criteria_and_counts_once(tmp_path) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"principle": "Be good."}, "'principle' is no rubric"),
+        ({"principle": "Be good."}, "'principle' is not a rubric"),
         ({"labels": {"tone": {"0": 3}}}, "there is no criterion 'tone'; the rubric has: relevance, fluency"),
         ({"labels": {"fluency": {"9": 3}}}, "there is no response named '9'"),
         ({"labels": [3, 4]}, "'labels' must map criteria"),

@@ -79,7 +79,7 @@ LOOP.content = [LOOP]
         ([{"role": "user", "content": "a", "metadata": {1: "x", "1": "y"}}], "has the key '1' twice"),
         ([None], "message 0 is None"),
         ([[]], "message 0 is a list"),
-        ({"messages": None}, "no known form"),
+        ({"messages": None}, "not a known form"),
         ({"data": {"spans": [None]}}, "span"),
         ({"resourceSpans": [1]}, "span that is not a mapping"),
         ({"run_type": "chain", "inputs": None, "child_runs": [3]}, "run that is not a mapping"),

@@ -287,7 +287,7 @@ def test_what_a_trace_cannot_say(tracer: Tracer, exporter: InMemorySpanExporter)
         pass
     with pytest.raises(InvalidCaseError, match="a span with 2 choices"):
         read(exporter.get_finished_spans())
-    with pytest.raises(InvalidCaseError, match="no known form"):
+    with pytest.raises(InvalidCaseError, match="not a known form"):
         read([{"span_id": "1", "name": "http", "attributes": {"http.method": "GET"}}])
     loop = [
         {"run_type": "chain", "id": str(i), "parent_run_id": str(1 - i), "inputs": {}, "outputs": {}} for i in range(2)

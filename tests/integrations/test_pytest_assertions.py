@@ -211,7 +211,7 @@ def test_lengths(assert_not_worse):
         ),
         ('worse(["no"], {"answer": "please"}, POLITE, prompt=ASK)', "baseline must be a text or a list, not dict"),
         ('worse({"answer": "no"}, principle=POLITE, prompt=ASK)', "candidate must be a text or a list, not dict"),
-        ('worse([{"answer": "no"}], [{"answer": "please"}], POLITE, prompt=ASK)', "no known form of a conversation"),
+        ('worse([{"answer": "no"}], [{"answer": "please"}], POLITE, prompt=ASK)', "not a known form of a conversation"),
         ('worse("no", "please", {"polite": POLITE}, prompt=ASK)', "principle must be a text or a list, not dict"),
         ('reaches({"goodness": "no"}, POLITE, prompt=ASK)', "response must be a text or a list, not dict"),
         ('reaches({"please": "no"}.keys(), POLITE, prompt=ASK)', "response must be a text or a list, not dict_keys"),

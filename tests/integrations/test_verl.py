@@ -121,7 +121,7 @@ def test_failures_raise_unless_the_user_sets_a_number() -> None:
         ({"solution_str": "\ud800"}, "UTF-8"),
         ({"extra_info": {"prompt": None, "principle": "x"}}, r"extra_info\['prompt'\] is None"),
         ({"extra_info": {"prompt": "p", "principle": None}}, r"extra_info\['principle'\] is None"),
-        ({"extra_info": {"prompt": 7, "principle": "x"}}, "is no known form of a conversation"),
+        ({"extra_info": {"prompt": 7, "principle": "x"}}, "is not a known form of a conversation"),
         ({"extra_info": {"prompt": ["p"], "principle": "x"}}, "message"),
     ],
 )

@@ -56,7 +56,7 @@ class AnthropicBatchAPI(BatchAPI):
         requests = [{"custom_id": request_id, "params": body["params"]} for request_id, body in bodies.items()]
         betas = {beta for body in bodies.values() for beta in body["betas"]}
         headers = {"anthropic-beta": ",".join(sorted(betas))} if betas else {}
-        return self._id_in(await self._json("POST", "", {"requests": requests}, again=False, headers=headers))
+        return self._id_in(await self._json("POST", "", {"requests": requests}, idempotent=False, headers=headers))
 
     async def find(
         self,

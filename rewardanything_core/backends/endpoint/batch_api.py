@@ -130,7 +130,13 @@ class BatchAPI(ABC):
         return {**key, **self._client.credentials.headers}
 
     async def _call(
-        self, method: str, path: str, data: bytes | None = None, *, headers: Mapping[str, str] = {}, again: bool = True
+        self,
+        method: str,
+        path: str,
+        data: bytes | None = None,
+        *,
+        headers: Mapping[str, str] = {},
+        idempotent: bool = True,
     ) -> bytes:
         """Send a request, again if it failed and may succeed.
 
@@ -139,10 +145,10 @@ class BatchAPI(ABC):
             path: The path after the address.
             data: The body.
             headers: Additional headers.
-            again: Whether sending it twice does no harm.
+            idempotent: Whether it may be sent twice.
 
         Raises:
-            UncertainError: with ``again`` False, there was no response, or the server failed.
+            UncertainError: with ``idempotent`` False, there was no response, or the server failed.
             BackendError: the last attempt failed.
         """
         for attempt in range(_ATTEMPTS):
@@ -150,7 +156,7 @@ class BatchAPI(ABC):
             if not isinstance(outcome, AttemptError):
                 return outcome
             refused = outcome.unreachable or (outcome.responded and (outcome.status or 500) < 500)
-            if not again and not refused:
+            if not idempotent and not refused:
                 raise UncertainError from outcome.error
             if not outcome.error.retryable or attempt == _ATTEMPTS - 1:
                 raise outcome.error
@@ -173,11 +179,11 @@ class BatchAPI(ABC):
             return attempt_error(error, self._client.error_context(self._base_url))
 
     async def _json(
-        self, method: str, path: str, content: Any = None, *, again: bool = True, headers: Mapping[str, str] = {}
+        self, method: str, path: str, content: Any = None, *, idempotent: bool = True, headers: Mapping[str, str] = {}
     ) -> dict[str, Any]:
         data = None if content is None else json.dumps(content).encode()
         headers = {"Content-Type": "application/json", **headers}
-        raw = await self._call(method, path, data, headers=headers, again=again)
+        raw = await self._call(method, path, data, headers=headers, idempotent=idempotent)
         return self._object(raw)
 
     def _object(self, raw: bytes) -> dict[str, Any]:
@@ -207,7 +213,7 @@ def dict_or_empty(value: Any) -> dict[str, Any]:
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:
-    """The JSON objects of a list; none if it is no list."""
+    """The JSON objects of a list; none if it is not a list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 

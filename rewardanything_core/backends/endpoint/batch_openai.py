@@ -45,7 +45,7 @@ class OpenAIBatchAPI(BatchAPI):
             "completion_window": "24h",
             "metadata": {TAG: tag},
         }
-        return self._id_in(await self._json("POST", "/batches", content, again=False))
+        return self._id_in(await self._json("POST", "/batches", content, idempotent=False))
 
     async def _ready(self, file: Mapping[str, Any]) -> str:
         """The id of an uploaded file, once a batch can refer to it."""

@@ -2,9 +2,9 @@
 
 While a session is in force, an endpoint looks each request up among the replies that batches have brought. A request
 without one is collected for the next batch, and gets a placeholder for now, so that what else its case needs is
-collected too. Whoever makes a verdict checks with `tracking` whether a placeholder was involved. Since orders and seeds
-of requests follow from the case, the same requests are made when the case is judged again with the replies, in any
-process.
+collected too. Code that makes a verdict checks with `tracking` whether a placeholder was involved. Since orders and
+seeds of requests follow from the case, the same requests are made when the case is judged again with the replies, in
+any process.
 """
 
 from __future__ import annotations
@@ -60,7 +60,12 @@ class Records(Protocol):
         """What is known of a request."""
 
     def record_live(self, request_id: str, reply: Mapping[str, Any]) -> None:
-        """Record the reply to a request that was sent at once."""
+        """Record the reply to a request that was sent at once.
+
+        Args:
+            request_id: The request's id.
+            reply: The server's reply, as in `Recorded.reply`.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +101,7 @@ class BatchSession:
     def __init__(self, records: Records, reservations: dict[str, Reservation], *, sends: bool = False) -> None:
         self._records, self._reservations, self._sends = records, reservations, sends
         self.pending: dict[str, PendingRequest] = {}
-        """Request id -> what no batch has yet."""
+        """Request id -> a request that is in no batch yet."""
         self.answered = 0
         """Number of requests for which a batch brought a reply or a failure."""
         self._checks: dict[EndpointClient, _Check] = {}

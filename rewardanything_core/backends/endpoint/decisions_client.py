@@ -64,6 +64,10 @@ class DecisionsClient(EndpointClient):
     async def decide(self, content: Message, questions: Sequence[Question]) -> DecisionResult:
         """The answers to questions about an input.
 
+        Args:
+            content: The input, a user message.
+            questions: The questions, with distinct names.
+
         Raises:
             DecisionFormatError: the request exceeds a limit, or has an image that the route cannot take; nothing was
                 sent.

@@ -32,7 +32,7 @@ async def body(
         provider: LiteLLM's name of the provider.
         model: The provider's name of the model.
         messages: The conversation.
-        parameters: The arguments of ``litellm.acompletion`` besides.
+        parameters: The other arguments of ``litellm.acompletion``.
         extra: Fields beyond OpenAI's protocol.
 
     Raises:

@@ -218,7 +218,7 @@ class Worker:
         """Run the small requests that generate nothing, and the oldest one; leave the others for the next round.
 
         They come before the engine's step because they are short and have no intermediate result. Among them, small
-        ones come first: what is asked about a principle is small, and many cases wait for it.
+        ones come first: questions about a principle are small, and many cases wait for their answers.
         """
         if not self._prefilling:
             return

@@ -23,18 +23,23 @@ TEMPLATES = Path(__file__).parent / "templates"
 """The folder with the templates, the style sheet and the script."""
 
 
-def render_page(template: str, *, title: str, script: str = "", **values: Any) -> str:
+def render_page(
+    template: str, *, title: str, script: str = "", style: str = "", folder: Path = TEMPLATES, **values: Any
+) -> str:
     """Render a page.
 
     Args:
         template: Name of a template that extends ``page.html``.
         title: The page's title.
         script: Name of the page's script file. Empty: the page has no script.
+        style: Name of a style sheet that adds to that of all pages. Empty: there is none.
+        folder: The folder with these three files.
         values: The template's variables.
     """
     from markupsafe import Markup
 
-    style_text, script_text = _asset("page.css"), _asset(script) if script else ""
+    style_text = _asset(TEMPLATES / "page.css") + (_asset(folder / style) if style else "")
+    script_text = _asset(folder / script) if script else ""
     policy = [
         "default-src 'none'",
         f"style-src 'sha256-{_digest(style_text)}'",
@@ -43,7 +48,7 @@ def render_page(template: str, *, title: str, script: str = "", **values: Any) -
         "form-action 'none'",
     ]
     return (
-        environment()
+        environment(*(() if folder == TEMPLATES else (folder,)))
         .get_template(template)
         .render(
             title=wording.one_line(title, 200),
@@ -67,8 +72,8 @@ def render_macro(template: str, name: str, *arguments: Any) -> str:
     return str(macro(*arguments))
 
 
-def _asset(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
+def _asset(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:
@@ -98,7 +103,7 @@ def environment(*folders: Path) -> Environment:
 
 
 def _marked(text: str) -> Markup:
-    """Text with characters that hide or act shown as marked escapes."""
+    """Text with invisible and control characters shown as marked escapes."""
     from markupsafe import Markup
 
     escape = Markup('<span class="escape">{}</span>')

@@ -18,7 +18,7 @@ _MAYBE_INVISIBLE = re.compile(r"[^\n\t\x20-\x7e]")
 
 
 def visible(text: str) -> str:
-    r"""The text without characters that hide or act.
+    r"""The text without invisible and control characters.
 
     Control characters, bidirectional overrides, zero-width and tag characters, lone surrogates and characters that XML
     forbids become escapes such as ``\x1b``. Line breaks, tabs and printable characters stay.
@@ -236,7 +236,12 @@ def controls_sentence(comparison: Comparison) -> str:
 
 
 def missed_sentence(report: CheckReport, comparison: Comparison) -> str:
-    """How many of the candidate's answers miss required criteria of the rubric, and which; empty if none does."""
+    """How many of the candidate's answers miss required criteria of the rubric, and which; empty if none does.
+
+    Args:
+        report: The report.
+        comparison: One of its comparisons.
+    """
     missed = [pair.missed for pair in report.of(comparison) if pair.missed]
     if not missed:
         return ""

@@ -159,7 +159,7 @@ class RewardHead:
             path: The file.
 
         Raises:
-            ConfigError: there is no such file, or it is no reward head.
+            ConfigError: there is no such file, or it is not a reward head.
             MissingExtraError: safetensors is not installed.
         """
         try:
@@ -172,7 +172,7 @@ class RewardHead:
             with safe_open(str(path), framework="numpy") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != _FORMAT:
-                    raise ConfigError(f"{path} is no reward head; `ra-judge fit` makes one.")
+                    raise ConfigError(f"{path} is not a reward head; `ra-judge fit` makes one.")
                 return cls(
                     model=metadata["model"],
                     layer=int(metadata["layer"]),
@@ -186,7 +186,7 @@ class RewardHead:
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError(f"{path} is no reward head: {type(error).__name__}: {error}") from error
+            raise ConfigError(f"{path} is not a reward head: {type(error).__name__}: {error}") from error
 
     def to_json(self) -> dict[str, Any]:
         """The head as plain JSON, for another process."""

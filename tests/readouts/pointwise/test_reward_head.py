@@ -105,7 +105,7 @@ def test_heads_that_cannot_be_used_are_refused(small_model: LocalBackend, tmp_pa
     broken.write_bytes(b"not a head")
     for wrong, message in (
         (tmp_path / "none.safetensors", "There is no reward head at"),
-        (broken, "is no reward head"),
+        (broken, "is not a reward head"),
         (dataclasses.replace(ours, model="another"), "was fitted for another"),
         (dataclasses.replace(ours, layer=99), "needs layer 99"),
         (dataclasses.replace(ours, questions_hash="0"), "another wording"),

@@ -5,7 +5,7 @@ token attends to the tokens on its path to the root and to nothing else. Nothing
 
 Attention is computed for one block of the input at a time, each over the tokens that any of the block's tokens attends
 to. One mask over the whole tree would be simpler, and would let every branch pay for the tokens of all others: blocks
-made reading 1.17 times as fast (benchmarks/throughput_local.py, ``logits``).
+made option scoring 1.17 times as fast (benchmarks/throughput_local.py, ``logits``).
 """
 
 from __future__ import annotations
