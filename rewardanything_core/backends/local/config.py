@@ -45,8 +45,8 @@ class LocalConfig:
     """Name of a GGUF file in the folder or repository; it is dequantized while it is loaded. None: safetensors."""
 
     adapter: str | None = None
-    """A LoRA adapter that is merged into the weights when they are loaded (extra ``adapter``): a folder that PEFT wrote,
-    or an id on the Hugging Face hub. Its hash is part of the model's name in verdicts. None: the model as it is."""
+    """A LoRA adapter to merge into the weights when they are loaded (extra ``adapter``): a folder that PEFT wrote, or
+    an id on the Hugging Face hub. Its hash is part of the model's name in verdicts. None: the model as it is."""
 
     max_batch_size: int = 16
     """The most sequences that run at once, 1 or more. More than 16 gain nothing for the 135M model on a CPU
