@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -23,6 +24,9 @@ from rewardanything_core.errors import ConfigError
 ResponseFormat = Literal["auto", "json_schema", "off"]
 Client = Literal["auto", "litellm"]
 DecisionRoute = Literal["auto", "decisions", "systemone"]
+
+_HOST = re.compile(r"[\w.:%-]+")
+"""The characters of a host's name or address."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,19 +203,30 @@ def _unknown_provider(model: str) -> ConfigError:
     )
 
 
-def _base_urls(api_base: str | Sequence[str] | None) -> tuple[str, ...]:
+def _base_urls(api_base: object) -> tuple[str, ...]:
     """One api_base or several, as distinct URLs without a trailing slash.
 
     Raises:
         ConfigError: one is not an HTTP URL, or contains something that may be a secret.
     """
-    given = (api_base,) if isinstance(api_base, str) else tuple(api_base or ())
-    urls = tuple(dict.fromkeys(url.rstrip("/") for url in given))
-    for url in urls:
-        if "@" in url or "?" in url:
-            # URLs are logged and stored, so they must not contain a secret; nor must this message.
-            raise ConfigError("An api_base must not contain a user name, password or query; give the key as api_key=.")
+    given = api_base if isinstance(api_base, list | tuple) else () if api_base is None else (api_base,)
+    return tuple(dict.fromkeys(map(_base_url, given)))
+
+
+def _base_url(given: object) -> str:
+    if not isinstance(given, str):
+        raise ConfigError(f"An api_base must be a text, not {type(given).__name__}.")
+    url = given.strip().rstrip("/")
+    try:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"api_base must be a URL such as 'http://localhost:8000/v1', not {url!r}.")
-    return urls
+        usable = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
+    except ValueError:  # an unfinished IPv6 address, or a port that is no number
+        parts, usable = None, None
+    if "?" in url or "#" in url or "@" in (parts.netloc if parts and usable else url):
+        # URLs are logged and stored, so they must not contain a secret; nor must this message.
+        raise ConfigError(
+            "An api_base must not contain a user name, password, query or fragment; give the key as api_key=."
+        )
+    if not usable or any(character.isspace() or not character.isprintable() for character in url):
+        raise ConfigError(f"api_base must be a URL such as 'http://localhost:8000/v1', not {given!r}.")
+    return url

@@ -7,22 +7,25 @@ LiteLLM needs about 3 ms of CPU time for each request and seconds for its import
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
+import math
 import os
 import ssl
-import urllib.request
 import weakref
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+
+from rewardanything_core.backends.endpoint.proxies import environment_proxy
 
 if TYPE_CHECKING:
     import aiohttp
 
 _KEEPALIVE_SECONDS = 4.0
 """How long an idle connection is kept: servers close theirs after 5 s or more."""
+
+_MAX_BYTES = 128 * 2**20
+"""Largest reply that is read; it has room for 60,000 tokens with 20 alternatives each."""
 
 
 class UnexpectedResponseError(Exception):
@@ -86,20 +89,27 @@ class HTTPTransport:
             The response's JSON object; the field is present and not empty.
 
         Raises:
-            UnexpectedResponseError: the status is not 200, or the body lacks the field.
+            UnexpectedResponseError: the status is an error, or the body lacks the field or is too large.
             aiohttp.ClientError: the server could not be reached, or closed the connection.
         """
         headers = {"Content-Type": "application/json", **headers}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
-        status, lower_case, raw = await self.request("POST", url, headers, json.dumps(body).encode())
+        data = json.dumps(body).encode()
+        status, lower_case, raw = await self.request("POST", url, headers, data, max_bytes=_MAX_BYTES)
         parsed = _parse(raw)
-        if status == 200 and isinstance(parsed, Mapping) and parsed.get(required):
+        if is_success(status) and isinstance(parsed, Mapping) and parsed.get(required):
             return parsed
         raise UnexpectedResponseError(_status(status, parsed), raw.decode(errors="replace"), lower_case)
 
     async def request(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: bytes | None = None,
+        *,
+        max_bytes: float = math.inf,
     ) -> tuple[int, dict[str, str], bytes]:
         """Send a request of any kind; redirects are not followed.
 
@@ -108,11 +118,13 @@ class HTTPTransport:
             url: The URL.
             headers: Header names -> values.
             data: The body. None: there is none.
+            max_bytes: Largest body that is read, after decompression, in bytes.
 
         Returns:
             The status, the headers with names in lower case, and the body.
 
         Raises:
+            UnexpectedResponseError: the body is larger than ``max_bytes``.
             aiohttp.ClientError: the server could not be reached, or closed the connection.
         """
         if url not in self._proxies:
@@ -120,8 +132,13 @@ class HTTPTransport:
         async with self._session.request(
             method, url, data=data, headers=headers, allow_redirects=False, proxy=self._proxies[url]
         ) as response:
-            raw = await response.read()
-        return response.status, {name.lower(): value for name, value in response.headers.items()}, raw
+            lower_case = {name.lower(): value for name, value in response.headers.items()}
+            raw = bytearray()
+            async for chunk in response.content.iter_any():
+                raw += chunk
+                if len(raw) > max_bytes:
+                    raise UnexpectedResponseError(response.status, f"more than {max_bytes:,} bytes", lower_case)
+        return response.status, lower_case, bytes(raw)
 
 
 @cache
@@ -135,37 +152,6 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
-def environment_proxy(url: str) -> str | None:
-    """The proxy that the environment configures for a URL, as LiteLLM's clients determine it.
-
-    ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` may lack the scheme (``host:port``). ``NO_PROXY`` may contain
-    networks (``10.0.0.0/8``).
-
-    Args:
-        url: The URL of the request.
-
-    Returns:
-        The proxy's URL. None: the request goes to the server directly.
-    """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    with_port = f"{host}:{parts.port}" if parts.port else host
-    if not proxy or urllib.request.proxy_bypass(host) or urllib.request.proxy_bypass(with_port):
-        return None
-    if any(_contains(network, host) for network in proxies.get("no", "").split(",")):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _contains(network: str, host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(network.strip(), strict=False)
-    except ValueError:  # a name, not an address or a network
-        return False
-
-
 def _parse(raw: bytes) -> Any:
     try:
         return json.loads(raw)
@@ -173,11 +159,20 @@ def _parse(raw: bytes) -> Any:
         return None
 
 
+def is_success(status: int | None) -> bool:
+    """Whether a status means that there is a reply; gateways may send others than 200.
+
+    Args:
+        status: The HTTP status. None: there is none.
+    """
+    return status is not None and 200 <= status < 300
+
+
 def _status(status: int, body: Any) -> int:
     """The status of a response; gateways such as OpenRouter send an upstream error with status 200."""
     error = body.get("error") if isinstance(body, Mapping) else None
     code = error.get("code") if isinstance(error, Mapping) else None
-    return code if status == 200 and type(code) is int and 400 <= code < 600 else status
+    return code if is_success(status) and type(code) is int and 400 <= code < 600 else status
 
 
 def close_session(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, pid: int) -> None:

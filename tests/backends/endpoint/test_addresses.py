@@ -14,7 +14,7 @@ from servers import FakeOpenAI, Fault
 from rewardanything_core import ConfigError, JudgeFailure, from_endpoint, load_judge
 from rewardanything_core.backends.endpoint.attempt_errors import redact
 from rewardanything_core.backends.endpoint.backend import EndpointBackend
-from rewardanything_core.backends.endpoint.http import environment_proxy
+from rewardanything_core.backends.endpoint.proxies import environment_proxy
 from rewardanything_core.errors import BackendError
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -103,6 +103,33 @@ def test_a_model_without_an_address_is_a_config_error(monkeypatch: pytest.Monkey
         EndpointBackend("lm_studio/m", api_base=[])
 
 
+@pytest.mark.parametrize(
+    ("api_base", "message"),
+    [
+        ("http://[::1", "must be a URL"),
+        ("http://judge:port/v1", "must be a URL"),
+        ("http://judge:99999/v1", "must be a URL"),
+        ("http://one,http://two", "must be a URL"),
+        ("http://judge/v1\r\nHost: other", "must be a URL"),
+        ("unix:///run/judge.sock", "must be a URL"),
+        ("http://judge/v1#part", "must not contain"),
+        ("http://judge/v1?key=hidden", "must not contain"),
+        ("http://me:hidden@judge/v1", "must not contain"),
+        ("me:hidden@judge:8000/v1", "must not contain"),
+        (b"http://judge/v1", "must be a text, not bytes"),
+        (["http://judge/v1", None], "must be a text, not NoneType"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_a_config_error(api_base: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        from_endpoint("hosted_vllm/m", api_base=api_base)
+    assert "hidden" not in str(caught.value)
+
+
+def test_space_around_an_address_is_not_part_of_it(server: FakeOpenAI) -> None:
+    assert scores(complete(backend_for(server, api_base=f" {server.url}/\n")))["model-1"] == 4
+
+
 def test_the_address_can_be_in_the_providers_variable(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOSTED_VLLM_API_BASE", server.url)
     backend = EndpointBackend("hosted_vllm/fake")
@@ -158,6 +185,16 @@ def proxies(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ({"http_proxy": "proxy:3128", "no_proxy": "10.0.0.0/8"}, "http://11.1.2.3:8000/v1", "http://proxy:3128"),
         ({"http_proxy": "proxy:3128", "no_proxy": "10.1.2.3"}, "http://10.1.2.3:8000/v1", None),
         ({"http_proxy": "proxy:3128", "no_proxy": "fd00::/8"}, "http://[fd00::1]:8000/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "[fd00::1]"}, "http://[fd00::1]:8000/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "[fd00::1]:8000"}, "http://[fd00::1]:8000/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "[fd00::1]:9"}, "http://[fd00::1]:8000/v1", "http://proxy:3128"),
+        ({"http_proxy": "proxy:3128", "no_proxy": "judge:9"}, "http://judge:8000/v1", "http://proxy:3128"),
+        ({"https_proxy": "proxy:3128", "no_proxy": "judge:443"}, "https://judge/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "a, *"}, "http://judge:8000/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "*.lan"}, "http://judge.lan/v1", None),
+        ({"http_proxy": "proxy:3128", "no_proxy": "lan"}, "http://plan/v1", "http://proxy:3128"),
+        ({"http_proxy": "proxy:3128", "no_proxy": "http://judge:8000"}, "http://JUDGE.:8000/v1", None),
+        ({"http_proxy": " http://me:hidden@proxy:3128 "}, "http://judge/v1", "http://me:hidden@proxy:3128"),
     ],
 )
 def test_the_proxy_is_the_environments(
