@@ -15,7 +15,7 @@ import argparse
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -130,7 +130,7 @@ class Arm(Template):
         rendered = super().render(case, order, escape_special_tokens=escape_special_tokens)
         system, user = rendered.messages
         changed: Message = {"role": "user", "content": self.change(user["content"])}
-        return Rendered([system, changed], rendered.labels)
+        return replace(rendered, messages=[system, changed])
 
 
 REMINDER = (

@@ -93,7 +93,7 @@ def main() -> None:
         }
         for name, way in ways.items():
             found[f"read back, {name}"] = speed(given.cases, given.rounds, way)
-        keys = [judge._key(case) for case in cases(given.cases)]
+        keys = [judge._keys.key(case) for case in cases(given.cases)]
         store = judge.store
         found["store alone, get"] = speed(given.cases, given.rounds, lambda _: list(map(store.get, keys)))
         found["store alone, get_many"] = speed(given.cases, given.rounds, lambda _: store.get_many(keys))
