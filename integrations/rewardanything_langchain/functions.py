@@ -25,6 +25,7 @@ from rewardanything_langchain.texts import (
     SelectorError,
     prompt_of,
     response_of,
+    row_of,
     select,
     split_conversation,
     text_of,
@@ -41,13 +42,16 @@ ScoreScale: TypeAlias = Literal["normalized", "raw"]
 class Evaluator(Protocol):
     """The type of the functions that `principle_evaluator` returns."""
 
+    __name__: str
+    __qualname__: str
+
     def __call__(self, inputs: Any = None, outputs: Any = None, reference_outputs: Any = None) -> Any:
         """Judge one output: ``{"key", "score", "comment", "metadata"}``, or a list for several principles or a rubric.
 
         Args:
-            inputs: What the outputs answer. None: the outputs are a conversation, and its first message of the user
-                is the prompt.
-            outputs: The output to judge.
+            inputs: What the outputs answer; or LangSmith's run. None: the outputs are a conversation, and its first
+                message of the user is the prompt.
+            outputs: The output to judge; with a run, its example.
             reference_outputs: A good output to compare with. None: there is none.
         """
 
@@ -62,6 +66,7 @@ def principle_evaluator(
     response: Selector = None,
     reference: Selector = None,
     use_reference: bool = False,
+    asynchronous: bool = False,
 ) -> Evaluator:
     """A function ``(inputs, outputs, reference_outputs) -> {"key", "score", "comment", "metadata"}``.
 
@@ -82,6 +87,7 @@ def principle_evaluator(
         response: The key of ``outputs`` to judge, or a function of them. None: the only one, or all of them.
         reference: The same for ``reference_outputs``.
         use_reference: Whether the judge sees the reference, where there is one.
+        asynchronous: Whether to return a coroutine function, as openevals' asynchronous simulations need one.
 
     Raises:
         ConfigError: the scale or the judge is invalid.
@@ -95,25 +101,36 @@ def principle_evaluator(
     row_judge = RowJudge(judge)
     fields = _FieldSelectors(prompt=prompt, response=response, reference=reference)
 
-    def outcomes(inputs: Any, outputs: Any, reference_outputs: Any) -> list[Outcome]:
-        _ = row_judge.judge  # its absence is reported before any fault of a row
+    def cases_of(*row: Any) -> list[Case] | JudgeFailure:
         try:
+            inputs, outputs, reference_outputs = row_of(*row)
             prompt, response = fields.prompt_and_response(inputs, outputs)
             reference = fields.select("reference", reference_outputs, "reference_outputs") if use_reference else None
             reference_text = None if reference is None else text_of(reference, "reference")
-            cases = [Case(one, prompt, {"0": response}, reference_text) for one in principles]
+            return [Case(one, prompt, {"0": response}, reference_text) for one in principles]
         except Exception as error:  # noqa: BLE001 - LangSmith would drop the feedback of a row that raises
-            return [failure_of(error)] * len(principles)
-        return row_judge.outcomes(cases)
+            return failure_of(error)
 
-    def evaluator(inputs: Any = None, outputs: Any = None, reference_outputs: Any = None, **_: Any) -> Any:
+    def results_of(outcomes: Sequence[Outcome] | JudgeFailure) -> Any:
+        outcomes = [outcomes] * len(principles) if isinstance(outcomes, JudgeFailure) else outcomes
         results = []
-        for one, name, outcome in zip(principles, keys, outcomes(inputs, outputs, reference_outputs), strict=True):
+        for one, name, outcome in zip(principles, keys, outcomes, strict=True):
             results += _results(one, name, outcome, scale)
         return results if several else results[0]
 
-    evaluator.__name__ = evaluator.__qualname__ = keys[0] if len(keys) == 1 else "principles"
-    return evaluator
+    def evaluator(inputs: Any = None, outputs: Any = None, reference_outputs: Any = None, **_more: Any) -> Any:
+        _ = row_judge.judge  # its absence is reported before any fault of a row
+        cases = cases_of(inputs, outputs, reference_outputs)
+        return results_of(cases if isinstance(cases, JudgeFailure) else row_judge.outcomes(cases))
+
+    async def aevaluator(inputs: Any = None, outputs: Any = None, reference_outputs: Any = None, **_more: Any) -> Any:
+        _ = await row_judge.ajudge()
+        cases = cases_of(inputs, outputs, reference_outputs)
+        return results_of(cases if isinstance(cases, JudgeFailure) else await row_judge.aoutcomes(cases))
+
+    function: Evaluator = aevaluator if asynchronous else evaluator
+    function.__name__ = function.__qualname__ = keys[0] if len(keys) == 1 else "principles"
+    return function
 
 
 def comparative_evaluator(
@@ -127,8 +144,8 @@ def comparative_evaluator(
 ) -> Callable[[Sequence[Run], Example | None], ComparisonEvaluationResult]:
     """A function for ``langsmith.evaluate_comparative(evaluators=[...])``: all runs of an example in one verdict.
 
-    Each run's score is on the scale 0.0..1.0. Runs without outputs are left out. Without a verdict there are no
-    scores, and the comment holds the reason.
+    Each run's score is on the scale 0.0..1.0. Runs without outputs are left out. Without a verdict every run has the
+    score None, and the comment holds the reason.
 
     Args:
         principle: What to judge by.
@@ -167,15 +184,16 @@ def comparative_evaluator(
     def comparator(runs: Sequence[Run], example: Example | None = None) -> ComparisonEvaluationResult:
         from langsmith.evaluation.evaluator import ComparisonEvaluationResult
 
+        none: Any = {run.id: None for run in runs}  # LangSmith keeps a comment only beside a run's score
         runs = [run for run in runs if run.outputs]
         if not runs:
-            return ComparisonEvaluationResult(key=name, scores={}, comment="Not judged. No run has outputs.")
+            return ComparisonEvaluationResult(key=name, scores=none, comment="Not judged. No run has outputs.")
         labels = [f"run {str(run.id)[:8]}" for run in runs]
         if len(set(labels)) < len(labels):
             labels = [f"run {run.id}" for run in runs]
         outcome = outcome_of(runs, labels, example)
         if isinstance(outcome, JudgeFailure):
-            return ComparisonEvaluationResult(key=name, scores={}, comment=failure_text([outcome]))
+            return ComparisonEvaluationResult(key=name, scores=none, comment=failure_text([outcome]))
         if criterion is not None:
             outcome = outcome.criteria[criterion]
         scores: Any = {run.id: outcome.normalized[label] for run, label in zip(runs, labels, strict=True)}

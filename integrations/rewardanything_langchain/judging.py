@@ -7,25 +7,20 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from rewardanything_core import (
-    BackendError,
     BaseJudge,
     Case,
-    ConfigError,
     JudgeFailure,
     MissingExtraError,
-    ModelFetchError,
     Principle,
     RewardAnythingError,
     Verdict,
     default_judge,
     resolve_judge,
 )
-from rewardanything_core.errors import AuthenticationError, JudgeUnavailableError, error_from_failure
+from rewardanything_core.errors import SETUP_ERRORS, JudgeUnavailableError, error_from_failure
 
 Principles: TypeAlias = Principle | str | Sequence[Principle | str]
 Outcome: TypeAlias = Verdict | JudgeFailure
-
-_NOT_FOUND = 404
 
 
 class RowJudge:
@@ -42,7 +37,6 @@ class RowJudge:
 
     def __init__(self, judge: BaseJudge | str | None) -> None:
         self._judge = resolve_judge(judge)
-        self._has_judged = False
 
     @property
     def judge(self) -> BaseJudge:
@@ -56,6 +50,10 @@ class RowJudge:
         except RewardAnythingError as error:
             raise JudgeUnavailableError(f"There is no judge, so nothing was scored. {error}") from error
 
+    async def ajudge(self) -> BaseJudge:
+        """`judge`, awaited, since loading one takes time."""
+        return await asyncio.to_thread(lambda: self.judge)
+
     def outcomes(self, cases: Sequence[Case]) -> list[Outcome]:
         """A verdict or failure for each case.
 
@@ -67,37 +65,16 @@ class RowJudge:
             outcomes = judge.judge_batch(cases)
         except RewardAnythingError as error:
             return self._failures(cases, error)
-        if (unclear := self._unclear_failure(cases, outcomes)) is not None:
-            try:
-                judge.judge(unclear)
-            except RewardAnythingError as error:
-                _stop_if_unusable(error)
-        return outcomes
+        return _checked(outcomes)
 
     async def aoutcomes(self, cases: Sequence[Case]) -> list[Outcome]:
         """`outcomes`, awaited."""
-        judge = await asyncio.to_thread(lambda: self.judge)
+        judge = await self.ajudge()
         try:
             outcomes = await judge.ajudge_batch(cases)
         except RewardAnythingError as error:
             return self._failures(cases, error)
-        if (unclear := self._unclear_failure(cases, outcomes)) is not None:
-            try:
-                await judge.ajudge(unclear)
-            except RewardAnythingError as error:
-                _stop_if_unusable(error)
-        return outcomes
-
-    def _unclear_failure(self, cases: Sequence[Case], outcomes: Sequence[Outcome]) -> Case | None:
-        """A case to judge once more before any verdict was given, for the HTTP status that only an exception has."""
-        self._has_judged = self._has_judged or any(isinstance(outcome, Verdict) for outcome in outcomes)
-        for case, outcome in zip(cases, outcomes, strict=True):
-            if isinstance(outcome, JudgeFailure):
-                error = error_from_failure(outcome)
-                _stop_if_unusable(error)
-                if type(error) is BackendError and not self._has_judged:
-                    return case
-        return None
+        return _checked(outcomes)
 
     def _failures(self, cases: Sequence[Case], error: RewardAnythingError) -> list[Outcome]:
         _stop_if_unusable(error)
@@ -127,9 +104,14 @@ def missing_package_error(package: str, feature: str) -> MissingExtraError:
     return error
 
 
+def _checked(outcomes: list[Outcome]) -> list[Outcome]:
+    for outcome in outcomes:
+        if isinstance(outcome, JudgeFailure):
+            _stop_if_unusable(error_from_failure(outcome))
+    return outcomes
+
+
 def _stop_if_unusable(error: RewardAnythingError) -> None:
     """Stop the run for a wrong key, model name or setting, or a missing package or model file."""
-    if isinstance(error, AuthenticationError | ConfigError | MissingExtraError | ModelFetchError) or (
-        isinstance(error, BackendError) and getattr(error, "status_code", None) == _NOT_FOUND
-    ):
+    if isinstance(error, SETUP_ERRORS):
         raise JudgeUnavailableError(f"The judge cannot be used. {error}", last=error.failure) from error

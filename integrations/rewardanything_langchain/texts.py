@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import groupby
+from operator import add
 from typing import Any, TypeAlias
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, BaseMessageChunk
 from langchain_core.prompt_values import PromptValue
 
 from rewardanything_core import InvalidCaseError, Message, conversations
@@ -53,6 +56,30 @@ def select(value: Any, selector: Selector, name: str) -> Any:
         ((key, part),) = value.items()
         return None if key == "messages" and part == [] else part
     return value
+
+
+def row_of(inputs: Any, outputs: Any, reference_outputs: Any) -> tuple[Any, Any, Any]:
+    """The inputs, outputs and reference outputs of a row, which may be given as LangSmith's run and example.
+
+    Args:
+        inputs: The inputs; or a `Run`, as an object or a dict, whose outputs are judged.
+        outputs: The outputs; with a run, its `Example` or None.
+        reference_outputs: The reference outputs.
+    """
+    if outputs is None or _has(outputs, "dataset_id", "inputs", "outputs"):
+        example = {} if outputs is None else _as_mapping(outputs)
+        if _has(inputs, "run_type", "inputs", "outputs"):
+            run = _as_mapping(inputs)
+            return example.get("inputs", run["inputs"]), run["outputs"], example.get("outputs")
+    return inputs, outputs, reference_outputs
+
+
+def _has(value: Any, *names: str) -> bool:
+    return all(name in value if isinstance(value, Mapping) else hasattr(value, name) for name in names)
+
+
+def _as_mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {name: getattr(value, name) for name in ("inputs", "outputs")}
 
 
 def prompt_of(value: Any) -> str | list[Message]:
@@ -140,8 +167,18 @@ def _with_messages(value: Any, field: str) -> Any:
     if isinstance(value, Mapping):
         return {name: _with_messages(part, field) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_messages(part, field) for part in value]
+        return [_with_messages(part, field) for part in _whole_messages(value)]
     return value
+
+
+def _whole_messages(values: Sequence[Any]) -> Iterator[Any]:
+    """The elements of a list, in which the chunks of a streamed message are that message."""
+    for key, group in groupby(values, lambda one: (type(one), one.id) if isinstance(one, BaseMessageChunk) else None):
+        first, *rest = group
+        if key is None:
+            yield from (first, *rest)
+        else:
+            yield reduce(add, rest, first)
 
 
 def _shape(value: Any) -> str:

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from langchain_classic.evaluation.schema import PairwiseStringEvaluator, StringEvaluator
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langsmith import Client
-from langsmith.evaluation import EvaluationResult, evaluate, run_evaluator
+from langsmith.evaluation import EvaluationResult, aevaluate, evaluate, run_evaluator
 from langsmith.evaluation.evaluator import comparison_evaluator
 from langsmith.schemas import Example, Run
 from paths import ROOT
@@ -43,7 +43,6 @@ from rewardanything_core import (
     Verdict,
     VerdictParseError,
     from_endpoint,
-    loading,
 )
 from rewardanything_core.backends import verdict_reply
 from rewardanything_core.errors import BackendTimeoutError
@@ -249,7 +248,9 @@ def test_errors_have_their_own_class_in_a_batch(server: FakeOpenAI, tmp_path: Pa
 
 def test_the_default_judge_is_loaded_once_and_when_first_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[Judge] = []
-    monkeypatch.setattr(loading, "load_judge", lambda: loaded.append(scripted()) or loaded[-1])
+    monkeypatch.setattr(
+        "rewardanything_core.loading.shared.load_judge", lambda: loaded.append(scripted()) or loaded[-1]
+    )
     judge, function = JudgeRunnable(principle=PRINCIPLE), principle_evaluator(PRINCIPLE)
     evaluator = PrincipleEvaluator(principle=PRINCIPLE)
     assert not loaded
@@ -343,6 +344,7 @@ def calls_of(value: Any) -> Any:
         ),
         ({"role": "assistant", "content": "4"}, "4"),
         ({"messages": [AIMessage("4")]}, "4"),
+        ([AIMessageChunk("a", id="1"), AIMessageChunk("b", id="1")], "ab"),
         ({"messages": [HumanMessage("?"), AIMessage("4")]}, "4"),
         ({"answer": AIMessage("4"), "n": 1}, '{"answer": {"role": "assistant", "content": "4"}, "n": 1}'),
     ],
@@ -705,6 +707,54 @@ def test_a_simulated_conversation_of_openevals_is_judged_from_its_outputs_alone(
     ]
 
 
+@pytest.mark.usefixtures("no_tracing")
+def test_an_asynchronous_simulation_of_openevals_gets_its_results() -> None:
+    from openevals.simulators import run_multiturn_simulation_async
+
+    async def app(message: Any, **_: Any) -> dict[str, str]:
+        return {"role": "assistant", "content": f"number 4 to {message['content']}"}
+
+    failing = scripted(fails=lambda text: True)
+    evaluators = [
+        principle_evaluator(PRINCIPLE, judge=judge, key=key, asynchronous=True)
+        for key, judge in (("high", scripted()), ("failing", failing))
+    ]
+    result = asyncio.run(
+        run_multiturn_simulation_async(app=app, user=["Which?"], max_turns=1, trajectory_evaluators=evaluators)
+    )
+    assert [(one["key"], one["score"]) for one in result["evaluator_results"]] == [("high", 0.75), ("failing", None)]
+
+
+@pytest.mark.usefixtures("no_tracing")
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_langsmiths_aevaluate_judges_and_stops_for_a_set_up_mistake(asynchronous: bool) -> None:
+    async def target(inputs: dict[str, Any]) -> Any:
+        return {"answer": "number 4"} if inputs["question"] == "a" else {}
+
+    async def scores(**options: Any) -> list[Any]:
+        evaluator = principle_evaluator(PRINCIPLE, judge=scripted(), asynchronous=asynchronous, **options)
+        data = dataset(["a", "b"])
+        rows = await aevaluate(target, data=data, evaluators=[evaluator], client=offline(), upload_results=False)
+        results = [row["evaluation_results"]["results"][0] async for row in rows]
+        assert {result.key for result in results} == {"principle"}
+        return [result.score for result in results]
+
+    assert sorted(map(str, asyncio.run(scores()))) == ["0.75", "None"]
+    with pytest.raises(JudgeUnavailableError, match="'anser'"):
+        asyncio.run(scores(response="anser"))
+
+
+def test_a_run_and_its_example_are_a_row() -> None:
+    judge = scripted()
+    function = principle_evaluator(PRINCIPLE, judge=judge, use_reference=True)
+    run, (example,) = run_of("number 4"), dataset(["Which?"])
+    for row_of_two in ((run, example), (run.model_dump(), example.model_dump())):
+        assert function(*row_of_two)["score"] == 0.75
+        case = json.loads(judge.backend.requests[-1].messages[1]["content"])
+        assert (case["prompt"], case["reference"]) == ("Which?", "gold")
+    assert function(run)["score"] == 0.75 and function(run_of(""), example)["score"] is None
+
+
 @pytest.mark.parametrize(
     "outputs",
     ["number 4", {"a": 1, "b": 2}, [AIMessage("number 4")], [HumanMessage("Which?")], {"messages": []}, {}, None],
@@ -766,11 +816,12 @@ def test_runs_are_compared_with_one_verdict() -> None:
     assert result.scores == {runs[0].id: 0.25, runs[1].id: 1.0}
     failing = comparison_evaluator(comparative_evaluator(PRINCIPLE, judge=scripted(fails=lambda text: True)))
     result = failing.compare_runs(runs, example)
-    assert result.scores == {} and str(result.comment).startswith("Not judged. VerdictParseError")
+    unknown = {run.id: None for run in runs}  # LangSmith stores a comment with the score of a run
+    assert result.scores == unknown and str(result.comment).startswith("Not judged. VerdictParseError")
     picky = comparison_evaluator(comparative_evaluator(PRINCIPLE, judge=judge, response=lambda o: int(o["answer"])))
     picky.compare_runs([run_of("4"), run_of("5")], example)
     result = picky.compare_runs(runs, example)
-    assert result.scores == {} and "Not judged. SelectorError: The selector of the outputs" in str(result.comment)
+    assert result.scores == unknown and "Not judged. SelectorError: The selector of the outputs" in str(result.comment)
 
 
 # --- the package
@@ -785,8 +836,8 @@ sys.modules["langchain_classic"] = None
 import rewardanything_langchain as r
 assert not {{"torch", "transformers", "mlflow", "dspy", "litellm", "langsmith.evaluation"}} & set(sys.modules)
 r.JudgeRunnable(principle="x"), r.principle_evaluator("x"), r.comparative_evaluator("x")
-from rewardanything_core import loading
-assert not loading._default
+from rewardanything_core.loading import shared
+assert not shared._default
 try:
     r.PrincipleEvaluator
 except ImportError as error:

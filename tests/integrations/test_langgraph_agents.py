@@ -7,6 +7,8 @@ import uuid
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import tool
@@ -15,6 +17,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from langsmith import Client, tracing_context
 from langsmith.evaluation import evaluate
 from langsmith.schemas import Example
+from pydantic import BaseModel
 
 from rewardanything_core import Judge, ScriptedBackend
 from rewardanything_core.backends import Request, verdict_reply
@@ -34,6 +37,12 @@ def ask_user(question: str) -> str:
 def delete_files(before: str) -> str:
     """Delete old files."""
     raise PermissionError(f"not the ones before {before}")
+
+
+class Deleted(BaseModel):
+    """What was deleted."""
+
+    files: int
 
 
 def agent(*names: str) -> Any:
@@ -107,6 +116,25 @@ def test_a_trajectory_is_judged_as_evaluators_of_agentevals_are_called(judge: Ju
     assert [turn["role"] for turn in shown["responses"]["model-1"]] == ["assistant", "tool", "assistant"]
     assert 'assistant calls ask_user {"question":' in shown["reference"]
     assert evaluator(outputs=careful, reference_outputs=hasty)["score"] == 1.0
+
+
+@pytest.mark.parametrize("strategy", [ToolStrategy, ProviderStrategy])
+def test_the_structured_answer_of_an_agent_of_langchain_is_judged_once(strategy: Any, judge: Judge) -> None:
+    class Model(FakeMessagesListChatModel):
+        def bind_tools(self, tools: Any, **options: Any) -> Any:
+            return self
+
+    calls = [{"name": "Deleted", "args": {"files": 214}, "id": "1"}]
+    reply = AIMessage("", tool_calls=calls) if strategy is ToolStrategy else AIMessage('{"files": 214}')
+    state = create_agent(Model(responses=[reply]), [ask_user], response_format=strategy(Deleted)).invoke(TASK)
+    assert state["structured_response"] == Deleted(files=214)
+    assert principle_evaluator(ASKS, judge=judge)(inputs=TASK, outputs=state)["score"] == 0.0
+    assert str(material(judge)["responses"]).count("214") == (2 if strategy is ToolStrategy else 1)  # a call, a result
+    # LangGraph's own agent has it next to the messages only.
+    apart = {**state, "messages": [*TASK["messages"], AIMessage("Done.")]}
+    assert principle_evaluator(ASKS, judge=judge)(inputs=TASK, outputs=apart)["score"] == 0.0
+    done, answer = material(judge)["responses"]["model-1"]
+    assert (done["text"], answer["text"]) == ("Done.", '{"files": 214}')
 
 
 def test_several_runs_of_an_agent_are_judged_side_by_side(judge: Judge) -> None:
