@@ -9,13 +9,12 @@ from rewardanything_core import (
     default_judge,
     from_endpoint,
     load_judge,
-    loading,
     resolve_judge,
 )
 from rewardanything_core.cli._check.settings import read_table
 from rewardanything_core.config import SETTINGS, read_settings
 from rewardanything_core.errors import AuthenticationError
-from rewardanything_core.loading import _kind
+from rewardanything_core.loading.backends import kind_of
 
 SCRIPT = "scripted:scripts:by_length"
 
@@ -114,7 +113,7 @@ def test_every_setting_can_come_from_the_environment():
     ],
 )
 def test_which_backend_settings_speak_of(settings, kind):
-    assert _kind(settings) == kind
+    assert kind_of(settings) == kind
 
 
 def test_a_mistyped_model_is_explained_before_anything_is_looked_up():
@@ -236,10 +235,10 @@ def test_who_waits_for_a_judge_that_cannot_be_made_is_told_the_same(monkeypatch:
             lock.wait_for_all()
         raise ConfigError("There is none.")
 
-    monkeypatch.setattr(loading, "_default", [])
-    monkeypatch.setattr(loading, "_default_error", [])
-    monkeypatch.setattr(loading, "_default_lock", lock)
-    monkeypatch.setattr(loading, "load_judge", load)
+    monkeypatch.setattr("rewardanything_core.loading.shared._default", [])
+    monkeypatch.setattr("rewardanything_core.loading.shared._default_error", [])
+    monkeypatch.setattr("rewardanything_core.loading.shared._default_lock", lock)
+    monkeypatch.setattr("rewardanything_core.loading.shared.load_judge", load)
     with ThreadPoolExecutor(6) as threads:
         errors = [one.exception() for one in [threads.submit(default_judge) for _ in range(6)]]
     assert len(tried) == 1

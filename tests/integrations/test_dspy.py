@@ -29,7 +29,6 @@ from rewardanything_core import (
     Principle,
     ScriptedBackend,
     from_endpoint,
-    loading,
 )
 from rewardanything_core.backends import verdict_reply
 from rewardanything_dspy import BestOfN, JudgeUnavailableError, NotJudged, PrincipleMetric, PrincipleScore, reward_fn
@@ -102,7 +101,7 @@ def test_the_default_judge_is_loaded_once_at_the_first_judgement(monkeypatch: py
         loaded.append(scripted())
         return loaded[-1]
 
-    monkeypatch.setattr(loading, "load_judge", load)
+    monkeypatch.setattr("rewardanything_core.loading.shared.load_judge", load)
     metrics = [PrincipleMetric(f"Principle {i}") for i in range(8)]
     assert not loaded
     threads = [threading.Thread(target=m, args=(example("?"), dspy.Prediction(answer="1"))) for m in metrics]
@@ -286,8 +285,8 @@ def test_two_hundred_rows_over_http_with_faults(tmp_path: Path) -> None:
 def test_importing_the_package_loads_no_judge() -> None:
     code = (
         "import sys, rewardanything_dspy as r; assert not {'torch', 'transformers', 'mlflow'} & set(sys.modules);"
-        "r.PrincipleMetric('x'); r.BestOfN; from rewardanything_core import loading;"
-        "assert not loading._default; print('ok')"
+        "r.PrincipleMetric('x'); r.BestOfN; from rewardanything_core.loading import shared;"
+        "assert not shared._default; print('ok')"
     )
     folder = str(ROOT / "integrations")
     done = subprocess.run(

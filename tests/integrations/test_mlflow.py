@@ -29,7 +29,6 @@ from rewardanything_core import (
     Rubric,
     ScriptedBackend,
     from_endpoint,
-    loading,
 )
 from rewardanything_core.backends import verdict_reply
 from rewardanything_core.ranking import rank
@@ -231,7 +230,7 @@ def test_scorers_without_a_judge_share_one(monkeypatch, own_store):
         made.append(Judge(ScriptedBackend(reply), store=own_store))
         return made[-1]
 
-    monkeypatch.setattr(loading, "load_judge", load)
+    monkeypatch.setattr("rewardanything_core.loading.shared.load_judge", load)
     scorers = ra.principle_scorers([BRIEF, BRIEF])
     assert [s.name for s in scorers] == ["brief", "brief_2"]
     assert not made
