@@ -8,6 +8,7 @@ from typer.core import TyperCommand
 
 JUDGE, APP, SPENDING = "Judge", "Application", "Spending"
 SIDES, PRINCIPLES, DECISION, REPORTS = "What to compare", "Principles", "Decision", "Reports"
+RESPONSES, JURY, BENCHMARK, PEOPLE = "Responses", "Jury", "Benchmark", "People"
 
 
 class GroupedCommand(TyperCommand):

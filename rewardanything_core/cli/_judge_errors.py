@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
 from rewardanything_core.cli.exit_codes import JUDGE_FAILED, USAGE
 from rewardanything_core.errors import (
+    SETUP_ERRORS,
     BackendConnectionError,
     BackendTimeoutError,
     BudgetExceededError,
@@ -29,9 +29,6 @@ small enough that a wrong key is reported at once, since an endpoint serves 64 r
 _MOST_HELD = 5_000
 """Rows that are held back at most, including those that need no verdict."""
 
-_MISCONFIGURED = re.compile(r"was not found|knows no provider")
-"""Words of an endpoint's error messages about a model or an address that does not exist."""
-
 
 def exit_code(error: RewardAnythingError) -> int:
     """The exit code of a command that ended with an error.
@@ -47,9 +44,7 @@ def exit_code(error: RewardAnythingError) -> int:
 
 def is_setup_failure(failure: JudgeFailure) -> bool:
     """Whether the fault lies in the settings, such as the key or the model's name, and not in the case."""
-    if failure.error_type in ("AuthenticationError", "ConfigError", "MissingExtraError", "ModelFetchError"):
-        return True
-    return failure.error_type == "BackendError" and _MISCONFIGURED.search(failure.message) is not None
+    return isinstance(error_from_failure(failure), SETUP_ERRORS)
 
 
 def raise_if_unusable(failures: Sequence[JudgeFailure]) -> None:
@@ -69,7 +64,8 @@ class UnusableJudgeDetector(Generic[Item]):
     """Holds set-up failures back until a case is judged, and raises the judge's error if none is.
 
     Rows that fail because of a wrong key are therefore not recorded as failed, and the same command continues with them
-    once the key is right. Outcomes leave in the order in which they came.
+    once the key is right. Verdicts from the store do not show that the judge works. Outcomes leave in the order in
+    which they came.
     """
 
     def __init__(self) -> None:
@@ -88,12 +84,13 @@ class UnusableJudgeDetector(Generic[Item]):
             RewardAnythingError: `ENOUGH` cases in a row had set-up failures.
         """
         self._held.append((item, outcome))
+        is_stored = isinstance(outcome, Verdict) and outcome.cached
         if isinstance(outcome, JudgeFailure) and is_setup_failure(outcome):
             self._failures.append(outcome)
             if len(self._failures) >= ENOUGH:
                 raise error_from_failure(self._failures[0])
-        elif outcome is not None or not self._failures or len(self._held) > _MOST_HELD:
-            self._works = self._works or isinstance(outcome, Verdict)
+        elif not (outcome is None or is_stored) or not self._failures or len(self._held) > _MOST_HELD:
+            self._works = self._works or (isinstance(outcome, Verdict) and not is_stored)
             yield from self._release()
 
     def finish(self) -> Iterator[tuple[Item, Outcome | None]]:

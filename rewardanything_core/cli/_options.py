@@ -45,7 +45,7 @@ PrincipleFiles = Annotated[
     typer.Option(
         "--principle-file",
         metavar="FILE",
-        help="File with a principle or rubric; repeatable.",
+        help="File with a principle or rubric, or a folder of such files; repeatable.",
         rich_help_panel=PRINCIPLES,
     ),
 ]

@@ -17,6 +17,7 @@ from rewardanything_core.cli.batch import fetch as fetch_batches
 from rewardanything_core.cli.batch import list_batches
 from rewardanything_core.cli.batch import wait as wait_for_batches
 from rewardanything_core.cli.bench import bench
+from rewardanything_core.cli.build import build
 from rewardanything_core.cli.canary import record as record_canary
 from rewardanything_core.cli.canary import run as run_canary
 from rewardanything_core.cli.cascade import fit as fit_cascade
@@ -151,6 +152,13 @@ _command(
     bench,
     "Measure a judge against human labels.",
     "  ra-judge bench summeval.jsonl --flips flips.jsonl --limit-groups 20",
+)
+_command(
+    build,
+    "Build a benchmark of your own domain.",
+    "  ra-judge build prompts.jsonl --principle-file principles -o helpdesk --sample openai/gpt-5 \\\n"
+    "    --sample openai/gpt-5-nano --judge openai/gpt-5-mini --judge anthropic/claude-sonnet-4-5\n"
+    "  ra-judge build -o helpdesk --human decisions.csv",
 )
 _command(
     estimate,

@@ -279,11 +279,14 @@ class Jury(CompositeJudge):
             if isinstance(outcome, JudgeFailure)
         )
         reached = len(outcomes) - len(failures)
+        message = f"{reached} of {len(outcomes)} jurors reached a verdict, and {self.min_jurors} must. {details}"
+        if isinstance(error, BudgetExceededError):  # all jurors that share the budget say the same
+            message = failures[0].message
         not_cached = [o for o in outcomes if not isinstance(o, Verdict) or not o.cached]
         failure = JudgeFailure(
             case_id=case.id,
             error_type=failures[0].error_type,
-            message=(f"{reached} of {len(outcomes)} jurors reached a verdict, and {self.min_jurors} must. {details}"),
+            message=message,
             raw_output=failures[0].raw_output,
             attempts=failures[0].attempts,
             usage=sum((outcome.usage for outcome in not_cached), Usage()),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rewardanything_core.backends.base import Backend, Completion, Request
+from rewardanything_core.backends.texts import write_texts
 from rewardanything_core.cli._check.output_cache import OutputCache, digest
 from rewardanything_core.cli._options import fetch_progress
 from rewardanything_core.config import read_settings
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_TOKENS = 1024
 DEFAULT_CONCURRENCY = 16
-_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -201,39 +199,14 @@ def write_answers(
                 remaining.setdefault(key, request)
         needed = len(set(keys))
         progress(len(completions), needed)
-        for key, completion in _answers(backend, remaining, sampling):
+        wanted = {key: Request(messages=each.messages, sampling=sampling) for key, each in remaining.items()}
+        for key, completion in write_texts(backend, wanted):
+            if isinstance(completion, RewardAnythingError):
+                raise ConfigError(
+                    f"The application's model could not answer {remaining[key].case}: {completion}",
+                    hint="Nothing was judged. Answers so far are saved; run the same command again to continue.",
+                ) from completion
             cache.add(key, completion.answer, truncated=completion.truncated)
             completions[key] = completion
             progress(len(completions), needed)
     return [completions[key] for key in keys]
-
-
-def _answers(
-    backend: Backend, remaining: Mapping[str, AnswerRequest], sampling: SamplingParams
-) -> Iterator[tuple[str, Completion]]:
-    from rewardanything_core.concurrency import background_loop
-
-    futures: dict[Future[Completion], str] = {}
-    for key, request in remaining.items():
-        call = backend.complete(Request(messages=request.messages, sampling=sampling))
-        futures[background_loop.submit(call)] = key
-    try:
-        for future in as_completed(futures):
-            request = remaining[futures[future]]
-            try:
-                completion = future.result()
-            except RewardAnythingError as error:
-                raise ConfigError(
-                    f"The application's model could not answer {request.case}: {error}",
-                    hint="Nothing was judged. Answers so far are saved; run the same command again to continue.",
-                ) from error
-            yield futures[future], _without_thoughts(completion)
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _without_thoughts(completion: Completion) -> Completion:
-    """The completion as a user would see it: a model's thoughts are not part of its answer."""
-    answer = _THOUGHTS.sub("", completion.answer).strip()
-    return Completion(answer=answer, truncated=completion.truncated, usage=completion.usage)

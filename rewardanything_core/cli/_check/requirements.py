@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rewardanything_core.cli._check.settings import Settings, Table
@@ -15,6 +16,9 @@ from rewardanything_core.gate.results import AUTO, Requirement
 from rewardanything_core.principles import Principle
 
 DEFAULT_MARGIN = 0.3
+
+SUFFIXES = (".md", ".txt", ".toml", ".json")
+"""How the names of principles' files in a folder end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +42,27 @@ class PrincipleArgs:
         """
         return [
             *(typed_principle(text) for text in self.texts),
-            *(Principle.from_file(file) for file in self.files),
+            *(Principle.from_file(file) for given in self.files for file in files_of(given)),
             *(Principle.named(name) for name in self.names),
         ]
+
+
+def files_of(given: str) -> list[Path]:
+    """The files that ``--principle-file`` names: one, or those of a folder in the order of their names.
+
+    Args:
+        given: A file or a folder.
+
+    Raises:
+        ConfigError: the folder has no file of a principle.
+    """
+    path = Path(given)
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not files:
+        raise ConfigError(f"The folder {given} has no principle: no file that ends in {', '.join(SUFFIXES)}.")
+    return files
 
 
 def read_principles(table: Table, arguments: PrincipleArgs) -> list[tuple[Principle, Settings]]:

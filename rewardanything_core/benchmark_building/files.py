@@ -1,0 +1,119 @@
+"""The folder of a benchmark: written as a whole after building, and with people's agreement later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewardanything_core.bench.reading import read_rows
+from rewardanything_core.benchmark_building.benchmark import FORMAT, HALVES, BuiltBenchmark
+from rewardanything_core.benchmark_building.card import card
+from rewardanything_core.benchmark_building.people import human_agreement, read_decisions
+from rewardanything_core.benchmark_building.ranked import flips_between
+from rewardanything_core.benchmark_building.sheet import sheet_csv, sheet_page
+from rewardanything_core.errors import ConfigError
+
+SUMMARY, CARD, TABLE, PAGE = "build.json", "card.md", "sheet.csv", "sheet.html"
+
+
+def check_folder(folder: str | Path) -> Path:
+    """Make a folder for a benchmark, or check that what it has may be replaced.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        ConfigError: it cannot be used, or has a table in which people have decided.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        table = path / TABLE
+        filled = table.exists() and any(row.get("better") for _, row in read_rows(table))
+    except OSError as error:
+        raise ConfigError(f"Cannot write to {folder}: {error.strerror or error}.") from error
+    if filled:
+        raise ConfigError(
+            f"{table} has decisions of people, which would be overwritten.",
+            hint="Rename it; give it with --human once the benchmark is built.",
+        )
+    return path
+
+
+def write_benchmark(built: BuiltBenchmark, folder: str | Path, *, files: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """Write a benchmark: both halves, flip pairs, disputed lists, the sheet for people, the card and all figures.
+
+    Args:
+        built: The benchmark.
+        folder: The folder, which is made if need be.
+        files: The files that prompts and principles were read from, whose hashes are recorded.
+
+    Returns:
+        `BuiltBenchmark.summary`, as it is in ``build.json``.
+
+    Raises:
+        ConfigError: the folder cannot be used, or has a table in which people have decided.
+    """
+    path = check_folder(folder)
+    summary = built.summary(files)
+    disputed = [each.row(built.name) for each in built.lists if each.status == "disputed"]
+    rows: dict[str, list[dict[str, Any]]] = {"disputed.jsonl": disputed}
+    for half in HALVES:
+        kept = built.kept(half)
+        rows[f"{half}.jsonl"] = [each.row(built.name) for each in kept]
+        rows[f"{half}-flips.jsonl"] = list(flips_between(kept, built.name))
+    for name, content in rows.items():
+        if content:
+            _write(path / name, _json_lines(content))
+        else:
+            (path / name).unlink(missing_ok=True)
+    _write(path / TABLE, sheet_csv(built.sheet))
+    _write(path / PAGE, sheet_page(built.sheet, name=built.name))
+    _write_summary(path, summary)
+    return summary
+
+
+def add_people(folder: str | Path, sheets: Sequence[str | Path]) -> dict[str, Any]:
+    """Read what people decided, and add their agreement with the consensus to the card.
+
+    Args:
+        folder: The folder of a benchmark.
+        sheets: The filled sheets of all people: tables, or what the page downloads.
+
+    Returns:
+        `BuiltBenchmark.summary` with ``human``; see `human_agreement`.
+
+    Raises:
+        ConfigError: the folder has no benchmark, or a sheet cannot be used.
+    """
+    path = Path(folder)
+    try:
+        summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{folder} has no benchmark: {SUMMARY} cannot be read ({reason}).") from error
+    if summary.get("format") != FORMAT:
+        raise ConfigError(f"{path / SUMMARY} is of another version of this package.")
+    cases = {each["case"]: each for each in summary["sheet"]}
+    summary["human"] = human_agreement(read_decisions(sheets, cases), summary["sheet"])
+    _write_summary(path, summary)
+    return dict(summary)
+
+
+def _write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    before = (path / CARD).read_text(encoding="utf-8") if (path / CARD).exists() else ""
+    _write(path / CARD, card(summary, before))
+    _write(path / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+
+
+def _json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise ConfigError(f"Cannot write {path}: {error.strerror or error}.") from error
