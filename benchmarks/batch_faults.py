@@ -23,7 +23,7 @@ KILLS = ("before upload", "after upload", "after create", "status", "during fetc
 FAULTS = {"error": 0.1, "missing": 0.1, "prose": 0.1}
 LINES = {
     "no faults": ({}, {}),
-    "errors, missing lines, replies that are no verdicts": (
+    "errors, missing lines, replies that are not verdicts": (
         {"faults": {"error": 0.1, "missing": 0.1, "prose": 0.1}},
         {},
     ),

@@ -3,7 +3,7 @@
     python benchmarks/decision_server.py DATA --model smollm2-135m --sets hhh llmbar --pairs 40
 
 DATA is a folder with pairs that people ordered, in the layout of `ra-judge bench`. For each pair: a predicate on each
-response (does it follow the rule; true of the preferred one), and a choice between the two responses, which stand in a
+response (does it follow the rule; true of the preferred one), and a choice between the two responses, which are in a
 random order. Printed are the area under the ROC curve, the expected calibration error over 10 bins (Naeini et al. 2015)
 before and after a calibration that is fitted to one half of the pairs and applied to the other, and the accuracy of
 choices. Then: the seconds and tokens of 16 questions about one input, in one request, one by one, and concurrently.

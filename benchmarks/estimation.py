@@ -67,10 +67,10 @@ def wins(rate: float, agreement: float) -> World:
 JUDGES: dict[str, World] = {
     "biased": scores(0.7, 0.9, 0.5),
     "noisy": scores(0.4, 0.4, 0.9),
-    "loves length": scores(0.3, 0.4, 0.3, length=0.8),
-    "says nothing": scores(0.8, 0.0, 0.8),
+    "length-biased": scores(0.3, 0.4, 0.3, length=0.8),
+    "uninformative": scores(0.8, 0.0, 0.8),
     "biased, 5 rows a prompt": scores(0.7, 0.9, 0.5, size=5),
-    "loves length, 5 rows a prompt": scores(0.3, 0.4, 0.3, length=0.8, size=5),
+    "length-biased, 5 rows a prompt": scores(0.3, 0.4, 0.3, length=0.8, size=5),
 }
 RATES: dict[str, World] = {
     f"rate {rate:g}, agrees with {agreement:.0%}": wins(rate, agreement)

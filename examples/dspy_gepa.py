@@ -48,7 +48,7 @@ def count_words(request: Request) -> Completion:
     words = len(text.split())
     score = max(1, 5 - max(0, -(-(words - 12) // 10)))
     advice = (
-        "Good." if score == 5 else "Too long. The assistant must be told: one plain sentence, at most twelve words."
+        "Good." if score == 5 else "Too long. The instructions must say: one plain sentence, at most twelve words."
     )
     return Completion(answer=verdict_reply({"model-1": score}), reasoning=f"The answer has {words} words. {advice}")
 
