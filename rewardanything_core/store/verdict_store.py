@@ -6,23 +6,20 @@ at any moment leaves a consistent store. The file must be on a local disk: netwo
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import sqlite3
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import StoreError
-from rewardanything_core.principles import Principle
 from rewardanything_core.store.database import Database
 from rewardanything_core.store.group_writer import GroupWriter
 from rewardanything_core.store.labels import Labels
@@ -38,6 +35,7 @@ from rewardanything_core.store.records import (
     stored_verdict,
     to_row,
 )
+from rewardanything_core.store.search import Kind, add_functions, filters
 from rewardanything_core.types import JudgeFailure
 
 __all__ = ["Entry", "Kind", "Record", "StoredVerdict", "VerdictStore", "default_path", "record_id_of"]
@@ -47,9 +45,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("rewardanything_core")
 
-Kind: TypeAlias = Literal["verdict", "failure", "all"]
 _LOOKUP_CHUNK = 500
+"""Keys in one query, fewer than the variables that any build of SQLite allows (999)."""
+
 _PAGE = 100
+"""Records that are read at a time while the log is iterated over."""
 
 
 class VerdictStore:
@@ -162,13 +162,13 @@ class VerdictStore:
             limit: Maximum number of records. None: all.
             newest_first: Whether to start with the newest record instead of the oldest.
         """
-        where, values = _filters(principle, model, since, case_id, text, kind)
+        where, values = filters(principle, model, since, case_id, text, kind)
         direction, beyond = ("DESC", "seq < ?") if newest_first else ("ASC", "seq > ?")
         last, left = (2**63 - 1 if newest_first else -1), limit
         while left is None or left > 0:
             page = _PAGE if left is None else min(_PAGE, left)
             with self._database.read() as connection:
-                _add_functions(connection)
+                add_functions(connection)
                 rows = connection.execute(
                     f"SELECT {COLUMNS} FROM records WHERE {beyond} AND {where}"  # noqa: S608
                     f" ORDER BY seq {direction} LIMIT ?",
@@ -191,10 +191,19 @@ class VerdictStore:
         text: str | None = None,
         kind: Kind = "verdict",
     ) -> int:
-        """The number of records that `entries` yields for the same filters."""
-        where, values = _filters(principle, model, since, case_id, text, kind)
+        """The number of records that `entries` yields for the same filters.
+
+        Args:
+            principle: See `entries`, as for all others.
+            model: Part of the judge model's name.
+            since: Time of writing.
+            case_id: The case's id.
+            text: Part of a text.
+            kind: Verdicts, failures or both.
+        """
+        where, values = filters(principle, model, since, case_id, text, kind)
         with self._database.read() as connection:
-            _add_functions(connection)
+            add_functions(connection)
             (found,) = connection.execute(f"SELECT count(*) FROM records WHERE {where}", values).fetchone()  # noqa: S608
         return int(found)
 
@@ -349,55 +358,6 @@ def _insert(database: Database, entries: Iterable[Entry]) -> None:
     ]
     with database.write() as connection:
         connection.executemany(INSERT, rows)
-
-
-def _filters(
-    principle: str | None,
-    model: str | None,
-    since: datetime | None,
-    case_id: str | None,
-    text: str | None,
-    kind: Kind,
-) -> tuple[str, list[str]]:
-    of_kind = {"verdict": "verdict IS NOT NULL", "failure": "failure IS NOT NULL", "all": "1"}
-    if kind not in of_kind:
-        raise ValueError(f"kind must be one of {', '.join(of_kind)}, not {kind!r}")
-    given: dict[str, str | None] = {
-        'principle_contains("case", ?)': principle and principle.casefold(),
-        "contains(model, ?)": model and model.casefold(),
-        "created >= ?": since.astimezone(UTC).isoformat(timespec="microseconds") if since else None,
-        "case_id = ?": case_id,
-        'texts_contain("case", coalesce(verdict, failure), ?)': text and text.casefold(),
-    }
-    chosen = {condition: value for condition, value in given.items() if value is not None}
-    return " AND ".join([of_kind[kind], *chosen]), list(chosen.values())
-
-
-def _add_functions(connection: sqlite3.Connection) -> None:
-    """Add search functions to SQLite that ignore case in any script and look behind JSON escapes, as Python does."""
-    connection.create_function("contains", 2, lambda whole, part: part in whole.casefold(), deterministic=True)
-    connection.create_function("principle_contains", 2, _principle_contains, deterministic=True)
-    connection.create_function("texts_contain", 3, _texts_contain, deterministic=True)
-
-
-def _principle_contains(case: str, part: str) -> bool:
-    principle = Principle.of(json.loads(case)["principle"])
-    return part in principle.text.casefold() or part in (principle.name or "").casefold()
-
-
-def _texts_contain(case: str, outcome: str, part: str) -> bool:
-    case_content, content = json.loads(case), json.loads(outcome)
-    prompt = case_content["prompt"]
-    texts = [
-        *([prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]),
-        *case_content["responses"].values(),
-        case_content["reference"],
-        case_content["context"],
-        *(reply["reasoning"] for replies in content.get("replies") or () for reply in replies),
-        content.get("reasoning"),  # of records written before replies were stored separately
-        content.get("message"),
-    ]
-    return any(part in text.casefold() for text in texts if text)
 
 
 def _chunks(items: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -226,10 +226,22 @@ def test_filters(store):
         assert found(text=text) == set()
     assert found(text="question one", model="m") == {one}
     assert found(text="no answer", kind="failure") == {None}
+    agent = [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "name": "weather", "arguments": {"at": "Ulm"}}],
+        },
+        {"role": "tool", "tool_call_id": "1", "content": "sunny"},
+    ]
+    store.put(entry("agent", case=Case("p", [{"role": "user", "content": "Go"}], {"a": agent, "b": "no"})))
+    for text in ('"AT": "ULM"', "weather", "sunny"):
+        assert found(text=text) == {key_of("agent")}
+    assert found(text="assistant") == set()
     now = datetime.now(UTC)
     assert found(since=now + timedelta(minutes=1)) == set()
-    assert found(since=now - timedelta(minutes=1)) == {one, two}
-    assert found(since=datetime.now() - timedelta(minutes=1)) == {one, two}  # noqa: DTZ005 (local time)
+    assert found(since=now - timedelta(minutes=1)) == {one, two, key_of("agent")}
+    assert found(since=datetime.now() - timedelta(minutes=1)) == {one, two, key_of("agent")}  # noqa: DTZ005 (local time)
     with pytest.raises(ValueError, match="kind"):
         store.count(kind="verdicts")
 
