@@ -19,12 +19,13 @@ from rewardanything_core.agreement.calibration import Calibration
 from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.judging.base import BaseJudge, Outcome
 from rewardanything_core.loading import resolve_judge
-from rewardanything_core.server import compat, decisions, metrics, schemas
+from rewardanything_core.server import compat, decisions, metrics, openapi
 from rewardanything_core.server.error_formats import error_response
 from rewardanything_core.server.errors import APIError, internal_error, json_bytes, json_response
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.server.middleware import AuthMiddleware
 from rewardanything_core.server.ndjson import NDJSONResponse
+from rewardanything_core.server.openapi import documented_body, documented_responses
 from rewardanything_core.server.parsing import (
     check_batch,
     check_object,
@@ -33,7 +34,6 @@ from rewardanything_core.server.parsing import (
     parse_case,
     parse_item,
 )
-from rewardanything_core.server.schemas import documented_body, documented_responses
 from rewardanything_core.server.service import Batch, Order, Service, judge_request
 from rewardanything_core.types import Verdict
 
@@ -82,7 +82,7 @@ def create_app(
     app.add_exception_handler(InvalidCaseError, _invalid_case)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_query)
-    schemas.install_openapi(app, service.limits, secured=bool(tokens))
+    openapi.install_openapi(app, service.limits, secured=bool(tokens))
     return AuthMiddleware(app, service, tokens=tokens, hosts=hosts)
 
 

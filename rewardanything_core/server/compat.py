@@ -14,8 +14,8 @@ from rewardanything_core.errors import InvalidCaseError
 from rewardanything_core.server.errors import APIError, json_response
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.server.ndjson import cancel_on_disconnect
+from rewardanything_core.server.openapi import documented_body, documented_responses
 from rewardanything_core.server.parsing import check_batch, check_object, invalid_case, parse_case
-from rewardanything_core.server.schemas import documented_body, documented_responses
 from rewardanything_core.server.service import Batch, Service, judge_request
 from rewardanything_core.types import JudgeFailure, Verdict
 

@@ -23,8 +23,8 @@ from rewardanything_core.prompting.typed_questions import check_text_only
 from rewardanything_core.server.errors import APIError, invalid_decision, json_response, no_probabilities
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.server.ndjson import cancel_on_disconnect
+from rewardanything_core.server.openapi import documented_body, documented_responses
 from rewardanything_core.server.parsing import check_number, check_query, check_texts
-from rewardanything_core.server.schemas import documented_body, documented_responses
 from rewardanything_core.server.service import Service
 
 

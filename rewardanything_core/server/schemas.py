@@ -1,4 +1,4 @@
-"""The OpenAPI document: pydantic models of requests and answers, with examples and the server's limits.
+"""Models of requests and answers, with examples and the server's limits, for the OpenAPI document.
 
 The models only describe. Requests are validated by `parsing` and `Case`, which stop at the first error; pydantic
 collects one error per wrong item, which for a hostile body is millions. Tests generate requests from the document and
@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from rewardanything_core import types
 from rewardanything_core.cases import ROLES
 from rewardanything_core.principles import MAX_NAME, library, rubric_library
-from rewardanything_core.server import decision_schemas
 from rewardanything_core.server.limits import Limits
 from rewardanything_core.server.parsing import ID_CHARS
 
@@ -36,23 +32,6 @@ RUBRIC_EXAMPLE: Json = {
         "brief": "Says nothing that was not asked for.",
     },
 }
-_ERRORS = {
-    400: "The request has both Content-Length and Transfer-Encoding.",
-    401: "The token is missing or wrong.",
-    404: "The judge's model gives no probabilities of its answers.",
-    408: "The body took too long to arrive.",
-    413: "The body, a text or a list exceeds a limit of this server or of its model.",
-    415: "The body is not declared as JSON.",
-    421: "The server does not accept requests for that host name.",
-    422: "The case cannot be judged as given; `field` has the invalid part.",
-    429: "Too much is pending; retry after `Retry-After` seconds.",
-    500: "The server failed with an internal error.",
-    502: "The model gave no verdict, or its server refused the request.",
-    503: "The model cannot be reached, or the server is loading or stopping.",
-    504: "There was no verdict in time.",
-}
-_OPERATION_ERRORS = (400, 401, 421, 429, 500, 503)
-_REF = "#/components/schemas/{model}"
 
 # A character that is not white space for `str.strip`, spelled out because dialects of regular expressions differ.
 _NOT_BLANK = "[^\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]"
@@ -149,6 +128,10 @@ class CompatVerdict(BaseModel):
 
 class CompatVerdicts(RootModel[Annotated[list[CompatVerdict], Field(min_length=1)]]):
     """Verdicts in the order of the cases."""
+
+
+ANSWERS: list[type[BaseModel]] = [Health, Error, BatchLine, CompatVerdict, CompatVerdicts]
+"""The models of what the server answers, apart from verdicts and failures, which are dataclasses."""
 
 
 def request_models(limits: Limits) -> list[type[BaseModel]]:
@@ -316,85 +299,6 @@ def request_models(limits: Limits) -> list[type[BaseModel]]:
         """Cases in the format of rewardanything 1.0.1."""
 
     return [Case, Batch, CompatCase, CompatBatch]
-
-
-def components(limits: Limits) -> dict[str, Json]:
-    """The JSON schemas of all models, by name.
-
-    Args:
-        limits: The limits to document.
-    """
-    answers: list[type[BaseModel]] = [Health, Error, BatchLine, CompatVerdict, CompatVerdicts]
-    requests = [*request_models(limits), *decision_schemas.request_models(limits)]
-    models = [(model, "validation") for model in [*requests, *answers, *decision_schemas.ANSWERS]]
-    schemas: dict[str, Json] = models_json_schema(models, ref_template=_REF)[1]["$defs"]  # type: ignore[arg-type]
-    outcome = TypeAdapter(types.Verdict | types.JudgeFailure).json_schema(mode="serialization", ref_template=_REF)
-    for name, schema in outcome["$defs"].items():
-        if name == "Verdict":
-            schema["properties"] |= DerivedFields.model_json_schema()["properties"]
-        schema["required"] = list(schema["properties"])
-        schemas[name] = schema
-    return schemas
-
-
-def ref(name: str) -> Json:
-    """A reference to one of `components`."""
-    return {"$ref": _REF.format(model=name)}
-
-
-def documented_body(name: str) -> Json:
-    """The request body of a route, for ``openapi_extra``."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": ref(name)}}}}
-
-
-def documented_responses(
-    name: str, *, media_type: str = "application/json", error: str = "Error"
-) -> dict[int | str, Json]:
-    """The answers of a route, for ``responses``.
-
-    Args:
-        name: The model of the answer with status 200, or ``"Metrics"``.
-        media_type: The media type of that answer.
-        error: The model of its errors.
-    """
-    if name == "Metrics":
-        media_type, schema = "text/plain", {"type": "string"}
-    else:
-        schema = ref(name)
-    judging = name not in ("Health", "Metrics", "Models")
-    responses: dict[int | str, Json] = {200: {"description": "Success.", "content": {media_type: {"schema": schema}}}}
-    for status, description in _ERRORS.items():
-        if status in _OPERATION_ERRORS or (judging and (status != 404 or error != "Error")):
-            responses[status] = {"description": description, "content": {"application/json": {"schema": ref(error)}}}
-    if name == "Health":
-        either = {"anyOf": [ref("Health"), ref("Error")]}
-        responses[503] = {"description": "It cannot judge.", "content": {"application/json": {"schema": either}}}
-    return responses
-
-
-def install_openapi(app: FastAPI, limits: Limits, *, secured: bool) -> None:
-    """Give an application its OpenAPI document.
-
-    Args:
-        app: The application.
-        limits: The limits to document.
-        secured: Whether requests need a token.
-    """
-
-    def document() -> Json:
-        if app.openapi_schema is None:
-            openapi = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-            parts = openapi.setdefault("components", {})
-            parts["schemas"] = components(limits)
-            if secured:
-                parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-                for path, methods in openapi["paths"].items():
-                    for operation in methods.values():
-                        operation["security"] = [] if path.startswith("/health") else [{"token": []}]
-            app.openapi_schema = openapi
-        return app.openapi_schema
-
-    app.openapi = document  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
 def _only(name: str, other: str) -> Json:
