@@ -71,7 +71,6 @@ class EndpointClient:
         self._transport: HTTPTransport | None = None
         self.litellm: Any = None
         """The library, after `prepare`. None: it is not used."""
-        self._openai_clients: dict[str, litellm_adapter.OpenAIClient] = {}
         self._replicas: Replicas | None = Replicas(self._base_urls) if len(self._base_urls) > 1 else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._limiter = ConcurrencyLimiter(config.max_concurrency)
@@ -163,8 +162,6 @@ class EndpointClient:
         self._loop = None
         if self._transport is not None:
             self._transport.close()
-        for client in self._openai_clients.values():
-            client.close()
 
     async def prepare(self) -> None:
         """Import LiteLLM if it is needed, and create what belongs to the running loop."""
@@ -177,7 +174,6 @@ class EndpointClient:
             self._loop = loop
             self._limiter = ConcurrencyLimiter(self._config.max_concurrency)
             self._transport = None if self._direct is None else HTTPTransport()
-            self._openai_clients = {}
 
     def _record(self, outcome: ChatCompletion | AttemptError) -> None:
         if isinstance(outcome, ChatCompletion):
@@ -394,12 +390,6 @@ class EndpointClient:
             **({"api_key": self.credentials.key} if self.credentials.key else {}),
             **({"extra_body": extra} if extra else {}),
         }
-        if base_url is not None and self._config.provider == "openai":
-            if base_url not in self._openai_clients:
-                self._openai_clients[base_url] = litellm_adapter.OpenAIClient(
-                    self.litellm, base_url, self.credentials.key
-                )
-            request["client"] = self._openai_clients[base_url].client
         return await litellm_adapter.chat_completion(self.litellm, request)
 
     def _body(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from rewardanything_core.backends.endpoint.providers import (
     DIRECT,
+    FIXED_ADDRESSES,
     OWN_SERVER,
     PROVIDERS,
     DirectProvider,
@@ -118,6 +119,11 @@ class EndpointConfig:
             raise ConfigError(
                 f"{self.model} needs api_base=, the URL of the server (such as 'http://localhost:8000/v1'): "
                 f"{self.provider}/ models have no public address."
+            )
+        if self.api_base and self.provider in FIXED_ADDRESSES:
+            raise ConfigError(
+                f"{self.model} cannot be sent to api_base=: LiteLLM sends {self.provider}/ models to the provider only.",
+                hint="Omit api_base=; for an OpenAI-compatible server write hosted_vllm/ in place of the provider.",
             )
         if self.client == "auto" and not self.api_base and provider_of(self.model) is None:
             raise _unknown_provider(self.model)

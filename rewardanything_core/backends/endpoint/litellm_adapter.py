@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib
 import importlib.util
 import json
 import os
 import threading
-import weakref
 from collections.abc import Iterator, Mapping
-from functools import cache
+from contextvars import ContextVar
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
-from rewardanything_core.backends.endpoint.http import close_session
 from rewardanything_core.backends.pricing import Prices
 from rewardanything_core.errors import ConfigError, MissingExtraError
 
@@ -25,6 +23,7 @@ _PRICE_LIST = "model_prices_and_context_window_backup.json"
 COST = "_cost"
 """The key of the price of a call, in US dollars, in what `decisions` returns."""
 
+_in_our_call: ContextVar[bool] = ContextVar("_in_our_call", default=False)
 _lock = threading.Lock()
 _quiet_calls = 0
 _suppressed_by_host: object = False
@@ -91,17 +90,43 @@ def load() -> Any:
         decided = _PRICE_SWITCH in os.environ
         os.environ.setdefault(_PRICE_SWITCH, "True")
         try:
-            return importlib.import_module("litellm")
+            litellm = importlib.import_module("litellm")
+            _follow_no_redirects()
+            return litellm
         finally:
             if not decided:
                 os.environ.pop(_PRICE_SWITCH, None)
 
 
+@cache
+def _follow_no_redirects() -> None:
+    """Let the HTTP clients below LiteLLM follow no redirects in our calls. Other calls of the process are as before.
+
+    A redirect would send the texts, and keys in headers such as ``x-api-key``, to a server that the user did not name.
+    LiteLLM's clients follow redirects, and most providers take no other client.
+    """
+    for name in filter(importlib.util.find_spec, ("httpx", "httpx2")):
+        module = importlib.import_module(name)
+        for client in (module.Client, module.AsyncClient):
+            client.send = _without_redirects(client.send)
+
+
+def _without_redirects(send: Any) -> Any:
+    @wraps(send)
+    def send_once(client: Any, request: Any, **options: Any) -> Any:
+        if _in_our_call.get():
+            options["follow_redirects"] = False
+        return send(client, request, **options)
+
+    return send_once
+
+
 @contextlib.contextmanager
 def quiet(litellm: Any) -> Iterator[None]:
-    """Keep LiteLLM from printing advice about errors to the terminal during our calls.
+    """Keep LiteLLM from printing advice about errors to the terminal, and from following redirects, during our calls.
 
-    The switch is global: it is set when the first of our concurrent calls begins and restored when the last one ends.
+    The switch for advice is global: it is set when the first of our concurrent calls begins and restored when the last
+    one ends.
 
     Args:
         litellm: The library.
@@ -112,9 +137,11 @@ def quiet(litellm: Any) -> Iterator[None]:
             _suppressed_by_host = litellm.suppress_debug_info
         _quiet_calls += 1
         litellm.suppress_debug_info = True
+    token = _in_our_call.set(True)
     try:
         yield
     finally:
+        _in_our_call.reset(token)
         with _lock:
             _quiet_calls -= 1
             if _quiet_calls == 0:
@@ -166,44 +193,6 @@ async def decisions(litellm: Any, request: Mapping[str, Any]) -> dict[str, Any]:
         response = await litellm.adecisions(**request, num_retries=0, max_retries=0)
     cost = getattr(response, "_hidden_params", {}).get("response_cost")
     return {**response.model_dump(mode="json"), COST: cost if isinstance(cost, int | float) else None}
-
-
-class OpenAIClient:
-    """OpenAI's client as LiteLLM creates it, except that it does not follow redirects.
-
-    A redirect would send the texts to a server that the user did not name. For the event loop on which it was created.
-
-    Args:
-        litellm: The library.
-        base_url: The server.
-        api_key: The key. None: OpenAI's client reads it from the environment.
-    """
-
-    def __init__(self, litellm: Any, base_url: str, api_key: str | None) -> None:
-        self.client: Any = None
-        """The client. None: the host program or LiteLLM has changed how clients are created, so LiteLLM's is used."""
-
-        self._finalizer: weakref.finalize[Any, Any] | None = None
-        create = getattr(litellm.OpenAIChatCompletion, "_get_async_http_client", None)
-        if create is None or litellm.aclient_session is not None:
-            return
-        http_client = create()
-        http_client.follow_redirects = False
-        openai = importlib.import_module("openai")
-        self.client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http_client, max_retries=0)
-        transport, loop = getattr(http_client, "_transport", None), asyncio.get_running_loop()
-        self._finalizer = weakref.finalize(self, _close_transport, transport, loop, os.getpid())
-
-    def close(self) -> None:
-        """Close the connections, as is also done when the interpreter exits."""
-        if self._finalizer is not None:
-            self._finalizer()
-
-
-def _close_transport(transport: Any, loop: asyncio.AbstractEventLoop, pid: int) -> None:
-    session: Any = getattr(transport, "client", None)  # a function until the first request
-    if hasattr(session, "connector"):
-        close_session(session, loop, pid)
 
 
 def provider_environment(model: str) -> dict[str, Any]:

@@ -75,6 +75,9 @@ PROVIDERS = frozenset(DIRECT) | frozenset(
 )
 """Prefixes of a model string (``openai/gpt-4o-mini``) that mean a model over the network."""
 
+FIXED_ADDRESSES = ("replicate", "sagemaker")
+"""Providers whose address LiteLLM takes from nowhere but its own code: it ignores an ``api_base``."""
+
 _ALIASES = {
     "azure_openai": "azure",
     "bedrock_converse": "bedrock",

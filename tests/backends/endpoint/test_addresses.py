@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -12,10 +16,13 @@ from endpoints import MODELS, a_case, backend_for, complete, judge_for, request_
 from servers import FakeOpenAI, Fault
 
 from rewardanything_core import ConfigError, JudgeFailure, from_endpoint, load_judge
+from rewardanything_core.backends.endpoint import litellm_adapter
 from rewardanything_core.backends.endpoint.attempt_errors import redact
 from rewardanything_core.backends.endpoint.backend import EndpointBackend
 from rewardanything_core.backends.endpoint.proxies import environment_proxy
 from rewardanything_core.errors import BackendError
+
+THROUGH_LITELLM = ("azure/m", "anthropic/m", "gemini/m", "groq/m", "mistral/m", "bedrock/converse/m", "openrouter/m")
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -74,9 +81,10 @@ def test_only_the_hosts_of_the_settings_are_contacted(server: FakeOpenAI) -> Non
         ("Qwen/Qwen3-8B", own),
         ("litellm_proxy/fake", own),
         ("lm_studio/fake", own),
+        *((model, own) for model in THROUGH_LITELLM),
     )
     assert hosts == ["127.0.0.1"]
-    assert failed == [[None, None], ["BackendError", "RateLimitError"], *[[None, None]] * 7]
+    assert failed[:9] == [[None, None], ["BackendError", "RateLimitError"], *[[None, None]] * 7]
 
 
 def test_a_provider_without_a_public_address_is_not_sent_to_openai() -> None:
@@ -101,6 +109,12 @@ def test_a_model_without_an_address_is_a_config_error(monkeypatch: pytest.Monkey
         load_judge(model="hosted_vllm/m")
     with pytest.raises(ConfigError, match=r"api_base="):
         EndpointBackend("lm_studio/m", api_base=[])
+
+
+@pytest.mark.parametrize("model", ["replicate/meta/llama", "sagemaker/judge"])
+def test_an_address_that_litellm_would_ignore_is_a_config_error(model: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be sent to api_base="):
+        from_endpoint(model, api_base="http://judge:8000/v1")
 
 
 @pytest.mark.parametrize(
@@ -140,21 +154,56 @@ def test_the_address_can_be_in_the_providers_variable(server: FakeOpenAI, monkey
 # --- redirects
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed_and_names_its_target(server: FakeOpenAI, model: str, code: int) -> None:
-    with FakeOpenAI() as other:
-        server.reply = Fault.redirect(f"{other.url}/chat/completions?token=hidden-secret", code)
-        with pytest.raises(BackendError) as caught:
-            complete(backend_for(server, model))
-        assert f"redirects to {other.url}/chat/completions" in str(caught.value)
-        assert f"api_base='{other.url}'" in str(caught.value)
-        assert "hidden-secret" not in str(caught.value)
-        assert (server.count, other.count) == (1, 0)
-        server.reply = Fault.redirect("/elsewhere")
-        (outcome,) = judge_for(server, model).judge_batch([a_case()])
+@contextmanager
+def redirecting(target: str, codes: list[int]) -> Iterator[str]:
+    """The address of a server that redirects each request, whatever its path, with the next of the statuses."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(codes.pop(0))
+            self.send_header("Location", target)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("model", (*MODELS, *THROUGH_LITELLM))
+def test_a_redirect_is_not_followed_and_names_its_target(model: str) -> None:
+    codes = [301, 302, 303, 307, 308]
+    with FakeOpenAI() as other, redirecting(f"{other.url}/chat?token=hidden-secret", codes) as url:
+        while codes:
+            with pytest.raises(BackendError) as caught:
+                complete(EndpointBackend(model, api_base=url, api_key="key", attempts=1))
+            assert f"redirects to {other.url}/chat, which is not followed" in str(caught.value)
+            assert "hidden-secret" not in str(caught.value)
+        assert other.requests == []
+
+
+def test_a_redirect_names_the_address_to_use_instead(server: FakeOpenAI) -> None:
+    server.reply = Fault.redirect("http://other:8000/v1/chat/completions")
+    with pytest.raises(BackendError, match=r"Set api_base='http://other:8000/v1'"):
+        complete(backend_for(server))
+    server.reply = Fault.redirect("/elsewhere")
+    (outcome,) = judge_for(server).judge_batch([a_case()])
     assert isinstance(outcome, JudgeFailure)
     assert f"{server.url.removesuffix('/v1')}/elsewhere" in outcome.message
+
+
+def test_other_calls_of_the_process_follow_redirects_as_before(server: FakeOpenAI) -> None:
+    httpx = pytest.importorskip("httpx")
+    litellm_adapter.load()
+    with FakeOpenAI() as other, httpx.Client(follow_redirects=True) as client:
+        server.reply = Fault.redirect(f"{other.url}/chat/completions")
+        reply = client.post(f"{server.url}/chat/completions", json={"model": "m", "messages": []})
+        assert (reply.url, other.count) == (f"{other.url}/chat/completions", 1)
 
 
 # --- proxies
