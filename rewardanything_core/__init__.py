@@ -16,22 +16,16 @@ if TYPE_CHECKING:
     from rewardanything_core.backends.scripted import ScriptedBackend
     from rewardanything_core.cases import Case
     from rewardanything_core.errors import (
-        AbstainedError,
         BackendError,
-        BudgetExceededError,
         ConfigError,
-        ContextLengthError,
         InvalidCaseError,
         JudgeUnavailableError,
         MissingExtraError,
-        ModelFetchError,
         RewardAnythingError,
-        StoreError,
         VerdictParseError,
     )
     from rewardanything_core.judging.base import BaseJudge
     from rewardanything_core.judging.cascade import Cascade
-    from rewardanything_core.judging.cost_estimates import CostEstimate
     from rewardanything_core.judging.judge import Judge
     from rewardanything_core.judging.jury import Jury
     from rewardanything_core.judging.opentelemetry import EvaluationEvents
@@ -46,7 +40,7 @@ if TYPE_CHECKING:
     from rewardanything_core.options import JudgeOptions
     from rewardanything_core.principles import Criterion, Principle, Rubric
     from rewardanything_core.prompting.parsing import parse_verdict
-    from rewardanything_core.prompting.templates import Rendered, Template, render
+    from rewardanything_core.prompting.templates import Template, render
     from rewardanything_core.sampling import SamplingParams
     from rewardanything_core.store.verdict_store import VerdictStore
     from rewardanything_core.types import Abstention, JudgeFailure, Message, Usage, Verdict
@@ -54,19 +48,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "AbstainedError",
     "Abstention",
     "Backend",
     "BackendError",
     "BaseJudge",
     "Budget",
-    "BudgetExceededError",
     "Calibration",
     "Cascade",
     "Case",
     "ConfigError",
-    "ContextLengthError",
-    "CostEstimate",
     "Criterion",
     "EvaluationEvents",
     "InvalidCaseError",
@@ -77,14 +67,11 @@ __all__ = [
     "Jury",
     "Message",
     "MissingExtraError",
-    "ModelFetchError",
     "Principle",
-    "Rendered",
     "RewardAnythingError",
     "Rubric",
     "SamplingParams",
     "ScriptedBackend",
-    "StoreError",
     "Template",
     "Usage",
     "Verdict",
@@ -107,11 +94,10 @@ _HOMES = {
     "backends.budget": "Budget",
     "backends.scripted": "ScriptedBackend",
     "cases": "Case",
-    "errors": "AbstainedError BackendError BudgetExceededError ConfigError ContextLengthError InvalidCaseError "
-    "JudgeUnavailableError MissingExtraError ModelFetchError RewardAnythingError StoreError VerdictParseError",
+    "errors": "BackendError ConfigError InvalidCaseError JudgeUnavailableError MissingExtraError RewardAnythingError "
+    "VerdictParseError",
     "judging.base": "BaseJudge",
     "judging.cascade": "Cascade",
-    "judging.cost_estimates": "CostEstimate",
     "judging.judge": "Judge",
     "judging.jury": "Jury",
     "judging.opentelemetry": "EvaluationEvents",
@@ -119,7 +105,7 @@ _HOMES = {
     "options": "JudgeOptions",
     "principles": "Criterion Principle Rubric",
     "prompting.parsing": "parse_verdict",
-    "prompting.templates": "Rendered Template render",
+    "prompting.templates": "Template render",
     "sampling": "SamplingParams",
     "store.verdict_store": "VerdictStore",
     "types": "Abstention JudgeFailure Message Usage Verdict",

@@ -24,7 +24,6 @@ from servers import FakeOpenAI, Fault
 
 from rewardanything_core import (
     ConfigError,
-    ContextLengthError,
     InvalidCaseError,
     Judge,
     Jury,
@@ -38,7 +37,7 @@ from rewardanything_core import (
     set_default_judge,
 )
 from rewardanything_core.backends import verdict_reply
-from rewardanything_core.errors import RateLimitError
+from rewardanything_core.errors import ContextLengthError, RateLimitError
 from rewardanything_rl import JudgeUnavailableError, PrincipleReward, Scale, reward_function
 
 PRINCIPLE = "The longer the better."

@@ -9,7 +9,6 @@ import pytest
 from cascades import SURE, UNSURE, stage
 
 from rewardanything_core import (
-    AbstainedError,
     Abstention,
     Cascade,
     ConfigError,
@@ -20,7 +19,7 @@ from rewardanything_core import (
     load_judge,
 )
 from rewardanything_core.config import read_settings
-from rewardanything_core.errors import AuthenticationError, BackendConnectionError
+from rewardanything_core.errors import AbstainedError, AuthenticationError, BackendConnectionError
 from rewardanything_core.judging.cascade_thresholds import CascadeThresholds, judge_hash
 
 

@@ -20,7 +20,6 @@ from rewardanything_core import (
     JudgeFailure,
     SamplingParams,
     ScriptedBackend,
-    StoreError,
     Usage,
     Verdict,
     VerdictParseError,
@@ -28,7 +27,7 @@ from rewardanything_core import (
     load_judge,
 )
 from rewardanything_core.backends import Completion, TokenProbability, verdict_reply
-from rewardanything_core.errors import RewardAnythingError
+from rewardanything_core.errors import RewardAnythingError, StoreError
 
 TWO = {"short": "ab", "long": "abcd"}
 GOOD = verdict_reply({"model-1": 4})

@@ -15,12 +15,10 @@ from rewardanything_core import (
     BaseJudge,
     Case,
     ConfigError,
-    ContextLengthError,
     Judge,
     JudgeFailure,
     Jury,
     ScriptedBackend,
-    StoreError,
     Usage,
     Verdict,
     VerdictParseError,
@@ -31,7 +29,7 @@ from rewardanything_core import (
 )
 from rewardanything_core.agreement import juror_ratings, krippendorff_alpha
 from rewardanything_core.config import read_settings
-from rewardanything_core.errors import AuthenticationError
+from rewardanything_core.errors import AuthenticationError, ContextLengthError, StoreError
 from rewardanything_core.store.records import Entry
 
 TEXTS = {"a": "ae", "b": "bcdf", "c": "aeio"}  # by length 2, 4, 4; by vowels 3, 1, 5

@@ -15,7 +15,6 @@ from rewardanything_core import (
     BackendError,
     Case,
     ConfigError,
-    ContextLengthError,
     Judge,
     JudgeFailure,
     Jury,
@@ -24,6 +23,7 @@ from rewardanything_core import (
     load_judge,
 )
 from rewardanything_core.backends import verdict_reply
+from rewardanything_core.errors import ContextLengthError
 from rewardanything_core.readouts.long_lists import _connected, draw_rounds
 
 

@@ -15,7 +15,6 @@ from scripts import heed_ctrl_c
 from rewardanything_core import (
     Case,
     ConfigError,
-    ContextLengthError,
     Judge,
     JudgeFailure,
     SamplingParams,
@@ -29,6 +28,7 @@ from rewardanything_core.backends.grammar import Text
 from rewardanything_core.backends.local.backend import LocalBackend
 from rewardanything_core.backends.local.engine import model_runner
 from rewardanything_core.backends.local.engine.sequence import Sequence
+from rewardanything_core.errors import ContextLengthError
 from rewardanything_core.prompting.verdict_grammar import thinking_grammar, verdict_grammar
 
 pytestmark = pytest.mark.model

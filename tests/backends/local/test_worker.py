@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from paths import TESTS
 
-from rewardanything_core import BackendError, Case, ConfigError, ContextLengthError, Judge, SamplingParams, load_judge
+from rewardanything_core import BackendError, Case, ConfigError, Judge, SamplingParams, load_judge
 from rewardanything_core.backends.base import ChoiceRequest, Request
 from rewardanything_core.backends.grammar import Text
 from rewardanything_core.backends.local.backend import LocalBackend
 from rewardanything_core.backends.local.engine import option_scorer
 from rewardanything_core.backends.local.worker import GenerateRequest, ScoreRequest, Worker
+from rewardanything_core.errors import ContextLengthError
 from rewardanything_core.prompting.verdict_grammar import verdict_grammar
 
 pytestmark = pytest.mark.model

@@ -14,7 +14,6 @@ from servers import FakeOpenAI
 from rewardanything_core import (
     Case,
     ConfigError,
-    ContextLengthError,
     Judge,
     JudgeFailure,
     SamplingParams,
@@ -23,7 +22,7 @@ from rewardanything_core import (
     load_judge,
 )
 from rewardanything_core.backends.base import ChoiceRequest
-from rewardanything_core.errors import BackendError
+from rewardanything_core.errors import BackendError, ContextLengthError
 from rewardanything_core.prompting.templates import Template
 from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.store.verdict_store import VerdictStore
