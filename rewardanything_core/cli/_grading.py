@@ -17,8 +17,8 @@ from rewardanything_core import Abstention, BaseJudge, Case, InvalidCaseError, J
 from rewardanything_core.cli._judge_errors import UnusableJudgeDetector
 from rewardanything_core.cli._options import echo, fetch_progress
 from rewardanything_core.cli._progress import progress_bar
-from rewardanything_core.cli._resumable_output import ResumableOutput
-from rewardanything_core.cli._row_readers import STANDARD, count_rows, format_of, format_option, read_rows
+from rewardanything_core.cli._resumable_output import SIDE_FILES, ResumableOutput
+from rewardanything_core.cli._row_readers import STANDARD, count_rows, format_of, format_option, is_stream, read_rows
 from rewardanything_core.cli._spending import Spending
 from rewardanything_core.errors import BudgetExceededError, ConfigError
 from rewardanything_core.judging.streaming import is_out_of_budget
@@ -190,7 +190,8 @@ def run(task: GradeTask) -> dict[str, Any]:
     started = time.monotonic()
     file_format, out_format = _formats(task)
     rows = read_rows(task.source, file_format)
-    peeked = list(islice(rows, 1 if task.source == STANDARD else _PEEK))
+    once = is_stream(task.source)
+    peeked = list(islice(rows, 1 if once else _PEEK))
     if not peeked:
         raise ConfigError(f"{'Standard input' if task.source == STANDARD else task.source} has no rows.")
     if readable := [row for row in peeked if row.problem is None]:
@@ -199,16 +200,18 @@ def run(task: GradeTask) -> dict[str, Any]:
             columns = dataclasses.replace(task.columns, responses=None, each_response=("response",))
             task = dataclasses.replace(task, columns=columns)
         task.columns.check(names, task.added, task.source)
+    elif not once:
+        raise ConfigError(f"No row of {task.source} can be read. In {peeked[0].place}: {peeked[0].problem}.")
     with ExitStack() as stack:
         with fetch_progress() as progress:
             given = {**task.judge, **task.spending.limits}
             given = {name: value for name, value in given.items() if value is not None}
             judge = stack.enter_context(load_judge(progress=progress, **given))
-        if task.source == STANDARD and task.spending.batch:
+        if once and task.spending.batch:
             raise ConfigError("--batch needs a file, which is read again when the batches have ended.")
-        if task.source == STANDARD and judge.budget is not None:
-            echo("No estimate is made of rows from standard input; the limit holds.")
-        elif task.source != STANDARD:
+        if once and judge.budget is not None:
+            echo("No estimate is made of rows from a pipe; the limit holds.")
+        elif not once:
             task.spending.confirm(judge, lambda: judge.estimate(_all_cases(task, file_format)))
             task.spending.through_batches(judge, lambda: _all_cases(task, file_format))
         header = _header(task, file_format, peeked) if out_format == "csv" else []
@@ -369,8 +372,11 @@ def _formats(task: GradeTask) -> tuple[FileFormat, FileFormat]:
         file_format = "jsonl"
     if file_format is None:
         raise ConfigError(f"The name of {task.source} does not imply a format; give --format.")
-    if task.out != STANDARD and task.source != STANDARD and Path(task.out).resolve() == Path(task.source).resolve():
-        raise ConfigError("IN and OUT are the same file; give -o another name.")
+    if STANDARD not in (task.out, task.source):
+        if Path(task.out).resolve() == Path(task.source).resolve():
+            raise ConfigError("IN and OUT are the same file; give -o another name.")
+        if Path(task.source).resolve() in [Path(f"{task.out}{suffix}").resolve() for suffix in SIDE_FILES]:
+            raise ConfigError(f"{task.source} is a file that grade keeps next to OUT; give -o another name.")
     out_format = format_of(task.out) or file_format
     if task.out == STANDARD and out_format == "parquet":
         out_format = "jsonl"
@@ -381,7 +387,7 @@ def _formats(task: GradeTask) -> tuple[FileFormat, FileFormat]:
 
 def _header(task: GradeTask, file_format: FileFormat, peeked: list[InputRow]) -> list[str]:
     """The names of all columns of the input, with which CSV output begins."""
-    uneven = file_format == "jsonl" and task.source != STANDARD
+    uneven = file_format == "jsonl" and not is_stream(task.source)
     rows = read_rows(task.source, file_format) if uneven else peeked
     return list(dict.fromkeys(name for row in rows for name in row.columns))
 

@@ -16,6 +16,9 @@ from rewardanything_core.tables.arrow_types import as_text
 from rewardanything_core.tables.columns import FileFormat, InputRow
 from rewardanything_core.tables.results import ResultColumns
 
+SIDE_FILES = (".run.json", ".partial", ".retry", ".unpacked", ".tmp")
+"""What is appended to the name of the output for the files next to it."""
+
 
 class ResumableOutput:
     """An output file, with ``OUT.run.json``, which records the settings of the run.
@@ -62,6 +65,10 @@ class ResumableOutput:
         if out == STANDARD:
             self.file = RowFile(STANDARD, self._codec)
             return
+        if self._path.exists() and not self._path.is_file():
+            raise ConfigError(
+                f"{out} is not a regular file.", hint="Give -o the name of one, or - for standard output."
+            )
         if self._is_parquet:
             _parquet.require_parquet()
         try:

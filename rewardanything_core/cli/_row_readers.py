@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -44,6 +45,15 @@ def format_option(value: str) -> FileFormat | None:
     return None if value == "auto" else cast(FileFormat, value)
 
 
+def is_stream(path: str) -> bool:
+    """Whether a file can be read only once, as standard input, a pipe or ``<(command)``.
+
+    Args:
+        path: The file, or ``-`` for standard input.
+    """
+    return path == STANDARD or (Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir())
+
+
 def read_rows(path: str, file_format: FileFormat) -> Iterator[InputRow]:
     """Read the rows of a file lazily.
 
@@ -60,20 +70,20 @@ def read_rows(path: str, file_format: FileFormat) -> Iterator[InputRow]:
             yield from _parquet_rows(path)
             return
         with _opened(path) as file:
-            lines = _without_utf16(path, file)
+            lines = _checked(path, file)
             yield from _json_rows(path, lines) if file_format == "jsonl" else _csv_rows(path, lines)
     except OSError as error:
         raise ConfigError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
 def count_rows(path: str, file_format: FileFormat) -> int | None:
-    """Roughly how many rows a file has, for a progress bar. None: unknown without reading a pipe.
+    """Roughly how many rows a file has, for a progress bar. None: unknown, since it can be read only once.
 
     Args:
         path: The file, or ``-`` for standard input.
         file_format: Its format.
     """
-    if path == STANDARD:
+    if is_stream(path):
         return None
     if file_format == "parquet":
         return int(open_parquet(path).metadata.num_rows)
@@ -115,7 +125,7 @@ def open_parquet(path: str) -> pyarrow.parquet.ParquetFile:
         ConfigError: it is not a Parquet file, it is a pipe, or two of its columns have one name.
         MissingExtraError: pyarrow is not installed.
     """
-    if path == STANDARD:
+    if is_stream(path):
         raise ConfigError("Parquet cannot be read from or written to a pipe; give a file.")
     try:
         import pyarrow
@@ -126,7 +136,7 @@ def open_parquet(path: str) -> pyarrow.parquet.ParquetFile:
         file = pyarrow.parquet.ParquetFile(path)
         names = file.schema_arrow.names
     except (OSError, pyarrow.ArrowException) as error:
-        raise ConfigError(f"Cannot read {path}: {' '.join(str(error).split())}.") from error
+        raise ConfigError(f"Cannot read {path}: {' '.join(str(error).split()).rstrip('.')}.") from error
     if duplicates := repeated(names):
         raise duplicate_columns(path, duplicates)
     return file
@@ -136,10 +146,29 @@ def _opened(path: str) -> BinaryIO:
     return cast(BinaryIO, sys.stdin.buffer) if path == STANDARD else Path(path).open("rb")
 
 
-def _without_utf16(path: str, file: BinaryIO) -> Iterator[bytes]:
+_OTHER_CONTENT = {
+    b"\xff\xfe\x00\x00": ("UTF-32", "Save it as UTF-8."),
+    b"\xff\xfe": ("UTF-16", "Save it as UTF-8."),
+    b"\xfe\xff": ("UTF-16", "Save it as UTF-8."),
+    b"\x00\x00\xfe\xff": ("UTF-32", "Save it as UTF-8."),
+    b"\x1f\x8b": ("compressed by gzip", "Decompress it: gunzip FILE, or --format jsonl <(zcat FILE)."),
+    b"BZh": ("compressed by bzip2", "Decompress it: bunzip2 FILE."),
+    b"\x28\xb5\x2f\xfd": ("compressed by zstd", "Decompress it: zstd -d FILE."),
+    b"\xfd7zXZ": ("compressed by xz", "Decompress it: unxz FILE."),
+    b"PK\x03\x04": ("a ZIP archive or an Excel workbook", "Save it as CSV or JSON lines."),
+    b"PAR1": ("a Parquet file", "Give --format parquet, or a name that ends in .parquet."),
+}
+"""How files of other kinds begin -> what they are, and what to do."""
+
+
+def _checked(path: str, file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file that is text in UTF-8 as far as its beginning tells."""
     lines = iter(file)
     first = next(lines, b"")
-    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+    for beginning, (kind, hint) in _OTHER_CONTENT.items():
+        if first.startswith(beginning):
+            raise ConfigError(f"{path} is {kind}.", hint=hint.replace("FILE", path))
+    if len(first) > 2 and not (any(first[1:100:2]) and any(first[:100:2])):
         raise ConfigError(f"{path} is UTF-16.", hint="Save it as UTF-8.")
     return chain([first] if first else [], lines)
 
@@ -214,11 +243,15 @@ def _csv_rows(path: str, lines: Iterator[bytes]) -> Iterator[InputRow]:
     lift_csv_field_limit()
     reader = csv.reader(_decoded(lines), strict=True)
     try:
-        header = next(reader, None)
+        header = next(filter(None, reader), None)
         if header is None:
             raise ConfigError(f"{path} is empty; a CSV file begins with the names of its columns.")
         if duplicates := repeated(header):
             raise duplicate_columns(path, duplicates)
+        if len(header) == 1 and (separator := re.search("[;\t|]", header[0])):
+            raise ConfigError(
+                f"The columns of {path} are separated by {separator[0]!r}, not by commas: {header[0]!r:.200}."
+            )
         begins = reader.line_num + 1
         for cells in reader:
             place, begins = f"line {begins}", reader.line_num + 1
