@@ -112,9 +112,9 @@ def invoke(*arguments: object, code: int | None = 0, stdin: str | bytes = b"", *
     return Invocation(actual, result.stdout, stderr)
 
 
-def complaint(*arguments: object) -> str:
+def complaint(*arguments: object, **env: str) -> str:
     """The error that ends a command, on one line. Runs in this process."""
-    result = _run(arguments, b"", {})
+    result = _run(arguments, b"", env)
     if isinstance(result.exception, RewardAnythingError):
         return " ".join(str(result.exception).split())
     sys.stderr.write(result.stderr)

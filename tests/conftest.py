@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Set before these libraries are first imported: they would otherwise try the network.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -16,6 +17,8 @@ import pytest
 from servers import FakeOpenAI
 
 from rewardanything_core import set_default_judge
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 if TYPE_CHECKING:
     from rewardanything_core.backends.local.backend import LocalBackend
@@ -55,3 +58,21 @@ def small_model(model_folder: Path) -> Iterator[LocalBackend]:
     backend = LocalBackend(model_folder, name="smollm2-135m", device="cpu")
     yield backend
     backend.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium of this machine."""
+    from playwright.sync_api import sync_playwright
+
+    found = os.environ.get("RA_JUDGE_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if found is None:
+        pytest.fail(
+            "These tests need Chromium, and none is here. Install it (on Debian: apt-get install chromium), or name "
+            "the program in RA_JUDGE_CHROMIUM.",
+            pytrace=False,
+        )
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield launched
+        launched.close()

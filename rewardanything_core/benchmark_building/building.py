@@ -28,7 +28,7 @@ from rewardanything_core.principles import Principle
 
 Split: TypeAlias = Literal["principle", "prompt"]
 
-MIN_AGREEMENT = 0.4
+MIN_AGREEMENT = 0.3
 """Least agreement of the jurors on a list that is kept; see ``benchmarks/build.py``."""
 
 

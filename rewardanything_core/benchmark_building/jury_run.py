@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from rewardanything_core.bench.running import Progress
@@ -77,7 +78,8 @@ class JuryRun:
         found: dict[str, Outcomes] = {}
         counts = {"rows": 0, "failed": 0, "from_store": 0, "done_before": 0}
         check = _BrokenJurors(len(self._jury.jurors))
-        for jury, same_size in self._planned(tasks):
+        # A few lists come first, so that a juror that cannot judge is noticed before the others have judged many.
+        for jury, same_size in chain(self._planned(tasks[:BROKEN]), self._planned(tasks[BROKEN:])):
             try:
                 for index, outcome in stream_within_budget(jury, (task.case for task in same_size)):
                     of_jurors = self._of_jurors(outcome)

@@ -115,7 +115,7 @@ def build(
         float | None,
         typer.Option(
             help="Leave out lists on which the jurors' mean Kendall's tau is lower.",
-            show_default="0.4",
+            show_default="0.3",
             rich_help_panel=BENCHMARK,
         ),
     ] = None,

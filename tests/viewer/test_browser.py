@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +18,8 @@ from rewardanything_core.store.verdict_store import VerdictStore
 
 pytestmark = pytest.mark.browser
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 RA_JUDGE = Path(sys.executable).with_name("ra-judge")
 TESTS = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A headless Chromium of this machine."""
-    from playwright.sync_api import sync_playwright
-
-    found = os.environ.get("RA_JUDGE_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.fail(
-            "These tests need Chromium, and none is here. Install it (on Debian: apt-get install chromium), or name "
-            "the program in RA_JUDGE_CHROMIUM.",
-            pytrace=False,
-        )
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 class Watched:

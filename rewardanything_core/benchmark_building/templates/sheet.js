@@ -91,7 +91,7 @@ function rows() {
 function download(type, extension, text) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type }));
-  const name = state.person.trim().replace(/[^\p{L}\p{N}]+/gu, "-");
+  const name = (state.person.match(/[\p{L}\p{N}]+/gu) || []).join("-");
   link.download = `decisions${name ? "-" : ""}${name}.${extension}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
