@@ -45,4 +45,6 @@ def _span(span: Any, place: Place) -> Span:
 
 
 def _decoded(text: Any) -> Any:
+    if text == "NaN":  # an empty cell of a data frame that was evaluated; the word would have quotation marks
+        return None
     return parsed(text) if isinstance(text, str) else text

@@ -125,6 +125,15 @@ def test_a_program_without_a_model() -> None:
     assert answer == {"role": "assistant", "content": "answer: Yes, it is.\nsources: [1]"}
 
 
+@pytest.mark.parametrize("output", [None, float("nan")])
+def test_a_trace_without_an_output_has_no_answer(output: Any) -> None:
+    @mlflow.trace
+    def program(question: str) -> Any:
+        return output
+
+    assert read(trace_of(program, "Warm?")) == [{"role": "user", "content": "Warm?"}]
+
+
 def test_results_of_tools_that_no_model_was_given_follow_their_calls() -> None:
     @mlflow.trace(span_type=SpanType.AGENT)
     def stops_early(question: str) -> None:
