@@ -436,6 +436,7 @@ def test_the_api_page_has_what_is_exported() -> None:
             "alignment",
             "backends",
             "bench",
+            "benchmark_building",
             "canary",
             "conversations",
             "estimation",

@@ -51,7 +51,8 @@ class BuildOptions:
     often. Otherwise in as many orders as its ``passes``."""
 
     quorum: int | None = None
-    """How many jurors must reach a verdict on a list, 2 or more. None: more than half of them, and two at least."""
+    """How many jurors must reach a verdict on a list, 2 or more. None: the jury's ``min_jurors`` if that is fewer than
+    all, otherwise more than half of them; two at least."""
 
     consensus: Method = "kemeny"
     """The consensus of the jurors' rankings: ``kemeny`` or ``borda``; see `consensus_ranking`."""
@@ -85,13 +86,15 @@ class BuildOptions:
         if not self.name.strip() or not self.name.isprintable():
             raise ConfigError("The benchmark's name must have printable characters.")
 
-    def quorum_of(self, jurors: int) -> int:
-        """How many of so many jurors must reach a verdict.
+    def quorum_of(self, jury: Jury) -> int:
+        """How many jurors of a jury must reach a verdict.
 
         Raises:
-            ConfigError: there are not as many jurors.
+            ConfigError: it does not have as many.
         """
-        quorum = max(2, jurors // 2 + 1) if self.quorum is None else self.quorum
+        jurors = len(jury.jurors)
+        usual = jury.min_jurors if jury.min_jurors < jurors else jurors // 2 + 1
+        quorum = max(2, usual) if self.quorum is None else self.quorum
         if not 2 <= quorum <= jurors:
             raise ConfigError(f"quorum must be within 2..{jurors}, the number of jurors, not {quorum}.")
         return quorum
@@ -122,7 +125,7 @@ class BenchmarkBuilder:
         self.jury = jury if isinstance(jury, Jury) else Jury(jury)
         self.run = JuryRun(self.jury, balanced=options.balanced)
         self._rules = RankingRules(
-            quorum=options.quorum_of(len(self.jury.jurors)),
+            quorum=options.quorum_of(self.jury),
             min_agreement=options.min_agreement,
             consensus=options.consensus,
         )
