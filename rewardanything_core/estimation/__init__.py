@@ -1,4 +1,4 @@
-"""Few labels, honest numbers: means over judged rows, corrected for the judge's bias with labels by people."""
+"""Means over judged rows, corrected for the judge's bias with a few labels by people."""
 
 from rewardanything_core.estimation.correction import corrected_mean, p_above, p_below
 from rewardanything_core.estimation.drawing import Draw, draw_first, draw_next
