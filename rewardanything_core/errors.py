@@ -14,6 +14,7 @@ RewardAnythingError
 ├── ModelFetchError       model weights could not be found, fetched or verified
 └── BackendError          the model could not be asked
     ├── AuthenticationError
+    ├── ModelNotFoundError
     ├── RateLimitError
     ├── RefusalError
     ├── NoProbabilitiesError
@@ -231,6 +232,10 @@ class AuthenticationError(BackendError):
     """The endpoint refused the key, or none was given."""
 
 
+class ModelNotFoundError(BackendError):
+    """There is no such model, provider or route."""
+
+
 class RateLimitError(BackendError):
     """The endpoint rejected every attempt with a rate limit."""
 
@@ -255,6 +260,16 @@ class BackendConnectionError(BackendError):
     """The endpoint could not be reached, or closed the connection."""
 
     retryable = True
+
+
+SETUP_ERRORS: tuple[type[RewardAnythingError], ...] = (
+    AuthenticationError,
+    ConfigError,
+    MissingExtraError,
+    ModelFetchError,
+    ModelNotFoundError,
+)
+"""Errors that every case has until the settings are corrected, whatever it contains."""
 
 
 class JudgeUnavailableError(BaseException):

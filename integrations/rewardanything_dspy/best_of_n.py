@@ -59,7 +59,7 @@ class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
         max_failures: int | None = DEFAULT_MAX_FAILURES,
     ) -> None:
         super().__init__()
-        if n < 1:
+        if not isinstance(n, int) or n < 1:
             raise ConfigError(f"n must be 1 or more, not {n!r}.")
         self.module = module
         self.n = n

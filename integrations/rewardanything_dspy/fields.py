@@ -72,7 +72,9 @@ class TextField:
     def _read(self, record: Any, convert: Callable[[Any], T], program_trace: Any = None) -> T:
         try:
             value, where = self._value(record, program_trace)
-            converted = None if value is None else convert(value)
+            is_nan = isinstance(value, float) and value != value  # as data frames have it for what is missing
+            is_missing = value is None or (is_nan and self.argument != "response")
+            converted = None if is_missing else convert(value)
         except InvalidCaseError:
             raise
         except ConfigError as error:
@@ -81,7 +83,7 @@ class TextField:
             raise JudgeUnavailableError(f"{error} Nothing was scored.") from error
         self._was_read = True
         if converted is None:
-            raise InvalidCaseError(f"{where} is None.", field=self.argument)
+            raise InvalidCaseError(f"{where} is {value}.", field=self.argument)
         return converted
 
     def _value(self, record: Any, program_trace: Any) -> tuple[Any, str]:

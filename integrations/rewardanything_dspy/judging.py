@@ -13,20 +13,13 @@ from rewardanything_core import (
     Case,
     ConfigError,
     JudgeFailure,
-    MissingExtraError,
-    ModelFetchError,
     Principle,
     RewardAnythingError,
     Verdict,
     default_judge,
     resolve_judge,
 )
-from rewardanything_core.errors import (
-    AuthenticationError,
-    BudgetExceededError,
-    JudgeUnavailableError,
-    error_from_failure,
-)
+from rewardanything_core.errors import SETUP_ERRORS, BudgetExceededError, JudgeUnavailableError, error_from_failure
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +28,7 @@ Principles = Principle | str | Sequence[Principle | str]
 DEFAULT_MAX_FAILURES = 10
 """Failed judgements in a row after which a run stops."""
 
-_UNUSABLE = (AuthenticationError, BudgetExceededError, ConfigError, MissingExtraError, ModelFetchError)
+_UNUSABLE = (*SETUP_ERRORS, BudgetExceededError)
 """Errors that every case has until the settings are corrected or the budget is raised."""
 
 

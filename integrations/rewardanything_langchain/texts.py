@@ -33,13 +33,19 @@ def select(value: Any, selector: Selector, name: str) -> Any:
         name: What the value is called in error messages.
 
     Returns:
-        None if the value is None or an empty dict, which is what LangSmith passes for a run without outputs.
+        None if there is nothing: the value is empty, as LangSmith passes it for a run without outputs, or all of its
+        entries are None. Also where an input or a reference is NaN, as data frames have it for what is missing.
 
     Raises:
         SelectorError: there is no such key, or the function raised.
     """
-    if value is None or value == {}:
+    if value is None or (isinstance(value, Mapping | list) and not value):
         return None
+    part = _selected(value, selector, name)
+    return None if name != "outputs" and isinstance(part, float) and part != part else part
+
+
+def _selected(value: Any, selector: Selector, name: str) -> Any:
     if callable(selector):
         try:
             return selector(value)
@@ -55,6 +61,8 @@ def select(value: Any, selector: Selector, name: str) -> Any:
     if isinstance(value, Mapping) and "role" not in value and len(value) == 1:
         ((key, part),) = value.items()
         return None if key == "messages" and part == [] else part
+    if isinstance(value, Mapping) and all(part is None for part in value.values()):
+        return None
     return value
 
 

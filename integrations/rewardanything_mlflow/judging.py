@@ -6,22 +6,16 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from rewardanything_core import (
-    BackendError,
     BaseJudge,
     Case,
-    ConfigError,
     JudgeFailure,
-    MissingExtraError,
-    ModelFetchError,
     RewardAnythingError,
     Verdict,
     default_judge,
 )
-from rewardanything_core.errors import AuthenticationError, JudgeUnavailableError, error_from_failure
+from rewardanything_core.errors import SETUP_ERRORS, JudgeUnavailableError, error_from_failure
 
 Outcome: TypeAlias = Verdict | JudgeFailure
-
-_NOT_FOUND = 404
 
 
 def judge_or_default(judge: BaseJudge | None) -> BaseJudge:
@@ -45,9 +39,7 @@ def stop_if_unusable(error: RewardAnythingError) -> None:
     Raises:
         JudgeUnavailableError: a wrong key, model name or setting, or a missing package or model file.
     """
-    if isinstance(error, AuthenticationError | ConfigError | MissingExtraError | ModelFetchError) or (
-        isinstance(error, BackendError) and getattr(error, "status_code", None) == _NOT_FOUND
-    ):
+    if isinstance(error, SETUP_ERRORS):
         raise JudgeUnavailableError(f"The judge cannot be used. {error}", last=error.failure) from error
 
 
@@ -66,26 +58,11 @@ def judge_all(judge: BaseJudge, cases: Sequence[Case | JudgeFailure]) -> list[Ou
     """
     valid = [(index, case) for index, case in enumerate(cases) if isinstance(case, Case)]
     outcomes: dict[int, Outcome] = {index: case for index, case in enumerate(cases) if isinstance(case, JudgeFailure)}
-    last_error: Case | None = None
     for place, outcome in judge.judge_stream(case for _, case in valid):
-        index, case = valid[place]
-        outcomes[index] = outcome
+        outcomes[valid[place][0]] = outcome
         if isinstance(outcome, JudgeFailure):
-            error = error_from_failure(outcome)
-            stop_if_unusable(error)
-            if type(error) is BackendError:
-                last_error = case
-    if last_error is not None and not any(isinstance(outcome, Verdict) for outcome in outcomes.values()):
-        _stop_if_not_found(judge, last_error)
+            stop_if_unusable(error_from_failure(outcome))
     return [outcomes[index] for index in range(len(cases))]
-
-
-def _stop_if_not_found(judge: BaseJudge, case: Case) -> None:
-    """Ask once more, since only the exception of a single call has the HTTP status, which a failure does not hold."""
-    try:
-        judge.judge(case)
-    except RewardAnythingError as error:
-        stop_if_unusable(error)
 
 
 def failure_of(error: Exception, case_id: str | None = None) -> JudgeFailure:

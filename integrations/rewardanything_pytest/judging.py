@@ -10,18 +10,15 @@ import pytest
 from rewardanything_core import (
     BaseJudge,
     Case,
-    ConfigError,
     InvalidCaseError,
     JudgeFailure,
-    MissingExtraError,
-    ModelFetchError,
     Principle,
     RewardAnythingError,
     Usage,
 )
 from rewardanything_core.cases import as_responses
 from rewardanything_core.conversations.trajectory import response_json
-from rewardanything_core.errors import AuthenticationError, error_from_failure
+from rewardanything_core.errors import SETUP_ERRORS, error_from_failure
 from rewardanything_pytest import messages
 from rewardanything_pytest.tally import NOTES, Notes
 
@@ -32,10 +29,6 @@ Row = dict[str, Any]
 
 SECOND_LOOK_PASSES = 4
 """The score of a second look is the mean of at least so many passes. They are only paid for where a test would fail."""
-
-
-_SETUP_ERRORS = (AuthenticationError, ConfigError, MissingExtraError, ModelFetchError)
-"""Errors that every judgement has until the settings are corrected. Skipped tests would hide them."""
 
 
 class NotJudgedError(Exception):
@@ -99,7 +92,7 @@ class Assertion:
         """
         __tracebackhide__ = True
         message = messages.not_judged(failures, total=total, when=when, verbose=self.verbose)
-        unusable = any(isinstance(error_from_failure(failure), _SETUP_ERRORS) for failure in failures)
+        unusable = any(isinstance(error_from_failure(failure), SETUP_ERRORS) for failure in failures)
         if self.item.config.getoption("--ra-judge-failures") == "skip" and not unusable:
             pytest.skip(message)
         raise NotJudgedError(message) from None
@@ -107,7 +100,7 @@ class Assertion:
     def not_judged_because(self, error: RewardAnythingError) -> NoReturn:
         """Fail or skip the test because the whole batch failed; errors of the test or of the settings are raised."""
         __tracebackhide__ = True
-        if isinstance(error, (InvalidCaseError, *_SETUP_ERRORS)):
+        if isinstance(error, (InvalidCaseError, *SETUP_ERRORS)):
             raise error
         self.note("", judged=0, failed=1, usage=Usage())
         self.not_judged([JudgeFailure(case_id=None, error_type=type(error).__name__, message=str(error))], total=1)

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from rewardanything_core import (
-    BaseJudge,
-    ConfigError,
-    MissingExtraError,
-    ModelFetchError,
-    RewardAnythingError,
-    default_judge,
-)
-from rewardanything_core.errors import AbstainedError, AuthenticationError, BudgetExceededError, JudgeUnavailableError
+from rewardanything_core import BaseJudge, ConfigError, RewardAnythingError, default_judge
+from rewardanything_core.errors import SETUP_ERRORS, AbstainedError, BudgetExceededError, JudgeUnavailableError
 
 DEFAULT_MAX_FAILED_CALLS = 10
 """Calls in a row without any verdict after which a run stops."""
@@ -44,9 +37,9 @@ def stop_if_unusable(error: RewardAnythingError) -> None:
         error: Why a case was not judged.
 
     Raises:
-        JudgeUnavailableError: a wrong key or setting, a missing package or model file, or a budget that is used up.
+        JudgeUnavailableError: one of `SETUP_ERRORS`, such as a wrong key, or a budget that is used up.
     """
-    if isinstance(error, AuthenticationError | BudgetExceededError | ConfigError | MissingExtraError | ModelFetchError):
+    if isinstance(error, (*SETUP_ERRORS, BudgetExceededError)):
         raise JudgeUnavailableError(f"The judge cannot be used. {error}", last=error.failure) from error
 
 

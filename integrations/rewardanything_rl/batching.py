@@ -76,7 +76,7 @@ class GroupBatcher:
         scale: Scale | None = None,
         max_failed_calls: int | None = DEFAULT_MAX_FAILED_CALLS,
     ) -> None:
-        if size < 1 or timeout < 0:
+        if not (isinstance(size, int) and isinstance(timeout, int | float) and size >= 1 and timeout >= 0):
             raise ConfigError(f"size must be 1 or more and timeout 0 or more, not {size!r} and {timeout!r}.")
         self.size, self.timeout, self.scale = size, timeout, scale or Scale()
         self._judge = resolve_judge(judge)

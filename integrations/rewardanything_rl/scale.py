@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from rewardanything_core import ConfigError, Verdict
+
+
+def check_reward(name: str, value: float | None) -> None:
+    """Check a reward that the user sets for samples without a score.
+
+    Args:
+        name: The argument, for the message.
+        value: The reward. None: there is none.
+
+    Raises:
+        ConfigError: it is not a finite number.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if value is not None and not is_number:
+        raise ConfigError(f"{name} must be a finite number or None, not {value!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)

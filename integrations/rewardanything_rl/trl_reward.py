@@ -34,7 +34,7 @@ from rewardanything_rl.availability import (
 )
 from rewardanything_rl.groups import Group, Sample, group_samples, plain_principle, weighted_principle
 from rewardanything_rl.injection_guard import Guard, arefusals, refusals, resolve_guard
-from rewardanything_rl.scale import Scale
+from rewardanything_rl.scale import Scale, check_reward
 from rewardanything_rl.texts import Thinking, check_thinking, guarded_text, response_of
 
 _log = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ class PrincipleReward:
             raise ConfigError(f"on_failure must be 'none' or 'raise', not {on_failure!r}.")
         if reference is not None and reference_text is not None:
             raise ConfigError("Give either reference or reference_text, not both.")
+        check_reward("refused_reward", refused_reward)
         self.principle = weighted_principle(principle, weights)
         self.scale = Scale(normalize=normalize, tie_break=tie_break)
         self.failures: deque[JudgeFailure] = deque(maxlen=1000)

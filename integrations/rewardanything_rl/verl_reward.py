@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 from rewardanything_core import (
@@ -29,7 +30,7 @@ from rewardanything_rl.batching import GroupBatcher, Reward
 from rewardanything_rl.groups import Sample, plain_principle, weighted_principle
 from rewardanything_rl.injection_guard import Guard, arefusals, resolve_guard
 from rewardanything_rl.ray_batching import RayGroupBatcher
-from rewardanything_rl.scale import Scale
+from rewardanything_rl.scale import Scale, check_reward
 from rewardanything_rl.texts import Thinking, check_thinking, guarded_text, response_of
 
 
@@ -86,6 +87,8 @@ def verl_reward(
     check_thinking(thinking)
     if gather not in ("worker", "ray"):
         raise ConfigError(f"gather must be 'worker' or 'ray', not {gather!r}.")
+    check_reward("on_failure", on_failure)
+    check_reward("refused_reward", refused_reward)
     guard = resolve_guard(guard)
     if guard and refused_reward is None:
         raise ConfigError("guard needs a refused_reward: veRL cannot leave a refused sample out.")
@@ -107,9 +110,11 @@ def verl_reward(
         **_: Any,
     ) -> dict[str, Any]:
         """The reward of one sample as ``score``, with the fields that veRL logs."""
+        if not isinstance(extra_info, Mapping | None):
+            raise ConfigError(f"extra_info must be a mapping, not {extra_info!r:.80}.")
         info = dict(extra_info or {})
-        size = info.get("group_size")
         try:
+            size = _group_size(info.get("group_size"))
             prompt = _prompt(_required(info, "prompt"))
             empty = Sample(
                 principle=plain_principle(_required(info, "principle", default)),
@@ -274,6 +279,17 @@ def _required(info: Mapping[str, Any], name: str, default: Any = None) -> Any:
         f"extra_info has no {name!r}; it has {', '.join(map(str, info)) or 'nothing'}. "
         "Add it when you write the data set's Parquet files."
     )
+
+
+def _group_size(value: Any) -> int | None:
+    """A row's own group size; a float of Parquet, whose column has missing values, may stand for it."""
+    if value is None or value != value:  # NaN is not equal to itself
+        return None
+    if isinstance(value, Integral | float) and not isinstance(value, bool) and float(value).is_integer():
+        size = int(value)
+        if size >= 1:
+            return size
+    raise InvalidCaseError(f"extra_info['group_size'] must be 1 or more, not {value!r:.80}.", field="group_size")
 
 
 def _reference(key: str | None, ground_truth: Any, info: Mapping[str, Any]) -> str | None:

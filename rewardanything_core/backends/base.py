@@ -155,6 +155,17 @@ class DecisionResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rewards:
+    """What a scalar reward model gives for several conversations."""
+
+    values: tuple[float, ...]
+    """One per conversation, in order, on the model's own scale: higher is better, and nothing more."""
+
+    usage: Usage
+    """Usage of the call."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HiddenStates:
     """A model's activations at the end of several prompts."""
 
@@ -247,6 +258,18 @@ class Backend(ABC):
             BackendError: the model could not be reached, or its server has no decision route.
         """
         raise ConfigError(f"{type(self).__name__} has no decisions, which readout='decisions' needs.")
+
+    async def rewards(self, conversations: Sequence[Sequence[Message]]) -> Rewards:  # noqa: ARG002
+        """A number for the last turn of each conversation, from a scalar reward model.
+
+        Raises:
+            ContextLengthError: a conversation does not fit the model's context window; then nothing was run.
+            BackendError: the model failed.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} gives no scalar rewards, which template='skywork' needs; load the model with "
+            "from_pretrained(MODEL, template='skywork')."
+        )
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:

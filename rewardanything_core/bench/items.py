@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -281,7 +281,7 @@ def _numbers(scores: Any, responses: Mapping[str, Response], where: str) -> dict
     numbers = {str(name): value for name, value in scores.items() if value is not None}
     _known(numbers, responses, where)
     for name, value in numbers.items():
-        if not isinstance(value, int | float) or not math.isfinite(value):
+        if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:  # JSON has larger integers
             raise ConfigError(
                 f"{where}: every human score must be a number, and that of {name!r} is {value!r}.",
                 hint="Leave out a score that is not known, or set it to null.",

@@ -200,7 +200,7 @@ def _mapping(cell: Any, where: str) -> dict[str, float] | None:
         if not all(map(math.isfinite, found.values())):
             raise ValueError("not finite")
         return found
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{where}: it must map labels to numbers, and is {cell!r:.60}.") from error
 
 

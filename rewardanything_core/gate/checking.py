@@ -82,10 +82,9 @@ def check(
         progress: Called with ``(judgements done, judgements planned)``.
 
     Raises:
-        ConfigError: rows or arguments are invalid; nothing was judged. Also if the judge's configuration makes every
-            judgement fail.
-        AuthenticationError, MissingExtraError, ModelFetchError: the same error made every judgement fail. The check
-            stops after the first few.
+        ConfigError: rows or arguments are invalid; nothing was judged.
+        RewardAnythingError: one of `SETUP_ERRORS` made every judgement fail, or so many in a row that there is no
+            result. The check stops after the first few.
     """
     _check_arguments(alpha=alpha, power=power, max_failures=max_failures)
     requirements = with_criteria(as_requirements(principles, margin, min_score, controls))

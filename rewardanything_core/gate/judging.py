@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING
 
 from rewardanything_core.cases import Case
 from rewardanything_core.conversations import Response
-from rewardanything_core.errors import (
-    AuthenticationError,
-    ConfigError,
-    MissingExtraError,
-    ModelFetchError,
-    RewardAnythingError,
-    error_from_failure,
-)
+from rewardanything_core.errors import SETUP_ERRORS, RewardAnythingError, error_from_failure
 from rewardanything_core.gate.pairing import PairedCase
 from rewardanything_core.gate.results import Requirement
 from rewardanything_core.judging.base import BaseJudge
@@ -79,17 +72,15 @@ class UnitScores:
 
 UnitResult = UnitScores | JudgeFailure
 
-_SETUP_ERRORS = (AuthenticationError, ConfigError, MissingExtraError, ModelFetchError)
-"""Errors of the judge's setup: they are not the case's fault, and every further judgement would fail too."""
-
 _MAX_SETUP_FAILURES = 3  # judgements that may fail in this way before the first verdict
 
 
 class CaseJudge:
     """Judges units, counts failures, and stops once more have failed than may.
 
-    If there is no verdict yet and nothing but errors of the judge's setup, such as a wrong key, that error is raised:
-    such a judge gives no result, not even an inconclusive one.
+    If nothing but errors of the judge's setup, such as a wrong key, came from the judge, or too many of them since its
+    last verdict, that error is raised: such a judge gives no result, not even an inconclusive one. Stored verdicts do
+    not count, since they say nothing of the judge's setup now.
 
     Args:
         judge: The judge; its ``passes`` are raised until every answer is in every position equally often.
@@ -103,7 +94,7 @@ class CaseJudge:
         self._on_judged = on_judged
         self.usage = Usage()  # of this run; stored verdicts cost nothing
         self.failures = 0
-        self._verdicts = 0
+        self._has_judged = False
         self._setup_errors: list[RewardAnythingError] = []
 
     @property
@@ -119,8 +110,7 @@ class CaseJudge:
             resample: Judge in other orders, and sample the reply instead of decoding greedily.
 
         Raises:
-            AuthenticationError, ConfigError, MissingExtraError, ModelFetchError: there is no verdict yet and all
-                judgements, or the first few, failed with such an error.
+            RewardAnythingError: one of `SETUP_ERRORS`, which the first few judgements, or more than may fail, had.
         """
         by_size: dict[int, list[JudgingUnit]] = defaultdict(list)
         for unit in units:
@@ -144,19 +134,21 @@ class CaseJudge:
 
     def _count(self, outcome: Verdict | JudgeFailure) -> None:
         if isinstance(outcome, Verdict):
-            self._verdicts += 1
+            if not outcome.cached:
+                self._has_judged = True
+                self._setup_errors.clear()
             return
         if isinstance(outcome, Abstention):  # the judge works, and a person is to decide
             return
         self.failures += 1
         error = error_from_failure(outcome)
-        if isinstance(error, _SETUP_ERRORS):
+        if isinstance(error, SETUP_ERRORS):
             self._setup_errors.append(error)
 
     def _setup_is_broken(self, number: int) -> bool:
-        """Whether ``number`` judgements or more failed because of the setup, and no judgement had another outcome."""
+        """Whether ``number`` judgements or more failed because of the setup, and the judge gave no verdict since."""
         errors = len(self._setup_errors)
-        return errors >= number and not self._verdicts and errors == self.failures
+        return errors >= number and errors == self.failures and (not self._has_judged or self.exhausted)
 
 
 def planned_cases(

@@ -60,9 +60,9 @@ def rank(
         progress: Called with ``(judgements done, judgements planned)``.
 
     Raises:
-        ConfigError: rows or arguments are invalid, and nothing was judged; or the judge's configuration makes every
-            judgement fail.
-        AuthenticationError, MissingExtraError, ModelFetchError: the same error made every judgement fail.
+        ConfigError: rows or arguments are invalid, and nothing was judged.
+        RewardAnythingError: one of `SETUP_ERRORS` made every judgement fail, or so many in a row that there is no
+            result.
     """
     _check_arguments(systems, alpha=alpha, max_failures=max_failures, resamples=resamples)
     requirements = with_criteria(as_requirements(principles, margin=1.0, min_score=None, controls="none"))

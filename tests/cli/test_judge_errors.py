@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -106,6 +107,21 @@ def test_a_key_that_expires_stops_grade_which_continues_with_a_new_key(server):
     assert (summary["rows"], summary["failed"]) == (200, 0)
 
 
+@pytest.mark.parametrize("stored", [0, 24, 8], ids=["at first", "after stored verdicts", "during the run"])
+def test_a_key_that_expires_makes_a_check_exit_with_2_whatever_is_stored(server, stored):
+    command = [*commands()["check"], "--concurrency", "1", *at(server)]
+    if stored == 24:
+        invoke(*command, code=None)
+        write_jsonl(
+            "b.jsonl",
+            [row | {"response": f"{row['response']} 3"} for row in outputs(3, n=12)[:6]] + outputs(3, n=12)[6:],
+        )
+    server.reply = lambda body: Fault.status(401, "expired") if server.count > server.allowed else None
+    server.allowed = server.count + stored % 24
+    message = errors_of(invoke(*command, code=2, HOSTED_VLLM_API_KEY=KEY))
+    assert "refused the key" in message
+
+
 def test_rows_that_a_server_refuses_for_their_content_are_failed_rows(server):
     # Some servers refuse content with the status of a wrong key.
     refused = {"q0", "q1", "q50", "q199"}
@@ -142,7 +158,7 @@ REFUSED = failure("AuthenticationError")
 
 
 def test_setup_failures_are_told_from_failures_of_a_case():
-    assert is_setup_failure(failure("BackendError", "m at http://x was not found: no model"))
+    assert is_setup_failure(failure("ModelNotFoundError", "m at http://x was not found: no model"))
     assert not is_setup_failure(failure("BackendError", "m answered with status 400"))
     assert not is_setup_failure(failure("VerdictParseError"))
 
@@ -156,6 +172,12 @@ def test_the_detector_keeps_the_order_and_raises_only_for_an_unusable_judge():
 
     detector = UnusableJudgeDetector[int]()
     assert [*detector.add(0, REFUSED), *detector.add(1, None)] == []
+    with pytest.raises(AuthenticationError, match="refused"):
+        list(detector.finish())
+
+    detector = UnusableJudgeDetector[int]()  # a stored verdict says nothing of the judge
+    stored = dataclasses.replace(VERDICT, cached=True)
+    assert [item for i, one in enumerate([stored, REFUSED, stored]) for item, _ in detector.add(i, one)] == [0]
     with pytest.raises(AuthenticationError, match="refused"):
         list(detector.finish())
 

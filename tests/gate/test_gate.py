@@ -442,7 +442,7 @@ def test_a_judge_that_cannot_work_at_all_raises_its_error_after_a_few_calls(erro
         check(rows([4, 4]), rows([3, 3]), "Be right.", judge=judge_with(broken), max_failures=1)
 
 
-def test_a_key_that_expires_during_the_check_makes_it_inconclusive() -> None:
+def test_a_key_that_expires_during_the_check_is_no_result_at_all() -> None:
     calls = itertools.count()
 
     def expiring(request: Request) -> str:
@@ -451,8 +451,8 @@ def test_a_key_that_expires_during_the_check_makes_it_inconclusive() -> None:
         return by_worth(request)
 
     judge = judge_with(expiring)
-    report = check(rows(BASE), rows([s - 1 for s in BASE]), "Be right.", judge=judge)
-    assert (report.outcome, report.exhausted) == ("inconclusive", True)
+    with pytest.raises(AuthenticationError, match="expired"):
+        check(rows(BASE), rows([s - 1 for s in BASE]), "Be right.", judge=judge)
 
 
 def test_other_errors_of_every_judgement_make_the_check_inconclusive() -> None:

@@ -134,6 +134,8 @@ def test_invalid_principles_are_refused() -> None:
     for make in (lambda: BestOfN(Echo(), 2, PRINCIPLE, judge=1), lambda: reward_fn(PRINCIPLE, judge=1)):  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match="judge must be a Judge or Jury"):
             make()
+    with pytest.raises(ConfigError, match="n must be 1 or more"):
+        BestOfN(Echo(), 2.5, PRINCIPLE)  # type: ignore[arg-type]
 
 
 # --- rows that are not judged
@@ -144,6 +146,7 @@ def test_invalid_principles_are_refused() -> None:
     [
         (example("q", gold=None), "5", "field 'gold' is None"),
         (example("q", gold="\ud800"), "5", "UTF-8"),
+        (example("q", gold=math.nan), "5", "field 'gold' is nan"),
         (example(None, gold="g"), "5", "input 'question' is None"),
         (example("", gold="g"), "5", "the prompt|prompt is empty"),
         (example("\ud800", gold="g"), "5", "UTF-8"),

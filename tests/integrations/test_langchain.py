@@ -6,6 +6,7 @@ import ast
 import asyncio
 import contextlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -645,13 +646,17 @@ def test_langsmith_rows_that_cannot_be_judged_keep_their_key_and_have_no_score()
 @pytest.mark.usefixtures("no_tracing")
 def test_an_example_without_outputs_has_no_reference() -> None:
     judge = scripted()
-    data = [Example(id=uuid.uuid4(), inputs={"question": "?"}, dataset_id=uuid.uuid4()), *dataset(["!"])]
+    nothing = [{}, {"answer": None, "source": None}, {"answer": math.nan}]
+    data = [
+        *(Example(id=uuid.uuid4(), inputs={"question": "?"}, outputs=one, dataset_id=uuid.uuid4()) for one in nothing),
+        *dataset(["!"]),
+    ]
     evaluator = principle_evaluator(PRINCIPLE, judge=judge, use_reference=True)
     scores = evaluated([evaluator], data, lambda inputs: {"answer": "number 4"}).to_pandas()["feedback.principle"]
-    assert scores.tolist() == [0.75, 0.75]
+    assert scores.tolist() == [0.75] * 4
     cases = [json.loads(request.messages[1]["content"]) for request in judge.backend.requests]
-    assert sorted("gold" in str(case) for case in cases) == [False, True]
-    assert not any("{}" in str(case) for case in cases)
+    assert sorted("gold" in str(case) for case in cases) == [False, False, False, True]
+    assert not any("{}" in str(case) or "null" in str(case) or "NaN" in str(case) for case in cases)
 
 
 @pytest.mark.usefixtures("no_tracing")
@@ -757,7 +762,17 @@ def test_a_run_and_its_example_are_a_row() -> None:
 
 @pytest.mark.parametrize(
     "outputs",
-    ["number 4", {"a": 1, "b": 2}, [AIMessage("number 4")], [HumanMessage("Which?")], {"messages": []}, {}, None],
+    [
+        "number 4",
+        {"a": 1, "b": 2},
+        [AIMessage("number 4")],
+        [HumanMessage("Which?")],
+        {"messages": []},
+        {},
+        None,
+        [],
+        {"a": None, "b": None},
+    ],
 )
 def test_outputs_alone_that_are_not_a_conversation_are_not_judged(outputs: Any) -> None:
     judge = scripted()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import math
 from typing import Any
 
 import numpy
@@ -123,6 +124,7 @@ def test_failures_raise_unless_the_user_sets_a_number() -> None:
         ({"extra_info": {"prompt": "p", "principle": None}}, r"extra_info\['principle'\] is None"),
         ({"extra_info": {"prompt": 7, "principle": "x"}}, "is not a known form of a conversation"),
         ({"extra_info": {"prompt": ["p"], "principle": "x"}}, "message"),
+        ({"extra_info": {"prompt": "p", "principle": "x", "group_size": "4"}}, "must be 1 or more, not '4'"),
     ],
 )
 def test_a_row_that_makes_no_case_obeys_on_failure(change: dict[str, Any], message: str) -> None:
@@ -154,6 +156,9 @@ def test_a_wrong_setting_is_never_a_reward(monkeypatch: pytest.MonkeyPatch) -> N
         asyncio.run(compute_score("d", "a", None, {}, groupsize=2))
     with pytest.raises(ConfigError, match="judge must be a Judge or Jury"):
         verl_reward(judge=object())  # type: ignore[arg-type]
+    for wrong in ({"on_failure": math.nan}, {"on_failure": "zero"}, {"refused_reward": math.inf}, {"group_size": "4"}):
+        with pytest.raises(ConfigError, match="must be"):
+            asyncio.run(compute_score("d", "a", None, {"prompt": "p", "principle": "x"}, **wrong))
     monkeypatch.setenv("RA_JUDGE_MODEL", "scripted:no_such_module:reply")
     with pytest.raises(JudgeUnavailableError, match="no_such_module"):
         asyncio.run(verl_reward(on_failure=0.5)(**sample("a")))

@@ -8,11 +8,12 @@ import logging
 from decimal import Decimal
 
 import pytest
-from endpoints import MODELS, judge_for, usual_reply
+from arbitrary_replies import READOUTS, replies, reply_oddly
+from endpoints import MODELS, judge_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripts import by_length
-from servers import FakeOpenAI, RawReply, verdict_for
+from servers import FakeOpenAI, verdict_for
 from serving import case, serving
 
 from rewardanything_core import Judge, ScriptedBackend, Usage
@@ -24,46 +25,6 @@ CASES = [case("is 4", id="0"), case("odd", id="1"), case("is 2", id="2"), case("
 ODD = (1, 3)
 VERDICT = '{"scores": {"model-1": 4}, "best-to-worst": ["model-1"]}'
 
-any_json = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=8)
-    | st.sampled_from(["text", "thinking", "length", "content_filter", VERDICT, "Yes"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["type", "text", "thinking", "token", "content"]), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-
-
-def shaped(**fields):
-    """An object with some of these fields, each of its own type or any other."""
-    return st.fixed_dictionaries({}, optional={name: strategy | any_json for name, strategy in fields.items()})
-
-
-token = shaped(
-    token=st.just("Yes"), bytes=st.just([89]), logprob=st.floats(), top_logprobs=st.lists(any_json, max_size=2)
-)
-choice = shaped(
-    index=st.just(0),
-    message=shaped(
-        role=st.just("assistant"),
-        content=st.just(VERDICT) | st.lists(shaped(type=st.just("text"), text=st.just(VERDICT)), max_size=2),
-        reasoning_content=st.text(max_size=5),
-        tool_calls=st.none(),
-    ),
-    finish_reason=st.sampled_from(["stop", "length", "error"]),
-    logprobs=shaped(content=st.lists(token, max_size=2)),
-)
-reply = shaped(
-    choices=st.lists(choice | any_json, max_size=2),
-    usage=shaped(prompt_tokens=st.integers(), completion_tokens=st.text(max_size=3)),
-    model=st.text(max_size=3),
-    error=any_json,
-)
 generated = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -86,7 +47,7 @@ def batch_outcomes(server, order="input"):
     return sorted(lines, key=lambda line: line["index"])
 
 
-@pytest.fixture(scope="module", params=["generate", "logits"])
+@pytest.fixture(scope="module", params=READOUTS)
 def endpoint_server(request):
     """A judge server with the stub of its model's server."""
     logging.disable(logging.CRITICAL)
@@ -98,21 +59,11 @@ def endpoint_server(request):
     logging.disable(logging.NOTSET)
 
 
-@settings(generated, max_examples=60)
-@given(
-    body=reply | any_json,
-    status=st.sampled_from([200, 200, 200, 400, 500]),
-    order=st.sampled_from(["input", "completed"]),
-)
-def test_any_reply_of_the_models_server_costs_its_own_cases_only(endpoint_server, body, status, order):
+@settings(generated, max_examples=30)
+@given(data=st.data(), status=st.sampled_from([200, 200, 200, 400, 500]), order=st.sampled_from(["input", "completed"]))
+def test_any_reply_of_the_models_server_costs_its_own_cases_only(endpoint_server, data, status, order):
     server, upstream, readout = endpoint_server
-
-    def respond(request):
-        if "odd" in json.dumps(request["messages"]):
-            return RawReply(body, status)
-        return usual_reply(request, readout)
-
-    upstream.reply = respond
+    reply_oddly(upstream, readout, data.draw(replies(readout)), status)
     batch_outcomes(server, order)
 
 

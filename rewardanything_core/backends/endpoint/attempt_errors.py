@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from rewardanything_core.backends.endpoint.completions import MalformedReplyError
 from rewardanything_core.backends.endpoint.context_length import is_context_overflow, token_counts
-from rewardanything_core.backends.endpoint.http import UnexpectedResponseError
+from rewardanything_core.backends.endpoint.http import UnexpectedResponseError, is_success
 from rewardanything_core.backends.endpoint.retry import retry_after_seconds
 from rewardanything_core.errors import (
     AuthenticationError,
@@ -20,6 +20,7 @@ from rewardanything_core.errors import (
     BackendError,
     BackendTimeoutError,
     ContextLengthError,
+    ModelNotFoundError,
     RateLimitError,
     RefusalError,
     RewardAnythingError,
@@ -32,6 +33,15 @@ _LONG_SECRET = 8
 """Secrets of this length are removed wherever they occur; shorter ones only as whole words, which they may resemble."""
 
 _FILTERED = re.compile(r'"code": "content_filter"|content_policy_violation|ResponsibleAIPolicyViolation')
+
+_MODERATED = re.compile("moderat|flagged", re.IGNORECASE)
+"""Words of a gateway, such as OpenRouter, that refuses a request for its content with the status of a wrong key."""
+
+_UNSUPPORTED_INPUT = re.compile("support (?:image|audio|video|file|tool)", re.IGNORECASE)
+"""OpenRouter's words for a case that no provider of the model can take, with the status of an unknown model."""
+
+_TOO_LARGE = 413
+"""The status of a proxy or provider that takes no request of this size; shorter lists may fit."""
 
 _MISSING_KEY = re.compile(
     "Missing credentials|Missing [a-z]+ API key|API_KEY is not set|Unable to locate credentials|"
@@ -184,11 +194,13 @@ def _classify(attempt: _Attempt, context: ErrorContext) -> RewardAnythingError:
             hint="Raise timeout=, lower max_concurrency=, or check whether the server is overloaded.",
             status_code=status if attempt.responded else None,
         )
-    may_overflow = status in (400, 413, 422) or (status == 500 and attempt.responded)
-    if kind == "ContextWindowExceededError" or (may_overflow and is_context_overflow(message)):
+    may_overflow = status in (400, 422) or (status == 500 and attempt.responded)
+    overflows = status == _TOO_LARGE or (may_overflow and is_context_overflow(message))
+    if kind == "ContextWindowExceededError" or overflows:
         tokens, limit = token_counts(message)
         return ContextLengthError(tokens=tokens, limit=limit, detail=f"{context} rejected it.")
-    if kind == "ContentPolicyViolationError" or (status in (400, 422) and _FILTERED.search(message)):
+    is_filtered = (status in (400, 422) and _FILTERED.search(message)) or (status == 403 and _MODERATED.search(message))
+    if kind == "ContentPolicyViolationError" or is_filtered:
         return RefusalError(f"A content filter of {context} rejected the request{quoted}", status_code=status)
     if isinstance(error, MissingKeyError) or (not attempt.responded and _MISSING_KEY.search(message)):
         detail = quoted if "credentials were not found" in message else "."  # Google's names the steps to take
@@ -203,22 +215,27 @@ def _classify(attempt: _Attempt, context: ErrorContext) -> RewardAnythingError:
         hint = "The account has no quota left." if exhausted else "Lower max_concurrency= or raise attempts=."
         limited = f"{context} is rate limited{quoted}"
         return RateLimitError(limited, hint=hint, status_code=429, retryable=not exhausted)
-    if not attempt.responded and any(map(_is_connection_error, attempt.chain)):
+    if not attempt.responded and any(map(_is_connection_refused, attempt.chain)):
         return BackendConnectionError(
             f"Cannot reach {context}{quoted}", hint="Check api_base= and that the server is running."
         )
+    if not attempt.responded and any(map(_is_connection_error, attempt.chain)):
+        return BackendConnectionError(
+            f"The connection to {context} failed before the whole reply had arrived{quoted}",
+            hint="Check that the server, and any proxy before it, is running and speaks HTTP.",
+        )
     unreadable = _NO_COMPLETION.search(message) or any(isinstance(e, json.JSONDecodeError) for e in attempt.chain)
-    if status == 200 or (not attempt.responded and unreadable):
-        detail = "." if "Traceback" in message else quoted
+    if is_success(status) or (not attempt.responded and unreadable):
+        detail = "." if "Traceback" in message or not message.strip() else quoted
         wrong = f"{context} did not reply with {context.reply_kind}{detail}"
-        return BackendError(wrong, status_code=200, retryable=True)
+        return BackendError(wrong, status_code=status if is_success(status) else 200, retryable=True)
     return _other_error(attempt, context, quoted)
 
 
 def _other_error(attempt: _Attempt, context: ErrorContext, quoted: str) -> BackendError:
     status, message = attempt.status, attempt.message
     if status in (301, 302, 303, 307, 308) and (location := attempt.headers.get("location")):
-        target = redact(_without_secrets(urljoin(context.base_url or "", location)), context.secret)
+        target = redact(_target(context.base_url or "", location), context.secret)
         base = re.sub(r"/(chat/completions|decisions|systemone)$", "", target)
         return BackendError(
             f"{context} redirects to {target}, which is not followed.",
@@ -227,11 +244,11 @@ def _other_error(attempt: _Attempt, context: ErrorContext, quoted: str) -> Backe
         )
     if "LLM Provider NOT provided" in message:
         hint = f"Name the provider, as in 'hosted_vllm/{context.model}' with api_base= for your own server."
-        return BackendError(f"LiteLLM knows no provider for the model {context.model!r}.", hint=hint)
-    if status == 404:
+        return ModelNotFoundError(f"LiteLLM knows no provider for the model {context.model!r}.", hint=hint)
+    if status == 404 and not _UNSUPPORTED_INPUT.search(message):
         hint = "Check the model's name and that api_base= ends as the server requires, usually in /v1."
         hint = f"{hint} {context.no_route}".strip()
-        return BackendError(f"{context} was not found{quoted}", hint=hint, status_code=404)
+        return ModelNotFoundError(f"{context} was not found{quoted}", hint=hint, status_code=404)
     outcome = f"replied with status {status}" if attempt.responded else f"failed with {type(attempt.error).__name__}"
     retryable = status is not None and (status >= 500 or status in (408, 409, 425))
     return BackendError(f"{context} {outcome}{quoted}", status_code=status, retryable=retryable)
@@ -270,9 +287,12 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _without_secrets(url: str) -> str:
-    """A URL without user name, password, query and fragment."""
-    parts = urlsplit(url)
+def _target(url: str, location: str) -> str:
+    """Where a redirect leads, without user name, password, query and fragment."""
+    try:
+        parts = urlsplit(urljoin(url, location))
+    except ValueError:
+        return f"an invalid address ({location.partition('?')[0].rpartition('@')[2]!r:.80})"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
@@ -291,7 +311,13 @@ def _is(error: BaseException, name: str) -> bool:
 
 def _is_connection_error(error: BaseException) -> bool:
     """Whether the connection failed. By name, because neither HTTP library is a dependency of ours."""
-    names = ("aiohttp.ClientConnectionError", "aiohttp.ClientPayloadError", "httpx.TransportError")
+    names = (
+        "aiohttp.ClientConnectionError",
+        "aiohttp.ClientPayloadError",
+        "aiohttp.ClientResponseError",
+        "httpx.TransportError",
+        "httpx.DecodingError",
+    )
     return isinstance(error, ConnectionError) or any(_is(error, name) for name in names)
 
 

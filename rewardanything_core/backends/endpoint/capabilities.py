@@ -32,7 +32,9 @@ _UNSUPPORTED_MAX_TOKENS = re.compile(
 
 _REJECTS_ROLES = re.compile(
     r"system role (?:is )?not supported|roles must alternate|only user\b.{0,20}\broles are supported"
-    r"|does not support 'system'|unexpected role 'system'"
+    r"|(?:does not|doesn't) support (?:the )?'?(?:system|developer)"
+    r"|(?:unexpected|unsupported|unknown|invalid) (?:role|value):? '?\"?(?:system|developer)\b"
+    r"|role '?\"?(?:system|developer)'?\"? is (?:not supported|unsupported|invalid)"
     r"|(?:system|developer) (?:messages?|prompts?|instructions?|role)s? (?:is|are) not (?:supported|enabled|allowed)",
     re.IGNORECASE,
 )

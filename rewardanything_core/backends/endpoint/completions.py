@@ -7,20 +7,29 @@ not have the expected shape is a `MalformedReplyError` that names the field.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rewardanything_core.backends.base import ChoiceProbabilities, TokenProbability
+from rewardanything_core.backends.base import MAX_UNKNOWN, ChoiceProbabilities, TokenProbability
 
-_TRUNCATED = frozenset({"length", "max_tokens"})
-_FILTERED = frozenset({"content_filter", "refusal", "safety"})
+_TRUNCATED = frozenset({"length", "max_tokens", "max_length", "model_length", "model_context_window_exceeded"})
+_FAILED = frozenset({"error", "network_error", "insufficient_system_resource", "abort"})
+_FILTERED = re.compile(
+    "content_?filter|refusal|safety|sensitive|toxic|blocklist|prohibited|spii|recitation|guardrail", re.IGNORECASE
+)
+"""Reasons to finish of OpenAI, Anthropic, Gemini, Zhipu, Cohere and Bedrock; some add details, as in
+``content_filter: PROHIBITED_CONTENT``."""
 
 _THOUGHT_FIELDS = ("thinking", "reasoning", "text", "summary")
 """Where a part of the content that is reasoning has its text; servers differ."""
 
 _MAX_COUNT = 2**53
 """Token counts above this are not believed; beyond 2**63 a database could not store them."""
+
+_ROUNDING = 0.05
+"""How far probabilities may exceed 1, since servers round them."""
 
 
 class MalformedReplyError(Exception):
@@ -93,7 +102,7 @@ def parse_chat_completion(response: Any) -> ChatCompletion:
     refusal = _refusal(message, where) or part_refusal
     finish_reason = _finish_reason(choice)
     separate, truncated = reasoning is not None, finish_reason in _TRUNCATED
-    failure, failure_text = _failure(choice, finish_reason, refusal)
+    failure, failure_text = _failure(response, choice, finish_reason, refusal)
     if reasoning and not content.strip() and not truncated and failure is None:
         # A reasoning parser that never meets the closing tag takes the whole answer for reasoning.
         content, reasoning = reasoning, None
@@ -157,7 +166,8 @@ def option_probabilities(entries: Any, options: Sequence[str]) -> ChoiceProbabil
     """The probability of each option as the beginning of the reply.
 
     A token counts for the option that it equals or begins, in any case and with leading spaces. An option that is not
-    among the most likely tokens gets the probability of the least likely of them, which is an upper bound.
+    among the most likely tokens gets an upper bound: the probability of the least likely of them, or what all of them
+    leave.
 
     Args:
         entries: Token log-probabilities as for `align_tokens`; only the first is used.
@@ -167,7 +177,7 @@ def option_probabilities(entries: Any, options: Sequence[str]) -> ChoiceProbabil
         The probabilities. None without an entry, or if no option is among its tokens.
 
     Raises:
-        MalformedReplyError: the first entry has an unknown shape.
+        MalformedReplyError: the first entry has an unknown shape, or too few alternatives to know the others.
     """
     entries = _entries(entries)
     if not entries:
@@ -182,7 +192,11 @@ def option_probabilities(entries: Any, options: Sequence[str]) -> ChoiceProbabil
             matched[matching[0]] = matched.get(matching[0], 0.0) + probability
     if not matched:
         return None
-    bounded = {option: max(matched.get(option, min(probabilities.values())), 1e-9) for option in options}
+    bound = min(*probabilities.values(), 1 - sum(probabilities.values()), 1.0)
+    if bound > MAX_UNKNOWN and len(matched) < len(options):
+        listed = _field(entries[0], "top_logprobs", where)
+        raise MalformedReplyError(f"{where}.top_logprobs", listed, "a list of all likely tokens")
+    bounded = {option: max(matched.get(option, bound), 1e-9) for option in options}
     total = sum(bounded.values())
     normalized = {option: probability / total for option, probability in bounded.items()}
     return ChoiceProbabilities(probabilities=normalized, mass=min(1.0, sum(matched.values())))
@@ -205,7 +219,7 @@ def _content(value: Any, where: str) -> tuple[str, str, str]:
             continue
         kind = _field(part, "type", place)
         if kind in ("text", "output_text", None):
-            joined["text"] += _text(_field(part, "text", place), f"{place}.text")
+            joined["text"] += _texts(_field(part, "text", place), f"{place}.text")
         elif kind in ("thinking", "reasoning", "reasoning_content"):
             name = next((key for key in _THOUGHT_FIELDS if _field(part, key, place) is not None), kind)
             joined["reasoning"] += _texts(_field(part, name, place), f"{place}.{name}")
@@ -241,17 +255,17 @@ def _finish_reason(choice: Any) -> str:
 
 
 def _failure(
-    choice: Any, finish_reason: str, refusal: str
+    response: Any, choice: Any, finish_reason: str, refusal: str
 ) -> tuple[Literal["refused", "filtered", "failed"] | None, str]:
-    if finish_reason == "error":
-        error = _field(choice, "error", "choices[0]")
-        if error is None:
-            error = _lenient_field(_field(choice, "provider_specific_fields", "choices[0]"), "error")
+    specific = _field(choice, "provider_specific_fields", "choices[0]")
+    errors = (_lenient_field(place, "error") for place in (choice, specific, response))
+    error = next((each for each in errors if each and isinstance(each, str | Mapping)), None)
+    if error is not None or finish_reason in _FAILED:
         message = error if isinstance(error, str) else _lenient_field(error, "message")
         return "failed", _clean(message) if isinstance(message, str) else ""
     if refusal:
         return "refused", refusal
-    return ("filtered", "") if finish_reason in _FILTERED else (None, "")
+    return ("filtered", "") if _FILTERED.search(finish_reason) else (None, "")
 
 
 def _logprobs(choice: Any) -> Any:
@@ -304,13 +318,17 @@ def _alternatives(entry: Any, text: str, where: str) -> dict[str, float]:
         name = _decoded(_bytes(other, place))
         if name is not None:
             probabilities.setdefault(name, _probability(other, place))
+    if sum(probabilities.values()) > 1 + _ROUNDING:
+        raise MalformedReplyError(f"{where}.top_logprobs", others, "log-probabilities of different tokens")
     return probabilities
 
 
 def _probability(entry: Any, where: str) -> float:
     value = _field(entry, "logprob", where)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise MalformedReplyError(f"{where}.logprob", value, "a number")
+    if not value <= _ROUNDING:
+        raise MalformedReplyError(f"{where}.logprob", value, "the logarithm of a probability")
     return math.exp(max(-1e6, min(0.0, value)))
 
 

@@ -20,7 +20,11 @@ _OVERFLOW = re.compile(
     r"|exceeds? the configured limit of \d+ tokens"  # OpenAI
     r"|reduce the length of the (?:messages|prompt|input prompt)"  # OpenAI, Groq, vLLM
     r"|too large for model with \d+"  # Mistral
-    r"|context the overflows|context window (?:is|was) exceeded",  # LM Studio
+    r"|context the overflows|context window (?:is|was) exceeded"  # LM Studio
+    r"|string_above_max_length|tokens_limit_reached"  # OpenAI, GitHub
+    r"|exceeded model token limit|context window exceeds limit"  # Moonshot, MiniMax
+    r"|range of input length should be|prompt exceeds max length"  # DashScope, Zhipu
+    r"|prompt length .{0,20}exceeds maximum input length|too many tokens: size limit exceeded",  # TensorRT-LLM, Cohere
     re.IGNORECASE,
 )
 

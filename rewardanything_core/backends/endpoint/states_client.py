@@ -7,7 +7,6 @@ model, refuses the request instead of returning other states.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +20,9 @@ from rewardanything_core.types import Message, Usage
 
 if TYPE_CHECKING:
     import numpy as np
+
+_LARGEST = 1e30
+"""Largest number in a state; sums of larger ones exceed the range of 32-bit floats."""
 
 
 def served_backbone(model: str, layer: int) -> str:
@@ -110,4 +112,5 @@ def _state(response: Mapping[str, Any]) -> np.ndarray:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a number within the range of 32-bit floats."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST

@@ -8,7 +8,7 @@ import logging
 from typing import Any
 
 import pytest
-from endpoints import MODELS, a_case, backend_for, complete, judge_for, request_for, run, scores
+from endpoints import MODELS, a_case, backend_for, complete, judge_for, request_for, run, scores, usual_reply
 from servers import FakeOpenAI, Fault
 
 from rewardanything_core import JudgeFailure, SamplingParams, Verdict
@@ -136,6 +136,8 @@ NO_SYSTEM_ROLE = [
     Fault.status(422, "Template error: invalid operation: System role not supported (in <string>:1)"),
     Fault.status(500, "Jinja Exception: System role not supported"),
     Fault.status(400, "Developer instruction is not enabled for models/gemma-3-27b-it"),
+    Fault.status(400, "This model doesn't support system messages. Try again without system messages."),
+    Fault.status(400, "Invalid value: 'system'. Supported values are: 'user' and 'assistant'."),
 ]
 
 
@@ -182,7 +184,8 @@ def test_a_final_answer_is_requested_in_alternating_turns(server: FakeOpenAI) ->
 
 
 def test_option_scores_without_a_system_role(server: FakeOpenAI) -> None:
-    server.reply = lambda body: needs_user_and_assistant_in_turn(NO_SYSTEM_ROLE[0])(body) or "Yes"
+    yes = usual_reply({"messages": [{"content": "Yes or No"}]}, "logits")
+    server.reply = lambda body: needs_user_and_assistant_in_turn(NO_SYSTEM_ROLE[0])(body) or yes
     messages = (Message(role="system", content="Answer."), Message(role="user", content="Does it?"))
     question = ChoiceRequest(messages=messages, options=("Yes", "No"))
     assert run(backend_for(server).score_options([question])).usage.calls == 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from endpoints import MODELS, backend_for, complete, judge_for, request_for
-from servers import FakeOpenAI, Fault
+from servers import FakeOpenAI, Fault, RawReply
 
 from rewardanything_core import Case, Verdict
 from rewardanything_core.backends.endpoint.context_length import is_context_overflow, token_counts
@@ -91,6 +91,12 @@ MESSAGES = [
     ("prompt token count of 200000 exceeds the limit of 128000", 200000, 128000),
     ("Input is too long for requested model.", None, None),
     ("The input exceeds the maximum context length.", None, None),
+    # Moonshot, MiniMax, DashScope, Zhipu, TensorRT-LLM
+    ("Invalid request: Your request exceeded model token limit: 131072", None, None),
+    ("invalid params, context window exceeds limit (2013)", None, None),
+    ("InternalError.Algo.InvalidParameter: Range of input length should be [1, 129024]", None, None),
+    ("Prompt exceeds max length", None, None),
+    ("Prompt length (5000) exceeds maximum input length (4096). Set log level to info.", None, None),
 ]
 
 
@@ -106,6 +112,13 @@ def test_a_context_overflow_has_the_servers_numbers(
             complete(backend_for(server, model, attempts=1))
         assert (caught.value.tokens, caught.value.limit) == (needed, limit)
     assert server.count == 3
+
+
+def test_a_body_that_a_proxy_does_not_take_is_too_long(server: FakeOpenAI) -> None:
+    server.reply = RawReply(b"<html>413 Request Entity Too Large</html>", 413)
+    for model in MODELS:
+        with pytest.raises(ContextLengthError):
+            complete(backend_for(server, model, attempts=1))
 
 
 @pytest.mark.parametrize("model", MODELS)

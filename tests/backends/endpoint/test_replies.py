@@ -208,6 +208,8 @@ def test_option_probabilities_need_only_the_usual_fields(server: FakeOpenAI, mod
         ({"top_logprobs": {"No": -2.5}}, r"content\[0\]\.top_logprobs is an object, not a list"),
         ({"top_logprobs": ["No"]}, r"top_logprobs\[0\] is text, not an object"),
         ({"top_logprobs": [{"token": "No", "logprob": None}]}, r"top_logprobs\[0\]\.logprob is missing"),
+        ({"logprob": 0.9}, r"content\[0\]\.logprob is a number, not the logarithm of a probability"),
+        ({"top_logprobs": [{"token": "No", "logprob": -0.1}]}, r"top_logprobs is a list, not log-probabilities of"),
     ],
 )
 def test_odd_token_entries_are_an_error_that_names_the_field(
@@ -220,20 +222,31 @@ def test_odd_token_entries_are_an_error_that_names_the_field(
     with pytest.raises(BackendError, match=message):
         complete(backend_for(server), request_for(token_probabilities=True))
     through_litellm = backend_for(server, "openai/fake").score_options([CHOICE])
-    if change.get("logprob") in ("-0.1", True):  # LiteLLM converts these to numbers
+    if change.get("logprob") == "-0.1":  # LiteLLM converts texts and truth values to numbers
         assert run(through_litellm).answers
     else:
-        with pytest.raises(BackendError, match=message):
+        with pytest.raises(BackendError, match="logprob is" if change.get("logprob") is True else message):
             run(through_litellm)
 
 
 def test_infinite_log_probabilities_are_numbers(server: FakeOpenAI) -> None:
-    for value in (float("-inf"), -1e400, 1e308, -(10**400), 10**400):
+    for value in (float("-inf"), -1e400, -(10**400)):
         server.reply = logprobs_reply({**GOOD, "top_logprobs": [{"token": "No", "logprob": value}]})
         assert isinstance(run(backend_for(server).score_options([CHOICE])), ChoiceResult)
-    server.reply = logprobs_reply({**GOOD, "logprob": float("nan")})
-    with pytest.raises(BackendError, match="logprob"):
+    for value in (float("nan"), 10**400, 1e308):
+        server.reply = logprobs_reply({**GOOD, "logprob": value})
+        with pytest.raises(BackendError, match="logprob is a number, not the logarithm"):
+            run(backend_for(server).score_options([CHOICE]))
+
+
+@pytest.mark.parametrize("listed", [None, [], [{"token": "Yes", "logprob": -0.7}]])
+def test_without_alternatives_the_other_option_is_not_guessed(server: FakeOpenAI, listed: Any) -> None:
+    server.reply = logprobs_reply({**GOOD, "logprob": -0.7, "top_logprobs": listed})
+    with pytest.raises(BackendError, match=r"top_logprobs is .*, not a list of all likely tokens"):
         run(backend_for(server).score_options([CHOICE]))
+    server.reply = logprobs_reply({**GOOD, "logprob": 0.0, "top_logprobs": listed})
+    (answer,) = run(backend_for(server).score_options([CHOICE])).answers
+    assert answer.probabilities["Yes"] > 0.99  # nothing is left for the other
 
 
 # --- one case among others
