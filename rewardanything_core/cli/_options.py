@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,6 +103,22 @@ Cache = Annotated[
     typer.Option("--cache", help="Verdict store: on, read (read only) or off.", rich_help_panel=JUDGE),
 ]
 Config = Annotated[str | None, typer.Option("--config", help="Settings file to use.", rich_help_panel=JUDGE)]
+
+_JUDGE_SETTINGS = {
+    "model": "model",
+    "api_base": "api_base",
+    "api_key_env": "api_key_env",
+    "backend": "backend",
+    "device": "device",
+    "readout": "readout",
+    "head": "head",
+    "passes": "passes",
+    "seed": "seed",
+    "store": "store",
+    "cache": "cache",
+    "max_concurrency": "concurrency",
+}
+"""Setting of a judge -> the parameter that commands have for it."""
 
 MaxCost = Annotated[
     float | None,
@@ -303,6 +319,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(escape(printable(field)) for field in row))
     Console(file=stdout()).print(table)
+
+
+def judge_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a judge that a command was given, by their names in `load_judge`; ``--config`` is not among them.
+
+    Args:
+        arguments: What ``locals()`` is at the start of the command: its parameters by name, of which those for a judge
+            are named as the options above.
+    """
+    given = {setting: arguments.get(parameter) for setting, parameter in _JUDGE_SETTINGS.items()}
+    return {setting: value for setting, value in given.items() if value not in (None, [])}
 
 
 def load_judge_with_progress(*, spin: bool = True, **settings: Any) -> BaseJudge:

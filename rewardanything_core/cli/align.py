@@ -80,6 +80,7 @@ def align(
     from rewardanything_core.cli._spending import Spending
     from rewardanything_core.judging.resolution import check_prices
 
+    settings = options.judge_settings(locals())
     spending = Spending(max_cost=max_cost, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate)
     if method not in METHODS:
         raise ConfigError(f"--method must be one of {', '.join(METHODS)}, not {method!r}.")
@@ -91,15 +92,7 @@ def align(
     with ExitStack() as stack:
         judge = options.load_judge_with_progress(
             config=config,
-            model=model,
-            api_base=api_base,
-            api_key_env=api_key_env,
-            backend=backend,
-            device=device,
-            passes=passes,
-            seed=seed,
-            store=store,
-            cache=cache,
+            **settings,
             **spending.limits,
         )
         stack.enter_context(judge)

@@ -78,6 +78,7 @@ def baseline(
     from rewardanything_core.cli._check.running import CheckTask
     from rewardanything_core.cli._check.sources import CachePolicy
 
+    settings = options.judge_settings(locals())
     task = CheckTask(
         given={
             "baseline": out,
@@ -96,18 +97,7 @@ def baseline(
             "prompt_column": prompt_column,
         },
         principles=PrincipleArgs(texts=principle or (), files=principle_file or (), names=principle_name or ()),
-        judge={
-            "model": model,
-            "api_base": api_base or None,
-            "api_key_env": api_key_env,
-            "backend": backend,
-            "device": device,
-            "passes": passes,
-            "seed": seed,
-            "store": store,
-            "cache": cache,
-            "max_concurrency": concurrency,
-        },
+        judge=settings,
         config=config,
         cache_policy=CachePolicy(resume=resume, fresh=fresh),
     )

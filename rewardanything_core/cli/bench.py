@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -125,6 +125,7 @@ def bench(
     from rewardanything_core.cli._check.reports import check_writable
     from rewardanything_core.cli._spending import Spending
 
+    settings = options.judge_settings(locals())
     spending = Spending(
         max_cost=max_cost,
         max_calls=max_calls,
@@ -162,24 +163,8 @@ def bench(
     for option, path in (("--html", html), ("--save-calibration", save_calibration)):
         if path is not None:
             check_writable(Path(path), option, reads=[*(files or []), *(labels or []), *(flips or [])])
-    settings: dict[str, Any] = {
-        "config": config,
-        "model": model,
-        "api_base": api_base,
-        "api_key_env": api_key_env,
-        "backend": backend,
-        "device": device,
-        "readout": readout,
-        "head": head,
-        "passes": passes,
-        "seed": seed,
-        "store": store,
-        "cache": cache,
-        "max_concurrency": concurrency,
-        **spending.limits,
-    }
     try:
-        judge = options.load_judge_with_progress(**settings)
+        judge = options.load_judge_with_progress(config=config, **settings, **spending.limits)
         with judge:
             every = [*items, *(own if items is not own else ())]
             spending.confirm(judge, lambda: judge.estimate(_valid_cases(every)))

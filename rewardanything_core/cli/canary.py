@@ -55,6 +55,7 @@ def record(
     from rewardanything_core.gate.reports.wording import counted
     from rewardanything_core.principles import Rubric
 
+    settings = options.judge_settings(locals()) | {"config": config, "cache": "off"}
     given = None
     if any((principle, principle_file, principle_name)):
         given = options.one_principle(principle, principle_file, principle_name, takes_column=False)
@@ -65,19 +66,10 @@ def record(
             for item in items
         ]
     check_writable(Path(out), "--out", reads=files)
-    settings: dict[str, Any] = {
-        "config": config,
-        "model": model,
-        "api_base": api_base,
-        "api_key_env": api_key_env,
-        "backend": backend,
-        "device": device,
-        "passes": passes,
-        "seed": seed,
-        "max_concurrency": concurrency,
-        "cache": "off",
-    }
-    with options.load_judge_with_progress(**settings) as judge, steps_bar("judging") as progress:
+    with (
+        options.load_judge_with_progress(**settings) as judge,
+        steps_bar("judging") as progress,
+    ):
         try:
             canary = record_canary(items, judge, runs=runs, max_failures=max_failures, progress=progress)
         except RewardAnythingError as error:
@@ -124,19 +116,11 @@ def run(
     from rewardanything_core.cli._judge_errors import raise_if_unusable
     from rewardanything_core.cli._progress import steps_bar
 
+    settings = options.judge_settings(locals())
     canary = Canary.load(file)
     if mlflow is not None:
         _require_mlflow()
-    settings: dict[str, Any] = {
-        "config": config,
-        "model": model,
-        "api_base": api_base,
-        "api_key_env": api_key_env,
-        "backend": backend,
-        "device": device,
-        "max_concurrency": concurrency,
-    }
-    with _judge(canary, settings) as judge, steps_bar("judging") as progress:
+    with _judge(canary, config, settings) as judge, steps_bar("judging") as progress:
         report = run_canary(canary, judge, alpha=alpha, max_failures=max_failures, progress=progress)
     if len(report.failures) == len(canary.cases):
         raise_if_unusable(report.failures)
@@ -150,11 +134,12 @@ def run(
         raise typer.Exit(report.exit_code)
 
 
-def _judge(canary: Canary, settings: dict[str, Any]) -> BaseJudge:
+def _judge(canary: Canary, config: str | None, settings: dict[str, Any]) -> BaseJudge:
+    """The recorded judge, or another one if settings are given."""
     from rewardanything_core.loading import load_judge
 
-    if any(value not in (None, []) for value in settings.values()):
-        return options.load_judge_with_progress(**settings, cache="off")
+    if config is not None or settings:
+        return options.load_judge_with_progress(config=config, **settings, cache="off")
     return load_judge(canary.judge)
 
 

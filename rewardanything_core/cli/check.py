@@ -216,6 +216,7 @@ def check(
     from rewardanything_core.cli._check.sources import CachePolicy
     from rewardanything_core.cli._spending import Spending
 
+    judge = options.judge_settings(locals())
     spending = Spending(
         max_cost=max_cost,
         max_calls=max_calls,
@@ -261,20 +262,7 @@ def check(
             "markdown": markdown,
         },
         principles=PrincipleArgs(texts=principle or (), files=principle_file or (), names=principle_name or ()),
-        judge={
-            "model": model,
-            "api_base": api_base or None,
-            "api_key_env": api_key_env,
-            "backend": backend,
-            "device": device,
-            "readout": readout,
-            "passes": passes,
-            "seed": seed,
-            "store": store,
-            "cache": cache,
-            "max_concurrency": concurrency,
-            **spending.limits,
-        },
+        judge=judge | spending.limits,
         spending=spending,
         config=config,
         cache_policy=CachePolicy(resume=resume, fresh=fresh),

@@ -20,6 +20,7 @@ from rewardanything_core.cli._options import (
     Store,
     echo,
     fetch_progress,
+    judge_settings,
     print_json,
     printable,
 )
@@ -68,16 +69,7 @@ def demo(
     from rewardanything_core.config import read_settings
     from rewardanything_core.store.verdict_store import default_path
 
-    given = {
-        "model": model,
-        "api_base": api_base,
-        "api_key_env": api_key_env,
-        "backend": backend,
-        "device": device,
-        "store": store,
-        "passes": passes,
-    }
-    settings = read_settings(config, given)
+    settings = read_settings(config, judge_settings(locals()))
     with fetch_progress() as progress:
         judge = load_judge(config=config, progress=progress, **settings)
     cases = [

@@ -110,6 +110,7 @@ def grade(
     from rewardanything_core.tables.columns import CaseColumns
     from rewardanything_core.tables.results import ResultColumns
 
+    judge = options.judge_settings(locals())
     if responses_column is not None and response_column:
         raise ConfigError("Give --responses-column or --response-column, not both.")
     task = GradeTask(
@@ -134,20 +135,7 @@ def grade(
         overwrite=overwrite,
         retry_failed=retry_failed,
         excel_safe=excel_safe,
-        judge={
-            "config": config,
-            "model": model,
-            "api_base": api_base or None,
-            "api_key_env": api_key_env,
-            "backend": backend,
-            "device": device,
-            "readout": readout,
-            "passes": passes,
-            "seed": seed,
-            "store": store,
-            "cache": cache,
-            "max_concurrency": concurrency,
-        },
+        judge={"config": config, **judge},
         spending=Spending(
             max_cost=max_cost,
             max_calls=max_calls,

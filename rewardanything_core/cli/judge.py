@@ -50,6 +50,7 @@ def judge(
     """
     from rewardanything_core.cases import Case
 
+    settings = options.judge_settings(locals())
     if answers.count("-") > 1:
         raise ConfigError("Only one answer can be read from standard input.")
     texts = [sys.stdin.read() if answer == "-" else answer for answer in answers]
@@ -58,20 +59,7 @@ def judge(
     chosen = options.one_principle(principle, principle_file, principle_name, takes_column=False)
     assert chosen is not None
     case = Case(chosen, prompt, dict(zip(labels, texts, strict=False)), reference=reference, context=context)
-    loaded = options.load_judge_with_progress(
-        config=config,
-        model=model,
-        api_base=api_base,
-        api_key_env=api_key_env,
-        backend=backend,
-        device=device,
-        readout=readout,
-        passes=passes,
-        seed=seed,
-        store=store,
-        cache=cache,
-    )
-    with loaded:
+    with options.load_judge_with_progress(config=config, **settings) as loaded:
         verdict = loaded.judge(case)
     if as_json:
         options.print_json(verdict.to_dict())

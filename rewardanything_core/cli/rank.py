@@ -88,6 +88,7 @@ def rank(
     from rewardanything_core.cli._spending import Spending
     from rewardanything_core.ranking.page import html_page
 
+    judge = options.judge_settings(locals())
     arguments = PrincipleArgs(texts=principle or (), files=principle_file or (), names=principle_name or ())
     principles = arguments.principles()
     if not principles:
@@ -100,20 +101,7 @@ def rank(
     spending = Spending(
         max_cost=max_cost, max_calls=max_calls, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate
     )
-    settings: dict[str, Any] = {
-        "config": config,
-        "model": model,
-        "api_base": api_base,
-        "api_key_env": api_key_env,
-        "backend": backend,
-        "device": device,
-        "passes": passes,
-        "seed": seed,
-        "store": store,
-        "cache": cache,
-        "max_concurrency": concurrency,
-        **spending.limits,
-    }
+    settings = {"config": config, **judge, **spending.limits}
     rules = {"alpha": alpha, "adaptive": adaptive, "max_failures": max_failures, "common_only": common_only}
     try:
         report = _run(systems, principles, settings, rules, spending)

@@ -75,6 +75,7 @@ def serve(
     from rewardanything_core.server.running import listen
     from rewardanything_core.server.running import serve as run
 
+    settings = options.judge_settings(locals())
     tokens = _tokens(token_env or [])
     if tokens and no_auth:
         raise ConfigError("Give --token-env or --no-auth, not both.")
@@ -104,17 +105,7 @@ def serve(
         return options.load_judge_with_progress(
             spin=False,
             config=config,
-            model=model,
-            api_base=api_base,
-            api_key_env=api_key_env,
-            backend=backend,
-            device=device,
-            readout=readout,
-            passes=passes,
-            seed=seed,
-            max_concurrency=concurrency,
-            store=store,
-            cache=cache,
+            **settings,
             max_cost=max_cost,
             max_calls=max_calls,
             max_total_tokens=max_total_tokens,
