@@ -169,15 +169,19 @@ class BuiltBenchmark:
         return {"lists": len(own), "kept": sum(each.status == "kept" for each in own)}
 
     def _models(self) -> list[dict[str, Any]]:
-        """The models that wrote responses."""
-        origins = [origin for row in self.rows for origin in row.origins.values()]
+        """The models that wrote responses, and what that took."""
+        of_model: dict[str, list[Mapping[str, Any]]] = {}
+        for row in self.rows:
+            for origin in row.origins.values():
+                of_model.setdefault(origin["model"], []).append(origin)
         return [
             {
                 "model": model,
-                "responses": sum(origin["model"] == model for origin in origins),
-                "truncated": sum(origin["model"] == model and bool(origin.get("truncated")) for origin in origins),
+                "responses": len(origins),
+                "truncated": sum(bool(origin.get("truncated")) for origin in origins),
+                "usage": dataclasses.asdict(sum((Usage(**origin.get("usage", {})) for origin in origins), Usage())),
             }
-            for model in dict.fromkeys(origin["model"] for origin in origins)
+            for model, origins in of_model.items()
         ]
 
     def _juror(self, place: int) -> dict[str, Any]:

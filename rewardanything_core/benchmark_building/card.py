@@ -185,7 +185,7 @@ def _jury(summary: Mapping[str, Any]) -> Iterator[str]:
     rows = [[j["model"], j["readout"], j["prompt_hash"], j["seed"], f"{j['weight']:g}"] for j in summary["jurors"]]
     yield from _table(header, rows)
     yield ""
-    yield f"This run: {_usage(summary['usage'])}."
+    yield f"The jury in this run: {_usage(summary['usage'])}."
     yield f"All verdicts, when they were made: {_usage(summary['usage_of_all_verdicts'])}."
 
 
@@ -204,10 +204,12 @@ def _inputs(summary: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(["principle", "family", "hash of its text", "lists", "kept"], principles)
     if summary["models"]:
         yield ""
-        header = ["model that wrote responses", "responses", "cut off at the limit"]
-        yield from _table(
-            header, [[each["model"], f"{each['responses']:,}", f"{each['truncated']:,}"] for each in summary["models"]]
-        )
+        header = ["model that wrote responses", "responses", "cut off at the limit", "took"]
+        rows = [
+            [each["model"], f"{each['responses']:,}", f"{each['truncated']:,}", _usage(each["usage"])]
+            for each in summary["models"]
+        ]
+        yield from _table(header, rows)
 
 
 def _use(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -138,7 +138,11 @@ class RankedList:
                 "criterion": self.task.key,
                 "agreement": None if self.agreement is None else round(self.agreement, 4),
                 "jurors": len(self._votes),
-                "origins": {label: dict(row.origins[label]) for label in row.responses if label in row.origins},
+                "origins": {
+                    label: {name: value for name, value in row.origins[label].items() if name != "usage"}
+                    for label in row.responses
+                    if label in row.origins
+                },
             },
         }
 

@@ -15,20 +15,12 @@ from rewardanything_core.backends.base import Backend, Request
 from rewardanything_core.backends.budget import Budget
 from rewardanything_core.backends.texts import write_texts
 from rewardanything_core.benchmark_building.lists import PromptRow, content_hash
-from rewardanything_core.errors import (
-    AuthenticationError,
-    BudgetExceededError,
-    ConfigError,
-    MissingExtraError,
-    RewardAnythingError,
-)
+from rewardanything_core.errors import SETUP_ERRORS, BudgetExceededError, ConfigError, RewardAnythingError
 from rewardanything_core.sampling import SamplingParams
 from rewardanything_core.types import Message
 
 Progress = Callable[[int, int], None]
 """Called with (responses available, responses needed)."""
-
-_SETUP_ERRORS = (AuthenticationError, ConfigError, MissingExtraError)  # every further request would fail too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,9 +189,8 @@ def sample_responses(
         The rows with the responses, and for each response that could not be had what went wrong.
 
     Raises:
-        ConfigError, AuthenticationError, MissingExtraError: a model cannot be used.
+        RewardAnythingError: a model cannot be used (one of `SETUP_ERRORS`), or could not answer any prompt.
         BudgetExceededError: the budget is used up; the responses so far are in the file.
-        RewardAnythingError: a model could not answer any prompt.
     """
     wanted = list(_samples(rows, list(models), options))
     done = sum(file.get(sample.key) is not None for sample in wanted)
@@ -216,7 +207,7 @@ def sample_responses(
                 for key, sample in missing.items()
             }
             for key, completion in write_texts(backend, requests, budget=budget):
-                if isinstance(completion, _SETUP_ERRORS):
+                if isinstance(completion, SETUP_ERRORS):
                     raise completion
                 if isinstance(completion, RewardAnythingError):
                     errors.append((missing[key], completion))
@@ -266,7 +257,7 @@ def _with_samples(row: PromptRow, wanted: Sequence[_Sample], file: ResponseFile)
     return row.with_responses(
         {label: entry["response"] for label, entry in entries.items()},
         {
-            label: {name: entry[name] for name in ("model", "sample", "truncated", "sampling")}
+            label: {name: entry[name] for name in ("model", "sample", "truncated", "sampling", "usage")}
             for label, entry in entries.items()
         },
     )

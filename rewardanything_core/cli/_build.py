@@ -106,7 +106,7 @@ def show_built(summary: Mapping[str, Any], folder: str) -> None:
     flips = counts["train_flips"] + counts["test_flips"]
     output(
         f"\n{counted(counts['prompts'], 'prompt')}, {counted(counts['responses'], 'response')}, "
-        f"{counted(len(summary['principles']), 'principle')}, {counted(flips, 'flip pair')}. This run: "
+        f"{counted(len(summary['principles']), 'principle')}, {counted(flips, 'flip pair')}. The jury in this run: "
         f"{usage_in_words(Usage(**summary['usage']))}."
     )
     for problem in summary["failures"][:3]:
