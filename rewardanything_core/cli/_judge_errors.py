@@ -8,11 +8,10 @@ from typing import Generic, TypeAlias, TypeVar
 from rewardanything_core.cli.exit_codes import JUDGE_FAILED, USAGE
 from rewardanything_core.errors import (
     SETUP_ERRORS,
-    BackendConnectionError,
-    BackendTimeoutError,
+    BackendError,
     BudgetExceededError,
     ContextLengthError,
-    RateLimitError,
+    NoProbabilitiesError,
     RewardAnythingError,
     VerdictParseError,
     error_from_failure,
@@ -33,13 +32,13 @@ _MOST_HELD = 5_000
 def exit_code(error: RewardAnythingError) -> int:
     """The exit code of a command that ended with an error.
 
-    A judge that cannot be reached now, gave no verdict or has used up its budget has failed. A refused key, an unknown
-    model and all other errors mean that the command cannot work as it was given.
+    A judge that cannot be reached, refused a case, gave no verdict or has used up its budget has failed. A refused key,
+    an unknown model and all other errors mean that the command cannot work as it was given.
     """
-    temporary = isinstance(error, BackendConnectionError | BackendTimeoutError | RateLimitError) or error.retryable
-    if temporary or isinstance(error, BudgetExceededError | VerdictParseError | ContextLengthError):
-        return JUDGE_FAILED
-    return USAGE
+    if isinstance(error, (*SETUP_ERRORS, NoProbabilitiesError)):
+        return USAGE
+    has_failed = isinstance(error, BackendError | BudgetExceededError | VerdictParseError | ContextLengthError)
+    return JUDGE_FAILED if has_failed or error.retryable else USAGE
 
 
 def is_setup_failure(failure: JudgeFailure) -> bool:

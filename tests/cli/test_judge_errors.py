@@ -16,7 +16,9 @@ from rewardanything_core.errors import (
     BackendConnectionError,
     BackendError,
     ConfigError,
-    RateLimitError,
+    ModelNotFoundError,
+    NoProbabilitiesError,
+    RefusalError,
     RewardAnythingError,
     VerdictParseError,
 )
@@ -144,9 +146,10 @@ def test_judgements_that_failed_for_other_reasons_exit_with_3(server):
 
 
 def test_exit_codes_by_error():
-    assert [exit_code(error) for error in (AuthenticationError("x"), ConfigError("x"), BackendError("x"))] == [2] * 3
-    temporary = [BackendConnectionError("x"), RateLimitError("x"), BackendError("x", retryable=True)]
-    assert [exit_code(error) for error in (*temporary, VerdictParseError("x", raw=""))] == [3] * 4
+    setup = [AuthenticationError("x"), ConfigError("x"), ModelNotFoundError("x"), NoProbabilitiesError("x")]
+    assert [exit_code(error) for error in setup] == [2] * 4
+    failed = [BackendConnectionError("x"), RefusalError("x"), BackendError("x"), VerdictParseError("x", raw="")]
+    assert [exit_code(error) for error in failed] == [3] * 4
 
 
 def failure(kind: str, message: str = "refused") -> JudgeFailure:
