@@ -13,24 +13,20 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from rewardanything_core import Abstention, BaseJudge, Case, InvalidCaseError, JudgeFailure, Verdict, load_judge
+from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Verdict, load_judge
+from rewardanything_core.cli._grade_counts import USAGE, Counts, CriterionScores, abstained, waits_for_budget
 from rewardanything_core.cli._judge_errors import UnusableJudgeDetector
 from rewardanything_core.cli._options import echo, fetch_progress
 from rewardanything_core.cli._progress import progress_bar
 from rewardanything_core.cli._resumable_output import SIDE_FILES, ResumableOutput
 from rewardanything_core.cli._row_readers import STANDARD, count_rows, format_of, format_option, is_stream, read_rows
 from rewardanything_core.cli._spending import Spending
-from rewardanything_core.errors import BudgetExceededError, ConfigError
-from rewardanything_core.judging.streaming import is_out_of_budget
+from rewardanything_core.errors import ConfigError
 from rewardanything_core.principles import Rubric
 from rewardanything_core.tables.columns import CaseColumns, FileFormat, InputRow
 from rewardanything_core.tables.results import ResultColumns
-from rewardanything_core.types import ABSTAINED
 
 _Outcomes: TypeAlias = Generator[tuple[int, Verdict | JudgeFailure], None, None]
-
-USAGE = ("calls", "prompt_tokens", "completion_tokens", "cost")
-"""What the summary says of the judge's `Usage`."""
 
 _PEEK = 100
 """Rows that are inspected before judging begins, to tell a column that does not exist from one that a row lacks."""
@@ -95,89 +91,6 @@ class PendingRow:
 
     written: Mapping[str, Any] | None = None
     """The row of an earlier run that stays as it is."""
-
-
-@dataclass(kw_only=True)
-class Counts:
-    """The outcomes so far."""
-
-    rows: int = 0
-    judged: int = 0
-    from_store: int = 0
-    abstained: int = 0
-    failed: int = 0
-    done_before: int = 0
-    first_failure: str | None = None
-    stopped: str | None = None
-    """Why the run stopped before all rows were judged. None: it did not."""
-
-    def add(self, outcome: Verdict | JudgeFailure) -> None:
-        """Count the outcome of a row."""
-        self.rows += 1
-        if is_out_of_budget(outcome):
-            assert isinstance(outcome, JudgeFailure)
-            self.stopped = self.stopped or outcome.message
-        elif isinstance(outcome, Abstention):
-            self.abstained += 1
-        elif isinstance(outcome, JudgeFailure):
-            self.add_failure(outcome.summary)
-        elif outcome.cached:
-            self.from_store += 1
-        else:
-            self.judged += 1
-
-    def add_written(self, error: object) -> None:
-        """Count a row that an earlier run wrote, with its error if it has one."""
-        self.rows += 1
-        if not error:
-            self.done_before += 1
-        elif _abstained(error):
-            self.abstained += 1
-        elif not _waits_for_budget(error):
-            self.add_failure(str(error))
-
-    def add_failure(self, reason: str) -> None:
-        """Count a failed row."""
-        self.failed += 1
-        self.first_failure = self.first_failure or reason
-
-
-class CriterionScores:
-    """Scores by criterion of the rubric for all rows.
-
-    Args:
-        added: The result columns.
-    """
-
-    def __init__(self, added: ResultColumns) -> None:
-        self._added = added
-        self._criteria = added.principle.criteria if isinstance(added.principle, Rubric) else {}
-        self._sums = dict.fromkeys(self._criteria, 0.0)
-        self._numbers = dict.fromkeys(self._criteria, 0)
-        self._missed = dict.fromkeys(self._criteria, 0)
-
-    def add(self, cells: Mapping[str, Any]) -> None:
-        """Add a written row.
-
-        Args:
-            cells: The row, or its result columns.
-        """
-        for name, scores in self._added.criterion_scores(cells).items():
-            required = self._criteria[name].required or 0
-            self._sums[name] += sum(scores.values())
-            self._numbers[name] += len(scores)
-            self._missed[name] += sum(score < required for score in scores.values())
-
-    def summary(self) -> dict[str, dict[str, Any]]:
-        """Criterion -> ``mean`` score, ``required`` score and the number of responses that ``missed`` it."""
-        return {
-            name: {
-                "mean": round(self._sums[name] / number, 3) if number else None,
-                "required": self._criteria[name].required,
-                "missed": self._missed[name],
-            }
-            for name, number in self._numbers.items()
-        }
 
 
 def run(task: GradeTask) -> dict[str, Any]:
@@ -298,7 +211,7 @@ def _pending_rows(
 
     def is_due(written: Mapping[str, Any]) -> bool:
         reason = written[error]
-        return bool(reason) and ((task.retry_failed and not _abstained(reason)) or _waits_for_budget(reason))
+        return bool(reason) and ((task.retry_failed and not abstained(reason)) or waits_for_budget(reason))
 
     error = task.added.error
     rewrite = any(map(is_due, output.existing_rows()))
@@ -319,16 +232,6 @@ def _pending_rows(
         if counts.stopped is not None:
             return
         yield _pending(task, row, file_format)
-
-
-def _abstained(error: object) -> bool:
-    """Whether an error in an earlier run's row means that a person is to decide."""
-    return str(error).startswith(ABSTAINED)
-
-
-def _waits_for_budget(error: object) -> bool:
-    """Whether a row was written without a verdict since a limit was reached."""
-    return str(error).startswith(f"{BudgetExceededError.__name__}:")
 
 
 def _all_cases(task: GradeTask, file_format: FileFormat) -> list[Case]:

@@ -162,7 +162,7 @@ def grade(
 
 
 def _report(summary: dict[str, Any], as_json: bool, out: str) -> None:
-    from rewardanything_core.cli._grading import USAGE
+    from rewardanything_core.cli._grade_counts import USAGE
     from rewardanything_core.cli._spending import share_in_words, usage_in_words
     from rewardanything_core.gate.reports.wording import counted
     from rewardanything_core.types import Usage
