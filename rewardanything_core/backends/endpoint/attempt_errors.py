@@ -346,5 +346,7 @@ def _server_message(response: Any) -> str:
 
 
 def _own_message(error: BaseException) -> str:
+    if isinstance(error, UnexpectedResponseError):  # its response is all that it says
+        return ""
     text = re.sub(r" ssl:<[^>]*>", "", str(error))
     return re.sub(r"^(?:litellm\.)?(?:\w+Error: )*(?:litellm\.)?(?:\w+Error: )*(?:\w+Exception - )?", "", text)

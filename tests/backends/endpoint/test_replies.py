@@ -65,6 +65,7 @@ CONTENT, REASONING = "choices.0.message.content", "choices.0.message.reasoning_c
         ),
         ([{"type": "reasoning", "text": "hmm"}, {"type": "output_text", "text": VERDICT}], "hmm"),
         ([{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": VERDICT}], None),
+        ([{"type": "text", "text": [{"type": "text", "text": VERDICT}]}], None),
     ],
 )
 def test_parts_of_the_content_are_joined(
@@ -165,6 +166,34 @@ def test_deeply_nested_json_is_an_error(server: FakeOpenAI) -> None:
         server.reply = RawReply(server.reply.body, code)
         with pytest.raises(BackendError):
             complete(backend_for(server, attempts=1))
+
+
+def test_any_status_of_success_brings_a_reply_and_an_empty_one_does_not(server: FakeOpenAI) -> None:
+    server.reply = RawReply(ENVELOPE, 201)
+    assert scores(complete(backend_for(server)))["model-1"] == 4
+    server.reply = RawReply(b"", 204)
+    with pytest.raises(BackendError, match=r"did not reply with a chat completion\.$"):
+        complete(backend_for(server, attempts=1))
+
+
+def test_a_reply_that_never_ends_is_not_kept_in_memory(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rewardanything_core.backends.endpoint.http._MAX_BYTES", 1000)
+    server.reply = RawReply(json.dumps(ENVELOPE).encode() + b" " * 1000)
+    with pytest.raises(BackendError, match="more than 1,000 bytes"):
+        complete(backend_for(server, attempts=1))
+
+
+def test_a_redirect_to_no_address_is_an_error(server: FakeOpenAI) -> None:
+    server.reply = Fault.redirect("http://[::1")
+    with pytest.raises(BackendError, match="redirects to an invalid address"):
+        complete(backend_for(server, attempts=1))
+
+
+@pytest.mark.parametrize("score", [10**400, 1e999])
+def test_a_score_beyond_every_number_is_asked_for_again(server: FakeOpenAI, score: float) -> None:
+    server.plan = [VERDICT.replace("4", str(score) if isinstance(score, int) else "1e999")]
+    (outcome,) = judge_for(server).judge_batch([a_case()])
+    assert isinstance(outcome, Verdict) and outcome.usage.calls == server.count == 2
 
 
 def test_an_error_with_status_200_has_the_status_that_it_names(server: FakeOpenAI) -> None:
@@ -333,7 +362,38 @@ def test_a_provider_error_while_generating_is_a_failure_with_its_message(server:
     assert server.count == 1
 
 
+@pytest.mark.parametrize("place", ["error", "choices.0.error"])
+def test_an_error_next_to_the_answer_is_a_failure(server: FakeOpenAI, place: str) -> None:
+    server.reply = envelope(place, {"code": 502, "message": "upstream fell over"})
+    (outcome,) = judge_for(server).judge_batch([a_case()])
+    assert isinstance(outcome, JudgeFailure) and outcome.raw_output == VERDICT and server.count == 1
+    assert "stopped with an error: upstream fell over" in outcome.message
+    for nothing in (None, False, {}, ""):
+        server.reply = envelope(place, nothing)
+        assert isinstance(judge_for(server).judge_batch([a_case()])[0], Verdict)
+
+
+@pytest.mark.parametrize(
+    ("reason", "error_type"),
+    [
+        ("content_filter: PROHIBITED_CONTENT", "RefusalError"),
+        ("RECITATION", "RefusalError"),
+        ("guardrail_intervened", "RefusalError"),
+        ("insufficient_system_resource", "BackendError"),
+        ("network_error", "BackendError"),
+    ],
+)
+def test_reasons_to_finish_of_other_providers(server: FakeOpenAI, reason: str, error_type: str) -> None:
+    server.reply = envelope("choices.0.finish_reason", reason)
+    (outcome,) = judge_for(server).judge_batch([a_case()])
+    assert isinstance(outcome, JudgeFailure) and (outcome.error_type, server.count) == (error_type, 1)
+
+
 def test_a_request_that_a_content_filter_rejects_is_a_refusal(server: FakeOpenAI) -> None:
+    server.reply = Fault.status(403, "This model requires moderation. Your input was flagged.")
+    with pytest.raises(RefusalError, match="flagged"):
+        complete(backend_for(server))
+    server.requests.clear()
     for model in MODELS:
         server.reply = Fault.status(400, "The prompt triggered the content management policy.", code="content_filter")
         with pytest.raises(RefusalError, match="content management policy"):
