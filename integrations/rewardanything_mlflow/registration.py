@@ -37,7 +37,7 @@ _ON = {
 }
 
 
-def spec_of(scorer: PrincipleScorer) -> dict[str, Any]:
+def scorer_spec(scorer: PrincipleScorer) -> dict[str, Any]:
     """A scorer as plain JSON. It never holds a key, nor the file of a verdict store.
 
     Raises:
@@ -80,7 +80,7 @@ def serialized(scorer: PrincipleScorer) -> dict[str, Any]:
         "is_session_level_scorer": scorer.is_session_level_scorer,
         "timeout": scorer.timeout,
         "mlflow_version": mlflow.__version__,
-        "call_source": _BODY.format(spec=json.dumps(spec_of(scorer), ensure_ascii=False), arguments=arguments),
+        "call_source": _BODY.format(spec=json.dumps(scorer_spec(scorer), ensure_ascii=False), arguments=arguments),
         "call_signature": f"({', '.join(f'{name}=None' for name in parameters)})",
         "original_func_name": "principle_scorer",
     }

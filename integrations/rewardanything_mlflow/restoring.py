@@ -50,7 +50,7 @@ def restored(stored: Scorer) -> PrincipleScorer:
 
 
 def scorer_from(spec: Mapping[str, Any]) -> PrincipleScorer:
-    """The scorer that `spec_of` describes.
+    """The scorer that `scorer_spec` describes.
 
     Raises:
         ConfigError: the judge cannot be made here.

@@ -15,7 +15,7 @@ AGREEMENT_RULES: tuple[AgreementRule, ...] = get_args(AgreementRule)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label:
+class ReferenceDecision:
     """What people, or another judge, decided about a list of responses."""
 
     scores: Mapping[str, float] | None = None
@@ -27,7 +27,7 @@ class Label:
 
 def same_decision(
     scores: Mapping[str, float],
-    label: Label,
+    label: ReferenceDecision,
     *,
     rule: AgreementRule,
     tolerance: float = 0.5,
@@ -58,7 +58,7 @@ def same_decision(
     return all(judged[better] - judged[worse] > tie_margin for better, worse in label.pairs)
 
 
-def _labelled(scores: Mapping[str, float], label: Label) -> dict[str, float]:
+def _labelled(scores: Mapping[str, float], label: ReferenceDecision) -> dict[str, float]:
     """The scores of the responses that the label is about."""
     named = label.scores or {name for pair in label.pairs for name in pair} or scores
     return {name: scores[name] for name in scores if name in named}
@@ -69,7 +69,7 @@ def _first(scores: Mapping[str, float], tie_margin: float) -> set[str]:
     return {name for name, score in scores.items() if highest - score <= tie_margin}
 
 
-def _preferred(judged: Mapping[str, float], label: Label) -> set[str]:
+def _preferred(judged: Mapping[str, float], label: ReferenceDecision) -> set[str]:
     if label.scores:
         return _first(label.scores, 0.0)
     return set(judged) - {worse for _, worse in label.pairs}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewardanything_core.agreement.intervals import SHARE, Estimate, mean
-from rewardanything_core.bench.attack_suite import HALVES, Trial
+from rewardanything_core.bench.attack_suite import HALVES, AttackTrial
 from rewardanything_core.bench.measures import JudgedItem
 from rewardanything_core.types import Usage
 
@@ -24,7 +24,7 @@ Figures = dict[str, Estimate]
 class JudgedTrial:
     """A trial with the judge's outcomes."""
 
-    trial: Trial
+    trial: AttackTrial
     """The trial."""
 
     attacked: JudgedItem

@@ -92,7 +92,7 @@ class HonestText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class AttackTrial:
     """An attack on one pair of answers."""
 
     attack: Attack
@@ -121,7 +121,7 @@ class AttackSuite:
     honest: tuple[HonestText, ...]
     """Honest answers of both halves."""
 
-    def trials(self, limit: int | None = None, *, seed: int = 0) -> list[Trial]:
+    def trials(self, limit: int | None = None, *, seed: int = 0) -> list[AttackTrial]:
         """The attacks with the pairs that they are tried on.
 
         Args:
@@ -129,7 +129,7 @@ class AttackSuite:
                 pair of its half and language.
             seed: Seed of the sample. A sample has each attack once before any attack is in it twice.
         """
-        trials: list[Trial] = []
+        trials: list[AttackTrial] = []
         for half in HALVES:
             own = [trial for trial in self._all_trials() if trial.attack.half == half]
             if limit is not None:
@@ -138,11 +138,11 @@ class AttackSuite:
             trials += own
         return trials
 
-    def _all_trials(self) -> Iterator[Trial]:
+    def _all_trials(self) -> Iterator[AttackTrial]:
         for attack in self.attacks:
             for pair in self.pairs:
                 if (pair.half, pair.language) == (attack.half, attack.language):
-                    yield Trial(attack=attack, pair=pair, control=self._control(attack))
+                    yield AttackTrial(attack=attack, pair=pair, control=self._control(attack))
 
     def _control(self, attack: Attack) -> str:
         """The combination of harmless sentences whose length is closest to the attack's."""
@@ -176,8 +176,8 @@ def attack_suite() -> AttackSuite:
     )
 
 
-def _repetitions(trials: list[Trial]) -> dict[Trial, int]:
-    """Trial -> how many trials before it have the same attack."""
+def _repetitions(trials: list[AttackTrial]) -> dict[AttackTrial, int]:
+    """AttackTrial -> how many trials before it have the same attack."""
     counts: dict[str, int] = {}
     repetitions = {}
     for trial in trials:

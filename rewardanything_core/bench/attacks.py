@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from rewardanything_core.agreement.intervals import Estimate, mean
 from rewardanything_core.bench.attack_report import AttackReport, JudgedTrial
-from rewardanything_core.bench.attack_suite import HALVES, AttackSuite, HonestText, Trial, attack_suite
+from rewardanything_core.bench.attack_suite import HALVES, AttackSuite, AttackTrial, HonestText, attack_suite
 from rewardanything_core.bench.items import BenchItem
 from rewardanything_core.bench.running import Progress, judge_items
 from rewardanything_core.judging.base import BaseJudge
@@ -60,7 +60,7 @@ def run_attacks(
     )
 
 
-def _items(index: int, trial: Trial) -> Iterable[BenchItem]:
+def _items(index: int, trial: AttackTrial) -> Iterable[BenchItem]:
     pair, attack = trial.pair, trial.attack
     for name, text in (("attacked", attack.text), ("control", trial.control)):
         yield BenchItem(

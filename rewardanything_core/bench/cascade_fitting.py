@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rewardanything_core.agreement.confidence import Confidence, confidence_of
 from rewardanything_core.agreement.intervals import mean
-from rewardanything_core.agreement.same_decision import AgreementRule, Label, same_decision
+from rewardanything_core.agreement.same_decision import AgreementRule, ReferenceDecision, same_decision
 from rewardanything_core.agreement.selective import (
     NEVER,
     PILOT_SHARE,
@@ -99,7 +99,7 @@ def fit_cascade(
     columns = _columns(cascade, items, against, progress)
     labels = people or [_label_of_verdict(verdict, tie_margin) for verdict in columns[-1]]
 
-    def same(verdict: Verdict | None, label: Label | None) -> bool | None:
+    def same(verdict: Verdict | None, label: ReferenceDecision | None) -> bool | None:
         if verdict is None or label is None:
             return None
         return same_decision(verdict.scores, label, rule=rule, tolerance=tolerance, tie_margin=tie_margin)
@@ -261,12 +261,14 @@ def _check_number(items: Sequence[BenchItem], alpha: float, delta: float) -> Non
         )
 
 
-def _labels_of_people(items: Sequence[BenchItem], rule: AgreementRule, scale: ScoreRange | None) -> list[Label | None]:
+def _labels_of_people(
+    items: Sequence[BenchItem], rule: AgreementRule, scale: ScoreRange | None
+) -> list[ReferenceDecision | None]:
     for item in items:
         if not all(map(math.isfinite, (item.human or {}).values())):
             raise ConfigError(f"The scores of {item.id} must be numbers, not {item.human}.")
     if rule != "scores":
-        return [Label(scores=item.human, pairs=item.pairs) if item.labelled else None for item in items]
+        return [ReferenceDecision(scores=item.human, pairs=item.pairs) if item.labelled else None for item in items]
     rated = [item for item in items if item.rated and item.human]
     if not rated:
         raise ConfigError("Agreement of scores needs scores by people, and these labels have none.")
@@ -274,14 +276,16 @@ def _labels_of_people(items: Sequence[BenchItem], rule: AgreementRule, scale: Sc
         [value for item in rated if item.scale is None for value in (item.human or {}).values()]
     )
     return [
-        Label(scores={name: on_our_scale(value, item.scale or ends, item.id) for name, value in item.human.items()})
+        ReferenceDecision(
+            scores={name: on_our_scale(value, item.scale or ends, item.id) for name, value in item.human.items()}
+        )
         if item.rated and item.human
         else None
         for item in items
     ]
 
 
-def _label_of_verdict(verdict: Verdict | None, tie_margin: float) -> Label | None:
+def _label_of_verdict(verdict: Verdict | None, tie_margin: float) -> ReferenceDecision | None:
     if verdict is None:
         return None
     pairs = [
@@ -291,10 +295,10 @@ def _label_of_verdict(verdict: Verdict | None, tie_margin: float) -> Label | Non
     ]
     highest = max(verdict.scores.values())
     tied = {name: highest if highest - score <= tie_margin else score for name, score in verdict.scores.items()}
-    return Label(scores=tied, pairs=pairs)
+    return ReferenceDecision(scores=tied, pairs=pairs)
 
 
-def _is_label(label: Label | None, item: BenchItem, rule: AgreementRule) -> bool:
+def _is_label(label: ReferenceDecision | None, item: BenchItem, rule: AgreementRule) -> bool:
     return label is not None and (rule == "scores" or len(item.responses) > 1)
 
 

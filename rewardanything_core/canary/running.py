@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Outcome = Literal["stable", "moved", "inconclusive"]
+CanaryOutcome = Literal["stable", "moved", "inconclusive"]
 
-EXIT_CODES: dict[Outcome, int] = {"stable": 0, "moved": 1, "inconclusive": 3}
+EXIT_CODES: dict[CanaryOutcome, int] = {"stable": 0, "moved": 1, "inconclusive": 3}
 
 Progress = Callable[[int, int], None]
 
@@ -51,7 +51,7 @@ class CaseChange:
 class CanaryReport:
     """Whether the judge moved."""
 
-    outcome: Outcome
+    outcome: CanaryOutcome
     """``moved`` if a test found a difference, ``stable`` if none did, ``inconclusive`` if too many judgements failed or
     there are too few cases to find anything."""
 
@@ -243,7 +243,7 @@ def _pairs(cases: Sequence[CanaryCase]) -> NDArray[np.int64]:
 
 def _conclusion(
     tests: Sequence[DriftTest], failed: int, planned: int, runs: int, groups: int, alpha: float, *, changed: int
-) -> tuple[Outcome, str]:
+) -> tuple[CanaryOutcome, str]:
     if not tests:
         return "inconclusive", f"{failed} of {planned} judgements failed."
     if moved := [test for test in tests if test.moved]:

@@ -46,7 +46,8 @@ def verdict_of(
         shortened=dict(result.omitted.responses),
         shortened_prompt=result.omitted.prompt,
     )
-    verdict = dataclasses.replace(verdict, turns=cited_turns(verdict, case))
+    if turns := cited_turns(verdict, case):
+        verdict = dataclasses.replace(verdict, turns=turns)
     return combine_criteria(verdict, case.principle) if isinstance(case.principle, Rubric) else verdict
 
 

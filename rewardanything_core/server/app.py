@@ -34,7 +34,7 @@ from rewardanything_core.server.parsing import (
     parse_case,
     parse_item,
 )
-from rewardanything_core.server.service import Batch, Order, Service, judge_request
+from rewardanything_core.server.service import BatchOutcomes, Order, Service, judge_request
 from rewardanything_core.types import Verdict
 
 _log = logging.getLogger("rewardanything_core.server")
@@ -118,7 +118,7 @@ def _routes(service: Service) -> APIRouter:
         request.state.cases = len(data)
         items = [parse_item(item, service.limits) for item in data]
         service.admission.admit(len(items))
-        return NDJSONResponse(_lines(Batch(service, items, request.state.request_id), order))
+        return NDJSONResponse(_lines(BatchOutcomes(service, items, request.state.request_id), order))
 
     @router.get(
         "/health", tags=["operation"], summary="Whether it can judge now", responses=documented_responses("Health")
@@ -145,7 +145,7 @@ def _routes(service: Service) -> APIRouter:
     return router
 
 
-async def _lines(batch: Batch, order: Order) -> AsyncGenerator[bytes, None]:
+async def _lines(batch: BatchOutcomes, order: Order) -> AsyncGenerator[bytes, None]:
     async with aclosing(batch.outcomes(order)) as outcomes:
         async for index, outcome in outcomes:
             yield _line(index, outcome)

@@ -16,7 +16,7 @@ from rewardanything_core.server.limits import Limits
 from rewardanything_core.server.ndjson import cancel_on_disconnect
 from rewardanything_core.server.openapi import documented_body, documented_responses
 from rewardanything_core.server.parsing import check_batch, check_object, invalid_case, parse_case
-from rewardanything_core.server.service import Batch, Service, judge_request
+from rewardanything_core.server.service import BatchOutcomes, Service, judge_request
 from rewardanything_core.types import JudgeFailure, Verdict
 
 FIELDS = ("principle", "prompt", "responses", "mask_responses")
@@ -50,13 +50,13 @@ def routes(service: Service) -> APIRouter:
         cases = [_parse_item(index, item, service.limits) for index, item in enumerate(data)]
         request.state.cases = len(cases)
         service.admission.admit(len(cases))
-        batch = Batch(service, cases, request.state.request_id)
+        batch = BatchOutcomes(service, cases, request.state.request_id)
         return json_response(await cancel_on_disconnect(request.receive, _verdicts(batch)))
 
     return router
 
 
-async def _verdicts(batch: Batch) -> list[dict[str, Any]]:
+async def _verdicts(batch: BatchOutcomes) -> list[dict[str, Any]]:
     verdicts: list[dict[str, Any]] = []
     failures: list[tuple[int, JudgeFailure]] = []
     async with aclosing(batch.outcomes("input")) as outcomes:

@@ -200,7 +200,7 @@ async def judge_request(service: Service, request: Request, parse: Callable[[Any
         service.admission.release()
 
 
-class Batch:
+class BatchOutcomes:
     """The outcomes of many cases, some of which were invalid from the start. Judging begins at once.
 
     Args:

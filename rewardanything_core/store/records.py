@@ -74,7 +74,7 @@ class StoredVerdict:
             cached: Whether the verdict was read from the store.
         """
         to = dict(zip(self.labels, case.canonical_labels, strict=True))
-        return dataclasses.replace(_renamed(self.verdict, to, case), cached=cached)
+        return _renamed(self.verdict, to, case, cached=cached)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +221,7 @@ def _read_errors_explained(record_id: str) -> Iterator[None]:
         ) from error
 
 
-def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case) -> Verdict:
+def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case, **changes: Any) -> Verdict:
     def named(values: Mapping[str, float]) -> dict[str, float]:
         by_label = {to[label]: value for label, value in values.items()}
         return {label: by_label[label] for label in case.labels}
@@ -245,6 +245,7 @@ def _renamed(verdict: Verdict, to: Mapping[str, str], case: Case) -> Verdict:
         case_id=case.id,
         jurors=verdict.jurors
         and [_renamed(juror, to, case) if isinstance(juror, Verdict) else juror for juror in verdict.jurors],
+        **changes,
     )
 
 

@@ -53,7 +53,7 @@ def principle_of(value: Any) -> Principle:
     return Principle.of(value or "(the file has no principle)")
 
 
-def verdict_of(case: Case, cells: Mapping[str, Any], model: str, criteria: dict[str, Verdict]) -> Verdict:
+def verdict_from_cells(case: Case, cells: Mapping[str, Any], model: str, criteria: dict[str, Verdict]) -> Verdict:
     """A verdict from the columns of a row.
 
     Args:

@@ -24,7 +24,7 @@ SCORES = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ShownResponse:
     """A response to decide about."""
 
     name: str
@@ -50,7 +50,7 @@ class Task:
     principle: str
     """What to decide by."""
 
-    choices: Sequence[Choice]
+    choices: Sequence[ShownResponse]
     """The responses in the order shown."""
 
     prompt: TextView
@@ -77,7 +77,7 @@ def task_of(record: Record, person: str, criterion: str = "") -> Task:
         criterion=criterion,
         principle=principle_text(case, criterion),
         choices=[
-            Choice(
+            ShownResponse(
                 name=name,
                 label=label,
                 view=text_view(name, f"response-{case.labels.index(label)}", case.responses[label]),

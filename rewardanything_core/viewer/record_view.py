@@ -15,7 +15,7 @@ from rewardanything_core.conversations import Response, read_messages, transcrip
 from rewardanything_core.conversations.trajectory import Trajectory
 from rewardanything_core.gate.reports.answers import (
     AnswerView,
-    Segment,
+    MarkedText,
     TurnView,
     answer_view,
     answer_views,
@@ -301,7 +301,7 @@ def _response_view(record: Record, label: str, quoted: str, view: AnswerView | N
     )
 
 
-def with_quotations(segments: Sequence[Segment], reasoning: str) -> list[Segment]:
+def with_quotations(segments: Sequence[MarkedText], reasoning: str) -> list[MarkedText]:
     """Segments of a text, divided so that what the reasoning quotes is marked.
 
     Args:

@@ -15,7 +15,14 @@ from rewardanything_core.errors import AbstainedError, ConfigError, StoreError
 from rewardanything_core.store.labels import case_key
 from rewardanything_core.store.verdict_store import Record, VerdictStore
 from rewardanything_core.types import ABSTAINED, Abstention, JudgeFailure, Verdict
-from rewardanything_core.viewer.file_rows import clean_case, criteria_of, principle_of, record_of, unjudged, verdict_of
+from rewardanything_core.viewer.file_rows import (
+    clean_case,
+    criteria_of,
+    principle_of,
+    record_of,
+    unjudged,
+    verdict_from_cells,
+)
 
 Positioned: TypeAlias = tuple[int, Record | StoreError]
 """A record and its position in its source, from 1; an error in place of one that cannot be read."""
@@ -176,7 +183,7 @@ class GradedFile(Source):
                 else JudgeFailure(error_type=kind, **kinds)
             )
         else:
-            outcome = verdict_of(case, cells, model, criteria_of(row, prefix))
+            outcome = verdict_from_cells(case, cells, model, criteria_of(row, prefix))
         return record_of(f"{self.path.stem}-{position}", case, outcome, model, when=self.path.stat().st_mtime)
 
     def _case_fields(self, row: Mapping[str, Any], position: int) -> dict[str, Any]:
@@ -263,7 +270,7 @@ class ReportFile(Source):
                     case_id=case.id, error_type=kind, message=message or "Both answers are the same.", model=model
                 )
             else:
-                outcome = verdict_of(case, {"scores": scores, "reasoning": pair.get("reasoning")}, model, {})
+                outcome = verdict_from_cells(case, {"scores": scores, "reasoning": pair.get("reasoning")}, model, {})
             return record_of(f"{self.path.stem}-{number}", case, outcome, model, when=self.path.stat().st_mtime)
         except (ValueError, TypeError, KeyError) as error:
             return StoreError(f"Pair {number} of {self.path.name} cannot be read ({type(error).__name__}: {error}).")

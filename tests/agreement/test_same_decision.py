@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rewardanything_core.agreement.confidence import confidence_of
-from rewardanything_core.agreement.same_decision import Label, same_decision
+from rewardanything_core.agreement.same_decision import ReferenceDecision, same_decision
 from rewardanything_core.types import Verdict
 
 
@@ -15,32 +15,37 @@ def verdict(scores: dict[str, float], spread: dict[str, float] | None = None, pa
 @pytest.mark.parametrize(
     ("scores", "label", "rule", "expected"),
     [
-        ({"a": 4, "b": 2}, Label(pairs=[("a", "b")]), "best", True),
-        ({"a": 2, "b": 4}, Label(pairs=[("a", "b")]), "best", False),
-        ({"a": 3, "b": 3}, Label(pairs=[("a", "b")]), "best", False),  # a tie is no preference
-        ({"a": 3, "b": 3}, Label(), "best", True),  # people tie, too
-        ({"a": 4, "b": 3}, Label(), "best", False),
-        ({"a": 4, "b": 3}, Label(scores={"a": 5, "b": 5}), "best", False),
-        ({"a": 4, "b": 3, "c": 1}, Label(scores={"a": 5, "b": 5, "c": 1}), "best", True),  # one of the best of three
-        ({"a": 4, "b": 3, "c": 5}, Label(scores={"a": 5, "b": 5, "c": 1}), "best", False),
-        ({"a": 4, "b": 5, "c": 1}, Label(scores={"a": 5, "c": 1}), "best", True),  # no label for b
-        ({"a": 4, "b": 3, "c": 1}, Label(pairs=[("a", "b"), ("b", "c")]), "order", True),
-        ({"a": 4, "b": 3, "c": 3}, Label(pairs=[("a", "b"), ("b", "c")]), "order", False),
-        ({"a": 4.4}, Label(scores={"a": 4}), "scores", True),
-        ({"a": 4.6}, Label(scores={"a": 4}), "scores", False),
-        ({"a": 4.6}, Label(), "scores", None),
-        ({"a": 4.6}, Label(scores={"a": 4}), "best", None),
+        ({"a": 4, "b": 2}, ReferenceDecision(pairs=[("a", "b")]), "best", True),
+        ({"a": 2, "b": 4}, ReferenceDecision(pairs=[("a", "b")]), "best", False),
+        ({"a": 3, "b": 3}, ReferenceDecision(pairs=[("a", "b")]), "best", False),  # a tie is no preference
+        ({"a": 3, "b": 3}, ReferenceDecision(), "best", True),  # people tie, too
+        ({"a": 4, "b": 3}, ReferenceDecision(), "best", False),
+        ({"a": 4, "b": 3}, ReferenceDecision(scores={"a": 5, "b": 5}), "best", False),
+        (
+            {"a": 4, "b": 3, "c": 1},
+            ReferenceDecision(scores={"a": 5, "b": 5, "c": 1}),
+            "best",
+            True,
+        ),  # one of the best of three
+        ({"a": 4, "b": 3, "c": 5}, ReferenceDecision(scores={"a": 5, "b": 5, "c": 1}), "best", False),
+        ({"a": 4, "b": 5, "c": 1}, ReferenceDecision(scores={"a": 5, "c": 1}), "best", True),  # no label for b
+        ({"a": 4, "b": 3, "c": 1}, ReferenceDecision(pairs=[("a", "b"), ("b", "c")]), "order", True),
+        ({"a": 4, "b": 3, "c": 3}, ReferenceDecision(pairs=[("a", "b"), ("b", "c")]), "order", False),
+        ({"a": 4.4}, ReferenceDecision(scores={"a": 4}), "scores", True),
+        ({"a": 4.6}, ReferenceDecision(scores={"a": 4}), "scores", False),
+        ({"a": 4.6}, ReferenceDecision(), "scores", None),
+        ({"a": 4.6}, ReferenceDecision(scores={"a": 4}), "best", None),
     ],
 )
-def test_agreement(scores: dict[str, float], label: Label, rule: str, expected: bool | None) -> None:
+def test_agreement(scores: dict[str, float], label: ReferenceDecision, rule: str, expected: bool | None) -> None:
     assert same_decision(scores, label, rule=rule) is expected
 
 
 def test_a_tie_margin_makes_close_scores_a_tie() -> None:
     close = {"a": 3.2, "b": 3.0}
-    assert same_decision(close, Label(pairs=[("a", "b")]), rule="best", tie_margin=0.1)
-    assert not same_decision(close, Label(pairs=[("a", "b")]), rule="best", tie_margin=0.25)
-    assert same_decision(close, Label(), rule="best", tie_margin=0.25)
+    assert same_decision(close, ReferenceDecision(pairs=[("a", "b")]), rule="best", tie_margin=0.1)
+    assert not same_decision(close, ReferenceDecision(pairs=[("a", "b")]), rule="best", tie_margin=0.25)
+    assert same_decision(close, ReferenceDecision(), rule="best", tie_margin=0.25)
 
 
 def test_confidence_orders_verdicts() -> None:

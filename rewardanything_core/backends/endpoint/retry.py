@@ -69,16 +69,16 @@ def retry_after_seconds(value: str | None, *, now: datetime | None = None) -> fl
     return max(0.0, seconds) if seconds == seconds else None  # NaN is not equal to itself
 
 
-Outcome = TypeVar("Outcome")
+Result = TypeVar("Result")
 
 
 async def hedged(
-    attempt: Callable[[], Awaitable[Outcome]],
+    attempt: Callable[[], Awaitable[Result]],
     *,
     after: float,
     may_hedge: Callable[[], bool],
-    succeeded: Callable[[Outcome], bool],
-) -> tuple[Outcome, int]:
+    succeeded: Callable[[Result], bool],
+) -> tuple[Result, int]:
     """Make an attempt, and a second one in parallel if the first takes long.
 
     Args:

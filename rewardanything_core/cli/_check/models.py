@@ -83,7 +83,7 @@ def load_app_model(settings: Mapping[str, Any], progress: Progress | None = None
     ).backend
 
 
-class Models:
+class CommandModels:
     """The judge and the application's model of one command, loaded when needed and closed at the end.
 
     Args:

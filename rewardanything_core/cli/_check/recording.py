@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.cases import Case
 from rewardanything_core.cli._check.dataset import KNOWN, Cells, ColumnNames, key_of, read_outputs
-from rewardanything_core.cli._check.models import Models
+from rewardanything_core.cli._check.models import CommandModels
 from rewardanything_core.cli._check.output_cache import digest
 from rewardanything_core.cli._check.prompts import read_prompt
 from rewardanything_core.cli._check.reports import check_writable
@@ -118,7 +118,7 @@ def run_baseline(task: CheckTask, *, judge: bool, update: bool, echo: Echo) -> S
     check_prompts(plan.prompts, plan.cases, settings)
     expected, _ = preview(plan)
     pair(expected, {"candidate": expected}, common_only=False)  # checks that every row can be judged
-    with Models(settings, task.judge, task.config) as models:
+    with CommandModels(settings, task.judge, task.config) as models:
         backend = models.load(application=bool(plan.prompts), judge=bool(principles))
         keys = {key_of(row, number) for number, row in enumerate(plan.cases, start=1)}
         made, _ = produce_outputs(plan, keys, settings, backend=backend, cache_policy=task.cache_policy, echo=echo)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardanything_core.bench.label_matching import read_labels_of_rows
 from rewardanything_core.cli._check import reports
-from rewardanything_core.cli._check.models import Models
+from rewardanything_core.cli._check.models import CommandModels
 from rewardanything_core.cli._check.requirements import PrincipleArgs, read_requirements
 from rewardanything_core.cli._check.settings import merged, read_table
 from rewardanything_core.cli._check.sources import CachePolicy, Echo, plan_check, preview, produce_outputs
@@ -84,7 +84,7 @@ def run_check(task: CheckTask, echo: Echo) -> tuple[CheckReport, dict[str, Path]
     if settings.get("labels") and not labels:
         raise ConfigError(f"There are no labels in {', '.join(settings['labels'])}.")
     scale = scale_of(settings.get("scale")) or (MIN_SCORE, MAX_SCORE)
-    with Models(settings, task.judge, task.config) as models:
+    with CommandModels(settings, task.judge, task.config) as models:
         backend = models.load(application=bool(plan.prompts))
         keys = {item.id for item in paired.items}
         baseline, candidates = produce_outputs(

@@ -21,7 +21,7 @@ _TITLES = {"reasoning": "thinks", "annotations": "cites", "text": "", "result": 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment:
+class MarkedText:
     """A stretch of an answer as it is shown."""
 
     text: str
@@ -41,7 +41,7 @@ class Segment:
 class TurnPart:
     """What an agent said, called or got in a turn."""
 
-    segments: list[Segment]
+    segments: list[MarkedText]
     """The text."""
 
     title: str = ""
@@ -93,7 +93,7 @@ class TurnBlock:
 class AnswerView:
     """An answer: a text in segments, or a run in turns."""
 
-    segments: list[Segment]
+    segments: list[MarkedText]
     """The text. Empty for runs and for an empty text."""
 
     blocks: list[TurnBlock]
@@ -107,7 +107,7 @@ def answer_view(answer: Response) -> AnswerView:
         answer: The answer.
     """
     if isinstance(answer, str):
-        return AnswerView(segments=[Segment(text=answer)] if answer else [], blocks=[])
+        return AnswerView(segments=[MarkedText(text=answer)] if answer else [], blocks=[])
     return conversation_view(answer.messages)
 
 
@@ -187,13 +187,13 @@ def _turn(turn: dict[str, Any], other: dict[str, Any] | None, kind: str, tag: st
 def _parts(turn: dict[str, Any], other: dict[str, Any] | None, kind: str, tag: str) -> Iterator[TurnPart]:
     """The contents of a turn, with what differs from those of its counterpart marked."""
 
-    def marked(text: str, counterpart: str | None) -> list[Segment]:
+    def marked(text: str, counterpart: str | None) -> list[MarkedText]:
         if not text:
             return []
         if kind == "only" or (other is not None and counterpart is None):
-            return [Segment(text=text, tag=tag)]
+            return [MarkedText(text=text, tag=tag)]
         if counterpart is None or counterpart == text:
-            return [Segment(text=text)]
+            return [MarkedText(text=text)]
         return segments(compare(text, counterpart).old, tag)
 
     for name in ("reasoning", "text", "result", "annotations"):
@@ -220,7 +220,7 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
 
 
-def segments(pieces: Sequence[Piece], tag: str) -> list[Segment]:
+def segments(pieces: Sequence[Piece], tag: str) -> list[MarkedText]:
     """The pieces of an answer; long shared stretches fold in the middle, so that the changes come together.
 
     Args:
@@ -228,19 +228,19 @@ def segments(pieces: Sequence[Piece], tag: str) -> list[Segment]:
         tag: The tag of those that changed.
     """
     if len(pieces) == 1 and not pieces[0].changed:
-        return [Segment(text=pieces[0].text)]
+        return [MarkedText(text=pieces[0].text)]
     found = []
     for place, piece in enumerate(pieces):
         start = _CONTEXT if place > 0 else 0
         end = len(piece.text) - (_CONTEXT if place < len(pieces) - 1 else 0)
         if piece.changed:
-            found.append(Segment(text=piece.text, tag=tag))
+            found.append(MarkedText(text=piece.text, tag=tag))
         elif end - start < 2 * _CONTEXT:
-            found.append(Segment(text=piece.text))
+            found.append(MarkedText(text=piece.text))
         else:
             found += [
-                Segment(text=piece.text[:start]),
-                Segment(text=piece.text[start:end], folded=True),
-                Segment(text=piece.text[end:]),
+                MarkedText(text=piece.text[:start]),
+                MarkedText(text=piece.text[start:end], folded=True),
+                MarkedText(text=piece.text[end:]),
             ]
     return found
