@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from rewardanything_core.conversations import has_images, read_messages, shorten
+from rewardanything_core.conversations import has_images, is_conversation, read_messages, shorten
 from rewardanything_core.conversations.trajectory import (
     Response,
     Trajectory,
@@ -217,9 +217,10 @@ class Case:
             raise self._invalid("responses", f"must be a mapping or a list of texts, not {type(responses).__name__}.")
         if not responses:
             raise self._invalid("responses", "is empty; there is nothing to judge.")
-        if {"role", "content"} <= set(responses):
+        if is_conversation(responses):
             raise self._invalid(
-                "responses", "is a message, not a mapping from labels; for one response give [[message]]."
+                "responses",
+                "is a message or a reply, not a mapping from labels; for one response give [[message]] or [reply].",
             )
         return {label: self._checked_response(label, response) for label, response in responses.items()}
 

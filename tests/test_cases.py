@@ -102,6 +102,14 @@ def test_a_response_may_be_what_an_agent_did():
     ("responses", "words"),
     [
         ({"role": "assistant", "content": "hi"}, "is a message"),
+        ({"type": "output_text", "text": "hi"}, "is a message or a reply"),
+        ({"object": "chat.completion", "choices": [{"message": {"content": "hi"}}]}, "is a message or a reply"),
+        (
+            {"output": {"message": {"role": "assistant", "content": []}}, "stopReason": "end_turn"},
+            "is a message or a reply",
+        ),
+        ([[{"role": "assistant", "content": None}]], "labelled '0' has neither text nor tool calls"),
+        ([{"choices": [{"message": {"content": None}}]}], "labelled '0' has neither text nor tool calls"),
         ([{"role": "assistant", "content": "hi"}], "give [messages]"),
         ({"a": [{"role": "assistant"}]}, "response labelled 'a' cannot be read: message 0 has no 'content'"),
         ({"a": []}, "labelled 'a'"),

@@ -19,7 +19,7 @@ import pydantic
 from rewardanything_core import ConfigError, InvalidCaseError, JudgeUnavailableError
 from rewardanything_core.conversations import Response, read_reply
 from rewardanything_core.conversations import dspy as histories
-from rewardanything_core.conversations.json_values import to_json_value
+from rewardanything_core.conversations.json_values import is_missing, to_json_value
 from rewardanything_core.conversations.place import Place
 
 T = TypeVar("T")
@@ -72,9 +72,8 @@ class TextField:
     def _read(self, record: Any, convert: Callable[[Any], T], program_trace: Any = None) -> T:
         try:
             value, where = self._value(record, program_trace)
-            is_nan = isinstance(value, float) and value != value  # as data frames have it for what is missing
-            is_missing = value is None or (is_nan and self.argument != "response")
-            converted = None if is_missing else convert(value)
+            is_nan_answer = isinstance(value, float) and self.argument == "response"
+            converted = None if is_missing(value) and not is_nan_answer else convert(value)
         except InvalidCaseError:
             raise
         except ConfigError as error:
@@ -202,6 +201,8 @@ def _plain(value: Any) -> Any:
         return _plain(value.value)
     if value is None or isinstance(value, str | int | float):
         return value
+    if is_missing(value):
+        return None
     if isinstance(value, dspy.Type) and (formatted := _formatted(value)) is not None:
         return formatted
     if isinstance(value, pydantic.BaseModel):
@@ -213,6 +214,8 @@ def _plain(value: Any) -> Any:
             raise _not_text(value) from error
     if isinstance(value, Mapping | dspy.Example):
         return {_key(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return _plain(value._asdict())
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, set | frozenset):

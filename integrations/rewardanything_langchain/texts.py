@@ -13,7 +13,7 @@ from langchain_core.prompt_values import PromptValue
 
 from rewardanything_core import InvalidCaseError, Message, conversations
 from rewardanything_core.conversations import Response, is_conversation, read_messages, read_reply, response_text
-from rewardanything_core.conversations.json_values import to_json_value, written
+from rewardanything_core.conversations.json_values import holds_bytes, is_missing, to_json_value, written
 from rewardanything_core.conversations.place import Place
 
 Selector: TypeAlias = str | Callable[[Any], Any] | None
@@ -42,7 +42,7 @@ def select(value: Any, selector: Selector, name: str) -> Any:
     if value is None or (isinstance(value, Mapping | list) and not value):
         return None
     part = _selected(value, selector, name)
-    return None if name != "outputs" and isinstance(part, float) and part != part else part
+    return None if is_missing(part) and not (name == "outputs" and isinstance(part, float)) else part
 
 
 def _selected(value: Any, selector: Selector, name: str) -> Any:
@@ -60,7 +60,7 @@ def _selected(value: Any, selector: Selector, name: str) -> Any:
         return value[selector]
     if isinstance(value, Mapping) and "role" not in value and len(value) == 1:
         ((key, part),) = value.items()
-        return None if key == "messages" and part == [] else part
+        return None if key == "messages" and isinstance(part, list) and not part else part
     if isinstance(value, Mapping) and all(part is None for part in value.values()):
         return None
     return value
@@ -105,7 +105,13 @@ def prompt_of(value: Any) -> str | list[Message]:
     if is_conversation(value):
         return list(read_messages(value, where="prompt"))
     if isinstance(value, Mapping):
-        return "\n".join(f"{name}: {written(part)}" for name, part in value.items() if part is not None)
+        return "\n".join(f"{name}: {_written(part, 'prompt')}" for name, part in value.items() if part is not None)
+    return _written(value, "prompt")
+
+
+def _written(value: Any, field: str) -> str:
+    if holds_bytes(value):
+        raise InvalidCaseError(f"There are bytes in the {field}, not text; decode them.", field=field)
     return written(value)
 
 
@@ -124,7 +130,9 @@ def response_of(value: Any, field: str = "responses", *, prompt: str | list[Mess
     if value is None:
         raise InvalidCaseError("There is no output to judge.", field=field)
     value = _json_value(value, field)
-    return read_reply(value, where=field, prompt=prompt) if is_conversation(value) else written(value)
+    if is_conversation(value):
+        return read_reply(value, where=field, prompt=prompt)
+    return _written(value, field)
 
 
 def text_of(value: Any, field: str = "responses") -> str:
@@ -172,6 +180,8 @@ def _with_messages(value: Any, field: str) -> Any:
     if isinstance(value, BaseMessage):
         messages = read_messages(value, where=field)
         return messages[0] if len(messages) == 1 else messages
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, Mapping):
         return {name: _with_messages(part, field) for name, part in value.items()}
     if isinstance(value, list | tuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 from rewardanything_core import InvalidCaseError, Message
 from rewardanything_core.conversations import Response, is_conversation, read_messages, read_reply, response_text
-from rewardanything_core.conversations.json_values import to_json_value
+from rewardanything_core.conversations.json_values import holds_bytes, to_json_value
 from rewardanything_core.conversations.openai_chat import is_setting
 from rewardanything_core.conversations.place import Place
 
@@ -21,7 +21,7 @@ REPLIES = (
 )
 """The shapes that are one response without a selector."""
 
-_LABELS_OF_A_REPLY = {"role", "type", "object", "id", "model", "finish_reason", "stop_reason", "stopReason"}
+_LABELS_OF_A_REPLY = {"error", "role", "type", "object", "id", "model", "finish_reason", "stop_reason", "stopReason"}
 """Keys whose value is never a response, even where it is the only entry."""
 
 
@@ -146,7 +146,7 @@ def plain(value: Any, field: str = "row") -> Any:
 
 def _prompt(value: Any) -> str | list[Message] | None:
     if isinstance(value, str):
-        return value
+        return None if holds_bytes(value) else value
     if isinstance(value, Mapping) and "role" not in value:
         fields = [item for name, item in value.items() if not _is_ignored(name, item)]
         if len(fields) == 1:
@@ -162,14 +162,15 @@ def _is_ignored(name: Any, value: Any) -> bool:
 def _response(value: Any, field: str, prompt: str | list[Message] | tuple[()] = ()) -> Response | None:
     """The response that a value is. None: it has another shape."""
     if isinstance(value, str):
-        return value
+        return None if holds_bytes(value) else value
     if isinstance(value, Mapping) and isinstance(value.get("choices"), list) and len(value["choices"]) != 1:
         return None
     if is_conversation(value):
         return read_reply(value, where=field, prompt=prompt)
     if isinstance(value, Mapping) and len(value) == 1:
         ((key, item),) = value.items()
-        return None if key in _LABELS_OF_A_REPLY else _response(item, field, prompt)
+        is_response = key not in _LABELS_OF_A_REPLY and (isinstance(item, str) or is_conversation(item))
+        return _response(item, field, prompt) if is_response else None
     return None
 
 
@@ -229,6 +230,8 @@ def _unclear(value: Any, where: str, option: str, accepted: str) -> InvalidCaseE
 
 
 def _shape(value: Any) -> str:
+    if isinstance(value, str) and holds_bytes(value):
+        return "is bytes"
     if isinstance(value, Mapping):
         return f"has the keys {', '.join(map(repr, value)) or '(none)'}"
     return f"is of type {type(value).__name__}"

@@ -128,10 +128,11 @@ def listed(value: Iterable[Any], what: str) -> list[Any]:
         what: The name of the argument, for the message.
 
     Raises:
-        InvalidCaseError: it is a mapping, which would be judged by its keys, or a set, which has no order; or it
-            cannot be iterated.
+        InvalidCaseError: it is a mapping or a record, which would be judged by its keys or fields, or a set, which has
+            no order; or it cannot be iterated.
     """
-    if isinstance(value, Mapping | Set | bytes) or not isinstance(value, Iterable):
+    is_record = any(hasattr(value, name) for name in ("keys", "model_fields", "_fields"))  # predictions, data frames
+    if is_record or isinstance(value, Mapping | Set | bytes | bytearray) or not isinstance(value, Iterable):
         hint = "; for the values of a mapping use list(mapping.values())" if isinstance(value, Mapping) else ""
         raise InvalidCaseError(f"{what} must be a text or a list, not {type(value).__name__}{hint}.", field=what)
     return list(value)

@@ -49,6 +49,8 @@ _BODIES = {
 """The keys of which a block of a kind within a tool's result has at least one."""
 
 _HINTS = ({"cachePoint"}, {"type", "cachePoint"})
+_STEP = {"type": "step-start"}
+"""A mark in messages of Vercel's AI SDK."""
 
 REDACTED = "[redacted reasoning]"
 """In place of reasoning that a provider encrypted, so that a reader sees that there was some."""
@@ -143,7 +145,7 @@ def read_parts(block: Any, place: Place) -> list[ContentPart]:
     if type(block) is str:
         return [text_part(block)]
     kind = kind_of(block)
-    if isinstance(block, Mapping) and set(block) in _HINTS:
+    if isinstance(block, Mapping) and (set(block) in _HINTS or block == _STEP):
         return []
     if kind in TEXTS or kind == "refusal":
         return _text(block, place)
@@ -297,7 +299,7 @@ def _text(block: Mapping[str, Any], place: Place) -> list[ContentPart]:
     title, context = fields.text("title"), fields.text("context")
     notes = [fields.take("annotations"), fields.take("citations")]
     annotations = [one for given in notes for one in (given if isinstance(given, list) else [given]) if given]
-    fields.close("signature", "thought_signature", "encrypted_content", "mime_type")
+    fields.close("signature", "thought_signature", "encrypted_content", "mime_type", "state")
     if text is None or isinstance(text, Base64):
         raise place.error("has no 'text'")
     return [text_part("\n".join(filter(None, [title, context, text])) if title or context else text, annotations)]

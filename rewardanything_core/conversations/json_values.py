@@ -24,6 +24,9 @@ MAX_VALUES = 1_000_000
 
 _WRITTEN_AS_TEXT = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath)
 
+_MISSING = ("NAType", "NaTType")
+"""The types of pandas' missing values; the latter is a date too."""
+
 
 class Base64(str):
     """The base64 form of what was given as bytes."""
@@ -65,6 +68,26 @@ def parsed(text: str) -> Any:
     return value
 
 
+def is_missing(value: object) -> bool:
+    """Whether a value is None, or what data frames have in its place: NaN, and pandas' NA and NaT.
+
+    Args:
+        value: Any object.
+    """
+    return value is None or type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value))
+
+
+def holds_bytes(value: Any) -> bool:
+    """Whether a JSON value was made of bytes, or has some in it, which nobody can judge as text.
+
+    Args:
+        value: A value that `to_json_value` returned.
+    """
+    if isinstance(value, dict | list):
+        return any(map(holds_bytes, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Base64)
+
+
 def written(value: Any) -> str:
     """A JSON value as text on one line; a string as it is."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -88,13 +111,15 @@ class _Converter:
             return value if value.bit_length() < 10_000 else self._refuse("has an integer of thousands of digits")
         if kind is float:
             return value if math.isfinite(value) else {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), self.nan)
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple) and not hasattr(value, "_asdict"):
             return self._nested(value, lambda: [self._part(index, item) for index, item in enumerate(value)])
         if isinstance(value, Mapping):
             return self._nested(value, lambda: self._mapping(value))
         return self._object(value)
 
     def _object(self, value: Any) -> Any:
+        if type(value).__name__ in _MISSING:
+            return None
         if isinstance(value, enum.Enum):
             return self.convert(value.value)
         for base in (str, int, float):  # their subclasses, such as NumPy's
@@ -106,8 +131,6 @@ class _Converter:
             return self.convert(str(value))
         if isinstance(value, set | frozenset):
             return self.convert(sorted(value, key=str))
-        if type(value).__name__ in ("NAType", "NaTType"):  # of pandas
-            return None
         return self._nested(value, lambda: self.convert(self._content(value)))
 
     def _content(self, value: Any) -> Any:
@@ -120,7 +143,7 @@ class _Converter:
                 given = getattr(value, "model_fields_set", names)
                 fields = {name: item for name, item in fields.items() if item is not None or name in given}
                 return {**fields, **(getattr(value, "model_extra", None) or {})}
-            for method in ("model_dump", "to_dict", "tolist"):
+            for method in ("model_dump", "to_dict", "_asdict", "tolist"):
                 if callable(convert := getattr(value, method, None)):
                     return convert()
             if callable(spell := getattr(value, "to_json", None)):  # OpenTelemetry's spans

@@ -42,7 +42,12 @@ _MAPPINGS = ("context", "reasoning", "thinking", "config")
 """Settings that are mappings; a text under such a key is something that was said."""
 
 _BODY = ("content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning", "invalid_tool_calls")
-_REASONING = ("reasoning_content", "reasoning", "thinking")  # by server and chat template
+_REASONING = ("reasoning_content", "reasoning", "thinking", "tool_plan")  # by server and chat template; Cohere's plan
+_OLLAMA = (
+    "done", "done_reason", "total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count",
+    "eval_duration", "remote_model", "remote_host",
+)  # fmt: skip
+"""Fields that Ollama puts next to a message."""
 
 
 def recognises(value: Any) -> bool:
@@ -63,7 +68,7 @@ def read(value: Any, turns: Turns, place: Place, read_value: ReadValue) -> None:
         _read_completion(fields, turns, read_value)
     elif _holds_message(value):
         read_value(fields.take("message"), turns, place.inside("message"))
-        fields.close()
+        fields.close(*_OLLAMA)
     else:
         if system := fields.take("system"):  # of a request to Anthropic or Bedrock
             turns.begin("system")

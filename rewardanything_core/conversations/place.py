@@ -12,7 +12,7 @@ IGNORED = frozenset(
     "id object type index created created_at model model_id model_name provider usage usage_metadata metrics metadata "
     "response_metadata logprobs status finish_reason stop_reason stop_sequence stopReason stop_details "
     "system_fingerprint service_tier cache_control ResponseMetadata provider_specific_fields extras caller "
-    "created_by phase container diagnostics _meta".split()
+    "created_by phase container diagnostics meta _meta".split()
 )
 """Keys of messages, blocks and replies that describe how they were made, and are not part of what was said or done."""
 

@@ -61,13 +61,15 @@ def read_response(value: Any, *, where: str) -> Response:
         A text also where the messages are a single text of the assistant.
 
     Raises:
-        InvalidCaseError: it is neither.
+        InvalidCaseError: it is neither, or the messages have no content.
     """
     if isinstance(value, str | Trajectory):
         return value
     if isinstance(value, Mapping) and not value:
         raise InvalidCaseError(f"The {where} is empty.", field=where)
     messages = read_messages(value, where=where)
+    if all(message["content"] is None and not message.get("tool_calls") for message in messages):
+        raise InvalidCaseError(f"The {where} has neither text nor tool calls.", field=where)
     if len(messages) == 1 and messages[0]["role"] == "assistant" and is_plain(messages[0]):
         return message_text(messages[0])
     return Trajectory(messages)

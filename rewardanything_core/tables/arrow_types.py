@@ -57,8 +57,15 @@ def _for_arrow(value: Any, kind: pyarrow.DataType) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A text as it is, anything else in JSON; lone surrogates, which UTF-8 cannot hold, are escaped."""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    """A text as it is, a value that JSON has in JSON, and any other, such as a date, as Python writes it.
+
+    Lone surrogates, which UTF-8 cannot hold, are escaped.
+
+    Args:
+        value: A Python value.
+    """
+    is_json = value is None or isinstance(value, bool | int | float | list | dict)
+    text = json.dumps(value, ensure_ascii=False, default=str) if is_json else str(value)
     return text.encode(errors="backslashreplace").decode()
 
 

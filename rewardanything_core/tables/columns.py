@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
@@ -133,7 +135,7 @@ class CaseColumns:
           refused. Elsewhere a text that itself spells a list or a mapping is refused.
         - ``principle`` holds a text, or a rubric as a mapping or in JSON; a text that begins with ``{`` and is not a
           rubric in JSON is refused.
-        - An empty CSV cell means the same as a null.
+        - An empty CSV cell and NaN, as data frames have it for a missing value, mean the same as a null.
         - In Parquet and in data frames, a null in a mapping is a label, a criterion, a setting, or a part or argument
           of a message that the row does not have, since the mappings of all rows have the same keys there.
 
@@ -175,13 +177,12 @@ class CaseColumns:
     def case_id(self, row: InputRow) -> str | None:
         """The row's id as text, or None."""
         value = None if self.id is None else row.columns.get(self.id)
-        return None if value in (None, "") else str(value)
+        return None if value in (None, "") or _is_nan(value) else str(value)
 
     def _cells(self, row: InputRow, file_format: FileFormat) -> dict[str, Any]:
         cells = {name: row.columns[name] for name in self.present(row.columns) if name in row.columns}
-        if file_format == "csv":
-            return {name: None if value == "" else value for name, value in cells.items()}
-        return cells
+        empty = "" if file_format == "csv" else None
+        return {name: None if value == empty or _is_nan(value) else value for name, value in cells.items()}
 
     def _required(self, cells: Mapping[str, Any], column: str | None, part: str) -> Any:
         assert column is not None
@@ -245,7 +246,8 @@ def _is_response(value: Any) -> bool:
 
 def _responses_in_text(column: str, text: str, *, decode: bool) -> Any:
     """The responses in a cell that is text: one response, or several in JSON if ``decode`` is set."""
-    if not text.lstrip().startswith(("{", "[")):
+    is_tuple = _is_python_tuple(text)
+    if not text.lstrip().startswith(("{", "[")) and not is_tuple:
         return [text]
     value = _json_or_none(text)
     advice = (
@@ -254,7 +256,7 @@ def _responses_in_text(column: str, text: str, *, decode: bool) -> Any:
     )
     if decode:
         if value is None:
-            spelled = " but as Python prints it" if _PYTHON_CONTAINER.match(text) else ""
+            spelled = " but as Python prints it" if is_tuple or _PYTHON_CONTAINER.match(text) else ""
             problem = f"is neither plain text nor valid JSON{spelled}"
         elif not value:
             problem = "has no responses"
@@ -262,7 +264,7 @@ def _responses_in_text(column: str, text: str, *, decode: bool) -> Any:
             problem = f"has {_described(odd[0][1])} at {odd[0][0]!r}, neither text nor messages"
         else:
             return as_responses(value)
-    elif value is not None or _is_python_container(text):
+    elif value is not None or is_tuple or _is_python_container(text):
         problem = "holds a text that spells a list or a mapping"
     else:
         return [text]
@@ -289,8 +291,23 @@ def _without_nulls(value: Any) -> Any:
     return {key: _without_nulls(item) for key, item in value.items() if item is not None}
 
 
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 def _is_python_container(text: str) -> bool:
     return _PYTHON_CONTAINER.match(text) is not None and text.rstrip().endswith(("]", "}"))
+
+
+def _is_python_tuple(text: str) -> bool:
+    """Whether a text is a tuple of texts as Python prints it; other texts may begin with a parenthesis."""
+    if not (text.strip().startswith(("('", '("')) and text.rstrip().endswith(")")):
+        return False
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
 def _items(value: dict[str, Any] | list[Any]) -> Iterable[tuple[Any, Any]]:

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -366,6 +368,21 @@ JSON_VALUES = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+@pytest.mark.parametrize("output", [None, pandas.NaT, pandas.NA, b"4", {"a": b"4", "b": 1}, [b"4"], object()])
+def test_what_is_no_text_is_not_judged(output: Any) -> None:
+    judge = scripted()
+    row = principle_evaluator(PRINCIPLE, judge=judge)(inputs={"question": "Which?"}, outputs={"answer": output})
+    assert row["score"] is None
+    assert "Not judged" in row["comment"]
+    assert judge.usage.calls == 0
+
+
+@pytest.mark.parametrize("output", [numpy.array(["4"]), pandas.Series(["4"]), {"answer": numpy.array(["4"])}])
+def test_arrays_are_judged_as_structures(output: Any) -> None:
+    row = principle_evaluator(PRINCIPLE, judge=scripted())(inputs={"question": "Which?"}, outputs=output)
+    assert row["score"] == 0.75
 
 
 @given(JSON_VALUES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -147,12 +147,40 @@ def test_what_repeats_the_prompt_is_not_part_of_the_response() -> None:
     assert messages == (*prompt[1:], HI)
 
 
+class Labelled(NamedTuple):
+    category: str
+    summary: str
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"model": "m", "message": HI, "done": True, "done_reason": "stop", "eval_count": 3},  # Ollama
+        {"role": "assistant", "meta": {"model": "m"}, "name": None, "content": [{"text": "hi"}]},  # Haystack
+        {"role": "assistant", "parts": [{"type": "step-start"}, {"type": "text", "text": "hi", "state": "done"}]},
+        {
+            "id": "1",
+            "finish_reason": "COMPLETE",
+            "message": {"role": "assistant", "content": [{"text": "hi"}]},
+        },  # Cohere
+    ],
+)
+def test_replies_of_other_libraries(outputs: Any) -> None:
+    assert response_from(outputs) == "hi"
+
+
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
         (None, "outputs is empty"),
         (float("nan"), "outputs is empty"),
         (pd.NA, "outputs is empty"),
+        (pd.NaT, "outputs is empty"),
+        (b"hi", "outputs is bytes"),
+        ({"answer": b"hi"}, "'answer'"),
+        ({"error": "overloaded"}, "'error'"),
+        ({"promptFeedback": {"blockReason": "SAFETY"}}, "'promptFeedback'"),
+        (Labelled("spam", "An offer."), "'category', 'summary'"),
         (3, "is of type int"),
         ({}, "(none)"),
         ([], "is of type list"),

@@ -202,6 +202,20 @@ def test_lengths(assert_not_worse):
     )
 
 
+ODD_RECORDS = """
+from collections import namedtuple
+
+Pair = namedtuple("Pair", "answer category")
+
+class Record:  # iterates over the names of its fields, as a prediction of DSPy and a data frame
+    def keys(self):
+        return ["please"]
+
+    def __iter__(self):
+        return iter(self.keys())
+"""
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -216,6 +230,9 @@ def test_lengths(assert_not_worse):
         ('reaches({"goodness": "no"}, POLITE, prompt=ASK)', "response must be a text or a list, not dict"),
         ('reaches({"please": "no"}.keys(), POLITE, prompt=ASK)', "response must be a text or a list, not dict_keys"),
         ('reaches({"please", "no"}, POLITE, prompt=ASK)', "response must be a text or a list, not set"),
+        ("reaches(Record(), POLITE, prompt=ASK)", "response must be a text or a list, not Record"),
+        ("worse(Record(), Record(), POLITE, prompt=ASK)", "candidate must be a text or a list, not Record"),
+        ('reaches(Pair("no", "please"), POLITE, prompt=ASK)', "response must be a text or a list, not Pair"),
         ('reaches(b"no", POLITE, prompt=ASK)', "response must be a text or a list, not bytes"),
         ("reaches(None, POLITE, prompt=ASK)", "response must be a text or a list, not NoneType"),
         ("reaches([None], POLITE, prompt=ASK)", "must be a string"),
@@ -235,7 +252,9 @@ def test_lengths(assert_not_worse):
 def test_only_texts_and_lists_of_texts_are_accepted(project, monkeypatch, call, message):
     """The keys of a mapping, or its items in any order, would otherwise be judged instead of the texts."""
     monkeypatch.setenv("CALLS", "calls")
-    body = f"    reaches, worse = assert_principle, assert_not_worse\n    {call}\n"
+    records = "    from odd_records import Pair, Record\n" if "Record" in call or "Pair" in call else ""
+    (project.path / "odd_records.py").write_text(ODD_RECORDS)
+    body = f"{records}    reaches, worse = assert_principle, assert_not_worse\n    {call}\n"
     write(project, f"def test_it(assert_principle, assert_not_worse):\n{body}")
     result = project.runpytest("--ra-judge-failures=skip")
     result.assert_outcomes(failed=1)

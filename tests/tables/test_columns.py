@@ -54,6 +54,7 @@ def test_accepted_spellings_of_several_responses_in_csv(cell, expected):
         ("['q=4', 'q=2']", "is neither plain text nor valid JSON but as Python prints it"),
         ("{'a': 'q=4'}", "as Python prints it"),
         ("['q=4' 'q=2']", "as Python prints it"),
+        ("('q=4', 'q=2')", "as Python prints it"),
         ('["q=4", "q=', "is neither plain text nor valid JSON"),
         ("[1] as the source says", "is neither plain text nor valid JSON"),
         ('{"a": "q=4", "a": "q=2"}', "the key 'a' appears twice"),
@@ -81,7 +82,8 @@ def test_typed_formats_take_mappings_lists_and_texts(file_format):
     assert responses(["x", "y"], file_format) == {"0": "x", "1": "y"}
     assert responses("x", file_format) == {"0": "x"}
     assert responses("[1] as the source says", file_format) == {"0": "[1] as the source says"}
-    for cell in ('["x", "y"]', "['x', 'y']", '{"n": 3}'):
+    assert responses("('x') or y (see above)", file_format) == {"0": "('x') or y (see above)"}
+    for cell in ('["x", "y"]', "['x', 'y']", "('x', 'y')", '{"n": 3}'):
         assert "holds a text that spells a list or a mapping" in refusal(cell, file_format)
         assert responses(cell, file_format, SINGLE) == {"answer": cell}
     assert "holds a mapping, neither text nor messages. Write it as text" in refusal({"a": "x"}, file_format, SINGLE)
@@ -110,6 +112,7 @@ def test_an_empty_csv_cell_means_the_same_as_a_json_null(part):
 
     from_csv, from_json = outcome({**cells, part: ""}, "csv"), outcome({**cells, part: None}, "jsonl")
     assert from_csv == from_json
+    assert outcome({**cells, part: float("nan")}, "parquet") == from_json
     optional = part in ("reference", "context", "id")
     assert isinstance(from_csv, str) is not optional
 

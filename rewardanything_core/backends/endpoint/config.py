@@ -122,7 +122,7 @@ class EndpointConfig:
             )
         if self.api_base and self.provider in FIXED_ADDRESSES:
             raise ConfigError(
-                f"{self.model} cannot be sent to api_base=: LiteLLM sends {self.provider}/ models to the provider only.",
+                f"{self.model} cannot be sent to api_base=: LiteLLM sends {self.provider}/ models to their provider.",
                 hint="Omit api_base=; for an OpenAI-compatible server write hosted_vllm/ in place of the provider.",
             )
         if self.client == "auto" and not self.api_base and provider_of(self.model) is None:
