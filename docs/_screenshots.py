@@ -1,4 +1,4 @@
-"""The pictures of ``ra-judge view`` on the pages: its own pages in headless Chromium, with a script as the judge.
+"""The pictures of ``ra-judge view`` and of a sheet for people: pages in headless Chromium, with a script as the judge.
 
 python docs/_screenshots.py       # needs Chromium; RA_JUDGE_CHROMIUM names another program
 """
@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from rewardanything_core import Case, Judge, ScriptedBackend
 from rewardanything_core.backends import Request, verdict_reply
+from rewardanything_core.benchmark_building import build_benchmark, write_benchmark
 from rewardanything_core.principles import Principle
 from rewardanything_core.server.running import listen
 from rewardanything_core.store.labels import Label
@@ -122,6 +123,24 @@ def running(path: Path) -> Iterator[str]:
         viewer.close()
 
 
+def draw_sheet(browser: Browser, folder: Path) -> None:
+    """The picture of a sheet that ``ra-judge build`` writes, after three decisions.
+
+    Args:
+        browser: The browser.
+        folder: An empty folder.
+    """
+    prompts = [{"prompt": question, "responses": {"a": one, "b": two}} for question, one, two in QUESTIONS]
+    jurors = [Judge(ScriptedBackend(by_manners, name=name), store=folder / f"{name}.sqlite3") for name in ("x", "y")]
+    built = build_benchmark([MANNERS], prompts, jurors, name="helpdesk", split="prompt", min_agreement=-1)
+    write_benchmark(built, folder / "helpdesk")
+    page = browser.new_page(viewport={"width": 1000, "height": 600})
+    page.goto((folder / "helpdesk" / "sheet.html").as_uri())
+    for key in ("ArrowLeft", "ArrowRight", "t"):
+        page.keyboard.press(key)
+    page.screenshot(path=ASSETS / "sheet.png")
+
+
 def main() -> None:
     """Make all pictures."""
     program = os.environ.get("RA_JUDGE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -149,8 +168,9 @@ def main() -> None:
             page.goto(f"{base}/?model=gpt-5-mini")
             page.click("#rows a:has-text('charged twice')")
             page.screenshot(path=ASSETS / "view-phone.png")
+            draw_sheet(browser, Path(folder))
             browser.close()
-    for picture in sorted(ASSETS.glob("view*.png")):
+    for picture in sorted([*ASSETS.glob("view*.png"), ASSETS / "sheet.png"]):
         sys.stdout.write(f"{picture.relative_to(ASSETS.parent.parent)}\n")
 
 
