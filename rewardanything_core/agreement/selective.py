@@ -29,11 +29,11 @@ NEVER = math.inf
 """The threshold of a stage that decides nothing."""
 
 PILOT_SHARE = 0.25
-"""Share of the labelled cases that choose the candidates and their order. They are not tested."""
+"""Share of the labelled cases that choose the candidates and their order. They are not tested. Not swept."""
 
 _START = 0.9
 """Where the tests begin: at this share of the largest expected probability of passing. At the largest itself, which is
-often at permissive thresholds and uncertain, more sequences end with their first test."""
+often at permissive thresholds and uncertain, more sequences end with their first test (benchmarks/cascade.py)."""
 
 _LEVELS = 40
 """Candidates of one path: the shares of the pilot's cases that each stage decides, in equal steps."""

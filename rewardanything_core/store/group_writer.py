@@ -11,7 +11,7 @@ from rewardanything_core.errors import StoreError
 T = TypeVar("T")
 
 GATHER_SECONDS = 0.01
-"""How long to wait for more items when more are expected."""
+"""How long to wait for more items when more are expected. Not swept; benchmarks/throughput_endpoint.py ran with it."""
 
 MAX_GROUP = 1000
 """Maximum number of items in one transaction."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 COOLDOWN = 10.0
-"""Seconds for which a replica that did not respond gets no requests."""
+"""Seconds for which a replica that did not respond gets no requests. Not swept."""
 
 
 class Replicas:

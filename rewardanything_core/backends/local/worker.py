@@ -30,13 +30,14 @@ from rewardanything_core.types import Message, Usage
 _log = logging.getLogger("rewardanything_core")
 
 _MAX_PREFILL_TOKENS = 8192
-"""Tokens of prompts to run before requests that arrived in the meantime get their turn."""
+"""Tokens of prompts to run before requests that arrived in the meantime get their turn. Not swept."""
 
 _BURST_SECONDS = 0.005
-"""Callers come in bursts. An idle worker waits this long after the first request, so that a burst starts together."""
+"""Callers come in bursts. An idle worker waits this long after the first request, so that a burst starts together. Not
+swept."""
 
 _IDLE_SECONDS = 2.0
-"""Seconds without a request after which the KV cache is freed."""
+"""Seconds without a request after which the KV cache is freed. Not swept."""
 
 
 @dataclass(eq=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 MAX_AMOUNT = 1.5
-"""Bound of `relative_amount` and `groundedness_amount`, in log units."""
+"""Bound of `relative_amount` and `groundedness_amount`, in log units. Not swept."""
 
 MIN_SOURCE_WORDS = 80
 """Words from which a prompt may contain a source text. Shorter prompts are questions, and repeating a question does not

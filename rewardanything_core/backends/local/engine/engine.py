@@ -42,7 +42,7 @@ _log = logging.getLogger("rewardanything_core")
 
 _MIN_PREFIX_TO_WAIT_FOR = 32
 """Tokens. A new sequence waits a few steps for a running one to compute the prefix that they share, unless waiting
-would save fewer tokens than this."""
+would save fewer tokens than this. Not swept."""
 
 _MIN_BATCHED_TOKENS = 32
 """Tokens of a step below which it is not shrunk further: a device without memory for so few has too little memory."""

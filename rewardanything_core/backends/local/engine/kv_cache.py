@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     import torch
 
 _GROWTH_COLUMNS = 128
-"""Columns are allocated in multiples of this many, so that a growing sequence seldom causes a reallocation."""
+"""Columns are allocated in multiples of this many, so that a growing sequence seldom causes a reallocation. Not
+swept."""
 
 _SHORTEST_BUCKET = 512
-"""Columns. Sequences that need fewer share one bucket; smaller ones would only spread the slots over more kernels."""
+"""Columns. Sequences that need fewer share one bucket; smaller ones would only spread the slots over more kernels.
+Not swept."""
 
 
 @dataclass(eq=False)

@@ -16,7 +16,7 @@ from rewardanything_core.backends.local.engine.kv_cache import common_prefix_len
 from rewardanything_core.backends.local.engine.prefix_tree import PrefixTree
 
 _MAX_TREE_TOKENS = 2048
-"""The most tokens of a tree, unless a prompt is about as long."""
+"""The most tokens of a tree, unless a prompt is about as long: a bound on memory. Not swept on GPUs."""
 
 _LONG_PROMPT_FACTOR = 1.5
 """A tree may have this many times the tokens of its longest prompt, so that many questions about a long input share it
@@ -27,7 +27,8 @@ _FULL_TREE_TOKENS_CPU = 512
 little with it. 512 and 1,024 are equally fast, 256 and 2,048 slower (benchmarks/throughput_local.py, ``logits``)."""
 
 _LITTLE_SHARED = 8
-"""A prompt shares little with a tree if their common prefix is less than one in this many of the tree's tokens."""
+"""A prompt shares little with a tree if their common prefix is less than one in this many of the tree's tokens. Not
+swept."""
 
 Result = TypeVar("Result")
 

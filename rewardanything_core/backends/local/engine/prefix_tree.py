@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 _MAX_SEGMENT_TOKENS = 256
-"""Longer segments are cut: the first tokens of a long one would compute and mask pairs with all of its later tokens."""
+"""Longer segments are cut: the first tokens of a long one would compute and mask pairs with all of its later tokens.
+Not swept."""
 
 
 @dataclass(frozen=True)
