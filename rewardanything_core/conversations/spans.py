@@ -100,6 +100,8 @@ class _Trace:
     def add_run(self, root: Span, steps: Sequence[Span]) -> None:
         inputs = {span.id: self._read(span.inputs, "user", span) for span in steps if span.kind == "chat"}
         given = next(iter(inputs.values()), [])
+        if not inputs and root.kind == "other":
+            given = self._read_program(root.inputs, "user", root)
         if given and not self._continues(given):
             self.seen = Counter(message_key(message) for message in self.messages if message["role"] in _INSTRUCTIONS)
         if root.kind == "other":
@@ -205,11 +207,18 @@ class _Trace:
 
     def _add_program_output(self, root: Span) -> None:
         messages = self._read_program(root.outputs, "assistant", root)
-        if isinstance(root.outputs, str | int | float) or len(messages) == 1:
-            last = next((_texts(one) for one in reversed(self.messages) if one["role"] == "assistant"), "")
-            if messages and not messages[0].get("tool_calls") and _texts(messages[0]).strip() in last:
-                return
+        if len(messages) == 1 and not messages[0].get("tool_calls"):
+            if _texts(messages[0]).strip() not in self._last_answer():
+                self._append(messages)
+            return
         self._merge(messages)
+
+    def _last_answer(self) -> str:
+        """The last text of the assistant, if no message of the user has followed it."""
+        for message in reversed(self.messages):
+            if message["role"] in ("assistant", "user"):
+                return _texts(message) if message["role"] == "assistant" else ""
+        return ""
 
     def _read_program(self, value: Any, role: str, root: Span) -> list[Message]:
         try:

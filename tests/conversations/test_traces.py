@@ -92,6 +92,18 @@ def test_a_session_has_what_is_said_twice_twice_and_what_is_given_again_once() -
     assert read(session) == [*first, yes, {"role": "assistant", "content": "Answer 3"}]
 
 
+@pytest.mark.parametrize("form", ["text", "messages"])
+def test_equal_turns_of_a_session_without_a_traced_model_all_count(form: str) -> None:
+    asked, answered = {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "Yes."}
+
+    @mlflow.trace
+    def program(messages: Any) -> Any:
+        return "Yes." if form == "text" else answered
+
+    given = ["Sure?", "Sure?"] if form == "text" else [[asked], [asked, answered, asked]]
+    assert read([trace_of(program, one) for one in given]) == [asked, answered] * 2
+
+
 def test_a_failed_tool_is_an_error_and_the_program_input_is_kept() -> None:
     system, asked, _, calling, result = read(trace_of(agent, "Broken?"))
     assert system["content"] == "Be kind." and asked == {"role": "user", "content": "Broken?"}
