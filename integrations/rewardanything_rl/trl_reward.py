@@ -65,8 +65,8 @@ class PrincipleReward:
             missing.
         thinking: ``strip`` removes a leading ``<think>`` block; ``opened`` does so where the chat template has opened
             the block already; ``keep`` removes nothing. A block without its closing tag leaves an empty answer.
-        on_failure: ``none`` gives None, which GRPO and RLOO leave out; ``raise`` stops the training. Online DPO and SDPO,
-            and GRPO and RLOO with further rewards, take None for 0.0 and need ``raise``.
+        on_failure: ``none`` gives None, which GRPO and RLOO leave out; ``raise`` stops the training. Online DPO,
+            SDPO, and GRPO and RLOO with further rewards, take None for 0.0 and need ``raise``.
         max_failed_calls: How many calls in a row may have no verdict at all before the training stops, 1 or more.
             None: no limit.
         guard: Whether to refuse completions that address the judge: True asks the judge's model about every sentence
