@@ -98,3 +98,29 @@ def test_integrations_use_public_packages_of_the_core_and_never_each_other(integ
 def test_test_modules_have_names_of_their_own():
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+def undocumented(path):
+    """Public functions of two parameters or more whose docstring neither has ``Args:`` nor refers to another one's."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    owners = [tree, *[node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]]
+    for owner in owners:
+        of_owner = ast.get_docstring(owner) or ""
+        for node in owner.body:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            parameters = [each for each in given if each.arg not in ("self", "cls")]
+            doc = (ast.get_docstring(node) or "") + (of_owner if node.name == "__init__" else "")
+            documented = "Args:" in doc or re.search(r"^`|[Ss]ee `", doc)
+            is_public = not node.name.startswith("_") or node.name == "__init__"
+            is_fixture = any("fixture" in ast.unparse(each) for each in node.decorator_list)
+            if is_public and len(parameters) > 1 and not documented and not is_fixture:
+                yield f"{path.name}:{node.lineno} {node.name}"
+
+
+def test_public_functions_with_several_parameters_document_them():
+    files = [*(ROOT / "rewardanything_core").rglob("*.py"), *(ROOT / "integrations").rglob("*.py")]
+    # The docstrings of commands are what --help prints; their options have texts of their own.
+    commands = [path for path in (ROOT / "rewardanything_core" / "cli").glob("[a-z]*.py") if path.stem != "app"]
+    assert [each for path in files if path not in commands for each in undocumented(path)] == []

@@ -153,7 +153,12 @@ class JudgeRunnable(RunnableSerializable[dict[str, Any], Any]):
         config: RunnableConfig | None = None,
         **_: Any,
     ) -> Iterator[Result]:
-        """Collect the whole dict, then judge it. Without this method, streaming would not emit all of its events."""
+        """Collect the whole dict, then judge it. Without this method, streaming would not emit all of its events.
+
+        Args:
+            input: Chunks of a dict as `JudgeInput` describes it.
+            config: LangChain's configuration of the run.
+        """
         yield from self._transform_stream_with_config(input, self._transformed, config)
 
     async def atransform(

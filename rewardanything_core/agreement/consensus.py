@@ -87,6 +87,10 @@ def consensus_ranking(
 def tau_b(one: Votes, other: Votes) -> float | None:
     """Kendall's tau-b of two raters from their votes (Kendall, Biometrika 33, 1945); missing votes are ties.
 
+    Args:
+        one: The votes of one rater.
+        other: The votes of the other rater.
+
     Returns:
         -1..1. None where one of them orders no pair.
     """

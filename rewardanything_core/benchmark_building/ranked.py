@@ -108,7 +108,12 @@ class RankedList:
         return self._agreement(juror, self._consensus_of(others)) if others else None
 
     def decision(self, one: str, other: str) -> int:
-        """The consensus on a pair: 1 if the first response is better, -1 if the second is, 0 if they are tied."""
+        """The consensus on a pair: 1 if the first response is better, -1 if the second is, 0 if they are tied.
+
+        Args:
+            one: The label of the first response.
+            other: The label of the second response.
+        """
         places = self.consensus.places
         return (places[one] > places[other]) - (places[one] < places[other])
 

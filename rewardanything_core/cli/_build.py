@@ -97,7 +97,12 @@ def _rows(paths: Sequence[str]) -> Iterator[tuple[str, FileFormat, InputRow]]:
 
 
 def show_built(summary: Mapping[str, Any], folder: str) -> None:
-    """Print what was built."""
+    """Print what was built.
+
+    Args:
+        summary: The content of ``build.json``.
+        folder: The folder of the benchmark.
+    """
     for name, number in steps(summary):
         output(f"{number:>7,}  {name}")
     output("")
@@ -115,7 +120,12 @@ def show_built(summary: Mapping[str, Any], folder: str) -> None:
 
 
 def show_people(summary: Mapping[str, Any], folder: str) -> None:
-    """Print how far people agree with the consensus."""
+    """Print how far people agree with the consensus.
+
+    Args:
+        summary: The content of ``build.json``.
+        folder: The folder of the benchmark.
+    """
     human = summary["human"]
     print_table(*people_table(human))
     if human["alpha"] is not None:

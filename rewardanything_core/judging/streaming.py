@@ -111,7 +111,7 @@ def is_out_of_budget(outcome: Outcome) -> bool:
 async def astream(
     judge: BaseJudge, cases: Iterable[CaseLike] | AsyncIterable[CaseLike], *, window: int, ordered: bool
 ) -> AsyncGenerator[tuple[int, Outcome], None]:
-    """The body of `BaseJudge.ajudge_stream`; the arguments are those of `stream`."""
+    """The body of `BaseJudge.ajudge_stream`; for the arguments see `stream`."""
     _check_window(window)
     notifier = Notifier(judge, judge.observers)
     completed: asyncio.Queue[tuple[int, Case | None, Outcome | asyncio.Future[Outcome], int] | None] = asyncio.Queue()
