@@ -50,7 +50,7 @@ def _settings_of(options: type, belongs: str, *, without: frozenset[str]) -> dic
     return {name: Setting(kind, belongs) for name, kind in kinds.items() if name not in without}
 
 
-_NOT_IN_FILES = frozenset({"model", "name", "sampling", "template", "extra_body"})
+_NOT_IN_FILES = frozenset({"model", "name", "sampling", "extra_body"})
 """Options that are settings of another kind, or that only a program can set."""
 
 SETTINGS: dict[str, Setting] = {

@@ -16,6 +16,7 @@ from rewardanything_core.conversations.shortening import check_limit
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.fields import construct
 from rewardanything_core.judging.observers import Observer, as_observer
+from rewardanything_core.prompting.response_templates import named_template
 from rewardanything_core.prompting.templates import Template
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
 from rewardanything_core.sampling import SamplingParams
@@ -97,8 +98,10 @@ class JudgeOptions:
     max_list: int = 16
     """Maximum number of responses judged as one list, 2 or more; longer lists are judged as overlapping sub-lists."""
 
-    template: Template | None = None
-    """The prompt's wording. None: the trained one for RewardAnything models, our own for all others."""
+    template: str | Template | None = None
+    """The prompt's wording, or its name: ``think`` and ``json`` (our own), ``trained`` (RewardAnything's), or the
+    published format of another trained judge: ``prometheus``, ``selene``, ``nemotron-principle`` and ``skywork``. None:
+    the trained one for RewardAnything models, our own for all others."""
 
     store: str | Path | VerdictStore | None = None
     """The verdict store or its file. None: the user's default store."""
@@ -149,6 +152,8 @@ class JudgeOptions:
         if isinstance(self.on_verdict, str) or not isinstance(self.on_verdict, Sequence):
             raise ConfigError(f"on_verdict must be a list of observers, not {self.on_verdict!r}.")
         object.__setattr__(self, "on_verdict", tuple(map(as_observer, self.on_verdict)))
+        if isinstance(self.template, str):
+            object.__setattr__(self, "template", named_template(self.template))
         self._set_budget()
         if self.explainer is not None:
             object.__setattr__(self, "explain", True)
@@ -196,7 +201,7 @@ class JudgeOptions:
             "expected_scores": self.expected_scores,
             "retries": self.retries,
             "max_list": self.max_list,
-            "template": self.template and dataclasses.asdict(self.template),
+            "template": self.template.to_json() if isinstance(self.template, Template) else None,
             "store": None if store is None else str(store),
             "cache": self.cache,
             "calibration": None if self.calibration is None else Calibration.of(self.calibration).to_dict(),
@@ -213,7 +218,7 @@ class JudgeOptions:
         options = dict(content)
         if options.get("sampling") is not None:
             options["sampling"] = SamplingParams(**options["sampling"])
-        if options.get("template") is not None:
+        if isinstance(options.get("template"), Mapping):
             options["template"] = Template(**options["template"])
         if isinstance(options.get("explainer"), Mapping):
             options["explainer"] = backend_from_spec(options["explainer"])

@@ -26,6 +26,7 @@ GROUP = "rewardanything.backends"
 _BUILT_IN = {
     "local": "rewardanything_core.backends.local.backend:LocalBackend",
     "endpoint": "rewardanything_core.backends.endpoint.backend:EndpointBackend",
+    "scalar": "rewardanything_core.backends.local.scalar:ScalarBackend",
     "scripted": "rewardanything_core.backends.scripted:ScriptedBackend",
 }
 _registered: dict[str, type[Backend]] = {}

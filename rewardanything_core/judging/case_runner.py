@@ -16,6 +16,7 @@ from rewardanything_core.options import LIST_READOUTS, JudgeOptions
 from rewardanything_core.principles import Rubric
 from rewardanything_core.prompting.appeals import AppealDetector
 from rewardanything_core.prompting.decision_questions import decision_wording
+from rewardanything_core.prompting.response_templates import ResponseTemplate
 from rewardanything_core.prompting.templates import Template
 from rewardanything_core.readouts.attempts import OnUsage
 from rewardanything_core.readouts.decisions import DecisionsReadout
@@ -25,8 +26,10 @@ from rewardanything_core.readouts.pointwise.estimators import AnswerEstimator, F
 from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.readouts.pointwise.readout import PointwiseReadout
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
+from rewardanything_core.readouts.ratings import RatingsReadout
 from rewardanything_core.readouts.results import CaseResult, PassResult, join_criteria
 from rewardanything_core.readouts.rubric import RubricReadout
+from rewardanything_core.readouts.scalar import ScalarReadout
 from rewardanything_core.types import JudgeFailure, Usage
 
 
@@ -73,7 +76,13 @@ class CaseRunner:
                 "retries": options.retries,
                 "expected": options.expected_scores,
             }
-            self._list = GenerateReadout(template=template, **settings)
+            if not isinstance(template, ResponseTemplate):
+                self._list = GenerateReadout(template=template, **settings)
+            elif template.is_scalar:
+                calibrated = options.calibration is not None
+                self._list = ScalarReadout(backend=backend, template=template, calibrated=calibrated)
+            else:
+                self._list = RatingsReadout(template=template, **settings)
             self.template_hash = self.rubric_template_hash = template.hash
             if options.criteria == "together":
                 of_rubrics = Template.for_rubrics(template.style)

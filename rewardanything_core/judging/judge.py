@@ -71,8 +71,10 @@ class Judge(BaseJudge):
         self._requested = options
         self.readout: Readout = resolve_readout(options, backend)
         """``generate``, ``logits``, ``head`` or ``decisions``."""
-        self.template = options.template or Template.for_model(
-            backend.model, style="think" if backend.supports_grammar else "json"
+        self.template = (
+            options.template
+            if isinstance(options.template, Template)
+            else Template.for_model(backend.model, style="think" if backend.supports_grammar else "json")
         )
         self.sampling = resolve_sampling(options.sampling, backend, self.template)
         self.calibration = None if options.calibration is None else Calibration.of(options.calibration)

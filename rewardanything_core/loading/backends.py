@@ -13,6 +13,7 @@ from rewardanything_core.backends.endpoint.providers import normalized, provider
 from rewardanything_core.backends.registry import backend_class, backend_kinds
 from rewardanything_core.config import SETTINGS
 from rewardanything_core.errors import ConfigError, MissingExtraError
+from rewardanything_core.prompting.response_templates import is_scalar
 from rewardanything_core.weights.catalog import DEFAULT_MODEL, KNOWN_MODELS
 from rewardanything_core.weights.fetch import fetch
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def local_backend(
-    model: str | Path, *, quantization_config: Any = None, progress: Progress | None = None, **options: Any
+    model: str | Path,
+    *,
+    quantization_config: Any = None,
+    progress: Progress | None = None,
+    scalar: bool = False,
+    **options: Any,
 ) -> Backend:
     """The backend that runs a model on this machine.
 
@@ -29,6 +35,7 @@ def local_backend(
         model: Hugging Face hub id, a folder, a ``.gguf`` file, or a name from ``ra-judge models``.
         quantization_config: Passed to transformers, in place of ``quantization``.
         progress: Called with ``(stage, done, total)`` in bytes while a known small model is downloaded.
+        scalar: Whether it is a scalar reward model instead of a chat model.
         **options: Fields of `LocalConfig`.
 
     Raises:
@@ -45,9 +52,14 @@ def local_backend(
         path = fetch(name, progress=progress)
     elif path.suffix == ".gguf" and path.is_file():
         path, options["gguf_file"] = path.parent, path.name
-    return LocalBackend(
-        str(path) if path.exists() else name, quantization_config=quantization_config, **{"name": name, **options}
-    )
+    where, options = str(path) if path.exists() else name, {"name": name, **options}
+    if not scalar:
+        return LocalBackend(where, quantization_config=quantization_config, **options)
+    from rewardanything_core.backends.local.scalar import ScalarBackend
+
+    if quantization_config is not None:
+        raise ConfigError("A scalar reward model takes the option quantization, and no quantization_config.")
+    return ScalarBackend(where, **options)
 
 
 def backend_from_settings(
@@ -84,7 +96,12 @@ def backend_from_settings(
     if model is not None and settings.get("backend", "auto") == "auto":
         _refuse_unknown_name(model)
     try:
-        return local_backend(model or DEFAULT_MODEL, progress=progress, **pick(settings, "local"))
+        return local_backend(
+            model or DEFAULT_MODEL,
+            progress=progress,
+            scalar=is_scalar(settings.get("template")),
+            **pick(settings, "local"),
+        )
     except MissingExtraError as error:
         if model is None:  # the local model is only the default
             error.hint += (

@@ -19,6 +19,7 @@ from rewardanything_core.judging.judge import Judge
 from rewardanything_core.judging.jury import Jury, judge_from_spec
 from rewardanything_core.loading.backends import backend_from_settings, local_backend, pick
 from rewardanything_core.options import JudgeOptions
+from rewardanything_core.prompting.response_templates import is_scalar
 from rewardanything_core.sampling import SamplingParams
 
 if TYPE_CHECKING:
@@ -52,7 +53,13 @@ def from_pretrained(
     from rewardanything_core.backends.local.config import LocalConfig
 
     backend_options, judge_options = _split(options, LocalConfig, owner="from_pretrained")
-    backend = local_backend(model, quantization_config=quantization_config, progress=progress, **backend_options)
+    backend = local_backend(
+        model,
+        quantization_config=quantization_config,
+        progress=progress,
+        scalar=is_scalar(judge_options.template),
+        **backend_options,
+    )
     return Judge(backend, judge_options)
 
 

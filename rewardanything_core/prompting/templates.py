@@ -11,6 +11,7 @@ have a prefix in common, which servers keep in their caches.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -80,6 +81,10 @@ class Template:
         content = json.dumps([WIRE_VERSION, self.system, self.style, final_answer_prompt()])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    def to_json(self) -> Any:
+        """The template as plain JSON: a name that `named_template` knows, or the fields."""
+        return dataclasses.asdict(self)
+
     @classmethod
     def built_in(cls, style: ReplyStyle) -> Template:
         """This package's wording, for models that were not trained to judge."""
@@ -89,6 +94,11 @@ class Template:
     def for_rubrics(cls, style: ReplyStyle) -> Template:
         """This package's wording for all criteria of a rubric in one request."""
         return cls(f"rubric-{style}", prompt_file("rubric.md") + prompt_file(f"rubric-reply-{style}.md"), style)
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether scores are always expectations over token probabilities."""
+        return False
 
     @property
     def is_built_in(self) -> bool:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
-from rewardanything_core.backends.base import TokenProbability
+from rewardanything_core.backends.base import MAX_UNKNOWN, TokenProbability
 from rewardanything_core.errors import VerdictParseError
 from rewardanything_core.prompting.verdict_grammar import SCORES
 
@@ -21,7 +21,7 @@ def expected_scores(
     spans: Mapping[str, tuple[int, int]],
     tokens: Sequence[TokenProbability],
     *,
-    options: Sequence[str] = SCORES,
+    values: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """The probability-weighted score of each response.
 
@@ -29,26 +29,28 @@ def expected_scores(
         answer: The answer that contains the scores.
         spans: Masked name -> (start, end) of its score in ``answer``.
         tokens: The tokens of ``answer``; their texts concatenated are ``answer``.
-        options: The scores that the judge may give.
+        values: What the judge may answer -> score. None: the scores 1 to 5.
 
     Returns:
-        Masked name -> expectation, 1.0..5.0, over the options with their probabilities renormalised to 1.
+        Masked name -> expectation, 1.0..5.0, over the answers with their probabilities renormalised to 1.
 
     Raises:
         VerdictParseError: a score is not a token of its own, or its probabilities are missing.
     """
     if "".join(token.text for token in tokens) != answer:
         raise VerdictParseError("The reply came without the token probabilities that expected scores need.", raw=answer)
+    values = values or {score: float(score) for score in SCORES}
     token_starts = [0, *accumulate(len(token.text) for token in tokens)]
     expected = {}
     for name, (start, end) in spans.items():
         token = tokens[bisect_right(token_starts, start) - 1]
-        weights = dict.fromkeys(options, 0.0)
+        weights = dict.fromkeys(values, 0.0)
         for text, probability in token.alternatives.items():
             if text.strip() in weights:
                 weights[text.strip()] += probability
         total = sum(weights.values())
-        if token.text.strip() != answer[start:end] or not total:
+        is_known = len(token.alternatives) > 1 or total >= 1 - MAX_UNKNOWN
+        if token.text.strip() != answer[start:end] or not (total and is_known):
             raise VerdictParseError(f"The token probabilities do not give an expected score of {name}.", raw=answer)
-        expected[name] = sum(int(score) * weight for score, weight in weights.items()) / total
+        expected[name] = sum(values[text] * weight for text, weight in weights.items()) / total
     return expected

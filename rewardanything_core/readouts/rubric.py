@@ -94,7 +94,12 @@ class RubricReadout(WrittenReadout):
             by_name = reply.scores
             if self.expected:
                 options = criteria[key].scores
-                by_name = expected_scores(completion.answer, reply.score_spans, completion.tokens, options=options)
+                by_name = expected_scores(
+                    completion.answer,
+                    reply.score_spans,
+                    completion.tokens,
+                    values={score: float(score) for score in options},
+                )
             scores = {label: by_name[masked] for masked, label in labels.items()}
             results[names[key]] = PassResult(
                 order=list(labels.values()),

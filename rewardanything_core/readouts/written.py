@@ -77,7 +77,13 @@ class WrittenReadout(ABC):
         return await until_verdict(case, attempt, retries=self.retries, on_usage=on_usage)
 
     def _request(
-        self, rendered: Rendered, *, index: int, attempt: int, grammar: GrammarFactory, schema: dict[str, Any]
+        self,
+        rendered: Rendered,
+        *,
+        index: int,
+        attempt: int,
+        grammar: GrammarFactory | None = None,
+        schema: dict[str, Any] | None = None,
     ) -> Request:
         sampling = dataclasses.replace(self.sampling, seed=self._derived_seed(index, attempt))
         if attempt and len(rendered.labels) == 1:
@@ -89,9 +95,9 @@ class WrittenReadout(ABC):
             grammar=grammar,
             schema=schema,
             is_reasoning_model=self.template.name == "trained",
-            final_answer_prompt=final_answer_prompt(),
-            prefix_group=hash(rendered.shared_prefix),
-            token_probabilities=self.expected,
+            final_answer_prompt=None if grammar is None else final_answer_prompt(),
+            prefix_group=hash(rendered.shared_prefix) if rendered.shared_prefix else None,
+            token_probabilities=self.expected or self.template.needs_probabilities,
         )
 
     def _derived_seed(self, index: int, attempt: int) -> int:

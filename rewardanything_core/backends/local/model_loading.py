@@ -22,12 +22,13 @@ _MIN_BFLOAT16_PARAMETERS = 1_000_000_000
 """Parameters of a model below which bfloat16 is too coarse: different scores are rounded to equal ones."""
 
 
-def load(config: LocalConfig, quantization_config: Any = None) -> tuple[Any, Any]:
+def load(config: LocalConfig, quantization_config: Any = None, *, classifier: bool = False) -> tuple[Any, Any]:
     """Load a model and its tokenizer.
 
     Args:
         config: Which model to load, and how.
         quantization_config: Passed to transformers. None: ``config.quantization``.
+        classifier: Whether the model is a classifier with one label instead of a model that writes.
 
     Raises:
         MissingExtraError: torch, transformers, bitsandbytes or peft is not installed.
@@ -36,7 +37,7 @@ def load(config: LocalConfig, quantization_config: Any = None) -> tuple[Any, Any
     device = None if config.device_map is not None else pick_device(config.device)
     require()
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GgufConfig
 
     dtype, device_map = config.dtype, config.device_map
     if config.quantization is not None:
@@ -52,12 +53,18 @@ def load(config: LocalConfig, quantization_config: Any = None) -> tuple[Any, Any
     source: dict[str, Any] = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
     if config.gguf_file:
         source["gguf_file"] = config.gguf_file
-    placement = {"device_map": device_map, "quantization_config": quantization_config}
+    kind = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
+    placement = {
+        "device_map": device_map,
+        "quantization_config": quantization_config,
+        "num_labels": 1 if classifier else None,
+    }
     try:
         tokenizer = AutoTokenizer.from_pretrained(config.model, **source)
         with _no_progress_bar():
-            loaded = AutoModelForCausalLM.from_pretrained(
+            loaded, weights = kind.from_pretrained(
                 config.model,
+                output_loading_info=True,
                 dtype="auto" if dtype == "auto" else getattr(torch, dtype),
                 **{key: value for key, value in placement.items() if value is not None},
                 **source,
@@ -68,6 +75,10 @@ def load(config: LocalConfig, quantization_config: Any = None) -> tuple[Any, Any
             "Give a Hugging Face id that this machine can reach, a folder, or a name from `ra-judge models`; for a "
             "model behind an API give its provider too (openai/gpt-4o-mini) or an api_base."
         ) from error
+    if classifier and weights["missing_keys"]:  # a new head with random weights would judge without an error
+        raise ConfigError(
+            f"{config.model!r} is no classifier with one label: its weights lack {min(weights['missing_keys'])}."
+        )
     if device is not None:
         if dtype == "auto" and quantization_config is None:
             loaded = loaded.to(_auto_dtype(loaded, device))
