@@ -21,6 +21,7 @@ from rewardanything_core import (
     Principle,
     RewardAnythingError,
     Rubric,
+    from_endpoint,
     resolve_judge,
 )
 from rewardanything_core.conversations import read_messages
@@ -32,6 +33,9 @@ from rewardanything_rl.injection_guard import Guard, arefusals, resolve_guard
 from rewardanything_rl.ray_batching import RayGroupBatcher
 from rewardanything_rl.scale import Scale, check_reward
 from rewardanything_rl.texts import Thinking, check_thinking, guarded_text, response_of
+
+ROUTER = "router"
+"""The ``judge`` that means the reward model hosted by veRL."""
 
 
 def verl_reward(
@@ -59,7 +63,8 @@ def verl_reward(
             judged together as a rubric of equal weights. With a rubric, samples have ``missed``, and for each of its
             criteria ``reward/criterion`` and ``judge_score/criterion``, too.
         weights: Criterion -> weight, in place of the rubric's own.
-        judge: The judge, or a model string such as ``openai/gpt-5-mini``. None: `default_judge()`.
+        judge: The judge, or a model string such as ``openai/gpt-5-mini``. ``router``: the reward model that veRL 0.9
+            itself hosts (``reward.reward_model``), by the address of its router. None: `default_judge()`.
         group_size: How many samples veRL draws for a prompt, 1 or more; ``extra_info["group_size"]`` overrides it.
         timeout: Seconds to wait for the other samples of a group, from the first one on.
         normalize: Rewards are (score - 1) / 4, within 0..1; otherwise 1..5.
@@ -93,23 +98,36 @@ def verl_reward(
     if guard and refused_reward is None:
         raise ConfigError("guard needs a refused_reward: veRL cannot leave a refused sample out.")
     default = weighted_principle(principle, weights)
-    resolved = resolve_judge(judge)
-    batcher = (RayGroupBatcher if gather == "ray" else GroupBatcher)(
-        group_size,
-        timeout=timeout,
-        judge=resolved,
-        scale=Scale(normalize=normalize, tie_break=tie_break),
-        max_failed_calls=max_failed_calls,
-    )
+    batchers: dict[str, tuple[BaseJudge | None, GroupBatcher | RayGroupBatcher]] = {}
+
+    def judge_and_batcher(from_verl: Mapping[str, Any]) -> tuple[BaseJudge | None, GroupBatcher | RayGroupBatcher]:
+        address = str(from_verl.get("reward_router_address")) if judge == ROUTER else ""
+        if address not in batchers:
+            found = _router_judge(from_verl) if judge == ROUTER else resolve_judge(judge)
+            batchers[address] = (
+                found,
+                (RayGroupBatcher if gather == "ray" else GroupBatcher)(
+                    group_size,
+                    timeout=timeout,
+                    judge=found,
+                    scale=Scale(normalize=normalize, tie_break=tie_break),
+                    max_failed_calls=max_failed_calls,
+                ),
+            )
+        return batchers[address]
+
+    if judge != ROUTER:
+        judge_and_batcher({})  # what is wrong with it is an error now
 
     async def compute_score(
         data_source: str,  # noqa: ARG001 - part of the call that veRL makes
         solution_str: str,
         ground_truth: Any = None,
         extra_info: Mapping[str, Any] | None = None,
-        **_: Any,
+        **from_verl: Any,
     ) -> dict[str, Any]:
         """The reward of one sample as ``score``, with the fields that veRL logs."""
+        resolved, batcher = judge_and_batcher(from_verl)
         if not isinstance(extra_info, Mapping | None):
             raise ConfigError(f"extra_info must be a mapping, not {extra_info!r:.80}.")
         info = dict(extra_info or {})
@@ -181,10 +199,10 @@ async def compute_score(
         RewardAnythingError: there is no verdict, and ``on_failure`` is not set.
         JudgeUnavailableError: ``max_failed_calls`` groups in a row had no verdict, or the judge cannot be used.
     """
-    settings = {name: value for name, value in settings.items() if name not in _FROM_VERL}
+    from_verl = {name: settings.pop(name) for name in _FROM_VERL if name in settings}
     key = tuple((name, _hashable(value)) for name, value in sorted(settings.items()))
     score = _shared_rewards.get(key) or _shared_rewards.setdefault(key, _reward_of(settings))
-    return await score(data_source, solution_str, ground_truth, extra_info)
+    return await score(data_source, solution_str, ground_truth, extra_info, **from_verl)
 
 
 def compute_score_sync(
@@ -216,6 +234,22 @@ def compute_score_sync(
 
 _FROM_VERL = ("reward_router_address", "reward_model_tokenizer")
 """Arguments that veRL adds where it runs a reward model."""
+
+
+def _router_judge(from_verl: Mapping[str, Any]) -> BaseJudge:
+    """The judge behind veRL's router, which has the routes of an OpenAI-compatible server.
+
+    Raises:
+        ConfigError: veRL runs no reward model.
+    """
+    address, tokenizer = (from_verl.get(name) for name in _FROM_VERL)
+    model = getattr(tokenizer, "name_or_path", None)
+    if not address or not model:
+        raise ConfigError(
+            f"judge={ROUTER!r} is the reward model that veRL hosts, and veRL gave no address and tokenizer of one.",
+            hint="Set reward.reward_model.enable=True and reward.reward_model.model_path, or name another judge.",
+        )
+    return from_endpoint(str(model), f"http://{address}/v1")
 
 
 _shared_rewards: dict[tuple[tuple[str, Any], ...], Callable[..., Awaitable[dict[str, Any]]]] = {}

@@ -6,12 +6,14 @@ import asyncio
 import inspect
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
 import pytest
 from rl_judges import PRINCIPLE, judge_by_length, judge_of, length_backend, response_lists, sample, scores_of
 from scripts import by_length, mute
+from servers import FakeOpenAI, score_text
 
 from rewardanything_core import ConfigError, InvalidCaseError, ScriptedBackend, VerdictParseError, set_default_judge
 from rewardanything_rl import (
@@ -197,6 +199,26 @@ def test_compute_score_takes_the_settings_of_reward_kwargs() -> None:
 
     assert asyncio.run(scores_of(configured, [sample("a"), sample("aaa")])) == [0.0, 0.5]
     assert backend.calls == 1
+
+
+def test_the_reward_model_that_verl_hosts_can_be_the_judge() -> None:
+    """veRL 0.9 passes the router's address, without a scheme, and the tokenizer, whose name is the served model's."""
+    tokenizer = SimpleNamespace(name_or_path="Qwen/Qwen3-8B")
+
+    async def hosted(**call: Any) -> Any:
+        return await compute_score(**call, judge="router", group_size=2, tie_break=0.0, on_failure=0.5, **from_verl)
+
+    with FakeOpenAI() as server:
+        from_verl = {
+            "reward_router_address": server.url.removeprefix("http://").removesuffix("/v1"),
+            "reward_model_tokenizer": tokenizer,
+        }
+        scores = asyncio.run(scores_of(hosted, [sample("a"), sample("aaa")]))
+        assert scores == [(score_text(text) - 1) / 4 for text in ("a", "aaa")]
+        assert [body["model"] for body in server.bodies] == ["Qwen/Qwen3-8B"]
+    from_verl = {"reward_router_address": None, "reward_model_tokenizer": None}
+    with pytest.raises(ConfigError, match=r"veRL gave no address.*reward\.reward_model\.enable=True"):
+        asyncio.run(hosted(**sample("a")))
 
 
 def test_the_synchronous_function_judges_one_sample_at_a_time() -> None:
