@@ -298,7 +298,7 @@ SHORTER = {"grpo_short_answers.py": ["--steps", "2", "--length", "16"]}
 """Options with which an example that trains for a quarter of an hour is over sooner."""
 
 
-def told(example: str) -> list[str]:
+def instructions(example: str) -> list[str]:
     """The lines of an example's docstring that are to be typed."""
     said = ast.get_docstring(ast.parse((EXAMPLES / example).read_text(encoding="utf-8"))) or ""
     lines = [line.strip() for line in said.splitlines()]
@@ -311,7 +311,7 @@ def told(example: str) -> list[str]:
 def test_example_as_written(example: str, env: Environment, wheel: Path) -> None:
     shutil.copytree(EXAMPLES, env.work / "examples", ignore=shutil.ignore_patterns("__*"))
     ran = []
-    for line in told(example):
+    for line in instructions(example):
         for part in line.partition("#")[0].split("&&"):
             program, *arguments = shlex.split(part)
             if program == "pip":

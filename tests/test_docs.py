@@ -90,7 +90,7 @@ def scripted(*_: Any, **options: Any) -> Judge:
 
 
 def prepare(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The names that a page's blocks take from the text around them, and the files beside them."""
+    """The names that a page's blocks take from the text around them, and the files that they read."""
     before = [{"id": f"q{i}", "prompt": f"Question {i}?", "response": "A longer answer."} for i in range(12)]
     after = [row | {"response": "Brief."} for row in before]
     if page == "docs/juries.md":
@@ -246,13 +246,13 @@ def test_python_on_the_pages_runs(
         assert Path(page).name in test, f"{RUN_ELSEWHERE[page]} no longer runs {page}"
         return
     names = prepare(page, elsewhere, monkeypatch)
-    told = {} if page != "docs/serving.md" else {"http://localhost:8700": served, '"..."]': f'"{TOKEN}"]'}
-    told |= {'api_key="..."': f'api_key="{TOKEN}"', "http://localhost:8000/v1": stub.url}
+    replaced = {} if page != "docs/serving.md" else {"http://localhost:8700": served, '"..."]': f'"{TOKEN}"]'}
+    replaced |= {'api_key="..."': f'api_key="{TOKEN}"', "http://localhost:8000/v1": stub.url}
 
     async def run() -> None:
         for line, block in blocks:
             if not (block.startswith("# needs ") or CLUSTER.search(block)):
-                for said, meant in told.items():
+                for said, meant in replaced.items():
                     block = block.replace(said, meant)
                 await run_block(block, page, line, names)
 
@@ -407,7 +407,7 @@ def test_every_setting_of_a_check_is_explained() -> None:
 
 
 def test_every_variable_is_explained() -> None:
-    """What the code reads as RA_JUDGE_..., beside the settings, is on the page; and nothing else is."""
+    """What the code reads as RA_JUDGE_..., apart from the settings, is on the page; and nothing else is."""
     read = {
         name
         for folder in (ROOT / "rewardanything_core", ROOT / "integrations")
@@ -415,8 +415,8 @@ def test_every_variable_is_explained() -> None:
         for name in re.findall(r"RA_JUDGE_[A-Z_]*[A-Z]", path.read_text())
     }
     settings = {f"RA_JUDGE_{name.upper()}" for name in SETTINGS}
-    told = set(re.findall(r"^\| `(RA_JUDGE_\w+)` \|", text_of("docs/configuration.md"), re.MULTILINE))
-    assert told == read - settings == _NOT_SETTINGS
+    documented = set(re.findall(r"^\| `(RA_JUDGE_\w+)` \|", text_of("docs/configuration.md"), re.MULTILINE))
+    assert documented == read - settings == _NOT_SETTINGS
 
 
 def test_every_command_and_option_is_on_the_page() -> None:
@@ -456,7 +456,7 @@ def test_the_api_page_has_what_is_exported() -> None:
         assert hasattr(import_module(module), attribute), name
 
 
-def test_what_integrations_export_is_told() -> None:
+def test_what_integrations_export_is_documented() -> None:
     page = site.filled(text_of("docs/api-integrations.md"))
     folders = [path for path in (ROOT / "integrations").iterdir() if (path / "__init__.py").exists()]
     assert sorted(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == sorted(folder.name for folder in folders)

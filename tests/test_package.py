@@ -98,10 +98,10 @@ def test_a_missing_extra_says_how_to_install_it(hidden, work, extra, tmp_path):
 
 def test_who_chose_no_judge_is_told_that_there_are_others(tmp_path):
     code = "import sys; sys.modules['torch'] = None\nfrom rewardanything_core import *\nload_judge(**{})"
-    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True).stderr
-    assert "No judge is set" in told
-    assert "RA_JUDGE_MODEL" in told
+    printed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True).stderr
+    assert "No judge is set" in printed
+    assert "RA_JUDGE_MODEL" in printed
     code = code.replace("**{}", "model='smollm2-135m'")
-    told = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True).stderr
-    assert "rewardanything-core[local]" in told
-    assert "No judge is set" not in told
+    printed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True).stderr
+    assert "rewardanything-core[local]" in printed
+    assert "No judge is set" not in printed

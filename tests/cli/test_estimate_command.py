@@ -59,8 +59,8 @@ def in_folder(here: Path) -> None:
 def test_from_a_draw_to_an_estimate_and_the_next_draw() -> None:
     truth = sum(map(quality, range(ROWS))) / ROWS
     write_jsonl("judged.jsonl", graded())
-    told = run("estimate", "judged.jsonl", "--next", "40", "-o", "labels.jsonl").stdout
-    assert "Wrote 40 rows to label to labels.jsonl" in told
+    printed = run("estimate", "judged.jsonl", "--next", "40", "-o", "labels.jsonl").stdout
+    assert "Wrote 40 rows to label to labels.jsonl" in printed
     asked = read_jsonl("labels.jsonl")
     assert len(asked) == 40
     assert all(row["score"] is None and 0 < row["probability"] < 1 for row in asked)

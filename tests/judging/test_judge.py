@@ -90,7 +90,7 @@ def test_the_explanation_names_responses_by_their_labels():
     assert "model-1" in judge.judge("longer", "q", TWO).reasoning
 
 
-def told(text, responses):
+def judged(text, responses):
     """The explanation where the judge wrote this text, whatever the order."""
     replies = ScriptedBackend([verdict_reply({f"model-{i + 1}": 3 for i in range(len(responses))}, thoughts=text)])
     return Judge(replies, cache="off").judge("p", "q", responses)
@@ -107,19 +107,19 @@ def told(text, responses):
     ],
 )
 def test_a_single_response_is_called_the_response(text, read):
-    assert told(text, {"0": "x"}).explanation == told(text, {"mine": "x"}).explanation == read
+    assert judged(text, {"0": "x"}).explanation == judged(text, {"mine": "x"}).explanation == read
 
 
 def test_where_the_judge_counts_the_explanation_says_in_which_order_it_read():
     for text in ("The first response is brief.", "It is brief; the second has more.", "Response 2 is longer."):
-        verdict = told(text, TWO)
+        verdict = judged(text, TWO)
         assert verdict.explanation == f"(The judge saw them in this order: {', '.join(verdict.orders[0])}.)\n{text}"
     for text in ("Relevance comes first.", "The first sentence is long.", "The second model-9 is not there."):
-        assert told(text, TWO).explanation == text
+        assert judged(text, TWO).explanation == text
 
 
 def test_responses_without_labels_have_their_numbers_in_the_explanation():
-    verdict = told("model-1 is brief, unlike response model-2.", ["x", "yy"])
+    verdict = judged("model-1 is brief, unlike response model-2.", ["x", "yy"])
     first, second = verdict.orders[0]
     assert verdict.explanation == f"response {first} is brief, unlike response {second}."
     assert verdict.to_dict()["explanation"] == verdict.explanation

@@ -130,10 +130,10 @@ def test_each_juror_is_stored_and_the_jury_follows_from_them(own_store):
 
 def test_a_jurys_verdict_is_plain_json_and_can_be_stored_and_renamed():
     verdict = Jury([length(), vowels(), mute()], min_jurors=2).judge("p", "q", TEXTS)
-    told = json.loads(json.dumps(verdict.to_dict()))
-    assert [juror["model"] for juror in told["jurors"][:2]] == ["length", "vowels"]
-    assert told["jurors"][1]["best"] == "c"
-    assert told["jurors"][2]["error_type"] == "VerdictParseError"
+    result = json.loads(json.dumps(verdict.to_dict()))
+    assert [juror["model"] for juror in result["jurors"][:2]] == ["length", "vowels"]
+    assert result["jurors"][1]["best"] == "c"
+    assert result["jurors"][2]["error_type"] == "VerdictParseError"
     store, case = VerdictStore(), Case("p", "q", TEXTS)
     store.put(Entry(key="k" * 64, case=case, verdict=verdict, model=verdict.model, template_hash=""))
     other = Case("p", "q", dict(zip("xyz", TEXTS.values(), strict=True)), id="other")
@@ -271,9 +271,9 @@ def test_a_jury_in_every_framework(tmp_path, monkeypatch):
     jury = Jury([length(), vowels()])
     verdict = JudgeRunnable(principle="p", judge=jury).invoke({"prompt": "q", "responses": TEXTS})
     assert verdict.scores["c"] == 4.5
-    told = principle_evaluator("p", judge=jury, scale="raw")(inputs={"q": "q"}, outputs={"a": "aeio"})
-    assert told["score"] == 4.5
-    assert [juror["model"] for juror in told["metadata"]["jurors"]] == ["length", "vowels"]
+    result = principle_evaluator("p", judge=jury, scale="raw")(inputs={"q": "q"}, outputs={"a": "aeio"})
+    assert result["score"] == 4.5
+    assert [juror["model"] for juror in result["metadata"]["jurors"]] == ["length", "vowels"]
     example = dspy.Example(question="q").with_inputs("question")
     assert PrincipleMetric("p", judge=jury)(example, dspy.Prediction(answer="aeio")) == pytest.approx(3.5 / 4)
     scorer = PrincipleScorer(principle="p", judge=jury, name="fit", candidates=True)

@@ -348,10 +348,10 @@ def test_a_killed_writer_leaves_a_whole_store(tmp_path):
             round_,
         )
         for _ in range(50 + 37 * round_):
-            told = writer.stdout.readline()
+            printed = writer.stdout.readline()
         writer.send_signal(signal.SIGKILL)
         rest, _ = writer.communicate()
-        last = int((told + rest).splitlines()[-1]) if (told + rest).endswith("\n") else int(told)
+        last = int((printed + rest).splitlines()[-1]) if (printed + rest).endswith("\n") else int(printed)
         with VerdictStore(path) as store:
             for i in range(last):
                 assert len(store.get_many([key_of((str(round_), i, "x")), key_of((str(round_), i, "y"))])) == 2
