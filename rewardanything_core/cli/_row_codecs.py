@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 from abc import ABC, abstractmethod
@@ -53,6 +54,10 @@ class RowCodec(ABC):
 class JsonLines(RowCodec):
     """One JSON object per line."""
 
+    has_nan = False
+    """Whether numbers that JSON does not have are written as Python reads them. Otherwise NaN becomes null, as data
+    frames have it for a missing value, and an infinity its name."""
+
     def head(self) -> bytes:
         """Nothing."""
         return b""
@@ -60,7 +65,12 @@ class JsonLines(RowCodec):
     def encode(self, row: Mapping[str, Any]) -> bytes:
         """A line. A value for which JSON has no type, such as a date from Parquet, is written as text."""
         try:
-            return json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n"
+            text = json.dumps(row, ensure_ascii=False, default=str, allow_nan=self.has_nan)
+        except ValueError:
+            row = _without_nan(row)
+            text = json.dumps(row, ensure_ascii=False, default=str)
+        try:
+            return text.encode() + b"\n"
         except UnicodeEncodeError:  # a lone surrogate, which only an escape can express
             return json.dumps(row, default=str).encode() + b"\n"
 
@@ -88,6 +98,8 @@ class JsonLines(RowCodec):
 class ParquetRows(JsonLines):
     """Rows that will become Parquet: JSON lines whose column names are valid UTF-8, as Parquet requires."""
 
+    has_nan = True
+
     def encode(self, row: Mapping[str, Any]) -> bytes:
         """A line, with escapes for lone surrogates in the names of columns."""
         if all(map(str.isascii, row)):
@@ -99,6 +111,14 @@ class ParquetRows(JsonLines):
                 text += "_"
             renamed[text] = value
         return super().encode(renamed)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class Csv(RowCodec):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
 from checks import errors_of, invoke, read_jsonl, write_jsonl
-from grading import calls, grade, record, rows
+from grading import calls, grade, read_csv, record, rows
 
 from rewardanything_core.tables.results import RESULT_COLUMNS
 
@@ -156,6 +159,14 @@ def test_reference_and_context_reach_the_judge(suffix):
         (["in.jsonl", "-o", "out.jsonl", "--format", "parquet"], "Cannot read in.jsonl"),
         (["-", "-o", "out.jsonl", "--format", "parquet"], "pipe"),
         (["utf16.csv", "-o", "out.csv"], "utf16.csv is UTF-16. Save it as UTF-8"),
+        (["utf16-le.jsonl", "-o", "out.jsonl"], "utf16-le.jsonl is UTF-16"),
+        (["packed.jsonl", "-o", "out.jsonl"], "packed.jsonl is compressed by gzip. Decompress it: gunzip packed.jsonl"),
+        (["packed.jsonl.gz", "-o", "out.jsonl"], "--format"),
+        (["empty.parquet", "-o", "out.csv", "--format", "csv"], "empty.parquet is a Parquet file. Give --format"),
+        (["semicolons.csv", "-o", "out.csv"], "columns of semicolons.csv are separated by ';', not by commas"),
+        (["python.jsonl", "-o", "out.jsonl"], "No row of python.jsonl can be read. In line 1: it cannot"),
+        (["out.jsonl.run.json", "-o", "out.jsonl", "--format", "jsonl"], "a file that grade keeps next to OUT"),
+        (["in.jsonl", "-o", "folder", "--overwrite"], "folder is not a regular file"),
     ],
 )
 def test_a_command_that_cannot_work_exits_with_2_before_anything_is_judged(arguments, message):
@@ -170,6 +181,12 @@ def test_a_command_that_cannot_work_exits_with_2_before_anything_is_judged(argum
     Path("empty.jsonl").write_text("\n\n")
     Path("twice.csv").write_text("prompt,a,a\n")
     Path("utf16.csv").write_text("prompt,a\nq,x\n", encoding="utf-16")
+    Path("utf16-le.jsonl").write_text('{"prompt": "q"}\n', encoding="utf-16-le")
+    Path("packed.jsonl").write_bytes(gzip.compress(Path("in.jsonl").read_bytes()))
+    Path("semicolons.csv").write_text("prompt;a\nq, as one asks;x\n")
+    Path("python.jsonl").write_text("{'prompt': 'q', 'responses': ['x', None]}\n" * 2)
+    write_jsonl("out.jsonl.run.json", rows(2))
+    Path("folder").mkdir()
     column = pyarrow.array(["q"])
     pyarrow.parquet.write_table(pyarrow.table({"prompt": column, "responses": column}).slice(0, 0), "empty.parquet")
     twice = pyarrow.Table.from_arrays([column] * 3, names=["prompt", "responses", "responses"])
@@ -177,6 +194,26 @@ def test_a_command_that_cannot_work_exits_with_2_before_anything_is_judged(argum
     assert message in errors_of(grade(*arguments, code=2))
     assert calls() == []
     assert not Path("out.jsonl").exists()
+    assert len(read_jsonl("out.jsonl.run.json")) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_pipe_is_read_once_and_in_full(suffix):
+    """As ``<(zcat in.jsonl.gz)`` is: a second reader would take rows from the first."""
+    os.mkfifo("pipe")
+    text = "".join(json.dumps(row) + "\n" for row in rows(200, note="x" * 1000))
+    writer = threading.Thread(target=Path("pipe").write_text, args=(text,), daemon=True)
+    writer.start()
+    grade("pipe", "--format", "jsonl", "-o", f"out.{suffix}", "--max-calls", "9999", "--yes")
+    written = read_jsonl("out.jsonl") if suffix == "jsonl" else read_csv("out.csv")
+    assert [str(row["id"]) for row in written] == [str(number) for number in range(200)]
+
+
+def test_csv_may_begin_with_blank_lines_and_may_have_line_ends_and_nul_in_cells():
+    Path("in.csv").write_text('\ufeff\n\nprompt,answer\nq,"a\r\nb"\n\nq,a\0b\n', encoding="utf-8", newline="")
+    grade("in.csv", "-o", "out.jsonl", "--response-column", "answer")
+    assert [row["answer"] for row in read_jsonl("out.jsonl")] == ["a\r\nb", "a\0b"]
 
 
 @pytest.mark.parametrize(

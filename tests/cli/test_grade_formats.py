@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import math
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow
@@ -161,6 +163,24 @@ def test_parquet_in_and_out_keeps_types(here):
     grade("in.parquet", "-o", "out.csv")
     assert read_csv("out.csv")[149]["prompt"] == 'q "149"\n世界'
     assert sorted(file.name for file in here.glob("out.parquet*")) == ["out.parquet", "out.parquet.run.json"]
+
+
+def test_json_lines_and_csv_have_values_that_other_programs_read():
+    when = pyarrow.array([datetime.date(2026, 11, 1), None])
+    own = {"n": [math.nan, math.inf], "l": [[math.nan, 1.5], None], "d": [Decimal("1.10"), None], "when": when}
+    pyarrow.parquet.write_table(pyarrow.table({"prompt": ["q", "r"], "response": ["x", "y"], **own}), "in.parquet")
+    Path("in.jsonl").write_text('{"prompt": "q", "response": "x", "n": NaN, "l": 1e999, "reference": NaN}\n')
+    for source, number in (("in.parquet", 2), ("in.jsonl", 1)):
+        for _ in range(2):
+            done = json.loads(grade(source, "-o", f"{number}.jsonl", "--json").stdout)
+        assert done["done_before"] == number
+    lines = Path("2.jsonl").read_text().splitlines() + Path("1.jsonl").read_text().splitlines()
+    first, second, third = (json.loads(line, parse_constant=pytest.fail) for line in lines)
+    assert (first["n"], first["l"], first["d"], first["when"]) == (None, [None, 1.5], "1.10", "2026-11-01")
+    assert (second["n"], third["n"], third["l"], third["error"]) == ("Infinity", None, "Infinity", None)
+    grade("in.parquet", "-o", "out.csv")
+    (first, second) = read_csv("out.csv")
+    assert (first["d"], first["when"], second["d"]) == ("1.10", "2026-11-01", "")
 
 
 def test_uneven_rows_to_parquet():
