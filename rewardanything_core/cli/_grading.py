@@ -15,13 +15,13 @@ from typing import Any, TypeAlias, cast
 
 from rewardanything_core import BaseJudge, Case, InvalidCaseError, JudgeFailure, Verdict, load_judge
 from rewardanything_core.cli._grade_counts import USAGE, Counts, CriterionScores, abstained, waits_for_budget
-from rewardanything_core.cli._judge_errors import UnusableJudgeDetector
 from rewardanything_core.cli._options import echo, fetch_progress
 from rewardanything_core.cli._progress import progress_bar
 from rewardanything_core.cli._resumable_output import SIDE_FILES, ResumableOutput
 from rewardanything_core.cli._row_readers import STANDARD, count_rows, format_of, format_option, is_stream, read_rows
 from rewardanything_core.cli._spending import Spending
 from rewardanything_core.errors import ConfigError
+from rewardanything_core.judging.unusable import UnusableJudgeDetector
 from rewardanything_core.principles import Rubric
 from rewardanything_core.tables.columns import CaseColumns, FileFormat, InputRow
 from rewardanything_core.tables.results import ResultColumns

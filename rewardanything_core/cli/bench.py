@@ -203,8 +203,8 @@ def _run(
     from rewardanything_core.bench.estimates import estimate_items
     from rewardanything_core.bench.labels import compare_labels
     from rewardanything_core.bench.running import judge_items, run_bench
-    from rewardanything_core.cli._judge_errors import raise_if_unusable
     from rewardanything_core.cli._progress import progress_bar
+    from rewardanything_core.judging.unusable import raise_if_unusable
 
     with progress_bar(len(items)) as progress:
         report = run_bench(judge, items, flips, progress=progress)
@@ -238,8 +238,8 @@ def _valid_cases(items: Sequence[BenchItem]) -> list[Case]:
 
 def _attack(judge: BaseJudge, trials: int | None, seed: int) -> AttackReport:
     from rewardanything_core.bench.attacks import run_attacks
-    from rewardanything_core.cli._judge_errors import raise_if_unusable
     from rewardanything_core.cli._progress import progress_bar
+    from rewardanything_core.judging.unusable import raise_if_unusable
     from rewardanything_core.types import JudgeFailure
 
     with progress_bar(None) as progress:

@@ -113,8 +113,8 @@ def run(
     are too few cases, 130 interrupted.
     """
     from rewardanything_core.canary import Canary, run_canary
-    from rewardanything_core.cli._judge_errors import raise_if_unusable
     from rewardanything_core.cli._progress import steps_bar
+    from rewardanything_core.judging.unusable import raise_if_unusable
 
     settings = options.judge_settings(locals())
     canary = Canary.load(file)

@@ -116,8 +116,8 @@ def demo(
             )
     judge.close()
     if failures:
-        from rewardanything_core.cli._judge_errors import is_setup_failure
         from rewardanything_core.cli.exit_codes import JUDGE_FAILED, USAGE
+        from rewardanything_core.judging.unusable import is_setup_failure
 
         raise typer.Exit(USAGE if not verdicts and all(map(is_setup_failure, failures)) else JUDGE_FAILED)
 

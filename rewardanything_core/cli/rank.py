@@ -135,11 +135,11 @@ def _run(
     rules: Mapping[str, Any],
     spending: Spending,
 ) -> RankingReport:
-    from rewardanything_core.cli._judge_errors import raise_if_unusable
     from rewardanything_core.cli._progress import steps_bar
     from rewardanything_core.gate.judging import estimate_check
     from rewardanything_core.gate.pairing import join
     from rewardanything_core.gate.results import Requirement
+    from rewardanything_core.judging.unusable import raise_if_unusable
     from rewardanything_core.ranking.ranking import rank
 
     items = join(systems, common_only=rules["common_only"]).items  # checked before a model is loaded

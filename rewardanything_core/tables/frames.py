@@ -8,12 +8,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 from rewardanything_core.cases import Case
 from rewardanything_core.config import read_settings
 from rewardanything_core.errors import ConfigError, InvalidCaseError, MissingExtraError
 from rewardanything_core.judging.base import DEFAULT_WINDOW, BaseJudge
+from rewardanything_core.judging.unusable import UnusableJudgeDetector
 from rewardanything_core.loading import default_judge, load_judge, settings_for
 from rewardanything_core.principles import Principle
 from rewardanything_core.tables import arrow_types
@@ -87,6 +89,7 @@ def judge_frames(frames: Iterable[pandas.DataFrame], **options: Unpack[TableOpti
         ConfigError: the options contradict each other, a column is missing or appears twice, an added column exists
             already, or the judge cannot be made.
         MissingExtraError: pandas is not installed.
+        RewardAnythingError: one of `SETUP_ERRORS`, such as a refused key, if no row can be judged because of it.
     """
     try:
         import pandas  # noqa: F401
@@ -337,11 +340,14 @@ def _judged(tables: Iterable[Table], adapter: TableAdapter[Table], options: Tabl
             yield adapter.extended(done.table, added, [_cells(outcome, added) for outcome in done.outcomes])
 
     def judged() -> Iterator[Table]:
+        detector: UnusableJudgeDetector[None] = UnusableJudgeDetector()
         outcomes = judge.judge_stream(cases(), window=options.get("window", DEFAULT_WINDOW), ordered=True)
         with closing(cast("Generator[tuple[int, Outcome], None, None]", outcomes)):
-            for _, outcome in outcomes:
+            certain = (outcome for _, each in outcomes for _, outcome in detector.add(None, each))
+            for outcome in chain(certain, (outcome for _, outcome in detector.finish())):
                 yield from finished()  # tables without rows
                 current = unfinished[0]
+                assert outcome is not None
                 current.outcomes.append(current.invalid.pop(len(current.outcomes), outcome))
                 yield from finished()
             yield from finished()

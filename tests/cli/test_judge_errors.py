@@ -10,7 +10,7 @@ import pytest
 from checks import PRINCIPLE, errors_of, invoke, outputs, read_jsonl, write_jsonl
 from servers import Fault
 
-from rewardanything_core.cli._judge_errors import ENOUGH, UnusableJudgeDetector, exit_code, is_setup_failure
+from rewardanything_core.cli._judge_errors import exit_code
 from rewardanything_core.errors import (
     AuthenticationError,
     BackendConnectionError,
@@ -22,6 +22,7 @@ from rewardanything_core.errors import (
     RewardAnythingError,
     VerdictParseError,
 )
+from rewardanything_core.judging.unusable import ENOUGH, UnusableJudgeDetector, is_setup_failure
 from rewardanything_core.types import JudgeFailure, Verdict
 
 KEY = "wrong-key-123"

@@ -25,6 +25,7 @@ from rewardanything_core import (
     load_judge,
 )
 from rewardanything_core.backends import verdict_reply
+from rewardanything_core.errors import AuthenticationError, ModelNotFoundError
 from rewardanything_core.tables import judge_frames, judge_tables, portable_spec, spark_columns
 from rewardanything_core.tables.results import RESULT_COLUMNS, ResultColumns
 
@@ -86,6 +87,20 @@ def test_a_judge_failure_affects_only_its_row():
     (out,) = judged([frame(1, 1, 1)], judge=Judge(ScriptedBackend(reply), cache="off", retries=0))
     assert out.error.isna().tolist() == [True, False, True]
     assert "VerdictParseError" in out.error[1]
+
+
+@pytest.mark.parametrize("kind", [AuthenticationError, ModelNotFoundError])
+def test_a_mistake_in_the_setup_stops_the_run_also_after_rows_that_no_judge_saw(kind):
+    def reply(request):
+        return kind("It is wrong.") if "q2" in str(request.messages) else VerdictParseError("no", raw="")
+
+    judge = Judge(ScriptedBackend(reply), cache="off", retries=0)
+    first = frame(1, 1)
+    first["prompt"] = None
+    with pytest.raises(kind, match="wrong"):
+        judged([first, frame(1, start=2)], judge=judge)
+    (out,) = judged([frame(1, 1, start=2)], judge=judge)  # the judge can be asked about the other row
+    assert out.error.str.partition(":")[0].tolist() == [kind.__name__, "VerdictParseError"]
 
 
 def test_cells_may_be_pandas_numpy_or_arrow_values(judge):

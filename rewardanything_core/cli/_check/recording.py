@@ -30,10 +30,10 @@ from rewardanything_core.cli._check.sources import (
     produce_outputs,
     read_dataset,
 )
-from rewardanything_core.cli._judge_errors import UnusableJudgeDetector
 from rewardanything_core.cli._progress import steps_bar
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.results import Requirement
+from rewardanything_core.judging.unusable import UnusableJudgeDetector
 from rewardanything_core.principles import Principle, Rubric
 from rewardanything_core.types import JudgeFailure, Verdict
 

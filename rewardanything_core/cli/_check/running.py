@@ -14,12 +14,12 @@ from rewardanything_core.cli._check.models import CommandModels
 from rewardanything_core.cli._check.requirements import PrincipleArgs, read_requirements
 from rewardanything_core.cli._check.settings import merged, read_table
 from rewardanything_core.cli._check.sources import CachePolicy, Echo, plan_check, preview, produce_outputs
-from rewardanything_core.cli._judge_errors import raise_if_unusable
 from rewardanything_core.cli._progress import steps_bar
 from rewardanything_core.cli._spending import Spending
 from rewardanything_core.cli.bench import scale_of
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.gate.reports.wording import counted
+from rewardanything_core.judging.unusable import raise_if_unusable
 from rewardanything_core.types import MAX_SCORE, MIN_SCORE
 
 if TYPE_CHECKING:
