@@ -220,7 +220,7 @@ def _unclear(value: Any, where: str, option: str, accepted: str) -> InvalidCaseE
         return InvalidCaseError(f"There is no {option}: {where} is empty.", field=option)
     several = " (candidates=True judges several responses)" if option == "response" else ""
     texts = [key for key, item in value.items() if isinstance(item, str)] if isinstance(value, Mapping) else []
-    example = f", as in {option}={json.dumps(texts[0])}," if texts else ""
+    example = f", as in {option}={json.dumps(texts[0])}," if texts else ","
     return InvalidCaseError(
         f"It is not clear what the {option} is: {where} {_shape(value)}. Accepted are {accepted}. Otherwise set "
         f"{option}= to a key{example} a dotted path or a function{several}; {option}=json.dumps judges all of it as "
