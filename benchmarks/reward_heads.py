@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from rewardanything_core.readouts.pointwise.head_training import (
 )
 from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.readouts.pointwise.reward_head import RewardHead
+from rewardanything_core.types import Message
 from rewardanything_core.weights.fetch import fetch
 
 FLIPS = Path(__file__).parent / "principleflips"
@@ -47,6 +48,7 @@ SETS = {
 """Data set -> number of prompts, of responses to each, and of characters of the longest."""
 
 Row = dict[str, Any]
+Prompt = tuple[Message, ...]
 
 
 class StateCache:
@@ -66,24 +68,29 @@ class StateCache:
             self.states = dict(zip(content["keys"].tolist(), content["states"], strict=True))
 
     def read(self, rows: Sequence[Row], backend: LocalBackend) -> None:
-        """Compute the missing states of some rows."""
-        missing = [row for row in rows if any(key(row, label) not in self.states for label in row["responses"])]
-        for start in range(0, len(missing), 64):
-            asyncio.run(self._read(missing[start : start + 64], backend))
+        """Compute the missing states of the question that heads are fitted to.
+
+        Args:
+            rows: Rows of data sets.
+            backend: The model.
+        """
+        self.add({key(row, label): fit_prompt(row, label) for row in rows for label in row["responses"]}, backend)
+
+    def add(self, prompts: Mapping[str, Prompt], backend: LocalBackend) -> None:
+        """Compute the missing states of any prompts.
+
+        Args:
+            prompts: Key -> prompt.
+            backend: The model.
+        """
+        missing = [each for each in prompts if each not in self.states]
+        for start in range(0, len(missing), 128):
+            part = missing[start : start + 128]
+            result = asyncio.run(backend.hidden_states([prompts[each] for each in part], self._layer))
+            self.states.update(zip(part, result.states, strict=True))
             keys, states = list(self.states), np.stack(list(self.states.values())).astype(np.float16)
             np.savez(self._path, keys=np.array(keys), states=states)
-            print(f"layer {self._layer}: {start + 64} of {len(missing)} rows", flush=True)
-
-    async def _read(self, rows: Sequence[Row], backend: LocalBackend) -> None:
-        names = [(row, label) for row in rows for label in row["responses"]]
-        prompts = [
-            question_set().fit_messages(
-                Case(row["principle"], row["prompt"], row["responses"]), label, 0, escape_special_tokens=False
-            )
-            for row, label in names
-        ]
-        result = await backend.hidden_states(prompts, self._layer)
-        self.states.update({key(row, label): state for (row, label), state in zip(names, result.states, strict=True)})
+            print(f"layer {self._layer}: {start + len(part)} of {len(missing)} prompts", flush=True)
 
     def pairs(self, rows: Sequence[Row]) -> PairData:
         """The pairs of some rows as differences."""
@@ -96,6 +103,18 @@ class StateCache:
 
 def key(row: Row, label: str) -> str:
     return f"{row['id']}|{label}"
+
+
+def fit_prompt(row: Row, label: str, principle: str | None = None) -> Prompt:
+    """The question that heads are fitted to.
+
+    Args:
+        row: A row of a data set.
+        label: The response.
+        principle: Another principle than the row's.
+    """
+    case = Case(principle or row["principle"], row["prompt"], row["responses"])
+    return question_set().fit_messages(case, label, 0, escape_special_tokens=False)
 
 
 def flips_rows(*splits: str) -> list[Row]:
