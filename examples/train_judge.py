@@ -1,11 +1,11 @@
 """Train a judge that reasons: GRPO with LoRA on labelled lists, measured on held-out families before and after.
 
     pip install ".[local,rl,adapter]"
-    python examples/train_judge.py --steps 24                  # SmolLM2-135M on a CPU
+    python examples/train_judge.py --steps 24                  # SmolLM2-135M on a CPU; add --short
     python examples/train_judge.py --model Qwen/Qwen3-8B --data build/train.jsonl --held-out build/test.jsonl \\
-        --steps 300 --warmup 0 --cases 8 --generations 8 --length 1024 --rank 32 --rate 1e-5 --vllm    # one 80 GB GPU
+        --steps 300 --warmup 0 --cases 8 --generations 8 --micro 4 --length 1024 --rank 32 --rate 1e-5 --vllm
 
-The data are files that `ra-judge bench` reads: PrincipleFlips (the default), what `ra-judge build` wrote, public sets.
+The second is for one GPU of 80 GB. The data are files that `ra-judge bench` reads: PrincipleFlips (the default), what `ra-judge build` wrote, public sets.
 Without `--held-out`, a fifth of the families is held out. The policy writes freely and is rewarded by
 `rewardanything_rl.judge_training`; a model that does not know the form yet learns it first (`--warmup`) from verdicts
 with random scores, which say nothing about who is right.
@@ -146,6 +146,7 @@ def arguments_of(given: list[str] | None) -> argparse.Namespace:
         "--cases", type=int, default=4, help="prompts in a batch; whole blocks of a principle and its contrary"
     )
     options.add_argument("--generations", type=int, default=4, help="completions of a prompt")
+    options.add_argument("--micro", type=int, help="completions that go through the model at once; default: all")
     options.add_argument("--length", type=int, default=96, help="most tokens of a completion")
     options.add_argument("--thinking", type=int, default=48, help="tokens of reasoning when measuring")
     options.add_argument("--rank", type=int, default=16)
@@ -182,8 +183,10 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
         r=arguments.rank, lora_alpha=2 * arguments.rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
     policy = get_peft_model(model.to("cuda" if on_gpu else "cpu"), lora)
+    size = arguments.cases * arguments.generations
+    micro = arguments.micro or size
     shared: dict[str, Any] = {
-        "per_device_train_batch_size": arguments.cases * arguments.generations,
+        "per_device_train_batch_size": micro,
         "learning_rate": arguments.rate,
         "lr_scheduler_type": "constant",
         "bf16": on_gpu,  # on a CPU, autocast took half as long again as float32
@@ -224,6 +227,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
             max_steps=arguments.steps,
             num_generations=arguments.generations,
             max_completion_length=arguments.length,
+            gradient_accumulation_steps=size // micro,  # sampled and rewarded together
             shuffle_dataset=False,  # the rows are ordered so that a principle and its contrary share a batch
             scale_rewards="batch",  # otherwise the share of consistency cancels out within a group of one pair
             temperature=1.0,

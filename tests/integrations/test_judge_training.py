@@ -1,6 +1,7 @@
 """Rewards and rows for training a judge: what earns a reward, and what cannot."""
 
 import asyncio
+import importlib.util
 import json
 import warnings
 
@@ -230,3 +231,27 @@ def test_a_completion_in_verl_does_not_wait_forever_for_others(items):
         assert asyncio.run(call)["score"] == 0.0
     with pytest.raises(ConfigError, match=r"not written by verl_rows\(\)"):
         asyncio.run(compute_score("d", "x", "no json", {"case": "c", "labels": []}))
+
+
+@pytest.mark.model
+def test_the_example_trains_a_tiny_model_for_two_steps_and_measures_it_with_its_adapter(model_folder, tmp_path):
+    from tiny_models import tiny
+    from transformers import AutoTokenizer
+
+    spec = importlib.util.spec_from_file_location("train_judge", ROOT / "examples/train_judge.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    tokenizer.save_pretrained(tmp_path / "model")
+    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 2048, "eos_token_id": tokenizer.eos_token_id}
+    tiny("llama", **sizes).save_pretrained(tmp_path / "model")
+    rows = (ROOT / "benchmarks/principleflips/train.jsonl").read_text(encoding="utf-8").splitlines()
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join([*rows[:4], *rows[6:8]]), encoding="utf-8")  # of two families
+    options = (
+        f"--model {tmp_path / 'model'} --data {data} --folder {tmp_path} --steps 2 --warmup 1 --orders 1 --cases 2"
+    )
+    log = example.main([*options.split(), *"--generations 2 --length 4 --thinking 1 --rank 2 --short".split()])
+    assert len(log["steps"]) == 2 and all(0 <= step["reward"] <= 1 for step in log["steps"])
+    assert {"free parsed", "free reward", "bench pairwise_accuracy", "bench both_right"} <= set(log["after"])
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
