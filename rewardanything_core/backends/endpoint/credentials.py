@@ -19,10 +19,14 @@ class Credentials:
     Args:
         config: The endpoint.
         given: The key that the user gave. None: it is read from the environment, by us or by LiteLLM, or there is none.
+
+    Raises:
+        AuthenticationError: the key has a character that no HTTP header can have.
     """
 
     def __init__(self, config: EndpointConfig, given: str | None) -> None:
-        self._config, self._direct, self._given = config, config.direct, given
+        self._config, self._direct = config, config.direct
+        self._given = None if given is None else self._sendable(given)
 
     @cached_property
     def key(self) -> str | None:
@@ -30,7 +34,7 @@ class Credentials:
         if self._given is not None or not self._config.base_urls:
             return self._given
         if self._direct is not None:
-            return os.environ.get(self._direct.key_variable) or None
+            return self._sendable(os.environ.get(self._direct.key_variable, "")) or None
         # Self-hosted servers often need no key, but OpenAI's client does not start without one.
         environment = litellm_adapter.provider_environment(self._config.litellm_model)
         return None if environment["keys_in_environment"] else "not-needed"
@@ -59,6 +63,17 @@ class Credentials:
         """
         if self._config.requires_key and self.key is None:
             raise AuthenticationError(f"There is no key for {self._config.model}.", hint=self.hint())
+
+    def _sendable(self, key: str) -> str:
+        """The key without the space around it that a file or a copied text may have."""
+        key = key.strip()
+        if not (key.isascii() and key.isprintable()):
+            raise AuthenticationError(
+                f"The key for {self._config.model} has a line break, a quotation mark or another character that no key "
+                "has.",
+                hint="Copy it again, without anything around it.",
+            )
+        return key
 
     def removed_from(self, completion: ChatCompletion) -> ChatCompletion:
         """A completion without the key that was sent: a server may echo it, and replies are stored and shown."""

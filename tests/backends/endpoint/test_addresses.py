@@ -20,7 +20,7 @@ from rewardanything_core.backends.endpoint import litellm_adapter
 from rewardanything_core.backends.endpoint.attempt_errors import redact
 from rewardanything_core.backends.endpoint.backend import EndpointBackend
 from rewardanything_core.backends.endpoint.proxies import environment_proxy
-from rewardanything_core.errors import BackendError
+from rewardanything_core.errors import AuthenticationError, BackendError
 
 THROUGH_LITELLM = ("azure/m", "anthropic/m", "gemini/m", "groq/m", "mistral/m", "bedrock/converse/m", "openrouter/m")
 
@@ -273,7 +273,27 @@ def test_the_credentials_of_a_proxy_are_not_shown(server: FakeOpenAI, proxies: p
         assert "hidden" not in str(caught.value)
 
 
-# --- keys in messages
+# --- keys
+
+
+@pytest.mark.parametrize("key", ["key-1\nkey-2", "key\r\nHost: other", "kéy", "\u201ckey-1\u201d", "key\x7f"])
+def test_a_key_that_no_header_can_have_is_refused(
+    server: FakeOpenAI, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in MODELS:
+        with pytest.raises(AuthenticationError, match="character that no key has") as caught:
+            backend_for(server, model, api_key=key)
+        assert "key-1" not in str(caught.value)
+    monkeypatch.setenv("HOSTED_VLLM_API_KEY", key)
+    judge = from_endpoint("hosted_vllm/fake", api_base=server.url, cache="off")
+    (outcome,) = judge.judge_batch([a_case()])
+    assert isinstance(outcome, JudgeFailure)
+    assert (outcome.error_type, server.count) == ("AuthenticationError", 0)
+
+
+def test_space_around_a_key_is_not_part_of_it(server: FakeOpenAI) -> None:
+    complete(backend_for(server, api_key=" key-1\n"))
+    assert server.requests[0].headers["authorization"] == "Bearer key-1"
 
 
 def test_a_short_key_is_removed_only_as_a_whole_word() -> None:
