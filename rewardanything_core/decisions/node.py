@@ -93,11 +93,16 @@ class Node:
             raise self.expected(f"one of {', '.join(map(repr, allowed)):.200}")
         return self.value
 
-    def count(self) -> int:
-        """The value as an integer of at least 0."""
-        if type(self.value) is not int or self.value < 0:
-            raise self.expected("an integer of at least 0")
-        return self.value
+    def tokens(self, *keys: str) -> int:
+        """A number of tokens in nested fields; 0 if there is none, since no answer depends on it.
+
+        Args:
+            *keys: The names of the fields, from the outermost one on.
+        """
+        value = self.value
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value if type(value) is int and value >= 0 else 0
 
     def number(self) -> float:
         """The value as a finite number."""

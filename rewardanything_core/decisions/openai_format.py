@@ -6,7 +6,6 @@ As typed in openai-python 3.57, ``openai.types.decision`` and ``openai.types.dec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from rewardanything_core.conversations import read_messages
@@ -101,11 +100,17 @@ def read_response(body: Any, questions: Sequence[Question]) -> DecisionResponse:
     Answers are matched to questions by name; if no answer has a name, by position, as the specification orders them.
     """
     root = Node(body)
-    nodes = _in_question_order(root.required("answers"), questions)
+    nodes, usage = _in_question_order(root.required("answers"), questions), root.child("usage")
     return DecisionResponse(
         model=root.required("model").text(),
         answers=tuple(_read_answer(node, question) for node, question in zip(nodes, questions, strict=True)),
-        usage=_read_usage(root.required("usage")),
+        usage=DecisionUsage(
+            input_tokens=usage.tokens("input_tokens"),
+            output_tokens=usage.tokens("output_tokens"),
+            cached_tokens=usage.tokens("input_tokens_details", "cached_tokens"),
+            cache_write_tokens=usage.tokens("input_tokens_details", "cache_write_tokens"),
+            reasoning_tokens=usage.tokens("output_tokens_details", "reasoning_tokens"),
+        ),
     )
 
 
@@ -347,18 +352,4 @@ def _read_answer(node: Node, question: Question) -> Answer:
         name=question.name,
         probabilities=listed.distribution([entry.required("probability") for entry in ordered]),
         confidence=confidence,
-    )
-
-
-def _read_usage(node: Node) -> DecisionUsage:
-    inputs, outputs = (
-        child if child.value is not None else replace(child, value={})
-        for child in (node.child("input_tokens_details"), node.child("output_tokens_details"))
-    )
-    return DecisionUsage(
-        input_tokens=node.required("input_tokens").count(),
-        output_tokens=node.required("output_tokens").count(),
-        cached_tokens=inputs.optional("cached_tokens", Node.count) or 0,
-        cache_write_tokens=inputs.optional("cache_write_tokens", Node.count) or 0,
-        reasoning_tokens=outputs.optional("reasoning_tokens", Node.count) or 0,
     )

@@ -100,14 +100,11 @@ def read_response(body: Any, questions: Sequence[Question]) -> DecisionResponse:
     """See `DecisionFormat.read_response`. Answers to other questions are ignored."""
     root = Node(body)
     answers = root.required("answers")
-    usage = root.required("usage")
+    usage = root.child("usage")
     return DecisionResponse(
         model=root.required("model").text(),
         answers=tuple(_read_answer(answers.required(str(question.name)), question) for question in questions),
-        usage=DecisionUsage(
-            input_tokens=usage.optional("input_tokens", Node.count) or 0,
-            output_tokens=usage.optional("output_tokens", Node.count) or 0,
-        ),
+        usage=DecisionUsage(input_tokens=usage.tokens("input_tokens"), output_tokens=usage.tokens("output_tokens")),
     )
 
 

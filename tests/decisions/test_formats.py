@@ -149,14 +149,21 @@ NAN = float("nan")
         ("answers.2.score", ..., r"answers\[2\].score is missing"),
         ("answers.2.confidence", -1, r"answers\[2\].confidence"),
         ("model", "", "model is empty"),
-        ("usage.input_tokens", -1, "usage.input_tokens"),
-        ("usage", ..., "usage is missing"),
     ],
 )
 def test_faulty_responses_in_openai_s_format_name_the_place(path, value, where):
     body = OPENAI.write_response(DecisionResponse(model="m", answers=ANSWERS, usage=USAGE), QUESTIONS)
     with pytest.raises(DecisionFormatError, match=where):
         OPENAI.read_response(_with(body, path, value), QUESTIONS)
+
+
+@pytest.mark.parametrize("format_", [OPENAI, SYSTEM_ONE])
+@pytest.mark.parametrize("usage", [..., None, "many", {"input_tokens": "10", "input_tokens_details": 3}])
+def test_no_answer_depends_on_the_usage(format_, usage):
+    questions, answers = QUESTIONS[:2], ANSWERS[:2]
+    body = format_.write_response(DecisionResponse(model="m", answers=answers, usage=USAGE), questions)
+    response = format_.read_response(_with(body, "usage", usage), questions)
+    assert response.answers == answers and response.usage == DecisionUsage()
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,10 @@ def test_settings_and_specs_keep_the_readout_and_the_route(server, tmp_path):
 # --- what a server sends, and what goes wrong
 
 
+def fail_after_answering(content):
+    content["error"] = {"code": 400, "message": "fell over"}
+
+
 def drop_one(content):
     answers = content["answers"]
     answers.pop("model-2") if isinstance(answers, dict) else answers.pop()
@@ -237,8 +241,15 @@ def shift_probabilities(value):
 
 @pytest.mark.parametrize(
     "change",
-    [drop_one, retype, shift_probabilities(0.3), shift_probabilities(float("nan")), shift_probabilities("0.1")],
-    ids=["missing", "other type", "sum", "nan", "text"],
+    [
+        drop_one,
+        retype,
+        shift_probabilities(0.3),
+        shift_probabilities(float("nan")),
+        shift_probabilities("0.1"),
+        shift_probabilities(10**400),
+    ],
+    ids=["missing", "other type", "sum", "nan", "text", "huge"],
 )
 def test_a_malformed_decision_fails_its_case_after_retries(server, change):
     server.reply = edited(change)
@@ -247,6 +258,13 @@ def test_a_malformed_decision_fails_its_case_after_retries(server, change):
     failure = caught.value.failure
     assert (failure.attempts, failure.usage.calls, server.count) == (2, 2, 2)
     assert failure.usage.prompt_tokens > 0 and '"answers"' in failure.raw_output
+
+
+def test_answers_next_to_an_error_are_none(server):
+    server.reply = edited(fail_after_answering)
+    with pytest.raises(BackendError, match="fell over"):
+        judge_of(server).judge("Prefer high numbers.", "Which?", TWO)
+    assert server.count == 1
 
 
 def test_a_malformed_decision_is_asked_again_in_another_order(server):

@@ -14,7 +14,7 @@ import ssl
 import weakref
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rewardanything_core.backends.endpoint.proxies import environment_proxy
 
@@ -86,7 +86,8 @@ class HTTPTransport:
             required: A field without which the response is none.
 
         Returns:
-            The response's JSON object; the field is present and not empty.
+            The response's JSON object; the field is present and not empty. Only a chat completion may have an error
+            next to it, since its text is kept.
 
         Raises:
             UnexpectedResponseError: the status is an error, or the body lacks the field or is too large.
@@ -98,8 +99,9 @@ class HTTPTransport:
         data = json.dumps(body).encode()
         status, lower_case, raw = await self.request("POST", url, headers, data, max_bytes=_MAX_BYTES)
         parsed = _parse(raw)
-        if is_success(status) and isinstance(parsed, Mapping) and parsed.get(required):
-            return parsed
+        is_complete = is_success(status) and isinstance(parsed, Mapping) and parsed.get(required)
+        if is_complete and (required == "choices" or not parsed.get("error")):
+            return cast("Mapping[str, Any]", parsed)
         raise UnexpectedResponseError(_status(status, parsed), raw.decode(errors="replace"), lower_case)
 
     async def request(

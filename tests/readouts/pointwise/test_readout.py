@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import pytest
 from pointwise_model import BRIEF, WORDY, answers
 from servers import FakeOpenAI
@@ -18,12 +19,14 @@ from rewardanything_core import (
     JudgeFailure,
     SamplingParams,
     ScriptedBackend,
+    Usage,
     from_endpoint,
     load_judge,
 )
-from rewardanything_core.backends.base import ChoiceRequest
-from rewardanything_core.errors import BackendError, ContextLengthError
+from rewardanything_core.backends.base import ChoiceRequest, HiddenStates, TokenProbability
+from rewardanything_core.errors import BackendError, ContextLengthError, VerdictParseError
 from rewardanything_core.prompting.templates import Template
+from rewardanything_core.readouts.expected_scores import expected_scores
 from rewardanything_core.readouts.pointwise.questions import question_set
 from rewardanything_core.store.verdict_store import VerdictStore
 
@@ -281,3 +284,28 @@ def test_endpoints_generate_by_default(server: FakeOpenAI) -> None:
 
 def test_sampling_options_select_the_generate_readout(small_model: LocalBackend) -> None:
     assert Judge(small_model, cache="off", sampling=SamplingParams(thinking_budget=0)).readout == "generate"
+
+
+@pytest.mark.parametrize("first", [math.nan, 1.5, math.inf])
+def test_probabilities_that_are_none_fail_their_case_alone(first: float) -> None:
+    def odd(question: ChoiceRequest) -> Mapping[str, float]:
+        usual = answers(question)
+        is_odd = "Response: good" in question.messages[-1]["content"]
+        return dict(zip(usual, [first, 1 - first], strict=True)) if is_odd else usual
+
+    judge = Judge(ScriptedBackend([], probabilities=odd), readout="logits", cache="off")
+    failed, verdict = judge.judge_batch([Case("p", "q", {"x": "good"}), Case("p", "q", {"x": "bad"})])
+    assert isinstance(failed, JudgeFailure) and "probabilities of answers, which are from 0 to 1" in failed.message
+    assert not isinstance(verdict, JudgeFailure)
+
+
+def test_hidden_states_that_overflowed_are_an_error() -> None:
+    with pytest.raises(BackendError, match="not finite"):
+        HiddenStates(states=(numpy.ones(3), numpy.array([1.0, math.nan])), usage=Usage())
+
+
+def test_an_expected_score_needs_the_alternatives() -> None:
+    certain, unsure = (TokenProbability(text="4", alternatives={"4": p}) for p in (0.97, 0.6))
+    assert expected_scores("4", {"model-1": (0, 1)}, [certain]) == {"model-1": 4.0}
+    with pytest.raises(VerdictParseError, match="do not give an expected score"):
+        expected_scores("4", {"model-1": (0, 1)}, [unsure])
