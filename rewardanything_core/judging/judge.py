@@ -33,7 +33,7 @@ from rewardanything_core.judging.resolution import (
 )
 from rewardanything_core.judging.rubrics import combine_criteria
 from rewardanything_core.judging.verdict_cache import VerdictCache
-from rewardanything_core.judging.verdicts import verdict_of
+from rewardanything_core.judging.verdicts import verdict_from_result
 from rewardanything_core.options import LIST_READOUTS, JudgeOptions, Readout
 from rewardanything_core.principles import Rubric
 from rewardanything_core.prompting.appeals import MEASURED_MODELS
@@ -311,7 +311,7 @@ class Judge(BaseJudge):
                 error.failure = await self._cached.add_failure(error.failure, case, self._keys.settings(case))
             raise error from error.__cause__ if error is raised else raised
         self._cached.model_was_called()
-        verdict = verdict_of(
+        verdict = verdict_from_result(
             case,
             result,
             model=self.model,

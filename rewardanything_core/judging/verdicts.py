@@ -12,7 +12,7 @@ from rewardanything_core.readouts.results import CaseResult
 from rewardanything_core.types import Usage, Verdict
 
 
-def verdict_of(
+def verdict_from_result(
     case: Case,
     result: CaseResult,
     *,

@@ -64,7 +64,7 @@ def found():
 
 
 def instructed_judge(body):
-    """A model for MLflow's judges: says yes to calm answers if instructed about exclamation marks, and to others if not."""
+    """A model for MLflow's judges: yes to calm answers if instructed about exclamation marks, else yes to others."""
     system, *others = (str(message["content"]) for message in body["messages"])
     if not others:
         return "```\nWhether {{ outputs }} answers {{ inputs }} well: without exclamation marks.\n```"
