@@ -307,10 +307,12 @@ def principles() -> str:
 def integrations() -> str:
     """What each integration exports, for mkdocstrings to fill in."""
     written = []
-    for folder in sorted((ROOT / "integrations").glob("rewardanything_*")):
-        written.append(f"## {folder.name}\n")
+    found = sorted(path.parent for path in (ROOT / "integrations").glob("rewardanything_*/**/__init__.py"))
+    for folder in found:
+        package = ".".join(folder.relative_to(ROOT / "integrations").parts)
+        written.append(f"## {package}\n")
         from_core = imported_from_core(folder)
-        written += [f"::: {folder.name}.{name}" for name in exported(folder) if name not in from_core]
+        written += [f"::: {package}.{name}" for name in exported(folder) if name not in from_core]
         for name in exported(folder):
             if name in from_core:
                 target = f"{from_core[name]}.{name}"

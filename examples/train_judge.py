@@ -5,10 +5,10 @@
     python examples/train_judge.py --model Qwen/Qwen3-8B --data build/train.jsonl --held-out build/test.jsonl \\
         --steps 300 --warmup 0 --cases 8 --generations 8 --micro 4 --length 1024 --rank 32 --rate 1e-5 --vllm
 
-The second is for one GPU of 80 GB. The data are files that `ra-judge bench` reads: PrincipleFlips (the default), what `ra-judge build` wrote, public sets.
-Without `--held-out`, a fifth of the families is held out. The policy writes freely and is rewarded by
-`rewardanything_rl.judge_training`; a model that does not know the form yet learns it first (`--warmup`) from verdicts
-with random scores, which say nothing about who is right.
+The second is for one GPU of 80 GB. The data are files that `ra-judge bench` reads: PrincipleFlips (the default), what
+`ra-judge build` wrote, public sets. Without `--held-out`, a fifth of the families is held out. The policy writes freely
+and is rewarded by `rewardanything_rl.judge_training`; a model that does not know the form yet learns it first
+(`--warmup`) from verdicts with random scores, which say nothing about who is right.
 
 Writes the adapter, which `from_pretrained(MODEL, adapter=FOLDER)` and vLLM load, and the log of each step to
 `--folder`.

@@ -124,6 +124,8 @@ def prepare(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[st
         return {"judge": scripted(), "before": before, "after": after}
     if page == "docs/agents.md":
         return agents()
+    if page == "docs/train-a-judge.md":
+        (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
     if page == "docs/align.md":
         answers = {"a": "No.", "b": "No, it is not possible."}
         labels = [{"prompt": f"May I, {n}?", "responses": answers, "winner": "a"} for n in range(20)]

@@ -61,7 +61,16 @@ class ResponseTemplate(Template):
         return self.name
 
     def render(self, case: Case, order: Any, *, escape_special_tokens: bool = True) -> NoReturn:  # noqa: ARG002
-        """Refused: the format has no place for a list."""
+        """Refused: the format has no place for a list.
+
+        Args:
+            case: See `Template.render`.
+            order: See `Template.render`.
+            escape_special_tokens: See `Template.render`.
+
+        Raises:
+            ConfigError: always.
+        """
         raise ConfigError(f"The template {self.name!r} rates one response per request; use render_response().")
 
     def render_response(self, case: Case, label: str, *, escape_special_tokens: bool = True) -> Rendered:
