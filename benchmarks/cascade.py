@@ -20,6 +20,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +28,13 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from simulated_judges import ALPHA, MISCALIBRATED, Decided, best_looking, calibrated
+
 from rewardanything_core import Cascade, Case, Judge, ScriptedBackend, Verdict, load_judge
 from rewardanything_core.agreement.confidence import CONFIDENCES, confidence_of
-from rewardanything_core.agreement.selective import NEVER, fit_thresholds
+from rewardanything_core.agreement.selective import fit_thresholds
 from rewardanything_core.backends import Completion, Request, verdict_reply
 from rewardanything_core.bench.cascade_fitting import fit_cascade
 from rewardanything_core.bench.cascade_results import CascadeFit
@@ -189,57 +194,28 @@ def splits(items: Sequence[BenchItem], cheap: Judge, number: int = 200) -> None:
     )
 
 
-def simulate(alpha: float = 0.15, delta: float = 0.1, labels: int = 160, draws: int = 2_000) -> None:
-    def overconfident(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-        confidence = 0.9 + 0.1 * rng.random(size)
-        return confidence, 0.7 + 2.7 * (confidence - 0.9)
-
-    def anti_calibrated(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-        confidence = rng.random(size)
-        return confidence, 0.99 - 0.29 * confidence
-
-    def constant(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.full(size, 0.8), np.full(size, 1 - alpha - 1e-6)
-
-    def tied(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-        level = rng.integers(0, 4, size)
-        return level / 4, np.array([0.8, 0.9, 0.7, 0.95])[level]
-
-    def calibrated(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-        confidence = rng.random(size)
-        return confidence, 0.6 + 0.4 * confidence
-
-    print(f"{labels} labels, alpha {alpha:g}, delta {delta:g}, {draws:,} draws\n")
+def simulate(delta: float = 0.1, labels: int = 160, draws: int = 2_000) -> None:
+    print(f"{labels} labels, alpha {ALPHA:g}, delta {delta:g}, {draws:,} draws\n")
     print("| judge | risk above alpha, fitted | risk above alpha, best-looking threshold | mean coverage, fitted |")
     print("|---|---|---|---|")
-    for population in (overconfident, anti_calibrated, constant, tied, calibrated):
-        sample, right = population(np.random.default_rng(1), 400_000)
-        order = np.argsort(-sample, kind="stable")
-        risks, falling = np.cumsum(1 - right[order]) / np.arange(1, len(order) + 1), -sample[order]
-
-        def decided(threshold: float, falling: np.ndarray = falling) -> int:
-            return int(np.searchsorted(falling, -threshold, side="right"))
-
+    for simulated in (*MISCALIBRATED, calibrated):
+        decided = Decided(simulated)
         rng, violations, naive, coverage = np.random.default_rng(20), 0, 0, 0.0
         for draw in range(draws):
-            confidence, probability = population(rng, labels)
+            confidence, probability = simulated(rng, labels)
             agrees = rng.random(labels) < probability
-            fit = fit_thresholds(confidence[:, None], agrees[:, None], alpha=alpha, delta=delta, seed=draw)
-            count = decided(fit.thresholds[0])
-            violations += count > 0 and risks[count - 1] > alpha
-            coverage += count / len(order)
-            surest = np.argsort(-confidence, kind="stable")
-            looks = np.flatnonzero(np.cumsum(agrees[surest]) / np.arange(1, labels + 1) >= 1 - alpha)
-            count = decided(confidence[surest[looks[-1]]] if len(looks) else NEVER)
-            naive += count > 0 and risks[count - 1] > alpha
-        name = population.__name__.replace("_", "-")
+            fit = fit_thresholds(confidence[:, None], agrees[:, None], alpha=ALPHA, delta=delta, seed=draw)
+            violations += decided.risk(fit.thresholds[0]) > ALPHA
+            coverage += decided.coverage(fit.thresholds[0])
+            naive += decided.risk(best_looking(confidence, agrees)) > ALPHA
+        name = simulated.__name__.replace("_", "-")
         print(f"| {name} | {violations / draws:.3f} | {naive / draws:.3f} | {coverage / draws:.2f} |")
     print(
-        f"\nThe calibrated judge, which could decide {_best_coverage(alpha):.2f}\n\n| labels | passes | mean coverage |"
+        f"\nThe calibrated judge, which could decide {_best_coverage(ALPHA):.2f}\n\n| labels | passes | mean coverage |"
     )
     print("|---|---|---|")
     for number in (100, 200, 400, 800, 1600):
-        fits = [_coverage_of_calibrated(number, alpha, delta, draw) for draw in range(300)]
+        fits = [_coverage_of_calibrated(number, ALPHA, delta, draw) for draw in range(300)]
         print(f"| {number} | {np.mean(np.array(fits) > 0):.2f} | {np.mean(fits):.2f} |")
 
 
@@ -250,8 +226,8 @@ def _best_coverage(alpha: float) -> float:
 
 def _coverage_of_calibrated(labels: int, alpha: float, delta: float, seed: int) -> float:
     rng = np.random.default_rng([labels, seed])
-    confidence = rng.random(labels)
-    right = rng.random(labels) < 0.6 + 0.4 * confidence
+    confidence, probability = calibrated(rng, labels)
+    right = rng.random(labels) < probability
     fit = fit_thresholds(confidence[:, None], right[:, None], alpha=alpha, delta=delta, seed=seed)
     return max(0.0, 1 - fit.thresholds[0])
 

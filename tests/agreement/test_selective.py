@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
+from simulated_judges import ALPHA, MISCALIBRATED, Decided, SimulatedJudge, best_looking, calibrated
 
 from rewardanything_core.agreement.selective import (
     NEVER,
@@ -15,63 +14,16 @@ from rewardanything_core.agreement.selective import (
     smallest_sample,
 )
 
-ALPHA, DELTA, LABELS, DRAWS = 0.15, 0.1, 160, 2_000
-
-Population = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+DELTA, LABELS, DRAWS = 0.1, 160, 2_000
 
 
-def overconfident(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Confidences above .9, and right between 70 and 97% of the time."""
-    confidence = 0.9 + 0.1 * rng.random(size)
-    return confidence, 0.7 + 2.7 * (confidence - 0.9)
-
-
-def anti_calibrated(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The surer, the more often wrong; over all cases just too often."""
-    confidence = rng.random(size)
-    return confidence, 0.99 - 0.29 * confidence
-
-
-def constant(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Always equally sure, and a little too often wrong."""
-    return np.full(size, 0.8), np.full(size, 1 - ALPHA - 1e-6)
-
-
-def tied(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Four confidences, of which the second is the worst."""
-    level = rng.integers(0, 4, size)
-    return level / 4, np.array([0.8, 0.9, 0.7, 0.95])[level]
-
-
-def risk_above(population: Population) -> Callable[[float], float]:
-    """The true share of disagreement of what a threshold lets through."""
-    confidence, right = population(np.random.default_rng(1), 400_000)
-    order = np.argsort(-confidence, kind="stable")
-    wrong = np.cumsum(1 - right[order]) / np.arange(1, len(order) + 1)
-    descending = -confidence[order]
-
-    def risk(threshold: float) -> float:
-        count = int(np.searchsorted(descending, -threshold, side="right"))
-        return float(wrong[count - 1]) if count else 0.0
-
-    return risk
-
-
-def best_looking(confidence: np.ndarray, right: np.ndarray) -> float:
-    """What one would do without the test: the lowest threshold whose agreement on the labels is high enough."""
-    order = np.argsort(-confidence, kind="stable")
-    agreement = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    good = np.flatnonzero(agreement >= 1 - ALPHA)
-    return float(confidence[order[good[-1]]]) if len(good) else NEVER
-
-
-@pytest.mark.parametrize("population", [overconfident, anti_calibrated, constant, tied])
-def test_the_risk_exceeds_alpha_in_at_most_delta_of_all_draws(population: Population) -> None:
-    risk = risk_above(population)
+@pytest.mark.parametrize("judge", MISCALIBRATED)
+def test_the_risk_exceeds_alpha_in_at_most_delta_of_all_draws(judge: SimulatedJudge) -> None:
+    risk = Decided(judge).risk
     rng = np.random.default_rng(20)
     violations = naive = 0
     for draw in range(DRAWS):
-        confidence, probability = population(rng, LABELS)
+        confidence, probability = judge(rng, LABELS)
         right = rng.random(LABELS) < probability
         fit = fit_thresholds(confidence[:, None], right[:, None], alpha=ALPHA, delta=DELTA, seed=draw)
         violations += risk(fit.thresholds[0]) > ALPHA
@@ -111,8 +63,8 @@ def test_two_stages_keep_the_guarantee_together() -> None:
 
 def test_a_calibrated_judge_decides_most_of_what_it_may() -> None:
     rng = np.random.default_rng(3)
-    confidence = rng.random(1_000)
-    right = rng.random(1_000) < 0.6 + 0.4 * confidence
+    confidence, probability = calibrated(rng, 1_000)
+    right = rng.random(1_000) < probability
     fit = fit_thresholds(confidence[:, None], right[:, None], alpha=0.1, delta=0.1)
     assert fit.passed
     # The agreement above a threshold t is .8 + .2 t, so .5 would be exact.
