@@ -1,4 +1,4 @@
-"""Simulated judges of which few know how sure they may be: tests and ``benchmarks/cascade.py`` fit thresholds to them."""
+"""Simulated judges that are more or less right about how sure they are, to fit the thresholds of cascades to."""
 
 from __future__ import annotations
 
