@@ -90,7 +90,10 @@ def build(
     quorum: Annotated[
         int | None,
         typer.Option(
-            min=2, help="Jurors that must reach a verdict.", show_default="min_jurors, or else more than half", rich_help_panel=JURY
+            min=2,
+            help="Jurors that must reach a verdict.",
+            show_default="min_jurors, or else more than half",
+            rich_help_panel=JURY,
         ),
     ] = None,
     balanced: Annotated[
