@@ -78,7 +78,7 @@ class BestOfN(dspy.Module):  # type: ignore[misc]  # DSPy has no types
         """Sample candidates, judge them, and return all of them, best first.
 
         Raises:
-            RewardAnythingError: the judge failed, so the best candidate is unknown.
+            RewardAnythingError: the judge failed, so the best candidate is unknown. DSPy counts a failed program.
             JudgeUnavailableError: a field is misspelt or ambiguous, the judge cannot be used, or it failed
                 ``max_failures`` times in a row. DSPy does not catch it, so the run stops.
             Exception: every candidate failed. This is the first one's exception.

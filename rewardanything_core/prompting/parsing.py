@@ -142,6 +142,8 @@ def find_verdict(text: str, is_verdict: Callable[[dict[str, Any]], bool]) -> Jso
         VerdictParseError: there is none, or more than one.
     """
     stripped = text.strip()
+    if not stripped:
+        _fail("it is empty", text)
     whole = _whole_object(text, text.find(stripped)) if stripped.startswith("{") else None
     if whole is not None and is_verdict(whole.content):
         return whole
