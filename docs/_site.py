@@ -337,7 +337,7 @@ def exported(package: Path) -> list[str]:
 
 
 def check_settings() -> str:
-    """A table of what may stand in ``[check]``, with what the options of the same names say."""
+    """A table of the settings of ``[check]``, with what the options of the same names say."""
     from rewardanything_core.cli._check.settings import KINDS
 
     commands = subcommands()
@@ -348,7 +348,7 @@ def check_settings() -> str:
         for spelling in parameter.opts
         if getattr(parameter, "help", None)
     }
-    # The one that is no option.
+    # The one that is not an option.
     said["power"] = "With which probability the number of cases that a report suggests would settle it; 0.8."
     rows = [f"| `{name}` | {_CHECK_KINDS[kind]} | {_cell(said[name])} |" for name, kind in KINDS.items()]
     return "\n".join(["| setting | value | |", "|---|---|---|", *rows])

@@ -40,7 +40,7 @@ class FakeBatches(FakeOpenAI):
     Args:
         polls: How often the status of a batch is asked for before it has ended.
         faults: Share of requests, 0..1, by fault of their first time: ``error`` (status 500 in the error file),
-            ``missing`` (no line), ``prose`` (a reply that is no verdict). Their second time succeeds.
+            ``missing`` (no line), ``prose`` (a reply that is not a verdict). Their second time succeeds.
         messy: Whether results are out of order, with some lines twice, a line of a stranger and half a line.
         expire: Share of the requests of the first batch that are not done when it expires.
     """

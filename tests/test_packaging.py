@@ -30,7 +30,7 @@ DATA = {
     "rewardanything_core/viewer/static/view.css",
     "rewardanything_core/viewer/static/view.js",
 }
-"""Some of the files that are no Python and without which something fails at run time."""
+"""Some of the files that are not Python and without which something fails at run time."""
 
 FOR_USERS = "local quantized endpoint parquet serve align otel mlflow dspy langchain pytest rl ray spark".split()
 FOR_US = "docs dev trained-prompt".split()

@@ -184,7 +184,7 @@ def comparative_evaluator(
     def comparator(runs: Sequence[Run], example: Example | None = None) -> ComparisonEvaluationResult:
         from langsmith.evaluation.evaluator import ComparisonEvaluationResult
 
-        none: Any = {run.id: None for run in runs}  # LangSmith keeps a comment only beside a run's score
+        none: Any = {run.id: None for run in runs}  # LangSmith keeps a comment only with a run's score
         runs = [run for run in runs if run.outputs]
         if not runs:
             return ComparisonEvaluationResult(key=name, scores=none, comment="Not judged. No run has outputs.")

@@ -118,7 +118,7 @@ class ChoiceProbabilities:
     reply something else."""
 
     def __post_init__(self) -> None:
-        """Raise BackendError if they are no probabilities, such as the NaN of a model whose arithmetic overflows."""
+        """Raise BackendError if they are not probabilities, such as the NaN of a model whose arithmetic overflows."""
         _check_probabilities([*self.probabilities.values(), self.mass])
         if not all(self.probabilities.values()):
             raise BackendError(f"The model gave an answer the probability 0: {dict(self.probabilities)!r:.200}.")

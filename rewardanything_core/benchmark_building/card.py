@@ -139,7 +139,7 @@ def _agreement(summary: Mapping[str, Any]) -> Iterator[str]:
         "on this pair; the share is in the table below."
     )
     yield (
-        f"- Quorum: {options['quorum']} of {len(summary['jurors'])} jurors. A failed judgement is no vote; "
+        f"- Quorum: {options['quorum']} of {len(summary['jurors'])} jurors. A failed judgement is not a vote; "
         f"{counted(summary['counts']['failed_judgements'], 'judgement')} failed."
     )
     by_borda = summary["consensus_methods"].get("borda", 0)

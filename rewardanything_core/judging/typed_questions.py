@@ -30,8 +30,8 @@ async def answer_questions(judge: BaseJudge, request: DecisionRequest) -> Decisi
 
     Raises:
         DecisionFormatError: the request has images.
-        NoProbabilitiesError: the model gives no probabilities of its answers, or the judge is no single model and no
-            jury.
+        NoProbabilitiesError: the model gives no probabilities of its answers, or the judge is neither a single model
+            nor a jury.
         ContextLengthError: the input and a question exceed the model's context window.
         BudgetExceededError: what the judge may spend is used up.
         BackendError: the model could not be called, or failed.

@@ -110,7 +110,7 @@ class Verdict:
 
     stages: list[StageResult] | None = None
     """What each stage of a cascade returned that was asked, in order. The last one decided, and this verdict has its
-    scores and replies, with the usage of all. None: this is no cascade's verdict."""
+    scores and replies, with the usage of all. None: this is not a cascade's verdict."""
 
     @property
     def reasoning(self) -> str:
@@ -262,7 +262,7 @@ class JudgeFailure:
     """The judge model's name. Empty: the case was refused before a model was involved."""
 
     stages: list[StageResult] | None = None
-    """What each stage of a cascade returned that was asked, in order; none decided. None: this is no cascade's."""
+    """What each stage of a cascade returned that was asked, in order; none decided. None: this is not a cascade's."""
 
     def to_dict(self) -> dict[str, Any]:
         """The failure as plain JSON types."""

@@ -17,7 +17,7 @@ def verdict(scores: dict[str, float], spread: dict[str, float] | None = None, pa
     [
         ({"a": 4, "b": 2}, ReferenceDecision(pairs=[("a", "b")]), "best", True),
         ({"a": 2, "b": 4}, ReferenceDecision(pairs=[("a", "b")]), "best", False),
-        ({"a": 3, "b": 3}, ReferenceDecision(pairs=[("a", "b")]), "best", False),  # a tie is no preference
+        ({"a": 3, "b": 3}, ReferenceDecision(pairs=[("a", "b")]), "best", False),  # a tie is not a preference
         ({"a": 3, "b": 3}, ReferenceDecision(), "best", True),  # people tie, too
         ({"a": 4, "b": 3}, ReferenceDecision(), "best", False),
         ({"a": 4, "b": 3}, ReferenceDecision(scores={"a": 5, "b": 5}), "best", False),

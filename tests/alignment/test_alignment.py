@@ -126,7 +126,7 @@ def test_the_calls_are_bounded(server):
 
 
 def test_the_cost_of_a_case_is_measured_where_replies_are_requested_again(server):
-    """The first reply to each case is no verdict, so that a judgement takes two calls."""
+    """The first reply to each case is not a verdict, so that a judgement takes two calls."""
     seen = set()
 
     def second_time(body):

@@ -68,7 +68,7 @@ def test_faults_lose_nothing_and_double_nothing(passes):
         assert len(server.jobs) >= 2  # what failed went into a smaller batch
         assert all(isinstance(outcome, Verdict) for outcome in outcomes)
         assert server.doubled == 0 and sum(server.injected.values()) > 100
-        # Every reply that was paid for is in a verdict, or was no verdict.
+        # Every reply that was paid for is in a verdict, or was not a verdict.
         used = sum(outcome.usage.calls for outcome in outcomes)
         assert used == sum(server.paid.values()) + server.count
         assert not [job for job in server.jobs.values() if job.status == "in_progress"]

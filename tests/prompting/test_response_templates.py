@@ -159,7 +159,7 @@ def test_a_scalar_reward_model_orders_responses_and_scores_none_alone(model_fold
         assert load_judge(judge.spec()).judge(CASE).scores == verdict.scores
         with pytest.raises(ConfigError, match=r"without seeing the principle.*--save-calibration"):
             judge.judge("Be brief.", "2+2?", ["4"])
-    with pytest.raises(ConfigError, match=r"is no classifier with one label: its weights lack score\.weight"):
+    with pytest.raises(ConfigError, match=r"is not a classifier with one label: its weights lack score\.weight"):
         from_pretrained(model_folder, **options)
     with pytest.raises(ConfigError, match="gives no scalar rewards"):
         from_endpoint("m", "http://127.0.0.1:9/v1", template="skywork", cache="off").judge(CASE)

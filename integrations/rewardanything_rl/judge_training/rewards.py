@@ -1,4 +1,4 @@
-"""The reward of a judge's completion: how well its verdict orders the responses, and nothing if it is no verdict.
+"""The reward of a judge's completion: how well its verdict orders the responses, and 0 if it is not a verdict.
 
 The listwise reward is that of the RewardAnything paper (arXiv 2506.03637): 1 minus the share of pairs that are put the
 wrong way, each weighted by 1 plus the gap of its labels, a false tie counting half. Two responses that people rank
@@ -48,7 +48,7 @@ class RewardRules:
 
     max_thinking: int | None = 2000
     """Reasoning in characters, 1 or more, from which the reward falls: linearly, to 0 at twice the length. None: no
-    limit. Not tuned; reasoning that never ends is no verdict in any case."""
+    limit. Not tuned; reasoning that never ends is not a verdict in any case."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.consistency <= 1:

@@ -226,7 +226,7 @@ def _base_url(given: object) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and _HOST.fullmatch(parts.hostname or "") and parts.port != 0
-    except ValueError:  # an unfinished IPv6 address, or a port that is no number
+    except ValueError:  # an unfinished IPv6 address, or a port that is not a number
         parts, usable = None, None
     if "?" in url or "#" in url or "@" in (parts.netloc if parts and usable else url):
         # URLs are logged and stored, so they must not contain a secret; nor must this message.

@@ -77,7 +77,7 @@ def load(config: LocalConfig, quantization_config: Any = None, *, classifier: bo
         ) from error
     if classifier and weights["missing_keys"]:  # a new head with random weights would judge without an error
         raise ConfigError(
-            f"{config.model!r} is no classifier with one label: its weights lack {min(weights['missing_keys'])}."
+            f"{config.model!r} is not a classifier with one label: its weights lack {min(weights['missing_keys'])}."
         )
     if device is not None:
         if dtype == "auto" and quantization_config is None:

@@ -27,7 +27,7 @@ class ScalarBackend(Backend):
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
-        ConfigError: there is no such model, device or option, or the model is no classifier with one label.
+        ConfigError: there is no such model, device or option, or the model is not a classifier with one label.
     """
 
     def __init__(self, model: str | Path, **options: Any) -> None:
