@@ -132,7 +132,7 @@ class BatchSession:
         self.answered += in_batch or recorded.failures > 0
         if recorded.reply is not None:
             completion = _completion(client, recorded.reply)
-            usage = Usage(calls=1) + client.spent(completion, in_batch=in_batch)
+            usage = Usage(calls=1) + client.costs.spent(completion, in_batch=in_batch)
             self._settle(request_id, usage)
             return completion, usage
         if recorded.is_waiting:
@@ -162,7 +162,7 @@ class BatchSession:
     ) -> None:
         in_force = budget.in_force()
         if in_force is not None:  # what else is reserved will be free after hours only, so there is no waiting for it
-            self._reservations[request_id] = in_force.reserve_now(client.most_in_batch(messages, parameters))
+            self._reservations[request_id] = in_force.reserve_now(client.costs.most_in_batch(messages, parameters))
 
     async def _check(
         self,
@@ -195,7 +195,7 @@ class BatchSession:
         completion, usage = await client.send(messages, parameters)
         parsed = dataclasses.asdict(completion)
         await asyncio.to_thread(self._records.record_live, request_id, {"parsed": parsed})
-        return completion, usage + client.spent(completion)
+        return completion, usage + client.costs.spent(completion)
 
     def _placeholder(
         self, request_id: str, parameters: Mapping[str, Any], placeholder: str

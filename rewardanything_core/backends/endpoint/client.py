@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 from rewardanything_core.backends import budget
@@ -26,11 +24,11 @@ from rewardanything_core.backends.endpoint.completions import (
 )
 from rewardanything_core.backends.endpoint.concurrency import ConcurrencyLimiter
 from rewardanything_core.backends.endpoint.config import EndpointConfig
+from rewardanything_core.backends.endpoint.costs import Costs
 from rewardanything_core.backends.endpoint.credentials import Credentials
 from rewardanything_core.backends.endpoint.http import HTTPTransport
 from rewardanything_core.backends.endpoint.replicas import Replicas
 from rewardanything_core.backends.endpoint.retry import Backoff, hedged
-from rewardanything_core.backends.pricing import Prices, approximate_tokens
 from rewardanything_core.errors import (
     BackendConnectionError,
     BackendTimeoutError,
@@ -68,6 +66,8 @@ class EndpointClient:
         self.backoff = backoff
         self._direct = config.direct
         self._served_model = config.served_model
+        self.costs = Costs(config)
+        """What its requests cost."""
         self._transport: HTTPTransport | None = None
         self.litellm: Any = None
         """The library, after `prepare`. None: it is not used."""
@@ -75,35 +75,6 @@ class EndpointClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._limiter = ConcurrencyLimiter(config.max_concurrency)
         self._has_replied = False
-
-    @cached_property
-    def prices(self) -> Prices | None:
-        """What the model's tokens cost. None: not known."""
-        config = self._config
-        if config.input_cost_per_token is not None and config.output_cost_per_token is not None:
-            return Prices(config.input_cost_per_token, config.input_cost_per_token, config.output_cost_per_token)
-        return litellm_adapter.prices(config.served_model, config.provider) if self._is_listed else None
-
-    @property
-    def _is_listed(self) -> bool:
-        """Whether LiteLLM's list may have the model's prices; it does not have those of the user's own server."""
-        return self._direct is None or self._config.provider in ("openai", "typesafe")
-
-    @cached_property
-    def batch_prices(self) -> Prices | None:
-        """What the model's tokens cost in a batch: half, unless the provider lists other prices. None: not known."""
-        listed = None
-        if self.prices is not None and self._config.input_cost_per_token is None:
-            listed = litellm_adapter.prices(self._config.served_model, self._config.provider, in_batch=True)
-        return listed or (self.prices and Prices(*(price / 2 for price in self.prices)))
-
-    def spent(self, reply: ChatCompletion, *, in_batch: bool = False) -> Usage:
-        """The tokens of a reply and what they cost."""
-        prices = self.batch_prices if in_batch else self.prices
-        cost = reply.cost if self._config.input_cost_per_token is None else None
-        if cost is None and prices is not None:
-            cost = prices.cost(reply.prompt_tokens, reply.completion_tokens, cached_tokens=reply.cached_tokens)
-        return Usage(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens, cost=cost)
 
     async def send(
         self, messages: Sequence[Message], parameters: Mapping[str, Any], *, prefix_group: Hashable = None
@@ -137,7 +108,7 @@ class EndpointClient:
                     usage += Usage(calls=calls, seconds=time.monotonic() - began)
                     sent += calls
                     self._record(outcome)
-                reservation.settle(self._expense(outcome, calls, most))
+                reservation.settle(self.costs.of_attempts(outcome, calls, most))
             finally:
                 reservation.settle(reservation.expense)  # cancelled, so what it cost is not known
             if isinstance(outcome, ChatCompletion):
@@ -167,8 +138,9 @@ class EndpointClient:
         """Import LiteLLM if it is needed, and create what belongs to the running loop."""
         if self.litellm is None and self._direct is None:
             self.litellm = await asyncio.to_thread(litellm_adapter.load)
-        if self._loop is None and self._is_listed:  # an own server needs no thread, so requests keep their order
-            await asyncio.to_thread(lambda: self.prices)
+        # An own server needs no thread, so its requests keep their order.
+        if self._loop is None and self.costs.may_be_listed:
+            await asyncio.to_thread(lambda: self.costs.prices)
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop = loop
@@ -230,6 +202,10 @@ class EndpointClient:
     async def batch_body(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The body of a request in a batch: what would be sent at once, without what is known not to be supported.
 
+        Args:
+            messages: The conversation.
+            parameters: As for `send`.
+
         Raises:
             BackendError: LiteLLM cannot convert the request.
         """
@@ -255,7 +231,13 @@ class EndpointClient:
                 raise outcome.error
 
     def learn_from(self, error: Mapping[str, Any], messages: Sequence[Message], parameters: Mapping[str, Any]) -> None:
-        """Remember what the server does not support from its error for a request in a batch."""
+        """Remember what the server does not support from its error for a request in a batch.
+
+        Args:
+            error: The error, with ``status`` and ``message``.
+            messages: The request's conversation.
+            parameters: Its parameters, as for `send`.
+        """
         if error.get("status") in (400, 422):
             adapted = self._capabilities.adapt(messages, parameters)
             self._capabilities.drop_unsupported(*adapted, str(error.get("message", "")), roles_only=False)
@@ -271,21 +253,9 @@ class EndpointClient:
         except MalformedReplyError as error:
             raise attempt_error(error, self.error_context(None)).error from error
 
-    def most_in_batch(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Expense:
-        """The most that a request in a batch can take."""
-        most = self._most(messages, parameters)
-        completion = parameters.get("max_tokens", 0)
-        cost = 0.0 if self.batch_prices is None else self.batch_prices.cost(most.tokens - completion, completion)
-        return dataclasses.replace(most, cost=cost)
-
     def _most(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Expense:
-        """The most that an attempt can take; not computed where no budget asks for it."""
-        if budget.in_force() is None:
-            return Expense(calls=1)
-        prompt = approximate_tokens(messages, cautious=True)
-        completion = parameters.get("max_tokens", 0)
-        cost = 0.0 if self.prices is None else self.prices.cost(prompt, completion)
-        return Expense(calls=1, tokens=prompt + completion, cost=cost)
+        """The most that an attempt can take."""
+        return self.costs.most(messages, parameters)
 
     async def _reserve(self, most: Expense, usage: Usage) -> Reservation:
         """Reserve an attempt from the budget in force."""
@@ -294,19 +264,6 @@ class EndpointClient:
         except BudgetExceededError as error:
             error.usage = usage
             raise
-
-    def _expense(self, outcome: ChatCompletion | AttemptError, calls: int, most: Expense) -> Expense:
-        """What attempts took: what the server counted, or the most where that is not known."""
-        without_reply = Expense(calls=1)
-        if isinstance(outcome, ChatCompletion):
-            spent = self.spent(outcome)
-            tokens = spent.prompt_tokens + spent.completion_tokens
-            last = Expense(calls=1, tokens=tokens, cost=spent.cost or 0.0) if tokens else most
-        elif outcome.responded or outcome.unreachable:
-            last = without_reply
-        else:  # a timeout or a connection that was lost: the provider may have answered, and bill it
-            last = most
-        return sum((most for _ in range(calls - 1)), last)
 
     async def _send_or_hedge(
         self, messages: Sequence[Message], parameters: Mapping[str, Any], may_pay: Callable[[], bool]

@@ -82,7 +82,7 @@ class DecisionsClient(EndpointClient):
         prefix_group = hash(str(content["content"])[:200])
         reply, usage = await self.send((content,), {"route": route, "body": body}, prefix_group=prefix_group)
         assert isinstance(reply, _DecisionReply)
-        usage += self.spent(reply)
+        usage += self.costs.spent(reply)
         raw = without_secret(json.dumps(reply.body, ensure_ascii=False), self.credentials.sent_by_us)
         try:
             response = FORMATS[route].read_response(reply.body, questions)
@@ -193,4 +193,5 @@ class DecisionsClient(EndpointClient):
     def _most(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Expense:
         text: Message = {"role": "user", "content": json.dumps(parameters["body"]["questions"])}
         tokens = approximate_tokens([*messages, text], cautious=True)
-        return Expense(calls=1, tokens=tokens, cost=0.0 if self.prices is None else self.prices.cost(tokens, 0))
+        prices = self.costs.prices
+        return Expense(calls=1, tokens=tokens, cost=0.0 if prices is None else prices.cost(tokens, 0))
