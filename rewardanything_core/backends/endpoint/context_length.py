@@ -38,6 +38,7 @@ _NEEDED = (
     r"input \((\d+) tokens\)",  # SGLang, Together
     r"prompt \(length (\d+)\)",  # vLLM
     r"prompt length of (\d+) is longer",  # vLLM
+    r"prompt length \((\d+)\) exceeds",  # TensorRT-LLM
     r"token count \(?(?:of )?(\d+)",  # Gemini, GitHub
     r"request contains (\d+) tokens",  # xAI
     r"input length:? \(?(\d+)",  # SGLang
@@ -67,6 +68,7 @@ _LIMIT = (
     r"maximum prompt length is (\d+)",  # xAI
     r"allowed (?:input )?length(?: of)? \(?(\d+)",  # SGLang
     r"model with (\d+)",  # Mistral
+    r"exceeds maximum input length \((\d+)",  # TensorRT-LLM
 )
 
 

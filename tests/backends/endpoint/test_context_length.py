@@ -96,7 +96,7 @@ MESSAGES = [
     ("invalid params, context window exceeds limit (2013)", None, None),
     ("InternalError.Algo.InvalidParameter: Range of input length should be [1, 129024]", None, None),
     ("Prompt exceeds max length", None, None),
-    ("Prompt length (5000) exceeds maximum input length (4096). Set log level to info.", None, None),
+    ("Prompt length (5000) exceeds maximum input length (4096). Set log level to info.", 5000, 4096),
 ]
 
 
