@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_WINDOW", "BaseJudge", "Outcome", "add_observer", "remove_observer"]
 
 DEFAULT_WINDOW = 256
-"""Number of cases that `BaseJudge.judge_stream` keeps in flight."""
+"""Number of cases that `BaseJudge.judge_stream` keeps in flight: more than the 64 requests of an endpoint or the 16
+sequences of a local model that run at a time by default, so that neither waits for cases. It is not tuned."""
 
 
 class BaseJudge(ABC):
@@ -183,7 +184,16 @@ class BaseJudge(ABC):
         context: str | None = None,
         id: str | None = None,  # noqa: A002
     ) -> Verdict:
-        """`judge`, awaited, with the same arguments. Cancelling it cancels its requests."""
+        """`judge`, awaited; it raises the same errors. Cancelling it cancels its requests.
+
+        Args:
+            principle: See `judge`, as for all others.
+            prompt: What the responses answer.
+            responses: label -> text, or a sequence of texts.
+            reference: A reference answer.
+            context: Source material.
+            id: Your id of the case.
+        """
         case = _case(principle, prompt, responses, reference, context, id)
         notifier = Notifier(self, self.observers)
         started = notifier.start()
@@ -300,7 +310,14 @@ class BaseJudge(ABC):
     async def ascore(
         self, principle: Principle | str, prompt: str | Sequence[Message], response: str, **details: Any
     ) -> float:
-        """`score`, awaited, with the same arguments."""
+        """`score`, awaited; it raises the same errors.
+
+        Args:
+            principle: What to judge by.
+            prompt: What the response answers.
+            response: The response.
+            **details: ``reference``, ``context`` and ``id`` of `judge`.
+        """
         (score,) = (await self.ajudge(principle, prompt, [response], **details)).scores.values()
         return score
 
@@ -334,8 +351,6 @@ class BaseJudge(ABC):
 
     async def _numbered_outcome(self, index: int, case: Case, done: Callable[[tuple[int, Outcome]], object]) -> None:
         done((index, await self._outcome(case)))
-
-    # --- leaving
 
     def __enter__(self) -> Self:
         return self

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from rewardanything_core.judging.cost_estimates import CostEstimate
 
 RESAMPLING_TEMPERATURE = 0.7
-"""Minimum temperature of `Judge.resampled`."""
+"""Minimum temperature of `Judge.resampled`, at which models usually vary their wording. It is not tuned."""
 
 
 class Judge(BaseJudge):

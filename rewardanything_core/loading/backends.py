@@ -112,7 +112,11 @@ def backend_from_settings(
 
 
 def kind_of(settings: Mapping[str, Any]) -> str:
-    """The kind of backend that the settings describe."""
+    """The kind of backend that the settings describe: ``local``, ``endpoint``, ``scripted`` or a registered one.
+
+    Raises:
+        ConfigError: ``backend`` names none.
+    """
     kind, model = str(settings.get("backend", "auto")), str(settings.get("model", ""))
     if kind != "auto":
         if kind not in (kinds := backend_kinds()):
