@@ -183,6 +183,7 @@ def build(
     from rewardanything_core.cli._check.requirements import PrincipleArgs, files_of
     from rewardanything_core.cli._spending import Spending
 
+    given = options.judge_settings(locals())
     if human:
         if files:
             raise ConfigError("--human adds to a benchmark that is built; give it without PROMPTS.")
@@ -217,21 +218,7 @@ def build(
     spending = Spending(
         max_cost=max_cost, max_calls=max_calls, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate
     )
-    settings: dict[str, Any] = {
-        "config": config,
-        "jury": judge or None,
-        "api_base": api_base,
-        "api_key_env": api_key_env,
-        "backend": backend,
-        "device": device,
-        "readout": readout,
-        "passes": passes,
-        "seed": seed,
-        "store": store,
-        "cache": cache,
-        "max_concurrency": concurrency,
-        **spending.limits,
-    }
+    settings = {"config": config, "jury": judge or None, **given, **spending.limits}
     check_folder(out)
     read = [*files, *(str(file) for given in principle_file or () for file in files_of(given))]
     try:
