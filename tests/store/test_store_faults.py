@@ -175,6 +175,7 @@ def as_reader(code: str, path: Path) -> subprocess.CompletedProcess[str]:
     prelude = (
         f"import os, sys; sys.path.insert(0, {str(TESTS)!r}); import json, scripts, logging\n"
         "from rewardanything_core import *\n"
+        "from rewardanything_core.errors import StoreError\n"
         "from rewardanything_core.cli.log import log\n"
         "log(store=sys.argv[2], as_json=True)\n"  # imports what that user may be unable to
         "os.geteuid() or os.seteuid(65534)\n"
