@@ -12,6 +12,7 @@ from typing import Any
 
 from rewardanything_core.bench.items import BenchItem, Flip, flip
 from rewardanything_core.bench.layouts import LAYOUTS, detect
+from rewardanything_core.conversations.json_values import unique_keys
 from rewardanything_core.errors import ConfigError, MissingExtraError
 
 HUB = "hf:"
@@ -124,7 +125,17 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """Rows of CSV; empty cells are left out, and scores are numbers."""
-    for number, row in enumerate(csv.DictReader(io.StringIO(text, newline=""), strict=True), start=2):
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        names = reader.fieldnames or []
+        rows = list(reader)
+    except csv.Error as error:
+        raise ConfigError(f"Cannot read {path} beyond line {reader.line_num}: {error}.") from error
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{path} has columns of one name: {', '.join(map(repr, names))}.", hint="Rename one of them.")
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise ConfigError(f"Row {number} of {path} has more or fewer fields than the header.")
         filled = {name: value for name, value in row.items() if value not in (None, "")}
         try:
             yield number, filled | ({"score": float(filled["score"])} if "score" in filled else {})
@@ -135,7 +146,7 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 def _json(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     if text.lstrip().startswith("["):
         try:
-            yield from enumerate(json.loads(text), start=1)
+            yield from enumerate(json.loads(text, object_pairs_hook=unique_keys), start=1)
         except ValueError as error:
             raise ConfigError(f"Cannot read {path} as JSON: {error}.") from error
         return
@@ -143,7 +154,7 @@ def _json(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, json.loads(line, object_pairs_hook=unique_keys)
             except ValueError as error:
                 raise ConfigError(f"Cannot read line {number} of {path} as JSON: {error}.") from error
 

@@ -61,7 +61,7 @@ def parsed(text: str) -> Any:
         text: Any text.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=unique_keys, parse_float=_finite, parse_constant=_refuse)
         _check_depth(value)
     except (ValueError, RecursionError):
         return text
@@ -197,7 +197,15 @@ class _Converter:
         raise place.error(problem)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The ``object_pairs_hook`` with which `json` refuses a repeated key, of which it would keep the last value.
+
+    Args:
+        pairs: The keys and values of an object.
+
+    Raises:
+        ValueError: a key is repeated.
+    """
     found = dict(pairs)
     return found if len(found) == len(pairs) else _refuse("a repeated key")
 

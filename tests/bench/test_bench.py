@@ -10,7 +10,7 @@ from rewardanything_core import ConfigError, Judge, MissingExtraError, ScriptedB
 from rewardanything_core.bench.items import Flip, common_item
 from rewardanything_core.bench.layouts import LAYOUTS, detect
 from rewardanything_core.bench.measures import FIGURES, HEADLINE
-from rewardanything_core.bench.reading import holds_flips, read_flips, read_items
+from rewardanything_core.bench.reading import holds_flips, read_flips, read_items, read_rows
 from rewardanything_core.bench.running import run_bench
 
 
@@ -314,10 +314,20 @@ class TestReading:
             ("[1]", "not a JSON object"),
             ("[", "as JSON"),
             ('{"x": 1}', "no known layout"),
+            ('{"id": 1, "id": 2}', "a repeated key"),
         ):
             (tmp_path / "bad.jsonl").write_text(content)
             with pytest.raises(ConfigError, match=message):
                 read_items([str(tmp_path / "bad.jsonl")])
+        for content, message in (
+            ("id,score,score\n1,2,3\n", "columns of one name: 'id', 'score', 'score'"),
+            ("id,score\n1,2,3\n", "Row 2 of .*more or fewer fields"),
+            ("id,score\n1\n", "Row 2 of .*more or fewer fields"),
+            ('id,score\n1,"2\n', "beyond line 1: unexpected end of data"),
+        ):
+            (tmp_path / "bad.csv").write_text(content)
+            with pytest.raises(ConfigError, match=message):
+                list(read_rows(tmp_path / "bad.csv"))
         with pytest.raises(ConfigError, match="no layout 'x'"):
             read_items([files[0]], layout="x")
         (tmp_path / "empty.jsonl").write_text("")
