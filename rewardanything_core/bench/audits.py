@@ -42,6 +42,9 @@ ATTACKS: Mapping[str, str] = {
 
 _GAP = (-4.0, 4.0)
 
+_ROUNDING = 1e-3
+"""Points. Scores from probabilities change by less when the same request shares its batch with other requests."""
+
 
 def parse_audits(names: str) -> tuple[str, ...]:
     """The costly audits in a comma-separated list of names, or all of them for ``all``.
@@ -148,8 +151,8 @@ def position(judge: BaseJudge, judged: Sequence[JudgedItem], progress: Progress 
 def repeat(judge: BaseJudge, judged: Sequence[JudgedItem], progress: Progress | None = None) -> Audit:
     """Whether the judge repeats its scores, with the same orders, another sampling seed and no stored verdicts.
 
-    ``same_score``: share of responses with exactly the same score. ``score_change``: mean absolute change in points.
-    ``preference_changes``: as in `position`. A judge at temperature 0 should not change at all.
+    ``same_score``: share of responses with the same score, within 0.001. ``score_change``: mean absolute change in
+    points. ``preference_changes``: as in `position`. A judge at temperature 0 should not change at all.
 
     Args:
         judge: The judge that judged the items.
@@ -168,8 +171,9 @@ def repeat(judge: BaseJudge, judged: Sequence[JudgedItem], progress: Progress | 
         if before.verdict is None or after.verdict is None:
             continue
         for label, score in before.verdict.scores.items():
-            _add(rows, "same_score", float(score == after.verdict.scores[label]), before.item.group)
-            _add(rows, "score_change", abs(score - after.verdict.scores[label]), before.item.group)
+            change = abs(score - after.verdict.scores[label])
+            _add(rows, "same_score", float(change <= _ROUNDING), before.item.group)
+            _add(rows, "score_change", change, before.item.group)
         _add_changes(rows, before.verdict.scores, after.verdict.scores, before.item.group)
     return _audit("repeat", rows, {"score_change": (0.0, 4.0)}, again)
 

@@ -20,7 +20,7 @@ _AUDITS = {
     "preference_changes": "Preferences that change",
     "first_place_gain": "Gain in the first position, points",
     "last_place_gain": "Gain in the last position, points",
-    "same_score": "Exactly the same score",
+    "same_score": "Same score, within 0.001",
     "score_change": "Mean change of a score, points",
     "gain_control": "Gain from a harmless text, points",
     "gain_plea": "Gain from a plea for a score, points",
