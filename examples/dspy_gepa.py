@@ -47,9 +47,7 @@ def count_words(request: Request) -> Completion:
     (text,) = json.loads(request.messages[1]["content"])["responses"].values()
     words = len(text.split())
     score = max(1, 5 - max(0, -(-(words - 12) // 10)))
-    advice = (
-        "Good." if score == 5 else "Too long. The instructions must say: one plain sentence, at most twelve words."
-    )
+    advice = "Good." if score == 5 else "Too long. The instructions must say: one plain sentence, at most twelve words."
     return Completion(answer=verdict_reply({"model-1": score}), reasoning=f"The answer has {words} words. {advice}")
 
 

@@ -66,9 +66,7 @@ def test_the_hash_of_an_adapter_is_that_of_its_content(tiny_folder, adapter_fold
     moved = tmp_path / "polite"
     moved.mkdir()
     content = json.loads((adapter_folder / "adapter_config.json").read_text())
-    (moved / "adapter_config.json").write_text(
-        json.dumps(content | {"base_model_name_or_path": "/else"}, indent=1)
-    )
+    (moved / "adapter_config.json").write_text(json.dumps(content | {"base_model_name_or_path": "/else"}, indent=1))
     weights = (adapter_folder / "adapter_model.safetensors").read_bytes()
     (moved / "adapter_model.safetensors").write_bytes(weights)
     assert adapter_hash(moved) == adapter_hash(adapter_folder)
