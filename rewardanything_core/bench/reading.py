@@ -14,6 +14,7 @@ from rewardanything_core.bench.items import BenchItem, Flip, flip
 from rewardanything_core.bench.layouts import LAYOUTS, detect
 from rewardanything_core.conversations.json_values import unique_keys
 from rewardanything_core.errors import ConfigError, MissingExtraError
+from rewardanything_core.tables.csv_limits import lift_csv_field_limit
 
 HUB = "hf:"
 """Prefix of a dataset on the Hugging Face hub: ``hf:owner/name`` or ``hf:owner/name:part-of-a-file-name``."""
@@ -101,8 +102,13 @@ def _limited(items: list[BenchItem], limit: int | None) -> list[BenchItem]:
     return [item for item in items if item.group in sampled]
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_rows(path: Path, *, spreadsheet: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a file, each with its file name and number for messages.
+
+    Args:
+        path: The file (CSV, Parquet, JSON or JSON lines).
+        spreadsheet: Whether CSV may be as spreadsheets of some countries save it: separated by semicolons or tabs, and
+            without the empty cells at the end of a row.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -111,11 +117,15 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix.lower() == ".parquet":
         rows = _parquet(path)
     else:
-        read = _csv if path.suffix.lower() == ".csv" else _json
         try:
-            rows = read(path, path.read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+            text = path.read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise ConfigError(f"Cannot read {path}: {error.strerror or error}.") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"Cannot read {path}: it is not UTF-8 ({error}).", hint="Spreadsheets save it as 'CSV UTF-8'."
+            ) from error
+        rows = _csv(path, text, spreadsheet) if path.suffix.lower() == ".csv" else _json(path, text)
     for number, row in rows:
         where = f"{path.name}, row {number}"
         if not isinstance(row, dict):
@@ -123,9 +133,13 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, row
 
 
-def _csv(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def _csv(path: Path, text: str, spreadsheet: bool) -> Iterator[tuple[int, Any]]:
     """Rows of CSV; empty cells are left out, and scores are numbers."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    lift_csv_field_limit()
+    separator = max(",;\t", key=text.partition("\n")[0].count) if spreadsheet else ","
+    reader = csv.DictReader(
+        io.StringIO(text, newline=""), strict=True, delimiter=separator, restval="" if spreadsheet else None
+    )
     try:
         names = reader.fieldnames or []
         rows = list(reader)

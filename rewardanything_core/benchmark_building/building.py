@@ -16,6 +16,7 @@ from rewardanything_core.benchmark_building.lists import (
     RankingTask,
     checked_principles,
     checked_rows,
+    content_hash,
     select_tasks,
 )
 from rewardanything_core.benchmark_building.ranked import RankedList, RankingRules
@@ -173,12 +174,14 @@ class BenchmarkBuilder:
         )
 
     def _is_test(self, task: RankingTask) -> bool:
-        return (task.key if self.options.split == "principle" else task.row.id) in self._test
+        return (task.key if self.options.split == "principle" else content_hash(task.row.prompt)) in self._test
 
     def _test_units(self) -> frozenset[str]:
         """The principles or prompts of the test half."""
         split = self.options.split
-        units = list(self.principles) if split == "principle" else [row.id for row in self.rows]
+        # Prompts that are the same are one, whatever their ids.
+        prompts = dict.fromkeys(content_hash(row.prompt) for row in self.rows)
+        units = list(self.principles) if split == "principle" else list(prompts)
         if len(units) < 2:
             other = "prompt" if split == "principle" else "principle"
             raise ConfigError(

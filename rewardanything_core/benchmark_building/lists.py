@@ -184,7 +184,7 @@ def select_tasks(
         seed: Seed of the selection.
 
     Raises:
-        ConfigError: the number is less than that of the principles.
+        ConfigError: the number is less than that of the principles, or two lists would have one id.
     """
     if number is None or number >= len(principles) * len(rows):
         chosen = {key: list(range(len(rows))) for key in principles}
@@ -194,11 +194,20 @@ def select_tasks(
                 f"{number} lists are too few for {len(principles)} principles, each of which needs one or more."
             )
         chosen = _balanced(list(principles), len(rows), number, random.Random(f"lists/{seed}"))
-    return [
+    tasks = [
         RankingTask(id=f"{key}/{rows[place].id}", key=key, row=rows[place], principle=principle)
         for key, principle in principles.items()
         for place in sorted(chosen[key])
     ]
+    by_id: dict[str, RankingTask] = {}
+    for task in tasks:
+        if (other := by_id.setdefault(task.id, task)) is not task:
+            raise ConfigError(
+                f"The principle {other.key!r} with the prompt {other.row.id!r}, and {task.key!r} with {task.row.id!r}, "
+                f"would both be the list {task.id!r}.",
+                hint="Give principles names without slashes.",
+            )
+    return tasks
 
 
 def _balanced(keys: Sequence[str], rows: int, number: int, rng: random.Random) -> dict[str, list[int]]:

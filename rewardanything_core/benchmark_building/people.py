@@ -16,6 +16,7 @@ from rewardanything_core.benchmark_building.sheet import DECISIONS
 from rewardanything_core.errors import ConfigError
 
 _TIE = DECISIONS.index("tie")
+_SUFFIXES = (".csv", ".json", ".jsonl", ".ndjson", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ def read_decisions(paths: Sequence[str | Path], cases: Mapping[str, Any]) -> lis
     A row has ``case`` and ``better``, and optionally ``person``. Rows that are not filled in are skipped.
 
     Args:
-        paths: The files (CSV, JSON or JSON lines).
+        paths: The files (CSV, also with semicolons or tabs; JSON, JSON lines or Parquet).
         cases: The cases of the sheet, by their ids.
 
     Raises:
@@ -44,13 +45,20 @@ def read_decisions(paths: Sequence[str | Path], cases: Mapping[str, Any]) -> lis
     """
     found: dict[str, dict[str, str]] = {}
     for path in map(Path, paths):
-        for where, row in read_rows(path):
+        if path.suffix.lower() not in _SUFFIXES:
+            raise ConfigError(
+                f"{path} is not a file with decisions; these end in {', '.join(_SUFFIXES)}.",
+                hint="Save a spreadsheet as 'CSV UTF-8'.",
+            )
+        for where, row in read_rows(path, spreadsheet=True):
+            if not row:
+                continue
             if "case" not in row:
                 raise ConfigError(
-                    f"{where} has no column 'case'; it has {', '.join(map(repr, row)) or 'none'}.",
-                    hint="Columns are separated by commas; a spreadsheet may have saved them with semicolons.",
+                    f"{where} has no 'case', only {', '.join(map(repr, row))}.",
+                    hint="Fill in a copy of sheet.csv, and keep its columns 'case' and 'better'.",
                 )
-            better, case = str(row.get("better") or "").strip().lower(), str(row["case"])
+            better, case = str(row.get("better") or "").strip().lower(), str(row["case"]).strip()
             if not better or better == "skip":
                 continue
             if case not in cases:
@@ -65,7 +73,10 @@ def read_decisions(paths: Sequence[str | Path], cases: Mapping[str, Any]) -> lis
                 )
             of_person[case] = better
     if not found:
-        raise ConfigError(f"Nothing is filled in in {', '.join(map(str, paths))}.")
+        raise ConfigError(
+            f"Nothing is filled in in {', '.join(map(str, paths))}.",
+            hint=f"The column 'better' has {', '.join(DECISIONS[:-1])} or {DECISIONS[-1]}.",
+        )
     return [PersonDecisions(person=person, decisions=decisions) for person, decisions in found.items()]
 
 

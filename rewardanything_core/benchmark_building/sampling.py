@@ -17,10 +17,12 @@ from rewardanything_core.backends.texts import write_texts
 from rewardanything_core.benchmark_building.lists import PromptRow, content_hash
 from rewardanything_core.errors import SETUP_ERRORS, BudgetExceededError, ConfigError, RewardAnythingError
 from rewardanything_core.sampling import SamplingParams
-from rewardanything_core.types import Message
+from rewardanything_core.types import Message, Usage
 
 Progress = Callable[[int, int], None]
 """Called with (responses available, responses needed)."""
+
+_ORIGIN = ("model", "sample", "truncated", "sampling", "usage")  # of an entry: where its response is from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +128,26 @@ class ResponseFile:
             if text and not text.endswith("\n"):
                 text = text[: text.rfind("\n") + 1]
                 self.path.write_text(text, encoding="utf-8")
-            for line in text.splitlines():
-                entry = json.loads(line)
-                yield entry["key"], entry
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"Cannot read the responses in {self.path}: {error}.", hint="Delete it to sample again."
+                f"Cannot read the responses in {self.path}: {reason}.", hint="Move it away to write all once more."
+            ) from error
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                yield self._entry(number, line)
+
+    def _entry(self, number: int, line: str) -> tuple[str, dict[str, Any]]:
+        try:
+            entry = json.loads(line)
+            Usage(**entry["usage"])
+            if not isinstance(entry["response"], str) or not set(_ORIGIN) <= set(entry):
+                raise ValueError("it is not a response with its origin")
+            return str(entry["key"]), entry
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"Cannot read line {number} of {self.path}: {error!r}.",
+                hint="Delete this line; its response is then written, and paid for, once more.",
             ) from error
 
 
@@ -256,8 +272,5 @@ def _with_samples(row: PromptRow, wanted: Sequence[_Sample], file: ResponseFile)
         raise ConfigError(f"The prompt {row.id!r} has a response named {taken[0]!r}, as the model is; rename it.")
     return row.with_responses(
         {label: entry["response"] for label, entry in entries.items()},
-        {
-            label: {name: entry[name] for name in ("model", "sample", "truncated", "sampling", "usage")}
-            for label, entry in entries.items()
-        },
+        {label: {name: entry[name] for name in _ORIGIN} for label, entry in entries.items()},
     )

@@ -86,7 +86,7 @@ def draw_sheet(lists: Sequence[RankedList], *, number: int, seed: int) -> tuple[
 def sheet_csv(cases: Iterable[SheetCase]) -> str:
     """The sheet as a table for spreadsheets. Cells that one would run as a formula get an apostrophe in front."""
     table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
+    writer = csv.writer(table)  # lines end with CRLF, so that a carriage return in a cell is quoted too
     writer.writerow(COLUMNS)
     for case in cases:
         cells = [case.id, case.principle, case.prompt, case.context, case.reference, case.left, case.right, "", ""]

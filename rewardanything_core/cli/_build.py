@@ -71,7 +71,7 @@ def read_prompts(paths: Sequence[str], columns: PromptColumns) -> list[PromptRow
                 hint="Name the columns with --prompt-column, --response-column and so on.",
             )
         given = True
-        if own.responses is not None and row.columns.get(own.responses) in (None, ""):
+        if own.responses is not None and row.columns.get(own.responses) in (None, "", [], {}):
             row, given = dataclasses.replace(row, columns={**row.columns, own.responses: _NONE}), False
         try:
             case = own.case(row, _UNDECIDED, file_format)

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from rewardanything_core.cli._row_readers import STANDARD, lift_csv_field_limit, record_ends
+from rewardanything_core.cli._row_readers import STANDARD, record_ends
 from rewardanything_core.cli._stdout import stdout
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.tables.arrow_types import as_text
+from rewardanything_core.tables.csv_limits import lift_csv_field_limit
 
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 """How a cell begins that a spreadsheet may evaluate."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from rewardanything_core.errors import ConfigError, MissingExtraError
 from rewardanything_core.tables.arrow_types import python_rows
 from rewardanything_core.tables.columns import FileFormat, InputRow, duplicate_columns, load_json, repeated
+from rewardanything_core.tables.csv_limits import lift_csv_field_limit
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -101,21 +102,6 @@ def record_ends(file: BinaryIO) -> Iterator[int]:
         quoted ^= line.count(b'"') % 2 == 1
         if not quoted and line.endswith(b"\n"):
             yield offset
-
-
-def lift_csv_field_limit() -> None:
-    """Let `csv` read fields longer than its default of 128 KiB, which responses exceed.
-
-    The limit is a C ``long``, which has 32 bits on Windows.
-    """
-    limit = sys.maxsize
-    while True:
-        try:
-            csv.field_size_limit(limit)
-        except OverflowError:
-            limit >>= 1
-        else:
-            return
 
 
 def open_parquet(path: str) -> pyarrow.parquet.ParquetFile:

@@ -219,8 +219,8 @@ def build(
         max_cost=max_cost, max_calls=max_calls, max_total_tokens=max_total_tokens, yes=yes, estimate=estimate
     )
     settings = {"config": config, "jury": judge or None, **given, **spending.limits}
-    check_folder(out)
     read = [*files, *(str(file) for given in principle_file or () for file in files_of(given))]
+    check_folder(out, read)
     try:
         with _jury(settings) as jury:
             summary = _run(principles, rows, jury, built_as, models, written_as, spending, Path(out), read)

@@ -23,6 +23,9 @@ def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+SLASHES = [{**row, "id": name} for row, name in zip(prompts(2), ("b/c", "c"), strict=True)]
+
+
 def calls() -> Counter[str]:
     return Counter(Path("calls").read_text().split()) if Path("calls").exists() else Counter()
 
@@ -154,6 +157,8 @@ def test_a_selection_has_each_principle_and_each_prompt_about_equally_often(prin
         (([MOST], [*prompts(1), *prompts(1)]), {}, "Two prompts have the id"),
         (([MOST], [{"prompt": "p", "responses": ["same", "same"]}]), {}, "two responses that differ"),
         (([MOST], prompts(4)), {}, "--split prompt"),
+        (([MOST], [{**row, "prompt": "Same?"} for row in prompts(4)]), {"split": "prompt"}, "only one prompt"),
+        (([Principle(MOST, name="a"), Principle(LEAST, name="a/b")], SLASHES), {}, "would both be the list 'a/b/c'"),
         (([MOST, LEAST], prompts(4)), {"lists": 1}, "too few for 2 principles"),
         (([MOST, LEAST], prompts(4)), {"quorum": 4}, "quorum must be within 2..3"),
         (([MOST, LEAST], prompts(4)), {"consensus": "vote"}, "consensus must be one of"),
@@ -192,6 +197,10 @@ def test_sampled_responses_are_kept_with_their_model_and_written_once():
     again, _ = sample_responses(rows, models, options, file=ResponseFile("responses.jsonl"))
     assert again == sampled and Path("written").read_text().count("Question") == 2 * 3 + 1
     assert sorted(Path("responses.jsonl").read_text().splitlines()) == sorted(kept.splitlines())
+    for broken in ('{"key": "x', "[1]", '{"key": "x", "response": 5, "usage": {}}'):
+        Path("broken.jsonl").write_text(f"{kept.splitlines()[0]}\n\n{broken}\n")
+        with pytest.raises(ConfigError, match=r"Cannot read line 3 of broken\.jsonl.*Delete this line"):
+            ResponseFile("broken.jsonl")
 
     def picky(request):
         return "" if "??" in request.messages[-1]["content"] else "fine"

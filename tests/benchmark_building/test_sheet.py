@@ -13,7 +13,7 @@ from jurors import LEAST, MOST, jury, prompts
 from rewardanything_core import ConfigError
 from rewardanything_core.benchmark_building import add_people, build_benchmark, write_benchmark
 
-HOSTILE = ("<script>alert(1)</script>", "</div></article><h1>gone", "=cmd|' /C calc'!A0", "‮evil")
+HOSTILE = ("<script>alert(1)</script>", "</div></article><h1>gone", "=cmd|' /C calc'!A0", "‮evil\rand ümlauts")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,8 @@ def test_the_sheet_is_blind_balanced_and_shows_hostile_texts_as_text(built, fold
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page and "</article><h1>gone" not in page
     assert not re.search(r"""(src|href)=|https?://""", page)
     assert page.count('<article class="pair"') == 20
-    rows = list(csv.DictReader((folder / "sheet.csv").open(newline="")))
+    assert (folder / "sheet.csv").read_bytes().startswith(b"\xef\xbb\xbfcase,"), "Excel needs the mark for umlauts"
+    rows = list(csv.DictReader((folder / "sheet.csv").open(newline="", encoding="utf-8-sig")))
     assert [row["case"] for row in rows] == [case.id for case in built.sheet] and not any(row["better"] for row in rows)
     assert not any(cell.startswith("=") for row in rows for cell in row.values())
     principles = [case.principle for case in built.sheet]
@@ -90,6 +91,8 @@ def test_agreement_and_kappa_of_people_go_to_the_card(folder):
         ("a.json", {"case": "case-0"}, "the benchmark's sheet has no case 'case-0'"),
         ("a.json", {"better": "both"}, "'better' must be left, tie, right or empty, not 'both'"),
         ("a.csv", {"better": ""}, "Nothing is filled in"),
+        ("a.csv", {"case": ""}, "row 2 has no 'case', only 'better'"),
+        ("a.xlsx", {}, "Save a spreadsheet as 'CSV UTF-8'"),
     ],
 )
 def test_a_sheet_that_cannot_be_used_is_refused(folder, name, change, message):
@@ -101,11 +104,38 @@ def test_decisions_are_neither_counted_twice_nor_overwritten(built, folder):
     one = filled(folder, "a.csv", decisions(folder))
     with pytest.raises(ConfigError, match="already"):
         add_people(folder, [one, one])
-    (folder / "b.csv").write_text("case;better\ncase-1;left\n")
-    with pytest.raises(ConfigError, match="no column 'case'"):
-        add_people(folder, [folder / "b.csv"])
-    one.rename(folder / "sheet.csv")
+    people = add_people(folder, [one])["human"]
+    assert write_benchmark(built, folder)["human"] == people, "the sheet is the same"
+    (folder / "sheet.csv").write_text(one.read_text().replace(",", ";"))
     with pytest.raises(ConfigError, match="has decisions of people"):
         write_benchmark(built, folder)
     with pytest.raises(ConfigError, match="has no benchmark"):
         add_people(folder.parent, [folder / "sheet.csv"])
+
+
+@pytest.mark.parametrize(("mark", "separator"), [("\ufeff", ";"), ("", "\t"), ("\ufeff", ",")])
+def test_a_sheet_is_read_as_spreadsheets_save_it(folder, mark, separator):
+    """With a byte order mark, other separators, and without the empty cells at the end of a row."""
+    rows = [[row["case"], "ü" * 140_000, row["better"]] for row in decisions(folder)]
+    lines = [["case", "prompt", "better", "note"], *rows[:2], rows[2][:2], []]
+    text = mark + "".join(separator.join(line) + "\r\n" for line in lines)
+    (folder / "ada.csv").write_text(text, encoding="utf-8", newline="")
+    (ada,) = add_people(folder, [folder / "ada.csv"])["human"]["people"]
+    assert (ada["decided"], ada["agreement"]["value"]) == (2, 1.0)
+    (folder / "ada.csv").write_text(text, encoding="cp1252" if not mark else "utf-16")
+    with pytest.raises(ConfigError, match=r"not UTF-8.*'CSV UTF-8'"):
+        add_people(folder, [folder / "ada.csv"])
+
+
+def test_files_of_something_else_are_not_overwritten(built, folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "train.jsonl").write_text("mine")
+    with pytest.raises(ConfigError, match=r"train\.jsonl is not of a benchmark"):
+        write_benchmark(built, other)
+    assert [path.name for path in other.iterdir()] == ["train.jsonl"]
+    with pytest.raises(ConfigError, match=r"test\.jsonl is not of a benchmark"):
+        write_benchmark(built, folder, files=[folder / "test.jsonl"])
+    (folder / "build.json").write_text("[]")
+    with pytest.raises(ConfigError, match="not of a benchmark, or of another version"):
+        add_people(folder, [folder / "sheet.csv"])

@@ -52,7 +52,7 @@ def test_responses_in_columns_become_a_benchmark_that_people_check(jury):
 
 
 def test_sampled_responses_share_the_budget_with_the_jury_and_are_paid_once(jury):
-    write_jsonl("rows.jsonl", [{"prompt": f"Question {n}{'?' * n}"} for n in range(4)])
+    write_jsonl("rows.jsonl", [{"prompt": f"Question {n}{'?' * n}", "responses": []} for n in range(4)])
     arguments = ("rows.jsonl", *PRINCIPLES, "--sample", "scripted:jurors:parrot", "--samples", 3, "--sheet", 0)
     estimate = build(*arguments, "--estimate").stderr
     assert "12 responses are to be written" in estimate and "84 calls" in estimate  # 12 + 8 lists x 3 jurors x 3 orders

@@ -54,6 +54,10 @@ def test_what_cannot_be_compared_is_an_error():
         listwise_reward({"a": 1, "b": 2}, {"a": 3, "b": 3})
     with pytest.raises(ConfigError, match="no predicted score of 'b'"):
         listwise_reward({"a": 1}, {"a": 5, "b": 3})
+    with pytest.raises(ConfigError, match="no score of 'a' that is a number"):
+        listwise_reward({"a": 1, "b": 2}, {"a": float("nan"), "b": 3})
+    with pytest.raises(ConfigError, match="a label twice"):
+        listwise_reward({"a": 1}, ["a", "a"])
     with pytest.raises(ConfigError, match=r"consistency must be within 0\.\.1"):
         RewardRules(consistency=2)
 
@@ -150,6 +154,10 @@ def test_rows_that_cannot_be_used_are_counted_or_refused(items):
         training_rows([unlabelled])
     with pytest.raises(ConfigError, match="A batch of 2 prompts is too small: a block has 4"):
         training_rows(items, batch=2)
+    with pytest.raises(ConfigError, match=f"Two items have the id '{one.id}'"):
+        training_rows([one, one])
+    with pytest.warns(UserWarning), pytest.raises(ConfigError, match="one batch of 5 prompts; their blocks have 4 rows"):
+        training_rows(items[:2], batch=5)
     with pytest.warns(UserWarning, match="rows do not fill a batch of 40"):
         assert len(training_rows(items, batch=40)) == 80
 
@@ -231,6 +239,36 @@ def test_a_completion_in_verl_does_not_wait_forever_for_others(items):
         assert asyncio.run(call)["score"] == 0.0
     with pytest.raises(ConfigError, match=r"not written by verl_rows\(\)"):
         asyncio.run(compute_score("d", "x", "no json", {"case": "c", "labels": []}))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([], "There is no pair"),
+        (3, "was not made by training_rows"),
+        (["a"], "was not made by training_rows"),
+        ([{"better": "a", "worse": "z", "gap": 1}], "a pair with 'z', but its labels are 'a', 'b'"),
+        ([{"better": "a", "worse": "b", "gap": float("nan")}], "by nan; gaps are numbers above 0"),
+        ([{"better": "a", "worse": "b", "gap": "1"}], "by '1'; gaps are numbers above 0"),
+    ],
+)
+def test_a_row_that_cannot_be_rewarded_is_an_error_and_neither_a_number_nor_an_endless_wait(pairs, message):
+    with pytest.raises(ConfigError, match=message):
+        JudgeReward()(["p"], ["x"], labels=[["a", "b"]], pairs=[pairs], case=["c"])
+    row = {"labels": ["a", "b"], "case": "c"}
+    with pytest.raises(ConfigError, match=message):
+        asyncio.run(compute_score("d", "x", json.dumps(pairs), row, completions_of_case=2, timeout=0.01))
+
+
+def test_rows_of_one_case_with_different_pairs_are_an_error_for_each_completion():
+    pairs = [json.dumps([{"better": one, "worse": two, "gap": 1}]) for one, two in (("a", "b"), ("b", "a"))]
+
+    async def both():
+        row = {"labels": ["a", "b"], "case": "c"}
+        calls = (compute_score("d", "x", each, row, completions_of_case=2) for each in pairs)
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert all("have different pairs" in str(each) for each in asyncio.run(both()))
 
 
 @pytest.mark.model

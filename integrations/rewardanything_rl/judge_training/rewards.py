@@ -11,11 +11,13 @@ right in the completions that saw the responses in another order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from numbers import Real
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rewardanything_core import ConfigError, Verdict, parse_verdict
 from rewardanything_core.errors import VerdictParseError
@@ -59,7 +61,11 @@ class RewardRules:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One completion of the policy, and what it was asked."""
+    """One completion of the policy, and what it was asked.
+
+    Raises:
+        ConfigError: there is no pair, or one has a label that was not shown or a gap that is no number above 0.
+    """
 
     completion: str
     """What the policy wrote, all of it."""
@@ -72,6 +78,36 @@ class Attempt:
 
     case: str
     """Equal for all orders of the same responses under the same principle."""
+
+    def __post_init__(self) -> None:
+        try:
+            _check_pairs(self.pairs)
+        except ConfigError as error:
+            raise ConfigError(f"The case {self.case!r}: {error.message}") from error
+        if missing := {label for pair in self.pairs for label in pair[:2]} - set(self.labels):
+            raise ConfigError(
+                f"The case {self.case!r} has a pair with {', '.join(sorted(map(repr, missing)))}, but its labels are "
+                f"{', '.join(map(repr, self.labels)) or 'none'}."
+            )
+
+    @classmethod
+    def of_row(cls, completion: str, labels: Any, pairs: Any, case: Any) -> Attempt:
+        """A completion with the columns of its row, as a data set holds them.
+
+        Args:
+            completion: What the policy wrote.
+            labels: The column ``labels``.
+            pairs: The column ``pairs``.
+            case: The column ``case``.
+
+        Raises:
+            ConfigError: the columns are not those of `training_rows`.
+        """
+        try:
+            ordered = [OrderedPair(pair["better"], pair["worse"], pair["gap"]) for pair in pairs]
+            return cls(completion=completion, labels=list(labels), pairs=ordered, case=str(case))
+        except (KeyError, TypeError, IndexError) as error:
+            raise ConfigError(f"The row of the case {case!r} was not made by training_rows(): {error!r}.") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +140,13 @@ def ordered_pairs(reference: Mapping[str, float] | Sequence[str]) -> list[Ordere
         ConfigError: it orders no pair.
     """
     if isinstance(reference, Mapping):
+        if unusable := [label for label, score in reference.items() if not _is_number(score)]:
+            raise ConfigError(f"The reference has no score of {', '.join(map(repr, unusable))} that is a number.")
         ranked = sorted(reference, key=lambda label: -reference[label])
         gaps = {(a, b): reference[a] - reference[b] for a, b in combinations(ranked, 2)}
     else:
+        if len(set(reference)) < len(reference):
+            raise ConfigError(f"The reference has a label twice: {', '.join(map(repr, reference))}.")
         gaps = dict.fromkeys(combinations(reference, 2), 1.0)
     pairs = [OrderedPair(better, worse, gap) for (better, worse), gap in gaps.items() if gap > 0]
     if not pairs:
@@ -139,7 +179,13 @@ def batch_rewards(attempts: Sequence[Attempt], rules: RewardRules) -> list[Attem
     Args:
         attempts: The completions. Those of one case in other orders are what consistency is measured against.
         rules: What is rewarded.
+
+    Raises:
+        ConfigError: two completions of one case have different pairs.
     """
+    pairs_of = {attempt.case: attempt.pairs for attempt in attempts}
+    if mixed := [attempt.case for attempt in attempts if list(attempt.pairs) != list(pairs_of[attempt.case])]:
+        raise ConfigError(f"Rows of the case {mixed[0]!r} have different pairs; each item needs an id of its own.")
     verdicts = [_verdict(attempt) for attempt in attempts]
     shares = [
         [0.0] * len(attempt.pairs) if verdict is None else _credits(verdict.scores, attempt.pairs)
@@ -182,7 +228,22 @@ def _as_pairs(reference: Mapping[str, float] | Sequence[str] | Sequence[OrderedP
     if isinstance(reference, Mapping):
         return ordered_pairs(reference)
     pairs = [one for one in reference if isinstance(one, OrderedPair)]
-    return pairs if pairs else ordered_pairs([str(one) for one in reference])
+    if not pairs:
+        return ordered_pairs([str(one) for one in reference])
+    _check_pairs(pairs)
+    return pairs
+
+
+def _check_pairs(pairs: Sequence[OrderedPair]) -> None:
+    if not pairs:
+        raise ConfigError("There is no pair of responses that people order, so there is nothing to reward.")
+    for better, worse, gap in pairs:
+        if better == worse or not _is_number(gap) or gap <= 0:
+            raise ConfigError(f"{better!r} cannot be better than {worse!r} by {gap!r}; gaps are numbers above 0.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _credits(predicted: Mapping[str, float], pairs: Sequence[OrderedPair]) -> list[float]:

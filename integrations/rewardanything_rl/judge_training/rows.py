@@ -68,15 +68,22 @@ def training_rows(
         template: The wording. None: `Template.built_in` with the style ``think``.
 
     Raises:
-        ConfigError: an argument is out of its range, no item has labels that order two responses, an item has images,
-            or a block does not fit into a batch.
+        ConfigError: an argument is out of its range, no item has labels that order two responses, two items have one
+            id, an item has images, or a block does not fit into a batch.
     """
     if orders < 1:
         raise ConfigError(f"orders must be 1 or more, not {orders!r}.")
     template = template or Template.built_in("think")
     blocks: dict[str, list[BenchItem]] = {}
     unlabelled = 0
+    ids: set[str] = set()
     for item in (part for whole in items for part in whole.parts):
+        if item.id in ids:
+            raise ConfigError(
+                f"Two items have the id {item.id!r}, so their rewards would be mixed.",
+                hint="Read all files with one read_items([...]), which checks this.",
+            )
+        ids.add(item.id)
         if item.pairs:
             blocks.setdefault(_material(item), []).append(item)
         else:
@@ -199,5 +206,12 @@ def _packed(blocks: Sequence[list[TrainingRow]], size: int) -> list[list[Trainin
     if left_out := sum(map(len, blocks)) - size * len(full):
         warnings.warn(f"{left_out} rows do not fill a batch of {size} prompts; they are left out.", stacklevel=3)
     if not full:
-        raise ConfigError(f"The items do not fill one batch of {size} prompts.")
+        raise ConfigError(
+            f"The items do not fill one batch of {size} prompts; their blocks have {_sizes(blocks)}.",
+            hint="Take a batch that such blocks add up to.",
+        )
     return [block for batch in full for block in batch]
+
+
+def _sizes(blocks: Sequence[list[TrainingRow]]) -> str:
+    return ", ".join(map(str, sorted({len(block) for block in blocks}))) + " rows"

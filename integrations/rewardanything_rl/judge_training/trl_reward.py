@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
 from rewardanything_core import ConfigError
 from rewardanything_core.conversations import response_text
-from rewardanything_rl.judge_training.rewards import Attempt, AttemptReward, OrderedPair, RewardRules, batch_rewards
+from rewardanything_rl.judge_training.rewards import Attempt, AttemptReward, RewardRules, batch_rewards
 from rewardanything_rl.texts import response_of
 
 _COLUMNS = ("labels", "pairs", "case")
@@ -38,21 +38,17 @@ class JudgeReward:
                 trainer's ``log_metric`` and ``log_extra``.
 
         Raises:
-            ConfigError: a column is missing.
+            ConfigError: a column is missing, or is not one of `training_rows`.
         """
-        if missing := [name for name in _COLUMNS if name not in columns]:
+        if missing := [name for name in _COLUMNS if columns.get(name) is None]:
             raise ConfigError(
                 f"The data set has no column {', '.join(map(repr, missing))}; make it with training_rows()."
             )
-        if len(prompts) != len(completions):
-            raise ConfigError(f"There are {len(prompts)} prompts for {len(completions)} completions.")
+        for name, values in {"prompts": prompts, **{name: columns[name] for name in _COLUMNS}}.items():
+            if len(values) != len(completions):
+                raise ConfigError(f"There are {len(values)} {name} for {len(completions)} completions.")
         attempts = [
-            Attempt(
-                completion=self._opening + response_text(response_of(completion, "keep")),
-                labels=labels,
-                pairs=[ordered_pair(pair) for pair in pairs],
-                case=case,
-            )
+            Attempt.of_row(self._opening + response_text(response_of(completion, "keep")), labels, pairs, case)
             for completion, labels, pairs, case in zip(completions, *(columns[name] for name in _COLUMNS), strict=True)
         ]
         rewards = batch_rewards(attempts, self.rules)
@@ -79,8 +75,3 @@ class JudgeReward:
 
     def __repr__(self) -> str:
         return f"JudgeReward({self.rules})"
-
-
-def ordered_pair(fields: Mapping[str, Any]) -> OrderedPair:
-    """A pair from a row."""
-    return OrderedPair(fields["better"], fields["worse"], fields["gap"])

@@ -9,7 +9,6 @@ from typing import Any
 
 from rewardanything_core import ConfigError
 from rewardanything_rl.judge_training.rewards import Attempt, AttemptReward, RewardRules, batch_rewards
-from rewardanything_rl.judge_training.trl_reward import ordered_pair
 
 _Waiting = list[tuple[Attempt, asyncio.Future[AttemptReward]]]
 _waiting: dict[tuple[asyncio.AbstractEventLoop, str], _Waiting] = {}
@@ -52,17 +51,15 @@ async def compute_score(
         ConfigError: a value is out of its range, or the row was not written by `verl_rows`.
     """
     rules = RewardRules(consistency=consistency, max_thinking=max_thinking)
-    if completions_of_case < 1 or timeout < 0:
+    if completions_of_case < 1 or not timeout >= 0:
         raise ConfigError("completions_of_case must be 1 or more and timeout 0 or more.")
     try:
-        attempt = Attempt(
-            completion=("<think>\n" if thinking_opened else "") + solution_str,
-            labels=list(extra_info["labels"]),
-            pairs=[ordered_pair(pair) for pair in json.loads(ground_truth)],
-            case=str(extra_info["case"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        completion = ("<think>\n" if thinking_opened else "") + solution_str
+        pairs = json.loads(ground_truth)
+        labels, case = extra_info["labels"], extra_info["case"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"This row was not written by verl_rows(): {error!r}.") from error
+    attempt = Attempt.of_row(completion, labels, pairs, case)
     reward = await _with_others(attempt, rules, completions_of_case, timeout)
     nan = float("nan")
     return {
@@ -84,7 +81,13 @@ async def _with_others(attempt: Attempt, rules: RewardRules, size: int, seconds:
     def close(waiting: _Waiting) -> None:
         if _waiting.get(key) is waiting:
             del _waiting[key]
-            rewards = batch_rewards([one for one, _ in waiting], rules)
+            try:
+                rewards = batch_rewards([one for one, _ in waiting], rules)
+            except ConfigError as error:
+                for _, future in waiting:
+                    if not future.done():
+                        future.set_exception(error)
+                return
             for (_, future), reward in zip(waiting, rewards, strict=True):
                 if not future.done():
                     future.set_result(reward)
