@@ -146,7 +146,7 @@ def arguments_of(given: list[str] | None) -> argparse.Namespace:
         "--cases", type=int, default=4, help="prompts in a batch; whole blocks of a principle and its contrary"
     )
     options.add_argument("--generations", type=int, default=4, help="completions of a prompt")
-    options.add_argument("--micro", type=int, help="completions that go through the model at once; default: all")
+    options.add_argument("--micro", type=int, default=4, help="completions that go through the model at once")
     options.add_argument("--length", type=int, default=96, help="most tokens of a completion")
     options.add_argument("--thinking", type=int, default=48, help="tokens of reasoning when measuring")
     options.add_argument("--rank", type=int, default=16)
@@ -155,6 +155,8 @@ def arguments_of(given: list[str] | None) -> argparse.Namespace:
     options.add_argument("--vllm", action="store_true", help="sample with vLLM in the trainer's process; needs a GPU")
     options.add_argument("--folder", type=Path, default=Path("outputs/judge"))
     arguments = options.parse_args(given)
+    if (size := arguments.cases * arguments.generations) % arguments.micro:
+        options.error(f"--micro {arguments.micro} must divide --cases times --generations, which is {size}.")
     arguments.path = str(fetch(arguments.model)) if arguments.model in KNOWN_MODELS else arguments.model
     own = Template.built_in("think")
     arguments.template = Template("short", SHORT, "think") if arguments.short else own
@@ -184,9 +186,8 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     )
     policy = get_peft_model(model.to("cuda" if on_gpu else "cpu"), lora)
     size = arguments.cases * arguments.generations
-    micro = arguments.micro or size
     shared: dict[str, Any] = {
-        "per_device_train_batch_size": micro,
+        "per_device_train_batch_size": arguments.micro,
         "learning_rate": arguments.rate,
         "lr_scheduler_type": "constant",
         "bf16": on_gpu,  # on a CPU, autocast took half as long again as float32
@@ -227,7 +228,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
             max_steps=arguments.steps,
             num_generations=arguments.generations,
             max_completion_length=arguments.length,
-            gradient_accumulation_steps=size // micro,  # sampled and rewarded together
+            gradient_accumulation_steps=size // arguments.micro,  # sampled and rewarded together
             shuffle_dataset=False,  # the rows are ordered so that a principle and its contrary share a batch
             scale_rewards="batch",  # otherwise the share of consistency cancels out within a group of one pair
             temperature=1.0,
