@@ -29,7 +29,8 @@ def check_folder(folder: str | Path, files: Sequence[str | Path] = ()) -> Path:
         files: Files that are read, which must not be among those that are written.
 
     Raises:
-        ConfigError: it cannot be used, has such files of something else, or has a table in which people have decided.
+        ConfigError: it cannot be used, has such files of something else, has a table in which people have decided, or a
+            card that cannot be read.
     """
     path = Path(folder)
     table = path / TABLE
@@ -45,6 +46,7 @@ def check_folder(folder: str | Path, files: Sequence[str | Path] = ()) -> Path:
             f"{foreign[0]} is not of a benchmark that was built here, and would be overwritten.",
             hint="Give another folder: -o.",
         )
+    _read_card(path)
     filled = table.exists() and any(row.get("better") for _, row in read_rows(table, spreadsheet=True))
     if filled:
         raise ConfigError(
@@ -123,8 +125,19 @@ def _read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
+def _read_card(path: Path) -> str:
+    """The card so far, of which a section is kept. Empty: there is none."""
+    try:
+        return (path / CARD).read_text(encoding="utf-8") if (path / CARD).exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"Cannot read {path / CARD}: {reason}.", hint="Save it as UTF-8, since its last section is kept."
+        ) from error
+
+
 def _write_summary(path: Path, summary: Mapping[str, Any]) -> None:
-    before = (path / CARD).read_text(encoding="utf-8") if (path / CARD).exists() else ""
+    before = _read_card(path)
     _write(path / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     _write(path / CARD, card(summary, before))
 

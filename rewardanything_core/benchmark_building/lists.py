@@ -144,9 +144,10 @@ def checked_principles(principles: Iterable[Principle | str]) -> dict[str, Princ
             )
         if key in by_key:
             raise ConfigError(f"Two principles have the name {key!r}; give each a name of its own.")
-        if principle.text in texts:
-            raise ConfigError(f"The principles {texts[principle.text]!r} and {key!r} have the same text.")
-        by_key[key], texts[principle.text] = principle, key
+        text = " ".join(principle.text.split())
+        if text in texts:
+            raise ConfigError(f"The principles {texts[text]!r} and {key!r} have the same text.")
+        by_key[key], texts[text] = principle, key
     if not by_key:
         raise ConfigError("There is no principle to rank by.", hint="Give principles.")
     return by_key

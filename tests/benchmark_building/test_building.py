@@ -150,7 +150,7 @@ def test_a_selection_has_each_principle_and_each_prompt_about_equally_often(prin
     ("arguments", "options", "message"),
     [
         (([], prompts(2)), {}, "There is no principle"),
-        (([MOST, MOST], prompts(2)), {}, "have the same text"),
+        (([MOST, f" {MOST}\n"], prompts(2)), {}, "have the same text"),
         (([{"criteria": {"a": "b"}}], prompts(2)), {}, "is a rubric"),
         (([MOST], []), {}, "There are no prompts"),
         (([MOST], [{"prompt": " ", "responses": ["a", "b"]}]), {}, "prompt is empty"),

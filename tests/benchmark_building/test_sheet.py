@@ -136,6 +136,9 @@ def test_files_of_something_else_are_not_overwritten(built, folder, tmp_path):
     assert [path.name for path in other.iterdir()] == ["train.jsonl"]
     with pytest.raises(ConfigError, match=r"test\.jsonl is not of a benchmark"):
         write_benchmark(built, folder, files=[folder / "test.jsonl"])
+    (folder / "card.md").write_text("## Licences and notes\n\nübernommen", encoding="cp1252")
+    with pytest.raises(ConfigError, match="Save it as UTF-8"):
+        write_benchmark(built, folder)
     (folder / "build.json").write_text("[]")
     with pytest.raises(ConfigError, match="not of a benchmark, or of another version"):
         add_people(folder, [folder / "sheet.csv"])
