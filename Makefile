@@ -27,9 +27,9 @@ demo: $(VENV)/.ready-demo
 	@$(VENV)/bin/ra-judge demo
 
 test: $(VENV)/.ready-test
-	@# Three processes for two cores, since many tests wait for servers; the tests of a file stay together. A process that a
+	@# Two processes, as on the machines that the time limit is for; the tests of a file stay together. A process that a
 	@# hanging test has ended is not replaced, since xdist would run that test again.
-	@$(VENV)/bin/python -m pytest -n 3 --dist loadfile --max-worker-restart 0 -m "not vllm and not spark and not browser and not mlflow_server"
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not vllm and not spark and not browser and not mlflow_server"
 
 check: $(VENV)/.ready-test
 	$(VENV)/bin/ruff check .
