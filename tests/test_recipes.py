@@ -16,7 +16,7 @@ import mlflow
 import pytest
 from paths import ROOT
 from providers import providers, service_account
-from servers import GARBAGE, HANG, FakeOpenAI, Fault
+from servers import GARBAGE, HANG, RESET, FakeOpenAI, Fault
 
 from rewardanything_core import Judge, ScriptedBackend, load_judge, resolve_judge
 from rewardanything_core.errors import MissingExtraError
@@ -142,11 +142,13 @@ def messages(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         reply(quota),
         reply(HANG, timeout=0.2),
         reply(GARBAGE),
+        reply(RESET),
         reply(Fault.status(500)),
         reply("I think that both are fine."),
         reply(Fault.status(400, "This model's maximum context length is 4096 tokens. You requested 5000 tokens.")),
         reply({"content": None, "refusal": "I cannot help with that."}),
         reply(None, logprobs=False, expected_scores=True),
+        reply({"content": "Perhaps"}, readout="logits"),
         reply({"content": "Yes"}, readout="logits"),
         message_of(keeps_failing),
         warned(),
