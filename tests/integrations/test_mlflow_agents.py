@@ -109,10 +109,10 @@ def test_a_traced_agent_is_judged_with_its_calls(judge: Judge) -> None:
     requests = [json.loads(request.messages[1]["content"]) for request in judge.backend.requests]  # type: ignore[attr-defined]
     (shown,) = [one for one in requests if one["responses"] != {"model-1": ANSWER}]
     assert [turn["content"] for turn in shown["prompt"]] == ["You are careful.", "Clean up my Downloads folder."]
-    ask, result, delete, deleted, answer = shown["responses"]["model-1"]
+    ask, reply, delete, deleted, answer = shown["responses"]["model-1"]
     assert ask["calls"] == [{"call": "1.1", "name": "ask_user", "arguments": {"question": "Delete 214 files?"}}]
     assert (
-        result["result"] == '"Yes (Delete 214 files?)"'
+        reply["result"] == '"Yes (Delete 214 files?)"'
         and deleted["result"] == '{"deleted": 214, "before": "2024-01-01"}'
     )
     assert delete["calls"][0]["name"] == "delete_files" and answer["text"] == ANSWER
