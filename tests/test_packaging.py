@@ -32,7 +32,9 @@ DATA = {
 }
 """Some of the files that are not Python and without which something fails at run time."""
 
-FOR_USERS = "local adapter quantized endpoint parquet serve align otel mlflow dspy langchain pytest rl ray spark".split()
+FOR_USERS = (
+    "local adapter quantized endpoint parquet serve align otel mlflow dspy langchain pytest rl ray spark".split()
+)
 FOR_US = "docs dev trained-prompt".split()
 
 
