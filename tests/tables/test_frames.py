@@ -210,11 +210,11 @@ def test_a_spec_or_settings_make_one_judge_per_process():
     (one,) = judged([frame(3, 0)], judge=SPEC)
     (other,) = judged([frame(3, 0)], judge=load_judge(**SPEC).spec())
     assert one.scores.tolist() == other.scores.tolist() == [{"a": 3.0, "b": 1.0}, {"a": 1.0, "b": 1.0}]
-    from rewardanything_core.tables import frames
+    from rewardanything_core.tables import portable_judges
 
-    first = frames.local_judge(SPEC)
-    assert frames.local_judge(dict(SPEC)) is first
-    assert frames.local_judge({**SPEC, "passes": 2}) is not first
+    first = portable_judges.local_judge(SPEC)
+    assert portable_judges.local_judge(dict(SPEC)) is first
+    assert portable_judges.local_judge({**SPEC, "passes": 2}) is not first
 
 
 def test_a_portable_spec_has_the_settings_of_this_machine(tmp_path, monkeypatch):
