@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 from rewardanything_core.alignment.evaluation import Evaluator
 from rewardanything_core.alignment.task import Evaluation
 from rewardanything_core.backends.base import Backend, Request
+from rewardanything_core.backends.texts import without_thoughts
 from rewardanything_core.concurrency import background_loop
 from rewardanything_core.errors import MissingExtraError, RewardAnythingError
 from rewardanything_core.sampling import SamplingParams
@@ -34,7 +34,6 @@ SAMPLING = SamplingParams(temperature=1.0, max_tokens=4096, thinking_budget=4096
 """Temperature 1, since a search needs different proposals."""
 
 _COMPONENT = "principle"
-_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
 _log = logging.getLogger("rewardanything_core")
 
@@ -90,7 +89,7 @@ class Reflector:
         self.calls += max(1, completion.usage.calls)
         self.truncated += completion.truncated
         # The beginning of a principle is not the principle; GEPA discards an empty text.
-        answer = "" if completion.truncated else _THOUGHTS.sub("", completion.answer).strip()
+        answer = "" if completion.truncated else without_thoughts(completion.answer)
         if self._replies is not None:
             self._replies.add(key, answer)
         return answer

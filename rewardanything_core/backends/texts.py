@@ -19,6 +19,11 @@ Key = TypeVar("Key", bound=Hashable)
 _THOUGHTS = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
 
+def without_thoughts(text: str) -> str:
+    """A reply without the thoughts with which it begins, and without space around it."""
+    return _THOUGHTS.sub("", text).strip()
+
+
 def write_texts(
     backend: Backend, requests: Mapping[Key, Request], *, budget: Budget | None = None
 ) -> Iterator[tuple[Key, Completion | RewardAnythingError]]:
@@ -43,7 +48,7 @@ def write_texts(
             except RewardAnythingError as error:
                 yield futures[future], error
             else:
-                answer = _THOUGHTS.sub("", completion.answer).strip()
+                answer = without_thoughts(completion.answer)
                 yield futures[future], dataclasses.replace(completion, answer=answer, reasoning=None, tokens=())
     finally:
         for future in futures:
