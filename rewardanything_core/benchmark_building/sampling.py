@@ -202,7 +202,7 @@ def sample_responses(
         progress: Called after each response.
 
     Returns:
-        The rows with the responses, and for each response that could not be had what went wrong.
+        The rows with the responses, and for each response that failed the reason.
 
     Raises:
         RewardAnythingError: a model cannot be used (one of `SETUP_ERRORS`), or could not answer any prompt.

@@ -320,7 +320,7 @@ def _run(
         for failure in failures[:3]:
             options.echo(f"Failed: {options.printable(failure)}")
         if failures:
-            options.echo(f"{len(failures):,} responses could not be had; the same command tries again.")
+            options.echo(f"{len(failures):,} responses could not be sampled; the same command tries again.")
     builder = BenchmarkBuilder(principles, rows, jury, built_as)
     with progress_bar(len(builder.tasks)) as progress:
         built = builder.build(progress)

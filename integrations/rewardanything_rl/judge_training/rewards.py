@@ -64,7 +64,7 @@ class Attempt:
     """One completion of the policy, and what it was asked.
 
     Raises:
-        ConfigError: there is no pair, or one has a label that was not shown or a gap that is no number above 0.
+        ConfigError: `pairs` is empty, or a pair has a label that was not shown or a gap that is not a positive number.
     """
 
     completion: str
@@ -121,7 +121,7 @@ class AttemptReward:
     """Whether the completion is a verdict by the rules of `parse_verdict`."""
 
     listwise: float | None = None
-    """See `listwise_reward`. None: there is no verdict."""
+    """See `listwise_reward`. None without a verdict."""
 
     consistent: float | None = None
     """The part of ``listwise`` that is also right in the other orders. None: the batch has no other order."""
@@ -236,7 +236,7 @@ def _as_pairs(reference: Mapping[str, float] | Sequence[str] | Sequence[OrderedP
 
 def _check_pairs(pairs: Sequence[OrderedPair]) -> None:
     if not pairs:
-        raise ConfigError("There is no pair of responses that people order, so there is nothing to reward.")
+        raise ConfigError("People's labels order no two responses, so no completion can be rewarded.")
     for better, worse, gap in pairs:
         if better == worse or not _is_number(gap) or gap <= 0:
             raise ConfigError(f"{better!r} cannot be better than {worse!r} by {gap!r}; gaps are numbers above 0.")
@@ -249,7 +249,7 @@ def _is_number(value: Any) -> bool:
 def _credits(predicted: Mapping[str, float], pairs: Sequence[OrderedPair]) -> list[float]:
     """For each pair 1 if it is ordered as people do, 0.5 for equal scores, otherwise 0."""
     if missing := {label for pair in pairs for label in pair[:2]} - set(predicted):
-        raise ConfigError(f"There is no predicted score of {', '.join(sorted(map(repr, missing)))}.")
+        raise ConfigError(f"The verdict has no predicted score of {', '.join(sorted(map(repr, missing)))}.")
     return [
         0.5 if predicted[better] == predicted[worse] else float(predicted[better] > predicted[worse])
         for better, worse, _ in pairs

@@ -16,7 +16,7 @@ def adapter_folder(adapter: str) -> Path:
     """The folder with an adapter's files, downloaded if it is the id of a repository on the Hugging Face hub.
 
     Raises:
-        ConfigError: there is no such adapter, or a file is missing from it.
+        ConfigError: the adapter does not exist, or one of its files is missing.
         MissingExtraError: huggingface_hub is not installed.
     """
     folder = Path(adapter)
@@ -53,7 +53,7 @@ def merged(model: Any, adapter: str, *, name: str) -> Any:
         name: The model's name, for messages.
 
     Raises:
-        ConfigError: there is no such adapter, or it does not fit the model.
+        ConfigError: the adapter does not exist, or does not fit the model.
         MissingExtraError: peft is not installed.
     """
     try:
@@ -91,6 +91,6 @@ def _from_hub(adapter: str) -> Path:
         return Path(snapshot_download(adapter, allow_patterns=list(_FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
-            f"There is no folder {adapter!r} with an adapter, and it cannot be had from the hub: "
+            f"There is no folder {adapter!r}, and an adapter of this name could not be downloaded from the hub: "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
