@@ -164,6 +164,11 @@ class Rewards:
     usage: Usage
     """Usage of the call."""
 
+    def __post_init__(self) -> None:
+        """Raise BackendError if a reward is not finite, which a score could not show."""
+        if not all(map(math.isfinite, self.values)):
+            raise BackendError("The model's rewards are not finite numbers: its arithmetic overflowed.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class HiddenStates:

@@ -41,11 +41,10 @@ class RatingsReadout(WrittenReadout):
         )
 
     async def _rate(self, case: Case, label: str, index: int, on_usage: OnUsage) -> PassResult:
-        rendered = self.template.render_response(
-            case, label, escape_special_tokens=not self.backend.escapes_special_tokens
-        )
+        escape = not self.backend.escapes_special_tokens
 
         def prepare(attempt: int) -> tuple[Request, ParseCompletion]:
+            rendered = self.template.render_response(case, label, escape_special_tokens=escape)
             return self._request(rendered, index=index, attempt=attempt), parse
 
         def parse(completion: Completion) -> PassResult:

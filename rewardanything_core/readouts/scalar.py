@@ -10,7 +10,7 @@ from rewardanything_core.backends.base import Backend
 from rewardanything_core.cases import Case
 from rewardanything_core.errors import ConfigError
 from rewardanything_core.prompting.response_templates import ResponseTemplate
-from rewardanything_core.readouts.attempts import OnUsage
+from rewardanything_core.readouts.attempts import OnUsage, until_verdict
 from rewardanything_core.readouts.results import PassResult
 from rewardanything_core.types import Reply
 
@@ -42,6 +42,7 @@ class ScalarReadout:
 
         Raises:
             ConfigError: a single response is to be scored without a calibration.
+            RewardAnythingError: no rewards; ``failure`` has the reason.
         """
         labels = list(case.canonical_labels)
         if len(labels) == 1 and not self.calibrated:
@@ -51,6 +52,13 @@ class ScalarReadout:
                 hint="Judge two or more responses together, or fit a calibration to people's labels: ra-judge bench "
                 "LABELS --save-calibration FILE, then calibration='FILE'.",
             )
+
+        async def attempt(number: int) -> PassResult:  # noqa: ARG001
+            return await self._ranked(case, labels, on_usage)
+
+        return await until_verdict(case, attempt, retries=0, on_usage=on_usage)
+
+    async def _ranked(self, case: Case, labels: list[str], on_usage: OnUsage) -> PassResult:
         escape = not self.backend.escapes_special_tokens
         rendered = [self.template.render_response(case, label, escape_special_tokens=escape) for label in labels]
         result = await self.backend.rewards([one.messages for one in rendered])
@@ -60,7 +68,7 @@ class ScalarReadout:
         reasoning = "\n".join([*lines, "The model does not see the principle."])
         return PassResult(
             order=labels,
-            scores={label: 1 + 4 / (1 + math.exp(-reward / _REWARD_UNIT)) for label, reward in rewards.items()},
+            scores={label: 3 + 2 * math.tanh(reward / _REWARD_UNIT / 2) for label, reward in rewards.items()},
             ranking=sorted(labels, key=lambda label: -rewards[label]),
             replies=[Reply(reasoning=reasoning, raw_output=json.dumps(rewards))],
         )

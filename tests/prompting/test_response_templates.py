@@ -8,9 +8,21 @@ import pickle
 import pytest
 from servers import FakeOpenAI
 
-from rewardanything_core import Case, ConfigError, InvalidCaseError, from_endpoint, from_pretrained, load_judge
+from rewardanything_core import (
+    Case,
+    ConfigError,
+    InvalidCaseError,
+    Judge,
+    JudgeFailure,
+    ScriptedBackend,
+    from_endpoint,
+    from_pretrained,
+    load_judge,
+)
+from rewardanything_core.backends.base import Rewards
 from rewardanything_core.errors import VerdictParseError
 from rewardanything_core.prompting.response_templates import named_template, template_names
+from rewardanything_core.types import Usage
 
 CASE = Case("Be brief.", "2+2?", {"long": "It is four, of course.", "short": "4"}, id="c")
 SCALE = {f"score_{score}": f"S{score}" for score in range(1, 6)}
@@ -123,6 +135,36 @@ def test_a_wrong_name_lists_the_names():
     with pytest.raises(ConfigError, match=f"no template 'x'; there are: {', '.join(template_names())}"):
         from_endpoint("m", "http://127.0.0.1:9/v1", template="x")
     assert template_names() == ["trained", "think", "json", "nemotron-principle", "prometheus", "selene", "skywork"]
+
+
+def test_any_finite_reward_is_a_score_and_no_other():
+    class Rewarding(ScriptedBackend):
+        values = (-1e6, 1e6)
+
+        async def rewards(self, conversations):
+            return Rewards(values=self.values, usage=Usage(calls=len(conversations)))
+
+    judge = Judge(Rewarding([]), template="skywork", cache="off")
+    assert sorted(judge.judge(CASE).scores.values()) == [1, 5]
+    judge.backend.values = (float("nan"), 0.0)
+    (failed,) = judge.judge_batch([CASE])
+    assert isinstance(failed, JudgeFailure)
+    assert "rewards are not finite" in failed.message
+
+
+@pytest.mark.parametrize("template", ["selene", "nemotron-principle", "skywork"])
+def test_a_case_that_the_format_has_no_place_for_fails_alone(template):
+    class Judging(ScriptedBackend):
+        async def rewards(self, conversations):
+            return Rewards(values=tuple(range(len(conversations))), usage=Usage(calls=len(conversations)))
+
+    reply = "**Reasoning:** Fine.\n\n**Result:** 4" if template == "selene" else "Final Judgement: Yes"
+    judge = Judge(Judging(lambda request: reply), template=template, cache="off")
+    odd = Case(CASE.principle, CASE.prompt, CASE.responses, context="C", id="odd")
+    failed, other = judge.judge_batch([odd, CASE])
+    assert isinstance(failed, JudgeFailure)
+    assert (failed.error_type, failed.case_id) == ("InvalidCaseError", "odd")
+    assert template != "skywork" or not isinstance(other, JudgeFailure)
 
 
 @pytest.mark.model
