@@ -236,7 +236,7 @@ def _as_pairs(reference: Mapping[str, float] | Sequence[str] | Sequence[OrderedP
 
 def _check_pairs(pairs: Sequence[OrderedPair]) -> None:
     if not pairs:
-        raise ConfigError("People's labels order no two responses, so no completion can be rewarded.")
+        raise ConfigError("There is no pair of responses that people's labels order, so no completion can be rewarded.")
     for better, worse, gap in pairs:
         if better == worse or not _is_number(gap) or gap <= 0:
             raise ConfigError(f"{better!r} cannot be better than {worse!r} by {gap!r}; gaps are numbers above 0.")
