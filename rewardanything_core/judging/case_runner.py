@@ -137,7 +137,7 @@ class CaseRunner:
             if case.has_turns and self._options.shorten is None:
                 error.advise("Long results of tools can be shortened with shorten=CHARACTERS. " + error.hint)
             raise
-        return dataclasses.replace(result, removed=removed, omitted=omitted)
+        return result if short is case else dataclasses.replace(result, removed=removed, omitted=omitted)
 
     def _check_images(self, case: Case) -> None:
         """Refuse images that the model would not see."""

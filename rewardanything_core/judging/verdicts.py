@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from rewardanything_core.cases import Case
 from rewardanything_core.judging.citations import cited_turns
@@ -33,14 +34,17 @@ def verdict_from_result(
         criterion_template_hash: The same for a principle with a single criterion, as recorded in a rubric's criteria.
         usage: What the passes took, failed attempts included.
     """
-    verdict = _plain_verdict(case, result, model, seed, template_hash)
-    criteria = {
-        name: _plain_verdict(case, each, model, seed, criterion_template_hash) for name, each in result.criteria.items()
-    }
-    verdict = dataclasses.replace(
-        verdict,
+    verdict = _plain_verdict(
+        case,
+        result,
+        model,
+        seed,
+        template_hash,
         usage=usage,
-        criteria=criteria,
+        criteria={
+            name: _plain_verdict(case, each, model, seed, criterion_template_hash)
+            for name, each in result.criteria.items()
+        },
         criteria_orders=[one_pass.criteria_orders for one_pass in result.passes if one_pass.criteria],
         removed=dict(result.removed),
         shortened=dict(result.omitted.responses),
@@ -51,8 +55,11 @@ def verdict_from_result(
     return combine_criteria(verdict, case.principle) if isinstance(case.principle, Rubric) else verdict
 
 
-def _plain_verdict(case: Case, result: CaseResult, model: str, seed: int, template_hash: str) -> Verdict:
-    """The verdict on a case under a principle, or under one criterion of a rubric."""
+def _plain_verdict(case: Case, result: CaseResult, model: str, seed: int, template_hash: str, **whole: Any) -> Verdict:
+    """The verdict on a case under a principle, or under one criterion of a rubric.
+
+    ``whole`` has the fields that only the former has.
+    """
     passes, consensus = result.passes, result.consensus
     return Verdict(
         scores={label: consensus.scores[label] for label in case.labels},
@@ -67,4 +74,5 @@ def _plain_verdict(case: Case, result: CaseResult, model: str, seed: int, templa
         orders=[one_pass.order for one_pass in passes],
         pass_scores=[one_pass.scores for one_pass in passes],
         sublists=result.sublists,
+        **whole,
     )
