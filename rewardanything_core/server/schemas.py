@@ -46,6 +46,13 @@ _NO_WEIGHT: Json = {
 }
 # Keys that a message may have because clients add them, as long as they are empty.
 _EMPTY_EXTRAS: Json = {"additionalProperties": {"enum": [None, "", [], {}]}}
+# One message of a run that says or calls something; a run without any is an invalid case.
+_TEXT_OR_CALLS: Json = {
+    "anyOf": [
+        {"properties": {"content": {"type": "string"}}, "required": ["content"]},
+        {"properties": {"tool_calls": {"type": "array", "minItems": 1}}, "required": ["tool_calls"]},
+    ]
+}
 
 Score = Annotated[float, Field(ge=types.MIN_SCORE, le=types.MAX_SCORE)]
 Scores = Annotated[dict[str, Score], Field(min_length=1)]
@@ -197,6 +204,7 @@ def request_models(limits: Limits) -> list[type[BaseModel]]:
             max_length=limits.messages,
             description="The messages of an agent's run after the prompt, in OpenAI's chat format. Other formats that "
             "the library reads are accepted too.",
+            json_schema_extra={"contains": _TEXT_OR_CALLS},
         ),
     ]
     AnyResponse = Text | Run  # noqa: N806
