@@ -71,15 +71,20 @@ class VerdictCache:
     async def look_again(self, key: str) -> StoredVerdict | None:
         """The verdict, when its judgement is about to start.
 
-        After `lookup` missed, the store is read again only if this judge may have stored the verdict since.
+        After `lookup` missed, the store is read again only if this judge may have stored the verdict since. Nothing is
+        awaited after the last check, so the caller can start a judgement before another one can end unnoticed.
 
         Raises:
             StoreError: the store cannot be read, and the model was not called yet.
         """
         missed_at = self._misses.pop(key, None)
-        if self._mode == "off" or (missed_at is not None and not self._stored.may_have_added(key, missed_at)):
+        if self._mode == "off":
             return None
-        return (await asyncio.to_thread(self._read, [key])).get(key)
+        while missed_at is None or self._stored.may_have_added(key, missed_at):
+            missed_at = self._stored.count  # before the lookup, as in `lookup`
+            if found := await asyncio.to_thread(self._read, [key]):
+                return found[key]
+        return None
 
     def _read(self, keys: Sequence[str]) -> dict[str, StoredVerdict]:
         try:

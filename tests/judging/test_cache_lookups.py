@@ -74,6 +74,22 @@ def test_a_verdict_stored_between_lookup_and_judging_is_not_paid_for_again(store
     assert verdict.cached and judge.backend.calls == 1
 
 
+def test_a_verdict_stored_during_the_second_lookup_is_not_paid_for_again(store):
+    judge = Judge(ScriptedBackend(scripts.by_length), store=store)
+    (case,) = cases(1)
+    read = store.get
+
+    def overtaken(key):
+        found = read(key)
+        store.get = read
+        judge.judge(case)  # another caller, from lookup to store
+        return found
+
+    store.get = overtaken
+    verdict = background_loop.wait(background_loop.submit(judge._verdict(case)))
+    assert verdict.cached and judge.backend.calls == 1
+
+
 def test_a_verdict_on_another_case_stored_meanwhile_needs_no_second_lookup(store):
     judge = Judge(ScriptedBackend(scripts.by_length), store=store)
     first, second = cases(2)
